@@ -1,0 +1,1 @@
+//! The node that remembers and decides.

@@ -1,0 +1,2 @@
+//! The one binary of tq.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The domain of tq: states, transitions, retry, limits; pure and synchronous.

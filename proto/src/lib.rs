@@ -1,0 +1,1 @@
+//! The wire format of tq: tq/v1/*.proto and the code generated from it.

@@ -1,0 +1,1 @@
+//! The test harness of tq and its process-level tests.

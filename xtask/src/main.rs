@@ -1,0 +1,2 @@
+//! Set-up, tests and evidence runs of tq.
+fn main() {}
