@@ -1,1 +1,17 @@
-//! The domain of tq: states, transitions, retry, limits; pure and synchronous.
+//! The domain of tq: what a task is, which states it has and what may change them.
+//!
+//! Everything here is pure and synchronous. Time is a parameter, and so is everything that would be random, so that a
+//! simulated run replays exactly from its seed.
+
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod outcome;
+pub mod priority;
+pub mod time;
+
+pub use id::{Digest, Epoch, TaskId};
+pub use limits::Limits;
+pub use outcome::Outcome;
+pub use priority::{Priority, Tier};
+pub use time::Timestamp;

@@ -1,0 +1,259 @@
+//! Every bound of the system, each with its reason.
+
+use std::time::Duration;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// What one attempt may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Fuel, about one for each WebAssembly instruction; at least 1.
+    pub fuel: u64,
+    /// The sum of all linear memories and tables, in bytes.
+    pub memory_bytes: u64,
+    /// Wall time, from instantiation to the result.
+    pub timeout: Duration,
+}
+
+impl Limits {
+    /// What a function has that sets no limits: about 10 s of computing, and memory for every language's runtime
+    /// (Go does not start below 64 MiB).
+    pub const DEFAULT: Self = Self {
+        fuel: 10_000_000_000,
+        memory_bytes: 128 * MIB,
+        timeout: Duration::from_secs(30),
+    };
+    /// The most that a function may ask for.
+    pub const MAX: Self = Self {
+        fuel: 100_000_000_000_000,
+        memory_bytes: 4096 * MIB,
+        timeout: Duration::from_secs(24 * 3600),
+    };
+    /// The least that makes sense: an instance needs some memory, and a timer has a resolution.
+    pub const MIN: Self = Self {
+        fuel: 1,
+        memory_bytes: 64 * KIB,
+        timeout: Duration::from_millis(1),
+    };
+
+    /// Checks each limit against [`Limits::MIN`] and [`Limits::MAX`].
+    ///
+    /// # Errors
+    /// [`OutOfRange`] names the first limit that is outside.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let rows = [
+            ("fuel", "", self.fuel, Self::MIN.fuel, Self::MAX.fuel),
+            (
+                "memory",
+                " bytes",
+                self.memory_bytes,
+                Self::MIN.memory_bytes,
+                Self::MAX.memory_bytes,
+            ),
+            (
+                "timeout",
+                " ms",
+                millis(self.timeout),
+                millis(Self::MIN.timeout),
+                millis(Self::MAX.timeout),
+            ),
+        ];
+        match rows
+            .into_iter()
+            .find(|(_, _, value, min, max)| value < min || value > max)
+        {
+            Some((limit, unit, value, min, max)) => Err(OutOfRange {
+                limit,
+                unit,
+                value,
+                min,
+                max,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// A limit that is set lower or higher than it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{limit} is {value}{unit}; it may be {min} to {max}{unit}")]
+pub struct OutOfRange {
+    limit: &'static str,
+    unit: &'static str,
+    value: u64,
+    min: u64,
+    max: u64,
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Names: long enough for `demo:images/ops@1.0.0#resize`, short enough for a key.
+pub const NAME_BYTES_MAX: usize = 128;
+/// A payload. Larger data belongs in a store of its own, with a reference in the payload.
+pub const PAYLOAD_BYTES_MAX: usize = 8 * MIB as usize;
+/// A result, on the same ground.
+pub const RESULT_BYTES_MAX: usize = 8 * MIB as usize;
+/// Payloads and results up to this size are rows of the store and travel inside the messages of the session; larger
+/// ones are files, and travel on the bulk connection.
+pub const INLINE_BYTES_MAX: usize = 64 * KIB as usize;
+/// An uploaded module: a Python component has 18 to 35 MB.
+pub const MODULE_BYTES_MAX: usize = 64 * MIB as usize;
+/// One chunk of a streamed upload or download.
+pub const CHUNK_BYTES: usize = 256 * KIB as usize;
+/// Arguments of a plain program, all together.
+pub const ARGUMENTS_BYTES_MAX: usize = 16 * KIB as usize;
+/// Arguments of a plain program, in number.
+pub const ARGUMENTS_MAX: usize = 256;
+/// An idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// How long an idempotency key is remembered after the submit that brought it.
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// A media type.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
+/// Tasks that one submit may bring. A message of this many small payloads stays under [`MESSAGE_BYTES_MAX`].
+pub const SUBMIT_BATCH_MAX: usize = 1_000;
+/// Tasks that one watch may name.
+pub const WATCH_IDS_MAX: usize = 10_000;
+/// One gRPC message: a payload and a result at their limits, and room for the rest.
+pub const MESSAGE_BYTES_MAX: usize = 20 * MIB as usize;
+/// Rows that one listing looks at before it hands back a cursor, so that a rare state costs a bounded time.
+pub const LIST_SCAN_MAX: usize = 10_000;
+/// Tasks on one page of a listing.
+pub const LIST_PAGE_MAX: usize = 1_000;
+/// How far ahead a task may be scheduled, and its deadline set: an error in the unit should not wait for a century.
+pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Attempts that a retry policy may allow.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// Attempts of which a task keeps the record; the newest stay.
+pub const ATTEMPTS_KEPT: usize = 20;
+/// Times that a task goes back to its queue because a host was lost with it, in one round.
+pub const LOSSES_MAX: u32 = 10;
+/// The message of an attempt that failed.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 4 * KIB as usize;
+/// The guest's backtrace of an attempt that failed.
+pub const BACKTRACE_BYTES_MAX: usize = 8 * KIB as usize;
+/// Frames of a guest's backtrace.
+pub const BACKTRACE_FRAMES_MAX: usize = 64;
+
+/// What an attempt writes to its log, by standard error, `log`, or a handler's standard output. What is more is cut
+/// out of the middle, and a notice says how much: the first and the last lines tell most.
+pub const LOG_BYTES_MAX: usize = 256 * KIB as usize;
+/// One line of the log.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * KIB as usize;
+/// A checkpoint.
+pub const CHECKPOINT_BYTES_MAX: usize = MIB as usize;
+/// The note of a progress report.
+pub const PROGRESS_NOTE_BYTES_MAX: usize = 512;
+/// Memories of one attempt; the sum of their sizes is limited by [`Limits::memory_bytes`].
+pub const MEMORIES_MAX: usize = 8;
+/// Tables of one attempt. A component of a dynamic language has one for each of its core modules.
+pub const TABLES_MAX: usize = 64;
+/// Core instances of one attempt.
+pub const INSTANCES_MAX: usize = 64;
+/// Elements of one table.
+pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// WebAssembly stack of one attempt.
+pub const STACK_BYTES_MAX: usize = 512 * KIB as usize;
+/// Handles (streams, pollables and the like) that an attempt holds at once.
+pub const HANDLES_MAX: usize = 1_024;
+/// Bytes that a guest passes to its host in one call, but for the result.
+pub const HOSTCALL_BYTES_MAX: usize = 16 * MIB as usize;
+/// Random bytes in one call.
+pub const RANDOM_BYTES_MAX: u64 = 64 * KIB;
+/// What an attempt that was told to stop has to return by itself before it is interrupted.
+pub const CANCEL_GRACE: Duration = Duration::from_millis(500);
+/// How often a running guest is asked whether its time is over.
+pub const EPOCH_TICK: Duration = Duration::from_millis(5);
+
+/// Processor time that compiling one module may take: JavaScript on StarlingMonkey takes 20 s.
+pub const COMPILE_CPU: Duration = Duration::from_secs(120);
+/// Wall time that compiling one module may take.
+pub const COMPILE_WALL: Duration = Duration::from_secs(300);
+/// Memory that compiling one module may take.
+pub const COMPILE_MEMORY_BYTES: u64 = 2048 * MIB;
+/// Failures to compile a module after which its tasks are dead.
+pub const COMPILE_FAILURES_MAX: u32 = 2;
+
+/// A host that was silent for this long has lost its attempts.
+pub const LEASE: Duration = Duration::from_secs(10);
+/// How often an otherwise silent session carries a sign of life; three of them fit well into [`LEASE`].
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long a restarted broker waits for the hosts that its rows name before it takes their attempts back.
+pub const RECOVERY_WAIT: Duration = Duration::from_secs(10);
+/// Slots that one host may offer.
+pub const SLOTS_MAX: u32 = 4_096;
+/// Outcomes that a host keeps for a broker that it cannot reach; beyond it, the oldest attempts will be run again.
+pub const OUTCOMES_KEPT_MAX: usize = 10_000;
+
+/// Submits refused below this much free space, so that settlements and compaction keep room to work.
+pub const FREE_BYTES_FLOOR: u64 = 256 * MIB;
+/// Requests that wait for the ledger at once, of each kind; a caller beyond that waits in its connection.
+pub const INBOX_MAX: usize = 1_024;
+/// Commands that go into one commit: more would hold up the answers of the first.
+pub const BATCH_COMMANDS_MAX: usize = 2_000;
+/// Ready tasks held in memory, over all lanes; the others are index rows.
+pub const READY_WINDOW: usize = 16_384;
+/// Bytes of payload held in memory beside them.
+pub const READY_WINDOW_PAYLOAD_BYTES: usize = 32 * MIB as usize;
+
+/// Functions of one module.
+pub const MODULE_FUNCTIONS_MAX: usize = 1_000;
+/// Nested components and core modules of one upload.
+pub const MODULE_PARTS_MAX: usize = 64;
+/// Core functions of one upload, over all its parts.
+pub const MODULE_CORE_FUNCTIONS_MAX: usize = 200_000;
+/// Imports of one upload.
+pub const MODULE_IMPORTS_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(limits: Limits, expected: Result<(), &str>) {
+        let got = limits.check().map_err(|error| error.to_string());
+        assert_eq!(got.as_ref().map(|()| ()).map_err(String::as_str), expected);
+    }
+
+    #[test]
+    fn limits_say_which_one_is_out_of_range() {
+        check(Limits::DEFAULT, Ok(()));
+        check(Limits::MAX, Ok(()));
+        check(
+            Limits {
+                fuel: 0,
+                ..Limits::DEFAULT
+            },
+            Err("fuel is 0; it may be 1 to 100000000000000"),
+        );
+        check(
+            Limits {
+                memory_bytes: 1,
+                ..Limits::DEFAULT
+            },
+            Err("memory is 1 bytes; it may be 65536 to 4294967296 bytes"),
+        );
+        check(
+            Limits {
+                timeout: Duration::MAX,
+                ..Limits::DEFAULT
+            },
+            Err("timeout is 18446744073709551615 ms; it may be 1 to 86400000 ms"),
+        );
+    }
+
+    #[test]
+    fn several_heartbeats_fit_into_a_lease() {
+        assert!(HEARTBEAT * 3 < LEASE);
+    }
+}

@@ -1,0 +1,136 @@
+//! How an attempt ended.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! outcomes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $class:ident;)+) => {
+        /// How an attempt ended. The names are part of the interface: scripts and alerts match on them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Outcome {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Outcome {
+            /// Every outcome there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Its name on the wire, on disk and on the command line.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// What it means for the task.
+            #[must_use]
+            pub fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class,)+ }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// The function returned a result, or the program exited with 0.
+    Succeeded = "succeeded", Success;
+    /// The attempt used all of its fuel.
+    FuelExhausted = "fuel_exhausted", Permanent;
+    /// The attempt ran longer than its time limit.
+    Timeout = "timeout", Retryable;
+    /// The attempt failed after its sum of memories reached the limit.
+    MemoryLimit = "memory_limit", Permanent;
+    /// The guest's stack overflowed.
+    StackOverflow = "stack_overflow", Permanent;
+    /// The guest did what WebAssembly forbids, or panicked.
+    Trap = "trap", Retryable;
+    /// The program exited with a code other than 0.
+    Exit = "exit", Retryable;
+    /// The result is larger than the limit.
+    OutputLimit = "output_limit", Permanent;
+    /// A handler exited instead of returning a result.
+    NoResult = "no_result", Permanent;
+    /// The guest made the host hold or do more than the limit on it.
+    HostLimit = "host_limit", Permanent;
+    /// The function said that its payload is wrong.
+    InvalidInput = "invalid_input", Permanent;
+    /// The function asked to be tried again.
+    RetryableError = "retryable_error", Retryable;
+    /// The function said that no retry can help.
+    FatalError = "fatal_error", Permanent;
+    /// The component does not export what the task calls.
+    MissingExport = "missing_export", Permanent;
+    /// The component cannot be compiled or linked.
+    CompileFailed = "compile_failed", Permanent;
+    /// The task was cancelled.
+    Cancelled = "cancelled", Stopped;
+    /// The task's deadline passed.
+    DeadlineExceeded = "deadline_exceeded", Stopped;
+    /// The host went away with the attempt on it. Counted apart from the task's own failures.
+    HostLost = "host_lost", HostLost;
+    /// The host could not run the attempt, through no fault of the task.
+    HostError = "host_error", HostLost;
+}
+
+/// What an outcome means for the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The task has succeeded.
+    Success,
+    /// A further attempt may go better.
+    Retryable,
+    /// A further attempt would end alike: what the sandbox proves to be deterministic, and what the guest says is so.
+    Permanent,
+    /// The attempt was told to stop.
+    Stopped,
+    /// Not the task's doing; it goes back to its queue without losing an attempt.
+    HostLost,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text that names no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an outcome")]
+pub struct UnknownOutcome(String);
+
+impl FromStr for Outcome {
+    type Err = UnknownOutcome;
+
+    fn from_str(text: &str) -> Result<Self, UnknownOutcome> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|outcome| outcome.name() == text)
+            .ok_or_else(|| UnknownOutcome(text.to_owned()))
+    }
+}
+
+/// What an attempt used. Zero where it did not come to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Fuel, about one for each WebAssembly instruction. Comparable only within one version of the engine.
+    pub fuel: u64,
+    /// The highest sum of all memories and tables, in bytes.
+    pub memory_bytes_peak: u64,
+    /// From the start of the attempt to its end, in nanoseconds.
+    pub wall_ns: u64,
+    /// Time on a processor, in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_leads_back_to_its_outcome() {
+        for outcome in Outcome::ALL {
+            assert_eq!(outcome.name().parse(), Ok(*outcome));
+        }
+        assert!("success".parse::<Outcome>().is_err());
+    }
+}
