@@ -4,14 +4,20 @@
 //! simulated run replays exactly from its seed.
 
 pub mod id;
+pub mod invariants;
 pub mod limits;
 pub mod name;
 pub mod outcome;
 pub mod priority;
+pub mod retry;
+pub mod task;
 pub mod time;
+pub mod transition;
 
 pub use id::{Digest, Epoch, TaskId};
 pub use limits::Limits;
 pub use outcome::Outcome;
 pub use priority::{Priority, Tier};
+pub use retry::RetryPolicy;
+pub use task::{State, Task};
 pub use time::Timestamp;

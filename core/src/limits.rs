@@ -150,12 +150,17 @@ pub const BACKTRACE_FRAMES_MAX: usize = 64;
 pub const LOG_BYTES_MAX: usize = 256 * KIB as usize;
 /// One line of the log.
 pub const LOG_LINE_BYTES_MAX: usize = 16 * KIB as usize;
+/// What is passed on of a running attempt's log at once.
+pub const LOG_CHUNK_BYTES: usize = 16 * KIB as usize;
+/// How often a running attempt's log, progress and checkpoints are passed on at most.
+pub const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// A checkpoint.
 pub const CHECKPOINT_BYTES_MAX: usize = MIB as usize;
 /// The note of a progress report.
 pub const PROGRESS_NOTE_BYTES_MAX: usize = 512;
-/// Memories of one attempt; the sum of their sizes is limited by [`Limits::memory_bytes`].
-pub const MEMORIES_MAX: usize = 8;
+/// Memories of one attempt; the sum of their sizes is limited by [`Limits::memory_bytes`]. Generous, so that it is
+/// the sum that decides.
+pub const MEMORIES_MAX: usize = 32;
 /// Tables of one attempt. A component of a dynamic language has one for each of its core modules.
 pub const TABLES_MAX: usize = 64;
 /// Core instances of one attempt.
@@ -170,6 +175,10 @@ pub const HANDLES_MAX: usize = 1_024;
 pub const HOSTCALL_BYTES_MAX: usize = 16 * MIB as usize;
 /// Random bytes in one call.
 pub const RANDOM_BYTES_MAX: u64 = 64 * KIB;
+/// Headers or trailers of one HTTP message, with what holding them takes.
+pub const HTTP_FIELDS_BYTES_MAX: usize = 32 * KIB as usize;
+/// One write to the body of an HTTP request. A guest may hold [`HANDLES_MAX`] bodies, each with one write in it.
+pub const HTTP_CHUNK_BYTES: usize = 16 * KIB as usize;
 /// What an attempt that was told to stop has to return by itself before it is interrupted.
 pub const CANCEL_GRACE: Duration = Duration::from_millis(500);
 /// How often a running guest is asked whether its time is over.
@@ -181,6 +190,18 @@ pub const COMPILE_CPU: Duration = Duration::from_secs(120);
 pub const COMPILE_WALL: Duration = Duration::from_secs(300);
 /// Memory that compiling one module may take.
 pub const COMPILE_MEMORY_BYTES: u64 = 2048 * MIB;
+/// Modules compiled at once: a second one, so that a small one does not wait for JavaScript's 20 s.
+pub const COMPILES_MAX: usize = 2;
+/// Threads that compile one module. More of them save little and take memory each.
+pub const COMPILE_THREADS_MAX: usize = 4;
+/// A compiled form; StarlingMonkey's has 43 MB, and unoptimised ones reach eight times their module.
+pub const COMPILED_BYTES_MAX: u64 = 1024 * MIB;
+/// What the compiler may say of a module that it refuses.
+pub const COMPILE_MESSAGE_BYTES_MAX: usize = 4 * KIB as usize;
+/// Compiled forms that a host keeps on its disk, all together.
+pub const COMPILED_CACHE_BYTES: u64 = 8 * 1024 * MIB;
+/// Modules that a host keeps ready in memory; further ones are loaded from its disk in milliseconds.
+pub const READY_MODULES_MAX: usize = 256;
 /// Failures to compile a module after which its tasks are dead.
 pub const COMPILE_FAILURES_MAX: u32 = 2;
 
@@ -192,6 +213,12 @@ pub const HEARTBEAT: Duration = Duration::from_secs(2);
 pub const RECOVERY_WAIT: Duration = Duration::from_secs(10);
 /// Slots that one host may offer.
 pub const SLOTS_MAX: u32 = 4_096;
+/// Events of running attempts that wait for their session; a slot beyond that waits.
+pub const EVENTS_MAX: usize = 1_024;
+/// How long an attempt waits for room in the memory pool before the host gives it back.
+pub const ROOM_WAIT: Duration = Duration::from_secs(10);
+/// How long a host that stops waits for guests that it has interrupted.
+pub const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 /// Outcomes that a host keeps for a broker that it cannot reach; beyond it, the oldest attempts will be run again.
 pub const OUTCOMES_KEPT_MAX: usize = 10_000;
 

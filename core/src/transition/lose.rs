@@ -1,0 +1,42 @@
+use super::report::lost;
+use super::{Rejected, Transition, record, stop_outcome, stopped};
+use crate::outcome::{Outcome, Usage};
+use crate::task::{Report, State, Task};
+use crate::{Epoch, Timestamp};
+
+/// Takes an attempt back from a host that went away with it. The task is ready again, unless it was told to stop.
+///
+/// # Errors
+/// [`Rejected::Fenced`] if the attempt is not the task's any more.
+pub fn lose(task: &Task, epoch: Epoch, now: Timestamp) -> Result<Transition, Rejected> {
+    match &task.state {
+        State::Running { lease, stop } if lease.epoch == epoch => {
+            let mut next = task.clone();
+            let mut report = Report {
+                epoch,
+                outcome: Outcome::HostLost,
+                result: None,
+                failure: None,
+                retry_after: None,
+                usage: Usage::default(),
+            };
+            let state = match stop {
+                Some(stop) => {
+                    report.outcome = stop_outcome(*stop);
+                    stopped(*stop, now)
+                }
+                None => lost(&mut next, &mut report, now),
+            };
+            record(&mut next, lease, &report, now);
+            Ok(Transition::to(&next, state))
+        }
+        State::Running { .. }
+        | State::Blocked { .. }
+        | State::Scheduled { .. }
+        | State::Ready { .. }
+        | State::Succeeded { .. }
+        | State::Dead { .. }
+        | State::Cancelled { .. }
+        | State::Expired { .. } => Err(Rejected::Fenced { offered: epoch }),
+    }
+}

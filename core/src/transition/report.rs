@@ -1,0 +1,93 @@
+use super::{Rejected, Transition, record, stop_outcome, stopped};
+use crate::Timestamp;
+use crate::limits::LOSSES_MAX;
+use crate::outcome::{Class, Outcome};
+use crate::task::{Failure, Report, State, Task};
+
+/// Settles an attempt: the first valid report of it decides, the same one again changes nothing.
+///
+/// # Errors
+/// [`Rejected::Fenced`] if the attempt is not the task's any more.
+pub fn report(task: &Task, report: &Report, now: Timestamp) -> Result<Transition, Rejected> {
+    match &task.state {
+        State::Running { lease, stop } if lease.epoch == report.epoch => {
+            let mut next = task.clone();
+            let mut report = report.clone();
+            let state = match (report.outcome.class(), stop) {
+                (Class::Success, _) => {
+                    next.result = report.result;
+                    State::Succeeded { ended_at: now }
+                }
+                (
+                    Class::Retryable | Class::Permanent | Class::Stopped | Class::HostLost,
+                    Some(stop),
+                ) => {
+                    report.outcome = stop_outcome(*stop);
+                    stopped(*stop, now)
+                }
+                (Class::Retryable, None) => {
+                    next.failures += 1;
+                    match task
+                        .spec
+                        .retry
+                        .retry_at(task.id, next.failures, report.retry_after, now)
+                    {
+                        Some(run_at) => State::Scheduled { run_at },
+                        None => State::Dead { ended_at: now },
+                    }
+                }
+                (Class::Permanent, None) => {
+                    next.failures += 1;
+                    State::Dead { ended_at: now }
+                }
+                // A host that stopped an attempt which nobody asked to stop could not run it.
+                (Class::Stopped | Class::HostLost, None) => lost(&mut next, &mut report, now),
+            };
+            next.settled = Some(lease.epoch);
+            record(&mut next, lease, &report, now);
+            Ok(Transition::to(&next, state))
+        }
+        // Our first answer was lost and the host asks again.
+        State::Running { .. }
+        | State::Blocked { .. }
+        | State::Scheduled { .. }
+        | State::Ready { .. }
+        | State::Succeeded { .. }
+        | State::Dead { .. }
+        | State::Cancelled { .. }
+        | State::Expired { .. }
+            if task.settled == Some(report.epoch) =>
+        {
+            Ok(Transition::unchanged(task))
+        }
+        // The attempt was given away; its late report must not win.
+        State::Running { .. }
+        | State::Blocked { .. }
+        | State::Scheduled { .. }
+        | State::Ready { .. }
+        | State::Succeeded { .. }
+        | State::Dead { .. }
+        | State::Cancelled { .. }
+        | State::Expired { .. } => Err(Rejected::Fenced {
+            offered: report.epoch,
+        }),
+    }
+}
+
+/// Counts a loss of the host, and decides where the task goes.
+pub(super) fn lost(next: &mut Task, report: &mut Report, now: Timestamp) -> State {
+    next.losses += 1;
+    if next.losses < LOSSES_MAX {
+        return State::Ready { since: now };
+    }
+    if report.outcome.class() == Class::Stopped {
+        report.outcome = Outcome::HostLost;
+    }
+    report.failure = Some(Failure {
+        message: format!(
+            "a host was lost with the task {LOSSES_MAX} times, which is the limit; redrive it if the task is not the cause"
+        ),
+        backtrace: String::new(),
+    });
+    State::Dead { ended_at: now }
+}

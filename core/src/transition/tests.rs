@@ -1,0 +1,335 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::invariants;
+use crate::limits::LOSSES_MAX;
+use crate::outcome::Usage;
+use crate::task::{DataRef, Failure, Spec};
+use crate::{Digest, Limits, Priority, RetryPolicy, TaskId};
+
+fn spec() -> Spec {
+    Spec {
+        namespace: "default".into(),
+        module: "greet".into(),
+        version: 1,
+        digest: Digest([7; 32]),
+        function: "hello".into(),
+        payload: DataRef::Row { len: 3 },
+        content_type: String::new(),
+        arguments: Vec::new(),
+        limits: Limits::DEFAULT,
+        retry: RetryPolicy {
+            max_attempts: 3,
+            backoff: Duration::from_millis(100),
+            cap: Duration::from_secs(1),
+        },
+        priority: Priority::DEFAULT,
+        run_at: None,
+        deadline: None,
+        idempotency_key: String::new(),
+        traceparent: String::new(),
+        submitted_at: Timestamp(1),
+    }
+}
+
+fn ready(spec: Spec) -> Task {
+    submit(TaskId([1; 16]), Arc::new(spec), 0, Timestamp(1))
+        .expect("it can be submitted")
+        .next
+}
+
+fn lease(epoch: u64) -> Lease {
+    Lease {
+        epoch: Epoch(epoch),
+        host: "a".into(),
+        started_at: Timestamp(2),
+    }
+}
+
+fn running(epoch: u64) -> Task {
+    claim(&ready(spec()), lease(epoch))
+        .expect("it is ready")
+        .next
+}
+
+fn ended(epoch: u64, outcome: Outcome) -> Report {
+    let result = (outcome == Outcome::Succeeded).then_some(DataRef::Row { len: 2 });
+    let failure = (outcome != Outcome::Succeeded).then(|| Failure {
+        message: "why".into(),
+        backtrace: String::new(),
+    });
+    Report {
+        epoch: Epoch(epoch),
+        outcome,
+        result,
+        failure,
+        retry_after: None,
+        usage: Usage::default(),
+    }
+}
+
+const NOW: Timestamp = Timestamp(1000);
+
+#[track_caller]
+fn check(got: Result<Transition, Rejected>, expected: Result<&str, Rejected>) {
+    assert_eq!(got.map(|transition| transition.next.state.name()), expected);
+}
+
+#[test]
+fn each_outcome_leads_where_its_class_says() {
+    for outcome in Outcome::ALL {
+        let expected = match outcome.class() {
+            crate::outcome::Class::Success => "succeeded",
+            crate::outcome::Class::Retryable => "scheduled",
+            crate::outcome::Class::Permanent => "dead",
+            crate::outcome::Class::Stopped | crate::outcome::Class::HostLost => "ready",
+        };
+        check(report(&running(5), &ended(5, *outcome), NOW), Ok(expected));
+    }
+}
+
+#[test]
+fn late_report_does_not_overwrite_a_newer_attempt() {
+    let lost = lose(&running(5), Epoch(5), NOW).expect("it runs").next;
+    let again = claim(&lost, lease(6)).expect("it is ready").next;
+    check(
+        report(&again, &ended(5, Outcome::Succeeded), NOW),
+        Err(Rejected::Fenced { offered: Epoch(5) }),
+    );
+    check(
+        report(&again, &ended(6, Outcome::Succeeded), NOW),
+        Ok("succeeded"),
+    );
+}
+
+#[test]
+fn repeated_report_gets_its_first_answer_and_changes_nothing() {
+    for outcome in [Outcome::Succeeded, Outcome::Trap, Outcome::FuelExhausted] {
+        let first = report(&running(5), &ended(5, outcome), NOW)
+            .expect("it runs")
+            .next;
+        let second =
+            report(&first, &ended(5, outcome), Timestamp(2000)).expect("it was settled before");
+        assert_eq!(
+            second,
+            Transition {
+                next: first,
+                effect: Effect::None
+            }
+        );
+    }
+}
+
+#[test]
+fn epoch_of_a_claim_must_rise() {
+    let lost = lose(&running(5), Epoch(5), NOW).expect("it runs").next;
+    check(
+        claim(&lost, lease(5)),
+        Err(Rejected::Fenced { offered: Epoch(5) }),
+    );
+}
+
+#[test]
+fn attempts_are_used_up_and_a_redrive_begins_anew() {
+    let mut task = ready(spec());
+    for epoch in 1..=3 {
+        task = claim(&task, lease(epoch)).expect("it is ready").next;
+        task = report(&task, &ended(epoch, Outcome::Trap), NOW)
+            .expect("it runs")
+            .next;
+        if let State::Scheduled { run_at } = task.state {
+            task = wake(&task, run_at).expect("its time has come").next;
+        }
+    }
+    assert_eq!(
+        (task.state.name(), task.failures, task.attempts.len()),
+        ("dead", 3, 3)
+    );
+    let again = redrive(&task, Spec::clone(&task.spec), NOW)
+        .expect("it is dead")
+        .next;
+    assert_eq!(
+        (
+            again.state.name(),
+            again.round,
+            again.failures,
+            again.attempts.len()
+        ),
+        ("ready", 2, 0, 3)
+    );
+    check(
+        redrive(&again, spec(), NOW),
+        Err(Rejected::WrongState {
+            state: "ready",
+            expected: "dead, cancelled or expired",
+        }),
+    );
+}
+
+#[test]
+fn host_losses_do_not_use_up_attempts_but_are_bounded() {
+    let mut task = ready(spec());
+    for epoch in 1..=u64::from(LOSSES_MAX) {
+        assert_eq!((task.state.name(), task.failures), ("ready", 0));
+        task = lose(
+            &claim(&task, lease(epoch)).expect("it is ready").next,
+            Epoch(epoch),
+            NOW,
+        )
+        .expect("it runs")
+        .next;
+    }
+    assert_eq!(
+        (task.state.name(), task.outcome()),
+        ("dead", Some(Outcome::HostLost))
+    );
+}
+
+#[test]
+fn cancel_of_a_running_task_yields_to_a_success_that_comes_first() {
+    let stopping = cancel(&running(5), NOW).expect("it runs");
+    assert_eq!(
+        stopping.effect,
+        Effect::StopAttempt {
+            host: "a".into(),
+            epoch: Epoch(5),
+            stop: Stop::Cancel
+        }
+    );
+    check(
+        report(&stopping.next, &ended(5, Outcome::Succeeded), NOW),
+        Ok("succeeded"),
+    );
+    for outcome in Outcome::ALL
+        .iter()
+        .filter(|outcome| **outcome != Outcome::Succeeded)
+    {
+        check(
+            report(&stopping.next, &ended(5, *outcome), NOW),
+            Ok("cancelled"),
+        );
+    }
+    check(lose(&stopping.next, Epoch(5), NOW), Ok("cancelled"));
+}
+
+#[test]
+fn deadline_ends_what_waits_and_stops_what_runs() {
+    let spec = Spec {
+        deadline: Some(NOW),
+        ..spec()
+    };
+    let waiting = ready(spec);
+    check(
+        expire(&waiting, Timestamp(999)),
+        Err(Rejected::TooEarly { at: 1000 }),
+    );
+    check(expire(&waiting, NOW), Ok("expired"));
+    let stopping = expire(&claim(&waiting, lease(5)).expect("it is ready").next, NOW)
+        .expect("it runs")
+        .next;
+    check(
+        report(&stopping, &ended(5, Outcome::DeadlineExceeded), NOW),
+        Ok("expired"),
+    );
+    let late = submit(TaskId([1; 16]), Arc::clone(&waiting.spec), 0, NOW);
+    assert_eq!(
+        late.map(|_| ()),
+        Err(Rejected::DeadlinePassed {
+            deadline: 1000,
+            now: 1000
+        })
+    );
+}
+
+#[test]
+fn blocked_task_runs_after_its_last_dependency() {
+    let blocked = submit(TaskId([1; 16]), Arc::new(spec()), 2, NOW)
+        .expect("it can be submitted")
+        .next;
+    let one_left = resolve(&blocked, Dependency::Met, NOW)
+        .expect("it is blocked")
+        .next;
+    check(Ok(Transition::unchanged(&one_left)), Ok("blocked"));
+    check(resolve(&one_left, Dependency::Met, NOW), Ok("ready"));
+    check(resolve(&one_left, Dependency::Failed, NOW), Ok("cancelled"));
+}
+
+#[test]
+fn lost_claim_is_adopted_unless_the_task_moved_on() {
+    check(adopt(&ready(spec()), lease(5)), Ok("running"));
+    check(adopt(&running(5), lease(5)), Ok("running"));
+    check(
+        adopt(&running(6), lease(5)),
+        Err(Rejected::Fenced { offered: Epoch(5) }),
+    );
+}
+
+/// A command of any kind, with an epoch from a small range so that stale and repeated ones are common.
+#[derive(Clone, Debug)]
+enum Command {
+    Claim,
+    Adopt(u64),
+    Report(u64, usize),
+    Lose(u64),
+    Cancel,
+    Expire,
+    Wake,
+    Resolve(bool),
+    Redrive,
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        3 => Just(Command::Claim),
+        1 => (0_u64..12).prop_map(Command::Adopt),
+        4 => (0_u64..12, 0..Outcome::ALL.len()).prop_map(|(epoch, outcome)| Command::Report(epoch, outcome)),
+        2 => (0_u64..12).prop_map(Command::Lose),
+        1 => Just(Command::Cancel),
+        1 => Just(Command::Expire),
+        3 => Just(Command::Wake),
+        1 => any::<bool>().prop_map(Command::Resolve),
+        1 => Just(Command::Redrive),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_sequence_of_commands_breaks_an_invariant(
+        commands in prop::collection::vec((command(), 0_u64..300), 1..60),
+        pending in 0_u32..3,
+        deadline in prop::option::of(500_u64..5000),
+    ) {
+        let spec = Spec { deadline: deadline.map(Timestamp), ..spec() };
+        let mut task = submit(TaskId([1; 16]), Arc::new(spec), pending, Timestamp(1)).expect("it can be submitted").next;
+        invariants::check(None, &task).expect("a submitted task is sound");
+        let (mut now, mut epochs) = (1, 0);
+        for (command, pause) in commands {
+            now += pause;
+            let at = Timestamp(now);
+            let got = match command {
+                Command::Claim => {
+                    epochs += 1;
+                    claim(&task, lease(epochs))
+                }
+                Command::Adopt(epoch) => adopt(&task, lease(epoch)),
+                Command::Report(epoch, outcome) => report(&task, &ended(epoch, Outcome::ALL[outcome]), at),
+                Command::Lose(epoch) => lose(&task, Epoch(epoch), at),
+                Command::Cancel => cancel(&task, at),
+                Command::Expire => expire(&task, at),
+                Command::Wake => wake(&task, at),
+                Command::Resolve(met) => resolve(&task, if met { Dependency::Met } else { Dependency::Failed }, at),
+                Command::Redrive => redrive(&task, Spec::clone(&task.spec), at),
+            };
+            if let Ok(transition) = got {
+                if let Err(violation) = invariants::check(Some(&task), &transition.next) {
+                    return Err(TestCaseError::fail(violation.to_string()));
+                }
+                epochs = epochs.max(transition.next.last_epoch.map_or(0, |epoch| epoch.0));
+                task = transition.next;
+            }
+        }
+    }
+}
