@@ -1,1 +1,3 @@
 //! The node that remembers and decides.
+
+pub mod store;
