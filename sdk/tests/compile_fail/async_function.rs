@@ -1,0 +1,6 @@
+#[tq_sdk::task]
+async fn fetch(url: String) -> String {
+    url
+}
+
+fn main() {}
