@@ -1,0 +1,129 @@
+//! Functions that end well, or fail in the ways that a task may.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tq_sdk::{Context, Error, Json, Level, Result};
+
+/// Returns its payload.
+#[tq_sdk::task]
+fn echo(payload: Vec<u8>) -> Vec<u8> {
+    payload
+}
+
+/// Fails retryably with the payload as its message.
+#[tq_sdk::task]
+fn fail_retryable(message: String) -> Result<()> {
+    Err(Error::retryable(message))
+}
+
+#[derive(Deserialize)]
+struct Delay {
+    message: String,
+    after_ms: u64,
+}
+
+/// Fails retryably and asks for the next attempt `after_ms` milliseconds later.
+#[tq_sdk::task]
+fn fail_after(Json(Delay { message, after_ms }): Json<Delay>) -> Result<()> {
+    Err(Error::retryable(message).after(Duration::from_millis(after_ms)))
+}
+
+/// Fails for good with the payload as its message.
+#[tq_sdk::task]
+fn fail_fatal(message: String) -> Result<()> {
+    Err(Error::fatal(message))
+}
+
+/// Fails retryably until the attempt whose number is the payload, then returns that number.
+#[tq_sdk::task]
+fn flaky(cx: Context, Json(succeeds_at): Json<u32>) -> Result<Json<u32>> {
+    match cx.attempt() {
+        attempt if attempt < succeeds_at => Err(Error::retryable(format!(
+            "attempt {attempt} fails, attempt {succeeds_at} will not"
+        ))),
+        attempt => Ok(Json(attempt)),
+    }
+}
+
+/// Sleeps 10 ms at a time until the task is cancelled, then returns how often it slept.
+#[tq_sdk::task]
+fn cancel_aware(cx: Context) -> Json<u64> {
+    let mut naps = 0;
+    while !cx.is_cancelled() {
+        std::thread::sleep(Duration::from_millis(10));
+        naps += 1;
+    }
+    Json(naps)
+}
+
+/// Goes one step from the last checkpoint, saves where it is and fails retryably; at the step whose number is the payload it
+/// returns `steps/attempt`.
+#[tq_sdk::task]
+fn checkpoint(cx: Context, Json(last): Json<u8>) -> Result<String> {
+    let step = cx
+        .load_checkpoint()
+        .and_then(|state| state.first().copied())
+        .unwrap_or(0)
+        .saturating_add(1);
+    cx.save_checkpoint(&[step])?;
+    cx.progress(
+        f64::from(step) / f64::from(last.max(1)),
+        format!("step {step}"),
+    );
+    if step < last {
+        return Err(Error::retryable(format!(
+            "stopped after step {step} of {last}"
+        )));
+    }
+    Ok(format!("{step}/{}", cx.attempt()))
+}
+
+/// Writes the payload to the log, once at each level, and to standard output and standard error.
+#[tq_sdk::task]
+fn log(cx: Context, message: &str) {
+    for level in [
+        Level::Trace,
+        Level::Debug,
+        Level::Info,
+        Level::Warn,
+        Level::Error,
+    ] {
+        cx.log(level, message);
+    }
+    println!("{message}");
+    eprintln!("{message}");
+}
+
+#[derive(Serialize)]
+struct Known {
+    task_id: String,
+    attempt: u32,
+    max_attempts: u32,
+    namespace: String,
+    content_type: Option<String>,
+    deadline_ms: Option<u128>,
+    traceparent: Option<String>,
+    is_cancelled: bool,
+    checkpoint: Option<Vec<u8>>,
+}
+
+/// Returns all that a task knows of its call.
+#[tq_sdk::task]
+fn context(cx: Context) -> Result<Json<Known>> {
+    let deadline_ms = cx
+        .deadline()
+        .map(|at| at.duration_since(SystemTime::UNIX_EPOCH))
+        .transpose()?;
+    Ok(Json(Known {
+        task_id: cx.task_id(),
+        attempt: cx.attempt(),
+        max_attempts: cx.max_attempts(),
+        namespace: cx.namespace(),
+        content_type: cx.content_type(),
+        deadline_ms: deadline_ms.map(|at| at.as_millis()),
+        traceparent: cx.traceparent(),
+        is_cancelled: cx.is_cancelled(),
+        checkpoint: cx.load_checkpoint(),
+    }))
+}

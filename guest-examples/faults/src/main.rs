@@ -1,0 +1,6 @@
+//! Every way in which a task can end, on demand.
+
+mod behaves;
+mod misbehaves;
+
+fn main() {}
