@@ -1,1 +1,41 @@
 //! The typed Rust client of tq.
+//!
+//! A [`Client`] speaks to one broker, for one namespace. It is cheap to clone, and its clones share one connection,
+//! which is made again when it was lost: a call that fails with [`Error::Unreachable`] may be made again later.
+//!
+//! ```no_run
+//! use tq_client::{Client, NewTask, Watch};
+//!
+//! # async fn example() -> Result<(), tq_client::Error> {
+//! let client = Client::connect("http://127.0.0.1:7171").await?;
+//! let task = NewTask { function: "greet".into(), payload: "\"Ada\"".into(), ..NewTask::default() };
+//! let submitted = client.submit(vec![task]).await?;
+//! let mut watch = client.watch(Watch::Ids(submitted.into_iter().map(|task| task.id).collect()), true);
+//! while let Some(ended) = watch.next().await? {
+//!     for task in ended {
+//!         println!("{} {}", task.id, task.outcome);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every method that waits for the broker is safe to drop at any point; what the broker has received by then is done.
+
+mod connection;
+mod error;
+mod hosts;
+mod modules;
+mod tasks;
+mod watch;
+
+pub use connection::Client;
+pub use error::{Code, Error};
+pub use modules::{Component, Upload};
+pub use watch::{Watch, Watching};
+
+pub use tq_proto::v1::{
+    Attempt, Entry, Failure, Function, FunctionSettings, Host, HostState, LimitOverrides, Limits,
+    ListTasksResponse, LogChunk, Module, NewTask, Progress, RetryOverrides, RetryPolicy, Submitted,
+    Task, TaskState, UploadModuleResponse, Usage,
+};

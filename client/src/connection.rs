@@ -1,0 +1,178 @@
+//! The connection to a broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use tq_core::limits::MESSAGE_BYTES_MAX;
+use tq_core::name::DEFAULT_NAMESPACE;
+use tq_proto::v1::host_service_client::HostServiceClient;
+use tq_proto::v1::module_service_client::ModuleServiceClient;
+use tq_proto::v1::task_service_client::TaskServiceClient;
+
+use crate::error::{Error, innermost};
+
+/// A broker that does not take a connection within this time counts as unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often an open connection is tried, so that a watch notices a broker that went away without a word.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long the answer to such a try may take.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Flow control: one stream may have a result at its limit under way, and the connection several.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// A connection to one broker, for one namespace. Cheap to clone; the clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) url: Arc<str>,
+    pub(crate) namespace: Arc<str>,
+    channel: Channel,
+}
+
+impl Client {
+    /// Connects to the broker at `url`, such as `http://127.0.0.1:7171`; the scheme may be left out. The namespace is `default`.
+    ///
+    /// # Errors
+    /// [`Error::Address`] if `url` cannot be a broker's, [`Error::Unreachable`] if nothing answers there within 5 s.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        let endpoint = endpoint(url)?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| Error::Unreachable {
+                url: url.to_owned(),
+                reason: innermost(&error),
+            })?;
+        Ok(Self {
+            url: url.into(),
+            namespace: DEFAULT_NAMESPACE.into(),
+            channel,
+        })
+    }
+
+    /// The same connection, for another namespace.
+    #[must_use]
+    pub fn with_namespace(self, namespace: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            ..self
+        }
+    }
+
+    /// The broker's address, as it was given.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The namespace that calls are made in.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(crate) fn tasks(&self) -> TaskServiceClient<Channel> {
+        TaskServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn module_service(&self) -> ModuleServiceClient<Channel> {
+        ModuleServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn host_service(&self) -> HostServiceClient<Channel> {
+        HostServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn refusal(&self, status: &tonic::Status) -> Error {
+        Error::from_status(&self.url, status)
+    }
+
+    pub(crate) fn lacking(&self, lacking: &'static str) -> Error {
+        Error::Protocol {
+            url: self.url.to_string(),
+            lacking,
+        }
+    }
+}
+
+fn endpoint(url: &str) -> Result<Endpoint, Error> {
+    let refuse = |reason: String| Error::Address {
+        url: url.to_owned(),
+        reason,
+    };
+    let full = match url.split_once("://") {
+        Some(("http", _)) => url.to_owned(),
+        Some((scheme, _)) => {
+            return Err(refuse(format!(
+                "its scheme is `{scheme}`, and brokers speak `http`"
+            )));
+        }
+        None => format!("http://{url}"),
+    };
+    let endpoint = Endpoint::from_shared(full).map_err(|error| refuse(innermost(&error)))?;
+    if endpoint.uri().port_u16().is_none() {
+        return Err(refuse("it names no port".to_owned()));
+    }
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, expected: Result<&str, &str>) {
+        let got = endpoint(url)
+            .map(|endpoint| endpoint.uri().to_string())
+            .map_err(|error| error.to_string());
+        assert_eq!(
+            got.as_ref().map(String::as_str).map_err(String::as_str),
+            expected
+        );
+    }
+
+    #[test]
+    fn addresses_need_a_port_and_no_scheme() {
+        check("http://127.0.0.1:7171", Ok("http://127.0.0.1:7171/"));
+        check("localhost:7171", Ok("http://localhost:7171/"));
+        check(
+            "https://localhost:7171",
+            Err(
+                "broker address `https://localhost:7171` is not valid: its scheme is `https`, and brokers speak `http`",
+            ),
+        );
+        check(
+            "http://localhost",
+            Err("broker address `http://localhost` is not valid: it names no port"),
+        );
+        check(
+            "http://a b:1",
+            Err("broker address `http://a b:1` is not valid: invalid uri character"),
+        );
+    }
+
+    #[tokio::test]
+    async fn nobody_at_the_address_is_unreachable() {
+        // The port is taken by a socket that does not listen, so that nobody else can answer there.
+        let socket = tokio::net::TcpSocket::new_v4().expect("sockets can be made");
+        socket
+            .bind(([127, 0, 0, 1], 0).into())
+            .expect("loopback can be bound");
+        let address = socket.local_addr().expect("a bound socket has an address");
+        let refused = Client::connect(&format!("http://{address}")).await;
+        assert!(
+            matches!(refused, Err(Error::Unreachable { .. })),
+            "{refused:?}"
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! What a call to the broker may end with, other than its answer.
+
+use std::error::Error as _;
+use std::path::PathBuf;
+
+pub use tonic::Code;
+use tonic::Status;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is none that a broker could have.
+    #[error("broker address `{url}` is not valid: {reason}")]
+    Address {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No connection could be made, or it was lost before the answer came. Whether the broker acted is not known.
+    #[error("broker at `{url}` cannot be reached: {reason}")]
+    Unreachable {
+        /// The broker's address.
+        url: String,
+        /// The innermost cause, such as `Connection refused`.
+        reason: String,
+    },
+    /// The broker said no. Nothing was changed.
+    #[error("{message}")]
+    Refused {
+        /// The kind of refusal.
+        code: Code,
+        /// What was wrong, with the limit and the value.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// There is no such task, module or function.
+    #[error("{message}")]
+    NotFound {
+        /// What there is not.
+        message: String,
+        /// What to do about it, such as names that are near.
+        hint: Option<String>,
+    },
+    /// A file that was to be uploaded cannot be read.
+    #[error("failed to read `{}`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that was to be uploaded is larger than a module may be.
+    #[error("component has {len} bytes, over the limit of {max} bytes")]
+    ComponentTooLarge {
+        /// Its size in bytes.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// The broker's answer lacks what it must have: it speaks another version of the protocol.
+    #[error(
+        "answer of the broker at `{url}` has no {lacking}; broker and client are of versions that do not match"
+    )]
+    Protocol {
+        /// The broker's address.
+        url: String,
+        /// The missing part.
+        lacking: &'static str,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later, without anything being done about it.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { code, .. } => *code == Code::Unavailable,
+            Self::Address { .. }
+            | Self::NotFound { .. }
+            | Self::File { .. }
+            | Self::ComponentTooLarge { .. }
+            | Self::Protocol { .. } => false,
+        }
+    }
+
+    /// What to do about it, if that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Refused { hint, .. } | Self::NotFound { hint, .. } => hint.as_deref(),
+            Self::Address { .. }
+            | Self::Unreachable { .. }
+            | Self::File { .. }
+            | Self::ComponentTooLarge { .. }
+            | Self::Protocol { .. } => None,
+        }
+    }
+
+    /// Reads a status. One that the server sent has no source; one that the transport made up has.
+    pub(crate) fn from_status(url: &str, status: &Status) -> Self {
+        if let Some(source) = status.source() {
+            return Self::Unreachable {
+                url: url.to_owned(),
+                reason: innermost(source),
+            };
+        }
+        let (message, hint) = split(status.message());
+        match status.code() {
+            Code::NotFound => Self::NotFound { message, hint },
+            code => Self::Refused {
+                code,
+                message: if message.is_empty() {
+                    format!("broker refused without a reason ({code})")
+                } else {
+                    message
+                },
+                hint,
+            },
+        }
+    }
+}
+
+/// A status text is a message, or a message and a hint on a line of its own.
+fn split(text: &str) -> (String, Option<String>) {
+    match text.split_once("\nhint: ") {
+        Some((message, hint)) => (message.to_owned(), Some(hint.trim_end().to_owned())),
+        None => (text.to_owned(), None),
+    }
+}
+
+/// The last error of a chain: the outer ones only say `transport error`.
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hint_is_split_from_the_message() {
+        assert_eq!(split("no function `a`"), ("no function `a`".into(), None));
+        assert_eq!(
+            split("no function `a`\nhint: did you mean `b`?\n"),
+            ("no function `a`".into(), Some("did you mean `b`?".into()))
+        );
+    }
+
+    #[test]
+    fn statuses_of_the_server_and_of_the_transport_are_told_apart() {
+        let not_found = Error::from_status("u", &Status::not_found("no task `x`"));
+        assert!(matches!(not_found, Error::NotFound { .. }), "{not_found:?}");
+        let refused = Error::from_status("u", &Status::resource_exhausted("disk is full"));
+        assert!(!refused.is_retryable(), "{refused:?}");
+        assert_eq!(refused.to_string(), "disk is full");
+
+        let lost = Status::from_error(Box::new(std::io::Error::other("connection reset")));
+        let lost = Error::from_status("http://b", &lost);
+        assert!(lost.is_retryable(), "{lost:?}");
+        assert_eq!(
+            lost.to_string(),
+            "broker at `http://b` cannot be reached: connection reset"
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! Calls about tasks.
+
+use std::collections::VecDeque;
+
+use futures_util::stream::{self, Stream, StreamExt as _};
+use tokio::time::Instant;
+use tq_core::limits::{MESSAGE_BYTES_MAX, SUBMIT_BATCH_MAX};
+use tq_proto::v1::{
+    CancelTaskRequest, GetTaskLogsRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse,
+    LogChunk, NewTask, RedriveTaskRequest, SubmitRequest, Submitted, Task, TaskState,
+};
+
+use crate::watch::{PATIENCE, PAUSE_FIRST, PAUSE_MAX};
+use crate::{Client, Error};
+
+/// Payload bytes of one request, so that a message stays well under its limit whatever else the tasks carry.
+const BATCH_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
+
+impl Client {
+    /// Submits at most 1,000 tasks, all of them or none, and returns their ids in the same order. They are on disk when this
+    /// returns.
+    ///
+    /// If the connection is lost, the tasks may have been submitted or not. Only when *every* task has an idempotency key
+    /// does this try again, for up to a minute: then a second submit finds the tasks of the first. Without keys it returns
+    /// [`Error::Unreachable`] at once, because trying again could make the tasks twice.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown function, [`Error::Refused`] for what a task may not have, [`Error::Unreachable`].
+    pub async fn submit(&self, tasks: Vec<NewTask>) -> Result<Vec<Submitted>, Error> {
+        let is_repeatable = tasks.iter().all(|task| !task.idempotency_key.is_empty());
+        let count = tasks.len();
+        let request = SubmitRequest {
+            namespace: self.namespace.to_string(),
+            tasks,
+        };
+        let give_up = Instant::now() + PATIENCE;
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let answer = self.tasks().submit(request.clone()).await;
+            match answer.map_err(|status| self.refusal(&status)) {
+                Ok(answer) => {
+                    let submitted = answer.into_inner().tasks;
+                    if submitted.len() != count {
+                        return Err(self.lacking("id for every task"));
+                    }
+                    return Ok(submitted);
+                }
+                Err(error)
+                    if is_repeatable
+                        && error.is_retryable()
+                        && Instant::now() + pause < give_up =>
+                {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Submits any number of tasks in as many requests as that takes, one after the other, and hands the ids of each
+    /// request to `submitted` as they come. Each request is all or none; what was handed over stays submitted if a later
+    /// one fails.
+    ///
+    /// # Errors
+    /// As [`Client::submit`].
+    pub async fn submit_many(
+        &self,
+        tasks: impl IntoIterator<Item = NewTask>,
+        mut submitted: impl FnMut(Vec<Submitted>),
+    ) -> Result<(), Error> {
+        for batch in Batches(tasks.into_iter().peekable()) {
+            submitted(self.submit(batch).await?);
+        }
+        Ok(())
+    }
+
+    /// One task; its result and payload only when asked for.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unreachable`].
+    pub async fn task(
+        &self,
+        id: &str,
+        include_result: bool,
+        include_payload: bool,
+    ) -> Result<Task, Error> {
+        let request = GetTaskRequest {
+            namespace: self.namespace.to_string(),
+            id: id.to_owned(),
+            include_result,
+            include_payload,
+        };
+        let answer = self.tasks().get_task(request).await;
+        Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+    }
+
+    /// One page of tasks, the newest first, without results. `limit` is at most 1,000; `cursor` is the `next` of the page
+    /// before, or empty. A page may have fewer tasks than asked for, or none, and yet a next one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a cursor that is none, [`Error::Unreachable`].
+    pub async fn task_page(
+        &self,
+        state: Option<TaskState>,
+        limit: u32,
+        cursor: &str,
+    ) -> Result<ListTasksResponse, Error> {
+        let request = ListTasksRequest {
+            namespace: self.namespace.to_string(),
+            state: state.unwrap_or_default().into(),
+            limit,
+            cursor: cursor.to_owned(),
+        };
+        let answer = self.tasks().list_tasks(request).await;
+        Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+    }
+
+    /// All tasks, or those in `state`, the newest first, without results. Fetches a page when the one before was read.
+    pub fn list_tasks(&self, state: Option<TaskState>) -> impl Stream<Item = Result<Task, Error>> {
+        struct Position {
+            client: Client,
+            page: VecDeque<Task>,
+            /// `None` when there is no further page.
+            cursor: Option<String>,
+        }
+        let start = Position {
+            client: self.clone(),
+            page: VecDeque::new(),
+            cursor: Some(String::new()),
+        };
+        stream::try_unfold(start, move |mut at| async move {
+            loop {
+                if let Some(task) = at.page.pop_front() {
+                    return Ok(Some((task, at)));
+                }
+                let Some(cursor) = at.cursor.take() else {
+                    return Ok(None);
+                };
+                let ListTasksResponse { tasks, next } =
+                    at.client.task_page(state, 0, &cursor).await?;
+                at.page = tasks.into();
+                at.cursor = (!next.is_empty()).then_some(next);
+            }
+        })
+    }
+
+    /// Cancels a task: one that waits has ended when this returns, one that runs was told to stop.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Refused`] if it has ended otherwise, [`Error::Unreachable`].
+    pub async fn cancel_task(&self, id: &str) -> Result<Task, Error> {
+        let request = CancelTaskRequest {
+            namespace: self.namespace.to_string(),
+            id: id.to_owned(),
+        };
+        let answer = self.tasks().cancel_task(request).await;
+        Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+    }
+
+    /// Gives a task that ended without success another round of attempts.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Refused`] if it has not ended or has succeeded, [`Error::Unreachable`].
+    pub async fn redrive_task(&self, id: &str) -> Result<Task, Error> {
+        let request = RedriveTaskRequest {
+            namespace: self.namespace.to_string(),
+            id: id.to_owned(),
+        };
+        let answer = self.tasks().redrive_task(request).await;
+        Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+    }
+
+    /// What the attempts of a task have logged so far, oldest first. Logs are kept as well as may be, and promised to nobody.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unreachable`]; later ones come in the stream.
+    pub async fn task_logs(
+        &self,
+        id: &str,
+    ) -> Result<impl Stream<Item = Result<LogChunk, Error>> + use<>, Error> {
+        let request = GetTaskLogsRequest {
+            namespace: self.namespace.to_string(),
+            id: id.to_owned(),
+        };
+        let answer = self.tasks().get_task_logs(request).await;
+        let chunks = answer.map_err(|status| self.refusal(&status))?.into_inner();
+        let client = self.clone();
+        Ok(chunks.map(move |chunk| chunk.map_err(|status| client.refusal(&status))))
+    }
+}
+
+/// Cuts tasks into requests: at most 1,000 each, and no more payload than a message may carry.
+struct Batches<I: Iterator<Item = NewTask>>(std::iter::Peekable<I>);
+
+impl<I: Iterator<Item = NewTask>> Iterator for Batches<I> {
+    type Item = Vec<NewTask>;
+
+    fn next(&mut self) -> Option<Vec<NewTask>> {
+        let mut batch = vec![self.0.next()?];
+        let mut payload_bytes = batch.iter().map(|task| task.payload.len()).sum::<usize>();
+        while batch.len() < SUBMIT_BATCH_MAX
+            && let Some(task) = self
+                .0
+                .next_if(|task| payload_bytes + task.payload.len() <= BATCH_PAYLOAD_BYTES_MAX)
+        {
+            payload_bytes += task.payload.len();
+            batch.push(task);
+        }
+        Some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(payload_bytes: &[usize], expected: &[usize]) {
+        let tasks = payload_bytes.iter().map(|len| NewTask {
+            payload: vec![0; *len].into(),
+            ..NewTask::default()
+        });
+        let sizes: Vec<usize> = Batches(tasks.peekable()).map(|batch| batch.len()).collect();
+        assert_eq!(sizes, expected);
+    }
+
+    #[test]
+    fn batches_are_bounded_in_tasks_and_in_bytes() {
+        check(&[], &[]);
+        check(&[1; 2_500], &[1_000, 1_000, 500]);
+        check(&[BATCH_PAYLOAD_BYTES_MAX, 0, 1], &[2, 1]);
+        let over = BATCH_PAYLOAD_BYTES_MAX + 1;
+        check(&[over, over, 1], &[1, 1, 1]);
+    }
+}

@@ -1,0 +1,348 @@
+//! Waiting for tasks to end.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::Streaming;
+use tq_core::limits::WATCH_IDS_MAX;
+use tq_proto::v1::{Task, WatchTasksRequest, WatchTasksResponse};
+
+use crate::{Client, Error};
+
+/// How long a broker may be away before a call that may be repeated gives up: long enough for a restart.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The first pause before another try, doubled each time.
+pub(crate) const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// The longest pause: what a broker that is back waits for its clients at most.
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// What to watch.
+#[derive(Clone, Debug)]
+pub enum Watch {
+    /// These tasks, each until it has ended. Those that have ended already come first.
+    Ids(Vec<String>),
+    /// Every task of the namespace that ends after this sequence, as [`Watching::seq`] of an earlier watch gave it; `None` is
+    /// from now on.
+    All {
+        /// The sequence.
+        after_seq: Option<u64>,
+    },
+}
+
+impl Client {
+    /// Watches tasks end. When the connection is lost or the broker restarts, the watch goes on where it was: no end is
+    /// missed, and none comes twice. It gives up when the broker was away for a minute.
+    ///
+    /// Nothing is sent before [`Watching::next`] is called.
+    #[must_use]
+    pub fn watch(&self, watch: Watch, include_result: bool) -> Watching {
+        let (ids, seq) = match watch {
+            Watch::Ids(ids) => (Some(ids.into_iter().collect()), None),
+            Watch::All { after_seq } => (None, after_seq),
+        };
+        Watching {
+            client: self.clone(),
+            include_result,
+            open: ids,
+            asked: HashSet::new(),
+            seq,
+            stream: None,
+        }
+    }
+}
+
+/// A watch that is going on.
+#[derive(Debug)]
+pub struct Watching {
+    client: Client,
+    include_result: bool,
+    /// Tasks that have not ended as far as is known; `None` watches all.
+    open: Option<HashSet<String>>,
+    /// Those of `open` that the stream was opened for: at most [`WATCH_IDS_MAX`].
+    asked: HashSet<String>,
+    seq: Option<u64>,
+    stream: Option<Streaming<WatchTasksResponse>>,
+}
+
+impl Watching {
+    /// Waits for the next tasks to end. `None` when all that were named have ended; never when all are watched.
+    ///
+    /// The list may be empty. The first answer of a watch over all tasks is: from then on, no end is missed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if a named task is not there, [`Error::Unreachable`] if the broker was away for a minute.
+    ///
+    /// # Cancel safety
+    /// Dropped before it returns, it loses nothing.
+    pub async fn next(&mut self) -> Result<Option<Vec<Task>>, Error> {
+        let mut give_up = Instant::now() + PATIENCE;
+        let mut pause = PAUSE_FIRST;
+        loop {
+            if self.open.as_ref().is_some_and(HashSet::is_empty) {
+                return Ok(None);
+            }
+            match self.step().await {
+                Ok(Some(ended)) => return Ok(Some(ended)),
+                // The stream was open until now, so the broker has not been away for long.
+                Ok(None) => give_up = Instant::now() + PATIENCE,
+                Err(error) if !error.is_retryable() || Instant::now() + pause >= give_up => {
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// The durable sequence up to which every end was returned; `None` before the first answer.
+    #[must_use]
+    pub fn seq(&self) -> Option<u64> {
+        self.seq
+    }
+
+    /// One message of the stream, which is opened if it is not. `Ok(None)` if a stream that was open is so no longer.
+    async fn step(&mut self) -> Result<Option<Vec<Task>>, Error> {
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            None => {
+                let stream = self.open().await?;
+                self.stream.insert(stream)
+            }
+        };
+        let message = stream.message().await;
+        let message = message.map_err(|status| self.client.refusal(&status));
+        let (mut ended, seq) = match message {
+            Ok(Some(WatchTasksResponse { ended, seq })) => (ended, seq),
+            Err(error) if !error.is_retryable() => {
+                self.stream = None;
+                return Err(error);
+            }
+            // The broker closed the stream, or the connection was lost.
+            Ok(None) | Err(_) => {
+                self.stream = None;
+                return Ok(None);
+            }
+        };
+        self.seq = Some(seq);
+        if let Some(open) = &mut self.open {
+            // Only what was still open: an end that came just before the connection was lost comes again after it.
+            ended.retain(|task| open.remove(&task.id));
+            for task in &ended {
+                self.asked.remove(&task.id);
+            }
+            if self.asked.is_empty() {
+                self.stream = None;
+            }
+        }
+        Ok(Some(ended))
+    }
+
+    async fn open(&mut self) -> Result<Streaming<WatchTasksResponse>, Error> {
+        let ids: Vec<String> = match &self.open {
+            Some(open) => open.iter().take(WATCH_IDS_MAX).cloned().collect(),
+            None => Vec::new(),
+        };
+        let request = WatchTasksRequest {
+            namespace: self.client.namespace().to_owned(),
+            ids: ids.clone(),
+            after_seq: if ids.is_empty() { self.seq } else { None },
+            include_result: self.include_result,
+        };
+        let answer = self.client.tasks().watch_tasks(request).await;
+        let stream = answer.map_err(|status| self.client.refusal(&status))?;
+        self.asked = ids.into_iter().collect();
+        Ok(stream.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::{Arc, Mutex};
+
+    use futures_util::{Stream, stream};
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::{Request, Response, Status};
+    use tq_proto::v1::task_service_server::{TaskService, TaskServiceServer};
+    use tq_proto::v1::{
+        CancelTaskRequest, GetTaskLogsRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse,
+        LogChunk, RedriveTaskRequest, SubmitRequest, SubmitResponse,
+    };
+
+    use super::*;
+
+    type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+    /// A broker whose watches each say what the next script says, and then break off. Keeps the requests.
+    #[derive(Clone, Default)]
+    struct Scripted {
+        scripts: Arc<Mutex<Vec<Vec<Result<WatchTasksResponse, Status>>>>>,
+        requests: Arc<Mutex<Vec<WatchTasksRequest>>>,
+    }
+
+    #[tonic::async_trait]
+    impl TaskService for Scripted {
+        type WatchTasksStream = Answers<WatchTasksResponse>;
+        type GetTaskLogsStream = Answers<LogChunk>;
+
+        async fn watch_tasks(
+            &self,
+            request: Request<WatchTasksRequest>,
+        ) -> Result<Response<Self::WatchTasksStream>, Status> {
+            let mut request = request.into_inner();
+            request.ids.sort();
+            self.requests
+                .lock()
+                .expect("no test panics with it")
+                .push(request);
+            let script = self
+                .scripts
+                .lock()
+                .expect("no test panics with it")
+                .remove(0);
+            Ok(Response::new(Box::pin(stream::iter(script))))
+        }
+        async fn submit(
+            &self,
+            _: Request<SubmitRequest>,
+        ) -> Result<Response<SubmitResponse>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+        async fn get_task(&self, _: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+        async fn list_tasks(
+            &self,
+            _: Request<ListTasksRequest>,
+        ) -> Result<Response<ListTasksResponse>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+        async fn cancel_task(
+            &self,
+            _: Request<CancelTaskRequest>,
+        ) -> Result<Response<Task>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+        async fn redrive_task(
+            &self,
+            _: Request<RedriveTaskRequest>,
+        ) -> Result<Response<Task>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+        async fn get_task_logs(
+            &self,
+            _: Request<GetTaskLogsRequest>,
+        ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+    }
+
+    fn answer(ids: &[&str], seq: u64) -> Result<WatchTasksResponse, Status> {
+        let ended = ids
+            .iter()
+            .map(|id| Task {
+                id: (*id).to_owned(),
+                ..Task::default()
+            })
+            .collect();
+        Ok(WatchTasksResponse { ended, seq })
+    }
+
+    /// A client of a broker that follows `scripts`, one for each watch, and that broker.
+    async fn scripted(scripts: Vec<Vec<Result<WatchTasksResponse, Status>>>) -> (Client, Scripted) {
+        let broker = Scripted::default();
+        *broker.scripts.lock().expect("no test panics with it") = scripts;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback can be bound");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let server = tonic::transport::Server::builder()
+            .add_service(TaskServiceServer::new(broker.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::spawn(server);
+        let client = Client::connect(&address.to_string())
+            .await
+            .expect("the broker listens");
+        (client, broker)
+    }
+
+    async fn all(watching: &mut Watching) -> Vec<String> {
+        let mut ids = Vec::new();
+        while let Some(ended) = watching.next().await.expect("the script has no refusal") {
+            ids.extend(ended.into_iter().map(|task| task.id));
+        }
+        ids
+    }
+
+    #[tokio::test]
+    async fn watch_of_ids_asks_again_for_those_still_open_and_returns_none_twice() {
+        let (client, broker) = scripted(vec![
+            vec![
+                answer(&[], 1),
+                answer(&["a"], 2),
+                Err(Status::unavailable("restarting")),
+            ],
+            vec![answer(&["a", "b"], 3)],
+            vec![answer(&["c"], 4)],
+        ])
+        .await;
+        let mut watching =
+            client.watch(Watch::Ids(["a", "b", "c"].map(String::from).into()), false);
+        assert_eq!(all(&mut watching).await, ["a", "b", "c"]);
+        let asked: Vec<_> = broker
+            .requests
+            .lock()
+            .expect("no test panics with it")
+            .iter()
+            .map(|r| r.ids.clone())
+            .collect();
+        assert_eq!(asked, [vec!["a", "b", "c"], vec!["b", "c"], vec!["c"]]);
+    }
+
+    #[tokio::test]
+    async fn watch_of_all_goes_on_after_the_last_sequence() {
+        let (client, broker) = scripted(vec![
+            vec![answer(&[], 7), answer(&["a"], 9)],
+            vec![answer(&["b"], 12)],
+        ])
+        .await;
+        let mut watching = client.watch(Watch::All { after_seq: None }, false);
+        for expected in [vec![], vec!["a"], vec!["b"]] {
+            let ended = watching
+                .next()
+                .await
+                .expect("the script has no refusal")
+                .expect("it never ends");
+            assert_eq!(
+                ended.into_iter().map(|task| task.id).collect::<Vec<_>>(),
+                expected
+            );
+        }
+        let after: Vec<_> = broker
+            .requests
+            .lock()
+            .expect("no test panics with it")
+            .iter()
+            .map(|r| r.after_seq)
+            .collect();
+        assert_eq!(after, [None, Some(9)]);
+        assert_eq!(watching.seq(), Some(12));
+    }
+
+    #[tokio::test]
+    async fn refusal_inside_the_stream_ends_the_watch() {
+        let (client, _broker) = scripted(vec![vec![Err(Status::not_found("no task `a`"))]]).await;
+        let refused = client
+            .watch(Watch::Ids(vec!["a".into()]), false)
+            .next()
+            .await;
+        assert!(
+            matches!(refused, Err(Error::NotFound { .. })),
+            "{refused:?}"
+        );
+    }
+}
