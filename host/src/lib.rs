@@ -1,1 +1,6 @@
 //! The node that runs guests.
+
+pub mod component;
+mod imports;
+pub mod runner;
+pub mod sandbox;

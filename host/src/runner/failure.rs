@@ -1,0 +1,195 @@
+//! From what the engine says to what it means.
+
+use tq_core::Outcome;
+use tq_core::limits::{
+    BACKTRACE_BYTES_MAX, BACKTRACE_FRAMES_MAX, ERROR_MESSAGE_BYTES_MAX, HANDLES_MAX,
+    HOSTCALL_BYTES_MAX, Limits, RANDOM_BYTES_MAX, STACK_BYTES_MAX,
+};
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::{I32Exit, ResourceTableError};
+
+use super::Interrupt;
+use crate::sandbox::OutputLimit;
+
+/// Where an attempt was when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Instantiate,
+    Call,
+}
+
+/// How a failed attempt ended.
+pub(super) struct Verdict {
+    pub(super) outcome: Outcome,
+    pub(super) message: String,
+    pub(super) backtrace: Option<String>,
+}
+
+/// Says what an error of the engine means. An exit with 0 is the caller's to judge.
+pub(super) fn judge(
+    error: &wasmtime::Error,
+    stage: Stage,
+    limits: &Limits,
+    recent_log: &str,
+) -> Verdict {
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    let (outcome, message) = cause(error, stage, limits, backtrace.is_some(), recent_log);
+    Verdict {
+        outcome,
+        message,
+        backtrace: backtrace.and_then(render),
+    }
+}
+
+fn cause(
+    error: &wasmtime::Error,
+    stage: Stage,
+    limits: &Limits,
+    is_in_guest: bool,
+    recent_log: &str,
+) -> (Outcome, String) {
+    if let Some(interrupt) = error.downcast_ref::<Interrupt>() {
+        return interrupted(*interrupt);
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return exited(*code, recent_log);
+    }
+    if let Some(limit) = error.downcast_ref::<OutputLimit>() {
+        return (Outcome::OutputLimit, limit.to_string());
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return too_many_handles();
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => {
+            return (
+                Outcome::FuelExhausted,
+                format!("all of the fuel is used: {}", limits.fuel),
+            );
+        }
+        Some(Trap::StackOverflow) => {
+            return (
+                Outcome::StackOverflow,
+                format!("the stack is over the limit of {STACK_BYTES_MAX} bytes"),
+            );
+        }
+        Some(trap) => return (Outcome::Trap, panicked(trap, recent_log)),
+        None => {}
+    }
+    let text = error.root_cause().to_string();
+    // The engine has no types for these.
+    if text.contains("fuel allocated for hostcalls") {
+        return if is_in_guest {
+            (
+                Outcome::HostLimit,
+                format!("one call to the host passed more than {HOSTCALL_BYTES_MAX} bytes"),
+            )
+        } else {
+            (Outcome::OutputLimit, OutputLimit.to_string())
+        };
+    }
+    if text.contains("store handle limit exceeded") {
+        return too_many_handles();
+    }
+    if text.starts_with("requested len") && text.contains("exceeds limit") {
+        return (
+            Outcome::HostLimit,
+            format!("one call asked for more than {RANDOM_BYTES_MAX} random bytes"),
+        );
+    }
+    match stage {
+        // Without guest code on the stack it is the host that could not make the instance.
+        Stage::Instantiate if !is_in_guest => (Outcome::HostError, format!("{error:#}")),
+        Stage::Instantiate | Stage::Call => (Outcome::Trap, with_log(text, recent_log)),
+    }
+}
+
+pub(super) fn interrupted(interrupt: Interrupt) -> (Outcome, String) {
+    match interrupt {
+        Interrupt::Timeout(_) => (Outcome::Timeout, interrupt.to_string()),
+        Interrupt::Stopped(why) => (why.outcome(), interrupt.to_string()),
+    }
+}
+
+pub(super) fn exited(code: i32, recent_log: &str) -> (Outcome, String) {
+    (
+        Outcome::Exit,
+        with_log(format!("it exited with code {code}"), recent_log),
+    )
+}
+
+fn too_many_handles() -> (Outcome, String) {
+    (
+        Outcome::HostLimit,
+        format!("it holds more than {HANDLES_MAX} handles at once"),
+    )
+}
+
+/// A panic of Rust arrives as `unreachable`, after it told the standard error why.
+fn panicked(trap: &Trap, recent_log: &str) -> String {
+    const MARK: &str = "panicked at ";
+    const NOTE: &str = "\nnote: run with `RUST_BACKTRACE=1`";
+    if let Some(start) = recent_log.rfind(MARK) {
+        let text = &recent_log[start..];
+        let end = text.find(NOTE).unwrap_or(text.len());
+        return cut(text[..end].trim_end().to_owned(), ERROR_MESSAGE_BYTES_MAX);
+    }
+    with_log(trap.to_string(), recent_log)
+}
+
+/// The last lines of the log often say what the exit code or the trap does not.
+fn with_log(message: String, recent_log: &str) -> String {
+    let log = recent_log.trim();
+    if log.is_empty() {
+        return message;
+    }
+    let head = format!("{message}; its log ends with:\n");
+    let room = ERROR_MESSAGE_BYTES_MAX.saturating_sub(head.len());
+    let start = log.ceil_char_boundary(log.len().saturating_sub(room));
+    head + &log[start..]
+}
+
+pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
+
+/// One line a function, as the engine names it, and a line of its own for the file where that is known.
+fn render(backtrace: &WasmBacktrace) -> Option<String> {
+    if backtrace.frames().is_empty() {
+        return None;
+    }
+    let text = backtrace.to_string();
+    // The first line is a heading.
+    let (_, frames) = text.split_once('\n')?;
+    let mut frames = frames.to_owned();
+    if backtrace.frames().len() == BACKTRACE_FRAMES_MAX {
+        frames.push_str("\n  ... (further frames were cut)");
+    }
+    Some(cut(frames, BACKTRACE_BYTES_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panic_carries_its_message() {
+        let log = "working\n\nthread 'main' (1) panicked at src/lib.rs:7:5:\nno such colour: Mauve\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+        let message = panicked(&Trap::UnreachableCodeReached, log);
+        assert_eq!(
+            message,
+            "panicked at src/lib.rs:7:5:\nno such colour: Mauve"
+        );
+    }
+
+    #[test]
+    fn messages_are_bounded_and_end_with_the_log() {
+        let log = "ä".repeat(ERROR_MESSAGE_BYTES_MAX) + "end";
+        let (_, message) = exited(3, &log);
+        assert!(message.starts_with("it exited with code 3; its log ends with:\n"));
+        assert!(message.ends_with("end"));
+        assert!(message.len() <= ERROR_MESSAGE_BYTES_MAX);
+        assert_eq!(exited(1, "").1, "it exited with code 1");
+    }
+}

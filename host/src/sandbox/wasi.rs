@@ -1,0 +1,150 @@
+//! The guest's surroundings: every interface of WASI 0.2 is there, and nothing is granted.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wasmtime::Store;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{
+    RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use tq_core::limits::{
+    HANDLES_MAX, HOSTCALL_BYTES_MAX, HTTP_CHUNK_BYTES, HTTP_FIELDS_BYTES_MAX, RANDOM_BYTES_MAX,
+};
+
+use super::Engine;
+use super::limits::Meter;
+use super::stdio::{LogStream, ResultStream};
+use crate::component::Entry;
+use crate::runner::{Attempt, Interrupt, Outbox, Timing};
+
+/// What the host holds for one attempt: the data of its store.
+pub(crate) struct Guest {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    no_requests: NoRequests,
+    table: ResourceTable,
+    pub(crate) meter: Meter,
+    pub(crate) result: ResultStream,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) attempt: Arc<Attempt>,
+    pub(crate) timing: Timing,
+    /// The newest state that this attempt saved or the last one left.
+    pub(crate) checkpoint: Option<Bytes>,
+}
+
+impl Guest {
+    /// A fresh store for one attempt, with its fuel and every limit set.
+    ///
+    /// # Errors
+    /// If the engine has no room for another store.
+    pub(crate) fn store(
+        engine: &Engine,
+        attempt: &Arc<Attempt>,
+        outbox: &Arc<Outbox>,
+        timing: Timing,
+    ) -> wasmtime::Result<Store<Self>> {
+        let result = ResultStream::default();
+        let log = LogStream(Arc::clone(outbox));
+        let mut wasi = WasiCtx::builder();
+        match attempt.component.entry() {
+            Entry::Program(_) => {
+                wasi.stdin(MemoryInputPipe::new(attempt.payload.clone()))
+                    .stdout(result.clone())
+                    .args(&attempt.arguments);
+            }
+            Entry::Handler(_) => {
+                wasi.stdout(log.clone());
+            }
+        }
+        wasi.stderr(log).max_random_size(RANDOM_BYTES_MAX);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HTTP_FIELDS_BYTES_MAX);
+        let mut store = Store::try_new(
+            engine.raw(),
+            Self {
+                wasi: wasi.build(),
+                http,
+                no_requests: NoRequests,
+                table,
+                meter: Meter::new(attempt.limits.memory_bytes),
+                result,
+                outbox: Arc::clone(outbox),
+                attempt: Arc::clone(attempt),
+                timing,
+                checkpoint: attempt.checkpoint.clone(),
+            },
+        )?;
+        store.limiter(|guest| &mut guest.meter);
+        store.set_fuel(attempt.limits.fuel)?;
+        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+        store.set_max_component_handles(HANDLES_MAX);
+        store.set_epoch_deadline(1);
+        // One callback decides everything that time decides.
+        store.epoch_deadline_callback(|context| match context.data().tick() {
+            Some(interrupt) => Err(interrupt.into()),
+            None => Ok(wasmtime::UpdateDeadline::Continue(1)),
+        });
+        Ok(store)
+    }
+
+    fn tick(&self) -> Option<Interrupt> {
+        let interrupt = self.timing.interrupt();
+        if interrupt.is_none() {
+            self.outbox.flush();
+        }
+        interrupt
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.no_requests,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
+
+/// Refuses every request: nothing is granted yet.
+struct NoRequests;
+
+type Sent = Result<
+    (
+        http::Response<WasiBody>,
+        Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
+    ),
+    wasmtime_wasi_http::Error,
+>;
+
+impl WasiHttpHooks for NoRequests {
+    fn send_request(
+        &mut self,
+        _request: http::Request<WasiBody>,
+        _options: Option<RequestOptions>,
+        _processed: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        Box::new(std::future::ready(Err(
+            wasmtime_wasi_http::Error::HttpRequestDenied,
+        )))
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        HTTP_CHUNK_BYTES
+    }
+}
