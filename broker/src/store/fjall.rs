@@ -446,6 +446,7 @@ pub fn open(dir: &Path, options: &OpenOptions) -> Result<Fjall, Error> {
         poison,
         row: first,
         durable: seq,
+        recovered: row.seq,
         was_clean,
         tables: layout.tables,
         _lock: lock,
@@ -556,6 +557,18 @@ pub(super) fn cut(layout: &Layout, damage: &journal::Damage) -> Result<PathBuf, 
     Ok(kept)
 }
 
+/// Writes a commit of another format. Only tests have a use for it.
+pub(super) fn raise_format(dir: &Path, format: u32) -> Result<(), Error> {
+    let layout = Layout::new(dir, &OpenOptions::default())?;
+    let _lock = layout.lock()?;
+    let Opened { engine, row } = open_tables(&layout, &journal::scan(&layout.tables)?)?;
+    let mut bytes = Row { seq: row.seq + 1, previous: row.seq, ..row }.encode();
+    bytes[..4].copy_from_slice(&format.to_be_bytes());
+    let mut writes = engine.database.batch().durability(Some(PersistMode::SyncData));
+    writes.insert(&engine.commits, ROW_KEY, bytes);
+    writes.commit().map_err(|source| Error::Engine { doing: "write a commit", source })
+}
+
 /// A store on disk.
 pub struct Fjall {
     shared: Arc<Shared>,
@@ -565,6 +578,7 @@ pub struct Fjall {
     /// The last commit's row; the next one is made from it.
     row: Row,
     durable: u64,
+    recovered: u64,
     was_clean: bool,
     tables: PathBuf,
     // Last, so that it goes when the engine has let go of its files.
@@ -725,6 +739,10 @@ impl Store for Fjall {
         self.durable
     }
 
+    fn recovered_seq(&self) -> u64 {
+        self.recovered
+    }
+
     fn generation(&self) -> u32 {
         self.row.generation
     }
@@ -737,3 +755,6 @@ impl Store for Fjall {
         self.was_clean
     }
 }
+
+#[cfg(test)]
+mod tests;

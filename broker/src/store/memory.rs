@@ -77,6 +77,7 @@ impl Disk {
                 path: "memory".into(),
             });
         }
+        let recovered = state.seq;
         state.generation += 1;
         state.seq += 1;
         state.durable = state.seq;
@@ -93,6 +94,7 @@ impl Disk {
                 opening: state.opening,
             }),
             opening: state.opening,
+            recovered,
             was_clean,
         })
     }
@@ -143,6 +145,7 @@ pub struct Memory {
     disk: Disk,
     reader: Arc<Reader>,
     opening: u64,
+    recovered: u64,
     was_clean: bool,
 }
 
@@ -304,6 +307,10 @@ impl Store for Memory {
         self.disk.state().durable
     }
 
+    fn recovered_seq(&self) -> u64 {
+        self.recovered
+    }
+
     fn generation(&self) -> u32 {
         self.disk.state().generation
     }
@@ -323,6 +330,100 @@ impl Drop for Memory {
         let mut state = self.disk.state();
         if state.opening == self.opening {
             state.is_open = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance;
+
+    #[test]
+    fn keeps_the_contract() {
+        conformance::run(Disk::new);
+    }
+
+    fn put(n: u64) -> Batch {
+        let mut batch = Batch::new();
+        batch.put(Key::new(Space::Tasks, n.to_be_bytes()), n.to_string());
+        batch.put(Key::new(Space::Index, n.to_be_bytes()), "");
+        batch
+    }
+
+    fn keys(store: &dyn Read, space: Space) -> Vec<u64> {
+        let pairs = store.scan(space, b"", b"", Direction::Ascending, usize::MAX).expect("a scan succeeds");
+        pairs.iter().map(|pair| u64::from_be_bytes(pair.key[..].try_into().expect("eight bytes"))).collect()
+    }
+
+    #[test]
+    fn power_loss_drops_what_was_not_synced() {
+        let disk = Disk::new();
+        let mut store = disk.open().expect("opens");
+        assert_eq!(store.commit(put(1), Level::Disk).ok(), Some(Committed::Yes(store.seq())));
+        let durable = store.seq();
+        let mut batch = put(2);
+        batch.put(Key::new(Space::Tasks, 1_u64.to_be_bytes()), "overwritten");
+        batch.delete(Key::new(Space::Index, 1_u64.to_be_bytes()));
+        assert!(matches!(store.commit(batch, Level::Process), Ok(Committed::Yes(_))));
+        disk.crash(Crash::Power);
+        assert!(matches!(store.commit(put(3), Level::Disk), Err(Error::Closed)));
+
+        let store = disk.open().expect("opens");
+        assert!(!store.was_clean());
+        assert_eq!(store.seq(), durable + 1, "the opening is a commit");
+        assert_eq!(keys(&store, Space::Tasks), [1]);
+        assert_eq!(keys(&store, Space::Index), [1]);
+        assert_eq!(store.get(&Key::new(Space::Tasks, 1_u64.to_be_bytes())).ok(), Some(Some(Bytes::from("1"))));
+    }
+
+    #[test]
+    fn kill_keeps_every_commit() {
+        let disk = Disk::new();
+        let mut store = disk.open().expect("opens");
+        assert!(matches!(store.commit(put(1), Level::Process), Ok(Committed::Yes(_))));
+        disk.crash(Crash::Process);
+        assert!(matches!(store.reader().scan(Space::Tasks, b"", b"", Direction::Ascending, 1), Err(Error::Closed)));
+        let store = disk.open().expect("opens");
+        assert_eq!(keys(&store, Space::Tasks), [1]);
+    }
+
+    /// Whichever commit fails and however it does, all of it is there or nothing, and those before it are.
+    #[test]
+    fn every_commit_may_fail() {
+        const COMMITS: u64 = 8;
+        for fault in [Fault::NotCommitted, Fault::UnknownBefore, Fault::UnknownAfter] {
+            for n in 1..=COMMITS {
+                let disk = Disk::new();
+                let mut store = disk.open().expect("opens");
+                disk.fail_commit(n, fault);
+                let mut expected = Vec::new();
+                for task in 1..=COMMITS {
+                    let op = store.seq() + 1;
+                    match store.commit(put(task), Level::Disk) {
+                        Ok(Committed::Yes(seq)) => {
+                            assert_eq!(seq, op);
+                            expected.push(task);
+                        }
+                        Ok(Committed::No) => assert_eq!((task, fault), (n, Fault::NotCommitted)),
+                        Ok(Committed::Unknown(seq)) => {
+                            assert_eq!((task, seq), (n, op));
+                            assert!(matches!(store.commit(put(99), Level::Disk), Err(Error::Poisoned { .. })));
+                            // The answer is in the store, once it is open again.
+                            disk.crash(Crash::Process);
+                            store = disk.open().expect("opens");
+                            let was_committed = store.recovered_seq() >= op;
+                            assert_eq!(was_committed, fault == Fault::UnknownAfter);
+                            if was_committed {
+                                expected.push(task);
+                            }
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                assert_eq!(keys(&store, Space::Tasks), expected);
+                assert_eq!(keys(&store, Space::Index), expected);
+            }
         }
     }
 }

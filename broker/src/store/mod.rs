@@ -116,8 +116,8 @@ pub enum Committed {
     Yes(u64),
     /// Nothing of the batch is in the store. The store goes on.
     No,
-    /// All of the batch is in the store or nothing of it. The store is [poisoned](Error::Poisoned): it is reopened and
-    /// asked whether its sequence has reached this one. The batch is never sent again before that.
+    /// All of the batch is in the store or nothing of it. The store is [poisoned](Error::Poisoned). Once it is open again,
+    /// [`Store::recovered_seq`] tells: it has reached this sequence if the batch is there. Until then it is not sent again.
     Unknown(u64),
 }
 
@@ -203,6 +203,9 @@ pub trait Store: Read {
 
     /// The sequence of the last commit that outlives a loss of power.
     fn durable_seq(&self) -> u64;
+
+    /// The sequence of the last commit that was found when the store was opened. The opening itself is one commit more.
+    fn recovered_seq(&self) -> u64;
 
     /// How often the store has been opened. It was durable before [`open`] returned, so no two openings share one.
     fn generation(&self) -> u32;
