@@ -1,4 +1,8 @@
 //! The host, and the one export through which it calls.
+#![expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "`export!` writes them; there are no others here"
+)]
 
 use crate::bindings::exports::tq::task::handler;
 use crate::bindings::tq::task::{runtime, types};

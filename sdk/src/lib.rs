@@ -67,7 +67,14 @@ mod registry;
 
 #[cfg(target_family = "wasm")]
 #[rustfmt::skip]
-#[expect(unreachable_pub, clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::undocumented_unsafe_blocks, reason = "generated")]
+#[expect(
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    reason = "generated"
+)]
 mod bindings;
 #[cfg(target_family = "wasm")]
 #[path = "host_wasm.rs"]
@@ -110,31 +117,32 @@ pub mod __private {
 #[macro_export]
 macro_rules! __task {
     ($function:ident $name:literal $described:literal ($($argument:tt)*) ($output:ty)) => {
+        // The names are unlike an author's: a task of the same name would be hidden by them.
         const _: () = {
-            fn call(_context: $crate::Context, _payload: ::std::vec::Vec<u8>) -> $crate::Result<::std::vec::Vec<u8>> {
+            fn __tq_call(_context: $crate::Context, _payload: ::std::vec::Vec<u8>) -> $crate::Result<::std::vec::Vec<u8>> {
                 $crate::__private::output::<$output>($function($($crate::__argument!(_context _payload $argument)),*))
             }
-            // Named so that the types are checked on every target.
-            const CALL: $crate::__private::Call = call;
+            // The types are checked, and the function counts as used, on every target.
+            const _: $crate::__private::Call = __tq_call;
 
             #[cfg(target_family = "wasm")]
             const _: () = {
                 // Such a section of a module is the sum of its object files' sections, and stays in the component.
                 #[used]
                 #[unsafe(link_section = "tq:functions")]
-                static DESCRIBED: [u8; $described.len()] = *$described;
+                static __TQ_DESCRIBED: [u8; $described.len()] = *$described;
 
-                extern "C" fn register() {
+                extern "C" fn __tq_register() {
                     $crate::__private::register($crate::__private::Function::new(
                         $name,
                         ::core::module_path!(),
-                        CALL,
+                        __tq_call,
                     ));
                 }
                 // The C library calls what stands here once, before the first call into the instance.
                 #[used]
                 #[unsafe(link_section = ".init_array")]
-                static REGISTER: extern "C" fn() = register;
+                static __TQ_REGISTER: extern "C" fn() = __tq_register;
             };
         };
     };

@@ -153,7 +153,7 @@ mod tests {
         check(
             "(.a",
             "{}",
-            Err("filter `(.a` is not valid: expected closing parenthesis at `(.a`"),
+            Err("filter `(.a` is not valid: expected closing parenthesis at its end"),
         );
         check(
             "nosuch",
@@ -164,7 +164,15 @@ mod tests {
 
     #[test]
     fn bad_input_and_a_failing_filter_are_told_apart() {
-        check(".a", "{", Err("input is not JSON"));
-        check(".a", "1", Err("filter `.a` failed"));
+        check(
+            ".a",
+            "{",
+            Err("input is not JSON: value or end of sequence expected"),
+        );
+        check(
+            ".a",
+            "1",
+            Err("filter `.a` failed: cannot index 1 with \"a\""),
+        );
     }
 }
