@@ -1,4 +1,4 @@
-//! The attribute of tq-sdk. It reads the signature by hand: without a parser crate a task's first build is a third shorter.
+//! The attribute of tq-sdk. It reads the signature by hand: a task needs too little of Rust's grammar for a parser crate.
 
 mod doc;
 mod signature;
