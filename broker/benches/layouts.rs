@@ -11,12 +11,13 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice,
-    UserKey, config::CompressionPolicy,
+    UserKey, compaction::Leveled, config::CompressionPolicy,
 };
 use serde_json::{Value, json};
 
@@ -91,6 +92,7 @@ struct Options {
     rows_mib: u64,
     payloads_mib: u64,
     index_mib: u64,
+    tables_mib: u64,
     cache_mib: u64,
     journals_mib: u64,
     workers: usize,
@@ -110,6 +112,7 @@ impl Options {
             rows_mib: 8,
             payloads_mib: 8,
             index_mib: 4,
+            tables_mib: 8,
             cache_mib: 8,
             journals_mib: 256,
             workers: 3,
@@ -151,6 +154,7 @@ impl Options {
                 "--rows-mib" => options.rows_mib = value.parse()?,
                 "--payloads-mib" => options.payloads_mib = value.parse()?,
                 "--index-mib" => options.index_mib = value.parse()?,
+                "--tables-mib" => options.tables_mib = value.parse()?,
                 "--cache-mib" => options.cache_mib = value.parse()?,
                 "--journals-mib" => options.journals_mib = value.parse()?,
                 "--workers" => options.workers = value.parse()?,
@@ -206,11 +210,14 @@ type Column = (&'static str, &'static str, fn(f64) -> String);
 fn print_table(out: &mut impl Write, reports: &[Value]) -> Outcome<()> {
     let whole = |value: f64| format!("{value:.0}");
     let tenth = |value: f64| format!("{value:.1}");
-    let columns: [Column; 9] = [
+    let columns: [Column; 12] = [
         ("tasks", "tasks", whole),
         ("fresh/s", "fresh_per_second", whole),
         ("last/s", "last_per_second", whole),
         ("last/fresh %", "last_of_fresh_percent", whole),
+        ("CPU µs", "last_cpu_us_per_task", tenth),
+        ("written B", "last_written_bytes_per_task", whole),
+        ("raw worst ms", "raw_sync_worst_ms", tenth),
         ("p50 ms", "commit_p50_ms", tenth),
         ("p99.9 ms", "commit_p999_ms", tenth),
         ("worst ms", "commit_worst_ms", tenth),
@@ -285,6 +292,9 @@ impl<'a> Run<'a> {
             database.keyspace(name, || {
                 KeyspaceCreateOptions::default()
                     .max_memtable_size(mib * MIB)
+                    .compaction_strategy(Arc::new(
+                        Leveled::default().with_table_target_size(options.tables_mib * MIB),
+                    ))
                     .data_block_compression_policy(CompressionPolicy::new([
                         CompressionType::None,
                         CompressionType::Lz4,
@@ -321,6 +331,7 @@ impl<'a> Run<'a> {
             Scenario::Passed => self.options.tasks,
             Scenario::Backlog => (self.options.backlog / 2).max(WINDOW_SHARE * self.options.batch),
         };
+        let raw = raw_syncs(&self.options.dir)?;
         while self.submitted < backlog {
             let batch = self.submit();
             let mut writes = self.writes();
@@ -336,8 +347,7 @@ impl<'a> Run<'a> {
             .seconds
             .map(|seconds| Instant::now() + Duration::from_secs(seconds));
         let start = Instant::now();
-        let mut fresh_end = start;
-        let mut windows = vec![(0, start)];
+        let mut windows = vec![Window::now(0)?];
         let mut passed = 0;
         let mut in_claim = Vec::new();
         let mut in_settle = Vec::new();
@@ -380,25 +390,25 @@ impl<'a> Run<'a> {
                     passed += claimed.len() as u64;
                 }
             }
-            if passed <= window {
-                fresh_end = Instant::now();
-            }
             if passed >= windows.len() as u64 * window {
-                windows.push((passed, Instant::now()));
+                windows.push(Window::now(passed)?);
             }
         }
-        let end = Instant::now();
-        let first = windows.get(1).map_or(fresh_end, |window| window.1);
-        let fresh = rate(
-            windows.get(1).map_or(passed, |window| window.0),
-            first - start,
-        );
-        let (before, before_at) = windows[windows.len().saturating_sub(2)];
-        let (after, after_at) = windows[windows.len() - 1];
-        let last = rate(after - before, after_at - before_at);
-        let slowest = windows
+        let per_second = rate(passed, start.elapsed());
+        if windows.len() < 3 {
+            return Err(format!(
+                "only {passed} tasks passed, which is less than two windows of {window}"
+            )
+            .into());
+        }
+        let spans: Vec<_> = windows
             .windows(2)
-            .map(|pair| rate(pair[1].0 - pair[0].0, pair[1].1 - pair[0].1))
+            .map(|pair| Span::between(&pair[0], &pair[1]))
+            .collect();
+        let (fresh, last) = (&spans[0], &spans[spans.len() - 1]);
+        let slowest = spans
+            .iter()
+            .map(|span| span.per_second)
             .fold(f64::MAX, f64::min);
         let times = Times::of(std::mem::take(&mut self.commit_times));
         let disk = bytes_below(&self.options.dir)?;
@@ -407,11 +417,17 @@ impl<'a> Run<'a> {
             "layout": self.layout.name(),
             "tasks": passed,
             "backlog": backlog,
-            "per_second": rate(passed, end - start),
-            "fresh_per_second": fresh,
-            "last_per_second": last,
+            "per_second": per_second,
+            "fresh_per_second": fresh.per_second,
+            "last_per_second": last.per_second,
             "slowest_window_per_second": slowest,
-            "last_of_fresh_percent": 100.0 * last / fresh,
+            "last_of_fresh_percent": 100.0 * last.per_second / fresh.per_second,
+            "fresh_cpu_us_per_task": fresh.cpu_us_per_task,
+            "last_cpu_us_per_task": last.cpu_us_per_task,
+            "fresh_written_bytes_per_task": fresh.written_per_task,
+            "last_written_bytes_per_task": last.written_per_task,
+            "raw_sync_p50_ms": raw.p50,
+            "raw_sync_worst_ms": raw.worst,
             "commits": times.count,
             "commit_p50_ms": times.p50,
             "commit_p999_ms": times.p999,
@@ -566,6 +582,67 @@ fn payload_key(task: &Task, part: u8) -> UserKey {
 
 fn rate(tasks: u64, time: Duration) -> f64 {
     tasks as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE)
+}
+
+/// The state of the run when a window of it ended.
+struct Window {
+    passed: u64,
+    at: Instant,
+    cpu: Duration,
+    written: u64,
+}
+
+impl Window {
+    fn now(passed: u64) -> Outcome<Self> {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let io = fs::read_to_string("/proc/self/io")?;
+        let line = io
+            .lines()
+            .find_map(|line| line.strip_prefix("write_bytes:"))
+            .ok_or("the system does not say write_bytes")?;
+        Ok(Self {
+            passed,
+            at: Instant::now(),
+            cpu: Duration::new(time.tv_sec.try_into()?, time.tv_nsec.try_into()?),
+            written: line.trim().parse()?,
+        })
+    }
+}
+
+/// What happened from one window to the next. Rates depend on what else the machine does; what a task costs does not.
+struct Span {
+    per_second: f64,
+    cpu_us_per_task: f64,
+    written_per_task: f64,
+}
+
+impl Span {
+    fn between(from: &Window, to: &Window) -> Self {
+        let tasks = (to.passed - from.passed) as f64;
+        Self {
+            per_second: rate(to.passed - from.passed, to.at - from.at),
+            cpu_us_per_task: (to.cpu - from.cpu).as_secs_f64() * 1e6 / tasks,
+            written_per_task: (to.written - from.written) as f64 / tasks,
+        }
+    }
+}
+
+/// How long the disk takes for what a commit does at the least: appending 128 KiB to a file and syncing it, for two
+/// seconds. Its worst shows how much of a slow commit is the machine's.
+fn raw_syncs(dir: &Path) -> Outcome<Times> {
+    let path = dir.join("raw");
+    let mut file = fs::File::create(&path)?;
+    let block = vec![b'r'; 128 * 1024];
+    let mut times = Vec::new();
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        let start = Instant::now();
+        file.write_all(&block)?;
+        file.sync_data()?;
+        times.push(start.elapsed());
+    }
+    fs::remove_file(&path)?;
+    Ok(Times::of(times))
 }
 
 /// How long commits took, in milliseconds.
