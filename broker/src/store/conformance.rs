@@ -394,7 +394,11 @@ fn reopening_keeps_everything(place: &dyn Place) {
     let store = open(place);
     assert!(!store.was_clean(), "it was dropped without being closed");
     assert_eq!(store.store_id(), id);
-    assert_eq!((store.recovered_seq(), store.seq()), (seq, seq + 1), "the sequence goes on");
+    assert_eq!(
+        (store.recovered_seq(), store.seq()),
+        (seq, seq + 1),
+        "the sequence goes on"
+    );
     assert_eq!(
         scan(store.as_ref(), "", "", Direction::Ascending, 10),
         ["b", "c"]
@@ -438,7 +442,11 @@ fn closed_store_reads_nothing(place: &dyn Place) {
         reader.scan(Space::Tasks, b"", b"", Direction::Ascending, 1),
         Err(Error::Closed)
     ));
-    // A reader that is left does not keep the next opening out.
+    // A reader that is left does not keep the next opening out, however the store went.
+    let store = open(place);
+    let reader = store.reader();
+    drop(store);
+    assert!(matches!(reader.get(&key("a")), Err(Error::Closed)));
     let store = open(place);
     assert_eq!(get(store.as_ref(), "a"), Some(Bytes::from("1")));
 }

@@ -13,7 +13,7 @@ use std::{
 
 use ::fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable,
-    config::CompressionPolicy,
+    compaction::Leveled, config::CompressionPolicy,
 };
 use tracing::{info, warn};
 
@@ -34,6 +34,10 @@ const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Threads that flush and compact. With fewer than three, fjall's first worker spins while the others compact.
 const WORKERS: usize = 3;
+/// The size of one file of a table. A file is synced when it is whole, and commits wait behind that on the disk.
+const TABLE_BYTES: u64 = 8 * 1024 * 1024;
+/// The row of the last commit is overwritten by each; in memory all its versions stay until they are flushed.
+const COMMITS_MEMTABLE_BYTES: u64 = 1024 * 1024;
 /// Open table files that fjall keeps.
 const FILES_MAX: usize = 256;
 
@@ -168,9 +172,41 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Opens the database in `tables`, or creates it.
-    pub(super) fn open(tables: &Path) -> Result<Self, ::fjall::Error> {
-        let database = Database::builder(tables)
+    /// Creates the database in `tables`.
+    fn create(tables: &Path) -> Result<Self, ::fjall::Error> {
+        Self::with_keyspaces(Self::database(tables)?)
+    }
+
+    /// Opens the database in `tables`. A damaged one may make fjall panic; that is told as an error like the rest.
+    fn recover(layout: &Layout) -> Result<Self, Error> {
+        let corrupt = |what: String| Error::Corrupt {
+            path: layout.tables.clone(),
+            what,
+        };
+        let opened = std::panic::catch_unwind(|| {
+            let database = Self::database(&layout.tables)?;
+            let found = database.list_keyspace_names();
+            // fjall would create a keyspace anew if its directory was gone.
+            let missing = Space::ALL
+                .map(keyspace_name)
+                .into_iter()
+                .chain([ROW_KEYSPACE])
+                .find(|name| !found.iter().any(|found| found.as_ref() == *name));
+            Ok(match missing {
+                Some(name) => Err(name),
+                None => Ok(Self::with_keyspaces(database)?),
+            })
+        });
+        match opened {
+            Ok(Ok(Ok(engine))) => Ok(engine),
+            Ok(Ok(Err(name))) => Err(corrupt(format!("its part `{name}` is gone"))),
+            Ok(Err(error)) => Err(cannot_open(layout, error)),
+            Err(_) => Err(corrupt("the engine panicked when it opened it".to_owned())),
+        }
+    }
+
+    fn database(tables: &Path) -> Result<Database, ::fjall::Error> {
+        Database::builder(tables)
             .cache_size(CACHE_BYTES)
             .max_cached_files(Some(FILES_MAX))
             .manual_journal_persist(true)
@@ -178,11 +214,17 @@ impl Engine {
             .journal_compression(CompressionType::None)
             .max_journaling_size(JOURNAL_BYTES_MAX)
             .worker_threads(WORKERS)
-            .open()?;
-        let options = |bytes| {
+            .open()
+    }
+
+    fn with_keyspaces(database: Database) -> Result<Self, ::fjall::Error> {
+        let options = |memtable_bytes| {
             move || {
                 KeyspaceCreateOptions::default()
-                    .max_memtable_size(bytes)
+                    .max_memtable_size(memtable_bytes)
+                    .compaction_strategy(Arc::new(
+                        Leveled::default().with_table_target_size(TABLE_BYTES),
+                    ))
                     .data_block_compression_policy(CompressionPolicy::new([
                         CompressionType::None,
                         CompressionType::Lz4,
@@ -197,7 +239,7 @@ impl Engine {
             space(Space::Index)?,
             space(Space::Payloads)?,
         ];
-        let commits = database.keyspace(ROW_KEYSPACE, options(1024 * 1024))?;
+        let commits = database.keyspace(ROW_KEYSPACE, options(COMMITS_MEMTABLE_BYTES))?;
         Ok(Self {
             database,
             commits,
@@ -323,7 +365,7 @@ pub(super) fn open_tables(layout: &Layout, scan: &journal::Scan) -> Result<Opene
             supported: FORMAT,
         });
     }
-    let engine = Engine::open(&layout.tables).map_err(|error| cannot_open(layout, error))?;
+    let engine = Engine::recover(layout)?;
     let corrupt = |what: &str| Error::Corrupt {
         path: layout.tables.clone(),
         what: what.to_owned(),
@@ -476,7 +518,7 @@ fn create(layout: &Layout) -> Result<StoreId, Error> {
         durable: 0,
         clean: true,
     };
-    let engine = Engine::open(&fresh).map_err(|error| cannot_open(layout, error))?;
+    let engine = Engine::create(&fresh).map_err(|error| cannot_open(layout, error))?;
     engine
         .commit(&row, &Batch::new(), Level::Disk)
         .map_err(|source| Error::Engine {
@@ -557,16 +599,40 @@ pub(super) fn cut(layout: &Layout, damage: &journal::Damage) -> Result<PathBuf, 
     Ok(kept)
 }
 
+impl Drop for Fjall {
+    /// A store that goes without being closed lets go of its directory too, even if readers are left.
+    fn drop(&mut self) {
+        drop(
+            self.shared
+                .engine
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+    }
+}
+
 /// Writes a commit of another format. Only tests have a use for it.
 pub(super) fn raise_format(dir: &Path, format: u32) -> Result<(), Error> {
     let layout = Layout::new(dir, &OpenOptions::default())?;
     let _lock = layout.lock()?;
     let Opened { engine, row } = open_tables(&layout, &journal::scan(&layout.tables)?)?;
-    let mut bytes = Row { seq: row.seq + 1, previous: row.seq, ..row }.encode();
+    let mut bytes = Row {
+        seq: row.seq + 1,
+        previous: row.seq,
+        ..row
+    }
+    .encode();
     bytes[..4].copy_from_slice(&format.to_be_bytes());
-    let mut writes = engine.database.batch().durability(Some(PersistMode::SyncData));
+    let mut writes = engine
+        .database
+        .batch()
+        .durability(Some(PersistMode::SyncData));
     writes.insert(&engine.commits, ROW_KEY, bytes);
-    writes.commit().map_err(|source| Error::Engine { doing: "write a commit", source })
+    writes.commit().map_err(|source| Error::Engine {
+        doing: "write a commit",
+        source,
+    })
 }
 
 /// A store on disk.

@@ -352,38 +352,63 @@ mod tests {
     }
 
     fn keys(store: &dyn Read, space: Space) -> Vec<u64> {
-        let pairs = store.scan(space, b"", b"", Direction::Ascending, usize::MAX).expect("a scan succeeds");
-        pairs.iter().map(|pair| u64::from_be_bytes(pair.key[..].try_into().expect("eight bytes"))).collect()
+        let pairs = store
+            .scan(space, b"", b"", Direction::Ascending, usize::MAX)
+            .expect("a scan succeeds");
+        pairs
+            .iter()
+            .map(|pair| u64::from_be_bytes(pair.key[..].try_into().expect("eight bytes")))
+            .collect()
     }
 
     #[test]
     fn power_loss_drops_what_was_not_synced() {
         let disk = Disk::new();
         let mut store = disk.open().expect("opens");
-        assert_eq!(store.commit(put(1), Level::Disk).ok(), Some(Committed::Yes(store.seq())));
+        assert_eq!(
+            store.commit(put(1), Level::Disk).ok(),
+            Some(Committed::Yes(store.seq()))
+        );
         let durable = store.seq();
         let mut batch = put(2);
         batch.put(Key::new(Space::Tasks, 1_u64.to_be_bytes()), "overwritten");
         batch.delete(Key::new(Space::Index, 1_u64.to_be_bytes()));
-        assert!(matches!(store.commit(batch, Level::Process), Ok(Committed::Yes(_))));
+        assert!(matches!(
+            store.commit(batch, Level::Process),
+            Ok(Committed::Yes(_))
+        ));
         disk.crash(Crash::Power);
-        assert!(matches!(store.commit(put(3), Level::Disk), Err(Error::Closed)));
+        assert!(matches!(
+            store.commit(put(3), Level::Disk),
+            Err(Error::Closed)
+        ));
 
         let store = disk.open().expect("opens");
         assert!(!store.was_clean());
         assert_eq!(store.seq(), durable + 1, "the opening is a commit");
         assert_eq!(keys(&store, Space::Tasks), [1]);
         assert_eq!(keys(&store, Space::Index), [1]);
-        assert_eq!(store.get(&Key::new(Space::Tasks, 1_u64.to_be_bytes())).ok(), Some(Some(Bytes::from("1"))));
+        assert_eq!(
+            store.get(&Key::new(Space::Tasks, 1_u64.to_be_bytes())).ok(),
+            Some(Some(Bytes::from("1")))
+        );
     }
 
     #[test]
     fn kill_keeps_every_commit() {
         let disk = Disk::new();
         let mut store = disk.open().expect("opens");
-        assert!(matches!(store.commit(put(1), Level::Process), Ok(Committed::Yes(_))));
+        assert!(matches!(
+            store.commit(put(1), Level::Process),
+            Ok(Committed::Yes(_))
+        ));
         disk.crash(Crash::Process);
-        assert!(matches!(store.reader().scan(Space::Tasks, b"", b"", Direction::Ascending, 1), Err(Error::Closed)));
+        assert!(matches!(
+            store
+                .reader()
+                .scan(Space::Tasks, b"", b"", Direction::Ascending, 1),
+            Err(Error::Closed)
+        ));
         let store = disk.open().expect("opens");
         assert_eq!(keys(&store, Space::Tasks), [1]);
     }
@@ -392,7 +417,11 @@ mod tests {
     #[test]
     fn every_commit_may_fail() {
         const COMMITS: u64 = 8;
-        for fault in [Fault::NotCommitted, Fault::UnknownBefore, Fault::UnknownAfter] {
+        for fault in [
+            Fault::NotCommitted,
+            Fault::UnknownBefore,
+            Fault::UnknownAfter,
+        ] {
             for n in 1..=COMMITS {
                 let disk = Disk::new();
                 let mut store = disk.open().expect("opens");
@@ -408,7 +437,10 @@ mod tests {
                         Ok(Committed::No) => assert_eq!((task, fault), (n, Fault::NotCommitted)),
                         Ok(Committed::Unknown(seq)) => {
                             assert_eq!((task, seq), (n, op));
-                            assert!(matches!(store.commit(put(99), Level::Disk), Err(Error::Poisoned { .. })));
+                            assert!(matches!(
+                                store.commit(put(99), Level::Disk),
+                                Err(Error::Poisoned { .. })
+                            ));
                             // The answer is in the store, once it is open again.
                             disk.crash(Crash::Process);
                             store = disk.open().expect("opens");

@@ -291,12 +291,11 @@ impl Batch {
     }
 }
 
+/// The lowest and the highest key of a range.
+type Bounds<K> = (Bound<K>, Bound<K>);
+
 /// The keys that a scan visits, or `None` if there can be none.
-fn scan_bounds(
-    prefix: &[u8],
-    from: &[u8],
-    direction: Direction,
-) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+fn scan_bounds(prefix: &[u8], from: &[u8], direction: Direction) -> Option<Bounds<Vec<u8>>> {
     let end = prefix_end(prefix);
     let before_end = |key: &[u8]| end.as_deref().is_none_or(|end| key < end);
     match direction {
@@ -334,12 +333,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(
-        prefix: &[u8],
-        from: &[u8],
-        direction: Direction,
-        expected: Option<(Bound<&[u8]>, Bound<&[u8]>)>,
-    ) {
+    fn check(prefix: &[u8], from: &[u8], direction: Direction, expected: Option<Bounds<&[u8]>>) {
         let expected =
             expected.map(|(low, high)| (low.map(<[u8]>::to_vec), high.map(<[u8]>::to_vec)));
         assert_eq!(scan_bounds(prefix, from, direction), expected);

@@ -45,9 +45,16 @@ impl Directory {
             .map(|entry| entry.expect("an entry").path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "jnl"))
             .collect();
-        let [path] = &journals[..] else { panic!("there should be one journal: {journals:?}") };
+        let [path] = &journals[..] else {
+            panic!("there should be one journal: {journals:?}")
+        };
         let mut bytes = fs::read(path).expect("the journal");
-        bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+        bytes.truncate(
+            bytes
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1),
+        );
         (path.clone(), bytes)
     }
 }
@@ -79,7 +86,10 @@ fn count(store: &dyn Read, n: u64) -> u64 {
     let values = store.get_many(&keys).expect("a read succeeds");
     for (n, value) in values.iter().enumerate() {
         if let Some(value) = value {
-            assert_eq!(value[..], *format!("task {n} with some bytes of its own").as_bytes());
+            assert_eq!(
+                value[..],
+                *format!("task {n} with some bytes of its own").as_bytes()
+            );
         }
     }
     values.iter().flatten().count() as u64
@@ -115,7 +125,15 @@ fn commits_survive_a_kill() {
     let directory = Directory::new();
     let mut store = directory.open().expect("opens");
     for n in 0..100 {
-        put(&mut store, n, if n % 10 == 0 { Level::Disk } else { Level::Process });
+        put(
+            &mut store,
+            n,
+            if n % 10 == 0 {
+                Level::Disk
+            } else {
+                Level::Process
+            },
+        );
     }
     let killed = as_after_kill(&directory);
     let again = killed.open().expect("opens after a kill");
@@ -156,7 +174,10 @@ fn mark_is_synced_while_the_store_idles() {
         if synced.is_some_and(|mark| mark.seq == seq) {
             return;
         }
-        assert!(Instant::now() < deadline, "the synced slots stay at {synced:?}");
+        assert!(
+            Instant::now() < deadline,
+            "the synced slots stay at {synced:?}"
+        );
         std::thread::yield_now();
     }
 }
@@ -169,22 +190,33 @@ fn torn_slot_of_a_mark_is_passed_over() {
     let older = fs::read(directory.layout().mark).expect("the mark");
     Box::new(store).close().expect("closes");
     let mut bytes = fs::read(directory.layout().mark).expect("the mark");
-    let newest = Mark::read(&directory.layout().mark).expect("the mark can be read").expect("a mark");
+    let newest = Mark::read(&directory.layout().mark)
+        .expect("the mark can be read")
+        .expect("a mark");
     assert_eq!(newest.seq, seq + 1);
     // The slot that is not synced is torn: the synced ones say the same after an orderly end.
     bytes[40] ^= 1;
     fs::write(directory.layout().mark, &bytes).expect("a write");
-    assert_eq!(Mark::read(&directory.layout().mark).expect("can be read"), Some(newest));
+    assert_eq!(
+        Mark::read(&directory.layout().mark).expect("can be read"),
+        Some(newest)
+    );
     // No slot is whole.
     for slot in 0..3 {
         bytes[slot * 512 + 100] ^= 1;
     }
     bytes[40] ^= 1;
     fs::write(directory.layout().mark, &bytes).expect("a write");
-    assert_eq!(Mark::read(&directory.layout().mark).expect("can be read"), None);
+    assert_eq!(
+        Mark::read(&directory.layout().mark).expect("can be read"),
+        None
+    );
     // A file that ends within its first slot.
     fs::write(directory.layout().mark, &older[..300]).expect("a write");
-    assert_eq!(Mark::read(&directory.layout().mark).expect("can be read"), None);
+    assert_eq!(
+        Mark::read(&directory.layout().mark).expect("can be read"),
+        None
+    );
     // The other mark is enough, and the store is as it was.
     let store = directory.open().expect("opens");
     assert!(store.was_clean());
@@ -220,7 +252,11 @@ fn roll_back(part: impl Fn(&Directory) -> PathBuf, close: bool) -> (Directory, u
 #[track_caller]
 fn refused_as_rolled_back(directory: &Directory, seq: u64) {
     match directory.open().err() {
-        Some(Error::RolledBack { recovered, expected, .. }) => {
+        Some(Error::RolledBack {
+            recovered,
+            expected,
+            ..
+        }) => {
             assert_eq!(expected, seq + 1, "the closing commit was the last");
             assert!(recovered < seq);
         }
@@ -256,7 +292,10 @@ fn older_copy_is_accepted_by_a_repair() {
     let repair = directory.repair();
     assert_eq!(repair.expected, seq + 1);
     assert_eq!(repair.lost, Some((repair.recovered + 1, seq + 1)));
-    assert!(repair.resumed > seq + 1, "no sequence is used for a second time");
+    assert!(
+        repair.resumed > seq + 1,
+        "no sequence is used for a second time"
+    );
 
     let mut store = directory.open().expect("opens after the repair");
     assert_eq!(count(&store, 20), 10);
@@ -277,7 +316,10 @@ fn removed_tables_are_refused() {
     put(&mut store, 0, Level::Disk);
     drop(store);
     fs::remove_dir_all(directory.layout().tables).expect("removed");
-    assert!(matches!(directory.open().err(), Some(Error::RolledBack { recovered: 0, .. })));
+    assert!(matches!(
+        directory.open().err(),
+        Some(Error::RolledBack { recovered: 0, .. })
+    ));
 }
 
 #[test]
@@ -302,7 +344,10 @@ fn mark_of_another_store_is_replaced_beside_a_new_one() {
     let store = directory.open().expect("a new store is created");
     assert_ne!(store.store_id(), first);
     let marks = directory.layout().marks().expect("the marks can be read");
-    assert_eq!(marks.beside.map(|mark| mark.store_id), Some(store.store_id()));
+    assert_eq!(
+        marks.beside.map(|mark| mark.store_id),
+        Some(store.store_id())
+    );
 }
 
 #[test]
@@ -323,8 +368,14 @@ fn newer_format_is_refused_with_both_numbers() {
     drop(directory.open().expect("opens"));
     conformance::raise_format(&directory.store(), FORMAT + 6).expect("the format can be raised");
     let error = directory.open().err().expect("a newer format is refused");
-    assert!(matches!(error, Error::NewerFormat { found, supported, .. } if found == FORMAT + 6 && supported == FORMAT), "{error}");
-    assert!(error.to_string().contains(&(FORMAT + 6).to_string()), "{error}");
+    assert!(
+        matches!(error, Error::NewerFormat { found, supported, .. } if found == FORMAT + 6 && supported == FORMAT),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains(&(FORMAT + 6).to_string()),
+        "{error}"
+    );
     assert!(!directory.check().problems.is_empty());
 }
 
@@ -345,16 +396,25 @@ fn check_of_a_good_store_counts_its_rows() {
     for n in 0..7 {
         put(&mut store, n, Level::Disk);
     }
-    assert!(matches!(check(&directory.store(), &OpenOptions::default()), Err(Error::Locked { .. })));
+    assert!(matches!(
+        check(&directory.store(), &OpenOptions::default()),
+        Err(Error::Locked { .. })
+    ));
     let seq = store.seq();
     Box::new(store).close().expect("closes");
     let found = directory.check();
     assert_eq!(found.problems, []);
     assert!(found.is_clean);
     assert_eq!((found.seq, found.marked), (seq + 1, Some(seq + 1)));
-    let tasks = found.spaces.iter().find(|(space, _, _)| *space == Space::Tasks);
+    let tasks = found
+        .spaces
+        .iter()
+        .find(|(space, _, _)| *space == Space::Tasks);
     assert_eq!(tasks.map(|(_, pairs, _)| *pairs), Some(7));
-    assert!(matches!(check(&directory.0.path().join("nowhere"), &OpenOptions::default()), Err(Error::Missing { .. })));
+    assert!(matches!(
+        check(&directory.0.path().join("nowhere"), &OpenOptions::default()),
+        Err(Error::Missing { .. })
+    ));
 }
 
 /// A store that was killed after each of its commits was synced, and what its journal holds.
@@ -380,20 +440,40 @@ fn flipped_bit_in_the_journal_never_loses_rows_in_silence() {
         damaged[offset] ^= 1 << (offset % 8);
         // Only the journal is damaged: the rest is as it was left.
         let trial = as_after_kill(&killed);
-        let journal = trial.layout().tables.join(path.file_name().expect("a name"));
-        let file = File::options().write(true).open(&journal).expect("the journal");
+        let journal = trial
+            .layout()
+            .tables
+            .join(path.file_name().expect("a name"));
+        let file = File::options()
+            .write(true)
+            .open(&journal)
+            .expect("the journal");
         std::os::unix::fs::FileExt::write_all_at(&file, &damaged, 0).expect("a write");
         let before = fs::read(&journal).expect("the journal");
         match trial.open() {
-            Ok(store) => assert_eq!(count(&store, COMMITS), COMMITS, "rows are missing after a flip at byte {offset}"),
+            Ok(store) => assert_eq!(
+                count(&store, COMMITS),
+                COMMITS,
+                "rows are missing after a flip at byte {offset}"
+            ),
             Err(error) => {
-                assert!(matches!(error, Error::Damaged { .. }), "byte {offset}: {error:?}");
-                assert_eq!(fs::read(&journal).expect("the journal"), before, "a refusal changes nothing");
+                assert!(
+                    matches!(error, Error::Damaged { .. }),
+                    "byte {offset}: {error:?}"
+                );
+                assert_eq!(
+                    fs::read(&journal).expect("the journal"),
+                    before,
+                    "a refusal changes nothing"
+                );
                 refused += 1;
             }
         }
     }
-    assert!(refused > bytes.len() / 7 / 2, "only {refused} flips were noticed");
+    assert!(
+        refused > bytes.len() / 7 / 2,
+        "only {refused} flips were noticed"
+    );
 }
 
 #[test]
@@ -403,9 +483,19 @@ fn damage_in_the_middle_is_cut_off_by_a_repair() {
     bytes[middle] ^= 0x10;
     fs::write(&path, &bytes).expect("a write");
     let error = killed.open().err().expect("damage is refused");
-    let Error::Damaged { recovered, expected, .. } = error else { panic!("{error:?}") };
+    let Error::Damaged {
+        recovered,
+        expected,
+        ..
+    } = error
+    else {
+        panic!("{error:?}")
+    };
     let found = killed.check();
-    assert!(found.problems.iter().any(|problem| problem.is_repairable), "{found:?}");
+    assert!(
+        found.problems.iter().any(|problem| problem.is_repairable),
+        "{found:?}"
+    );
 
     let repair = killed.repair();
     assert_eq!((repair.recovered, repair.expected), (recovered, expected));
@@ -432,14 +522,26 @@ fn torn_end_that_was_never_synced_is_cut_off() {
     }
     let (_, all) = directory.journal();
     // Pages reach the disk in any order: what follows a hole may be whole.
-    for hole in [synced.len() + 20..synced.len() + 60, synced.len()..synced.len() + 5, all.len() - 3..all.len()] {
+    for hole in [
+        synced.len() + 20..synced.len() + 60,
+        synced.len()..synced.len() + 5,
+        all.len() - 3..all.len(),
+    ] {
         let lost_power = as_after_kill(&directory);
         let mut torn = all.clone();
         torn[hole.clone()].fill(0);
-        let journal = lost_power.layout().tables.join(path.file_name().expect("a name"));
-        let file = File::options().write(true).open(&journal).expect("the journal");
+        let journal = lost_power
+            .layout()
+            .tables
+            .join(path.file_name().expect("a name"));
+        let file = File::options()
+            .write(true)
+            .open(&journal)
+            .expect("the journal");
         std::os::unix::fs::FileExt::write_all_at(&file, &torn, 0).expect("a write");
-        let mut store = lost_power.open().unwrap_or_else(|error| panic!("{hole:?}: {error}"));
+        let mut store = lost_power
+            .open()
+            .unwrap_or_else(|error| panic!("{hole:?}: {error}"));
         assert_eq!(count(&store, 10), 10);
         assert!(count(&store, 13) < 13);
         put(&mut store, 20, Level::Disk);
@@ -454,11 +556,21 @@ fn torn_end_that_was_never_synced_is_cut_off() {
 fn journal_that_ends_early_is_refused() {
     let (killed, path, bytes) = killed_with(10);
     // The last commit's end is its batch's start plus its length: cut there, nothing looks torn.
-    let last = bytes.windows(9).rposition(|window| window == ROW_KEY).expect("a commit") - 34;
-    let file = File::options().write(true).open(&path).expect("the journal");
+    let last = bytes
+        .windows(9)
+        .rposition(|window| window == ROW_KEY)
+        .expect("a commit")
+        - 34;
+    let file = File::options()
+        .write(true)
+        .open(&path)
+        .expect("the journal");
     file.set_len(last as u64).expect("cut");
     assert!(killed.scan().damage.is_none(), "the journal looks whole");
-    assert!(matches!(killed.open().err(), Some(Error::RolledBack { .. })));
+    assert!(matches!(
+        killed.open().err(),
+        Some(Error::RolledBack { .. })
+    ));
 }
 
 #[test]
@@ -466,13 +578,22 @@ fn failed_write_stops_the_store_for_good() {
     let directory = Directory::new();
     let mut store = directory.open().expect("opens");
     put(&mut store, 0, Level::Disk);
-    store.poison.set("the disk is gone".to_owned()).expect("nothing failed before");
+    store
+        .poison
+        .set("the disk is gone".to_owned())
+        .expect("nothing failed before");
     for _ in 0..2 {
         let refused = store.commit(Batch::new(), Level::Disk);
-        assert!(matches!(&refused, Err(Error::Poisoned { cause }) if cause == "the disk is gone"), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(Error::Poisoned { cause }) if cause == "the disk is gone"),
+            "{refused:?}"
+        );
     }
     assert_eq!(count(&store, 1), 1, "reads go on");
-    assert!(matches!(Box::new(store).close(), Err(Error::Poisoned { .. })));
+    assert!(matches!(
+        Box::new(store).close(),
+        Err(Error::Poisoned { .. })
+    ));
     assert!(!directory.open().expect("opens").was_clean());
 }
 
@@ -489,7 +610,10 @@ fn journals_that_rotate_are_read_in_order() {
         }
         batch.put(Key::new(Space::Payloads, n.to_be_bytes()), value);
         batch.put(task(n), format!("task {n} with some bytes of its own"));
-        assert!(matches!(store.commit(batch, Level::Disk), Ok(Committed::Yes(_))));
+        assert!(matches!(
+            store.commit(batch, Level::Disk),
+            Ok(Committed::Yes(_))
+        ));
     }
     drop(store);
     let scan = directory.scan();
@@ -500,6 +624,99 @@ fn journals_that_rotate_are_read_in_order() {
     assert_eq!(directory.check().problems, []);
 }
 
+fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files_below(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// Whatever bit of the engine's own files flips: no row is missing or wrong without an error that says so.
+#[test]
+fn flipped_bit_in_the_tables_never_loses_rows_in_silence() {
+    const TASKS: u64 = 2_000;
+    let directory = Directory::new();
+    let mut store = directory.open().expect("opens");
+    for n in 0..TASKS {
+        put(&mut store, n, Level::Process);
+    }
+    Box::new(store).close().expect("closes");
+    // Whatever is in the journal moves into tables, so that those must be read.
+    let layout = directory.layout();
+    let opened = open_tables(&layout, &directory.scan()).expect("opens");
+    for keyspace in opened.engine.spaces.iter().chain([&opened.engine.commits]) {
+        keyspace.rotate_memtable_and_wait().expect("flushed");
+    }
+    drop(opened);
+
+    let mut files = Vec::new();
+    files_below(&layout.tables.join("keyspaces"), &mut files);
+    files.sort_unstable();
+    let mut noticed = 0;
+    let mut trials = 0;
+    for file in &files {
+        let len = fs::metadata(file).expect("a file").len();
+        for part in 0..6_u64.min(len) {
+            let trial = as_after_kill(&directory);
+            let damaged = trial.layout().tables.join(
+                file.strip_prefix(&layout.tables)
+                    .expect("a file of the tables"),
+            );
+            let mut bytes = fs::read(&damaged).expect("a file");
+            bytes[(part * (len - 1) / 5) as usize] ^= 4;
+            fs::write(&damaged, bytes).expect("a write");
+            trials += 1;
+            let Ok(store) = trial.open() else {
+                noticed += 1;
+                continue;
+            };
+            let keys: Vec<_> = (0..TASKS).map(task).collect();
+            let got = store.get_many(&keys);
+            let scanned = store.scan(Space::Tasks, b"", b"", Direction::Ascending, usize::MAX);
+            noticed += u32::from(got.is_err() || scanned.is_err());
+            let what = format!(
+                "byte {} of {len} in {}",
+                part * (len - 1) / 5,
+                file.display()
+            );
+            if got.is_ok() {
+                assert_eq!(count(&store, TASKS), TASKS, "{what}");
+            }
+            if let Ok(pairs) = scanned {
+                assert_eq!(pairs.len() as u64, TASKS, "{what}");
+            }
+        }
+    }
+    assert!(
+        noticed > trials / 4,
+        "only {noticed} of {trials} flips were noticed"
+    );
+}
+
+#[test]
+fn missing_part_of_the_tables_is_refused() {
+    let directory = Directory::new();
+    let mut store = directory.open().expect("opens");
+    put(&mut store, 0, Level::Disk);
+    drop(store);
+    let keyspaces = directory.layout().tables.join("keyspaces");
+    for name in ["1", "2", "3", "4", "5"] {
+        let trial = as_after_kill(&directory);
+        let gone = trial.layout().tables.join("keyspaces").join(name);
+        assert!(keyspaces.join(name).is_dir());
+        fs::remove_dir_all(gone).expect("removed");
+        let refused = trial.open().err();
+        assert!(
+            matches!(refused, Some(Error::Corrupt { .. })),
+            "{name}: {refused:?}"
+        );
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Commit(Vec<(u8, Option<Vec<u8>>)>, bool),
@@ -507,7 +724,10 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let write = (0..40_u8, proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)));
+    let write = (
+        0..40_u8,
+        proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
+    );
     let step = prop_oneof![
         8 => (proptest::collection::vec(write, 0..8), any::<bool>()).prop_map(|(writes, disk)| Step::Commit(writes, disk)),
         1 => any::<bool>().prop_map(|close| Step::Reopen { close }),
