@@ -112,7 +112,7 @@ impl Options {
             rows_mib: 8,
             payloads_mib: 8,
             index_mib: 4,
-            tables_mib: 8,
+            tables_mib: 4,
             cache_mib: 8,
             journals_mib: 256,
             workers: 3,

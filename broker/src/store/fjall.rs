@@ -35,7 +35,7 @@ const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Threads that flush and compact. With fewer than three, fjall's first worker spins while the others compact.
 const WORKERS: usize = 3;
 /// The size of one file of a table. A file is synced when it is whole, and commits wait behind that on the disk.
-const TABLE_BYTES: u64 = 8 * 1024 * 1024;
+const TABLE_BYTES: u64 = 4 * 1024 * 1024;
 /// The row of the last commit is overwritten by each; in memory all its versions stay until they are flushed.
 const COMMITS_MEMTABLE_BYTES: u64 = 1024 * 1024;
 /// Open table files that fjall keeps.
