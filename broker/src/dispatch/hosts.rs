@@ -1,0 +1,311 @@
+//! Hosts: what each one can run, what it has, and when it was last heard of.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tq_core::limits::{COMPILE_FAILURES_MAX, LEASE};
+use tq_core::{Digest, Epoch, TaskId, Timestamp};
+
+use super::message::{Assignment, ToHost};
+use crate::tables::Namespace;
+
+/// One connection of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// Where messages to a host go. Dropping it ends the session.
+pub trait Link: Send {
+    /// Passes a message on. `false` if the host does not keep up or is gone: the session is over.
+    fn send(&mut self, message: ToHost) -> bool;
+}
+
+/// A host, from its first hello until its lease has run out.
+pub struct Session {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The connection; the last one if it is gone.
+    pub id: SessionId,
+    /// Its process; none for a host that only rows of an earlier generation name.
+    pub incarnation: Option<[u8; 16]>,
+    /// How many attempts it runs at once.
+    pub slots: u32,
+    /// Its version of tq.
+    pub version: String,
+    /// When this connection began.
+    pub connected_at: Timestamp,
+    /// It takes nothing new.
+    pub draining: bool,
+    /// Modules that it holds compiled.
+    pub ready: HashSet<Digest>,
+    /// Attempts that it has a lease of.
+    pub held: BTreeMap<Epoch, (Namespace, TaskId)>,
+    /// Modules that it was asked to prepare on this connection.
+    asked: HashSet<Digest>,
+    link: Option<Box<dyn Link>>,
+    granted: u64,
+    sent: u64,
+    /// When it was last heard of, on the monotonic clock.
+    heard: Duration,
+    /// What goes out when the commit that it depends on is done.
+    outbox: Outbox,
+}
+
+#[derive(Default)]
+struct Outbox {
+    first: Vec<ToHost>,
+    acks: Vec<(Epoch, bool)>,
+    assignments: Vec<Assignment>,
+}
+
+impl Session {
+    /// A host that was never connected to this process: rows say that it has attempts.
+    pub fn absent(name: Arc<str>, now: Duration) -> Self {
+        Self {
+            name,
+            id: SessionId(0),
+            incarnation: None,
+            slots: 0,
+            version: String::new(),
+            connected_at: Timestamp::EPOCH,
+            draining: false,
+            ready: HashSet::new(),
+            held: BTreeMap::new(),
+            asked: HashSet::new(),
+            link: None,
+            granted: 0,
+            sent: 0,
+            heard: now,
+            outbox: Outbox::default(),
+        }
+    }
+
+    /// Begins a new connection: credits and preparations start anew, leases stay.
+    pub fn connect(&mut self, id: SessionId, link: Box<dyn Link>, now: Duration) {
+        self.id = id;
+        self.link = Some(link);
+        self.heard = now;
+        self.draining = false;
+        self.asked.clear();
+        (self.granted, self.sent) = (0, 0);
+        self.outbox = Outbox::default();
+    }
+
+    /// Ends the connection. Its leases go on until they run out.
+    pub fn disconnect(&mut self) {
+        self.link = None;
+        self.ready.clear();
+        self.outbox = Outbox::default();
+    }
+
+    /// Whether it is connected.
+    pub fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// How many more assignments it takes now.
+    pub fn credits(&self) -> u64 {
+        if self.draining || self.link.is_none() { 0 } else { self.granted.saturating_sub(self.sent) }
+    }
+
+    /// Takes note of its credits. They only rise.
+    pub fn grant(&mut self, granted: u64) {
+        self.granted = self.granted.max(granted);
+    }
+
+    /// Gives it an attempt, when the commit is done.
+    pub fn assign(&mut self, namespace: Namespace, assignment: Assignment) {
+        self.sent += 1;
+        self.held.insert(assignment.attempt.epoch, (namespace, assignment.attempt.id));
+        self.outbox.assignments.push(assignment);
+    }
+
+    /// Acknowledges an outcome, when the commit is done.
+    pub fn acknowledge(&mut self, epoch: Epoch, fenced: bool) {
+        self.held.remove(&epoch);
+        self.outbox.acks.push((epoch, fenced));
+    }
+
+    /// Sends a message, when the commit is done.
+    pub fn tell(&mut self, message: ToHost) {
+        self.outbox.first.push(message);
+    }
+
+    /// Answers its hello. It comes before everything that follows from the hello.
+    pub fn welcome(&mut self, welcome: ToHost) {
+        self.outbox.first.insert(0, welcome);
+    }
+
+    /// Whether it should be asked to prepare a module: it does not hold it, and was not asked on this connection.
+    fn has_to_prepare(&self, digest: &Digest) -> bool {
+        self.is_connected() && !self.draining && !self.ready.contains(digest) && !self.asked.contains(digest)
+    }
+
+    fn prepare(&mut self, digest: Digest, size_bytes: u64) {
+        if self.has_to_prepare(&digest) {
+            self.asked.insert(digest);
+            self.tell(ToHost::Prepare { digest, size_bytes });
+        }
+    }
+
+    /// Forgets that it was asked, so that it can be asked again.
+    pub fn forget_asked(&mut self, digest: &Digest) {
+        self.asked.remove(digest);
+    }
+
+    /// Sends what has gathered. `false` if the connection is over.
+    fn flush(&mut self, seq: u64) -> bool {
+        let Outbox { first, acks, assignments } = std::mem::take(&mut self.outbox);
+        let Some(link) = &mut self.link else { return true };
+        let acks = (!acks.is_empty()).then_some(ToHost::Acks { acks, seq });
+        let assignments = (!assignments.is_empty()).then_some(ToHost::Assignments { assignments, seq });
+        first.into_iter().chain(acks).chain(assignments).all(|message| link.send(message))
+    }
+}
+
+/// Why a module cannot be compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Broken {
+    failures: u32,
+    /// What the last host said.
+    pub message: String,
+    /// The host.
+    pub host: String,
+    /// No host will be asked again: its tasks are dead.
+    pub is_final: bool,
+}
+
+/// All hosts, by name.
+#[derive(Default)]
+pub struct Hosts {
+    sessions: BTreeMap<Arc<str>, Session>,
+    names: HashMap<SessionId, Arc<str>>,
+    broken: HashMap<Digest, Broken>,
+    last_id: u64,
+}
+
+impl Hosts {
+    /// The host of this name.
+    pub fn named(&mut self, name: &str) -> Option<&mut Session> {
+        self.sessions.get_mut(name)
+    }
+
+    /// The host on this connection; none if it has a newer one or is gone.
+    pub fn get(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(self.names.get(&id)?).filter(|session| session.id == id)
+    }
+
+    /// The host of this name, made if there is none.
+    pub fn entry(&mut self, name: &Arc<str>, now: Duration) -> &mut Session {
+        self.sessions.entry(Arc::clone(name)).or_insert_with(|| Session::absent(Arc::clone(name), now))
+    }
+
+    /// Connects a host that has an entry.
+    pub fn connect(&mut self, name: &Arc<str>, link: Box<dyn Link>, now: Duration) -> SessionId {
+        self.last_id += 1;
+        let id = SessionId(self.last_id);
+        let session = self.entry(name, now);
+        let before = session.id;
+        session.connect(id, link, now);
+        self.names.remove(&before);
+        self.names.insert(id, Arc::clone(name));
+        id
+    }
+
+    /// Removes a host.
+    pub fn remove(&mut self, name: &str) -> Option<Session> {
+        let session = self.sessions.remove(name)?;
+        self.names.remove(&session.id);
+        Some(session)
+    }
+
+    /// Every host, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values()
+    }
+
+    /// Every host, by name.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.sessions.values_mut()
+    }
+
+    /// Takes note that a host was heard of.
+    pub fn heard(&mut self, id: SessionId, now: Duration) {
+        if let Some(session) = self.get(id) {
+            session.heard = now;
+        }
+    }
+
+    /// Names the hosts whose leases have run out.
+    pub fn silent(&self, now: Duration) -> Vec<Arc<str>> {
+        let is_silent = |session: &&Session| now.saturating_sub(session.heard) >= LEASE;
+        self.sessions.values().filter(is_silent).map(|session| Arc::clone(&session.name)).collect()
+    }
+
+    /// When the next lease runs out.
+    pub fn next_expiry(&self) -> Option<Duration> {
+        self.sessions.values().map(|session| session.heard + LEASE).min()
+    }
+
+    /// Extends every lease by a time in which the ledger itself stood still and could hear of no one.
+    pub fn extend(&mut self, gap: Duration) {
+        for session in self.sessions.values_mut() {
+            session.heard += gap;
+        }
+    }
+
+    /// Counts a failure to compile. Returns whether it was the last one that is tried.
+    pub fn compile_failed(&mut self, digest: Digest, host: &str, message: String, permanent: bool) -> bool {
+        let broken = self.broken.entry(digest).or_default();
+        broken.failures += 1;
+        broken.message = message;
+        broken.host = host.to_owned();
+        broken.is_final |= permanent || broken.failures >= COMPILE_FAILURES_MAX;
+        broken.is_final
+    }
+
+    /// Whether any module could not be compiled somewhere.
+    pub fn has_broken(&self) -> bool {
+        !self.broken.is_empty()
+    }
+
+    /// Why a module cannot be compiled, if that is so.
+    pub fn broken(&self, digest: &Digest) -> Option<&Broken> {
+        self.broken.get(digest)
+    }
+
+    /// Gives a module another chance.
+    pub fn mend(&mut self, digest: &Digest) {
+        self.broken.remove(digest);
+        for session in self.sessions.values_mut() {
+            session.asked.remove(digest);
+        }
+    }
+
+    /// Whether there is a host to be asked to prepare a module.
+    pub fn has_to_prepare(&self, digest: &Digest) -> bool {
+        !self.broken.get(digest).is_some_and(|broken| broken.is_final)
+            && self.sessions.values().any(|session| session.has_to_prepare(digest))
+    }
+
+    /// Asks every host that does not hold a module to prepare it, once a connection.
+    pub fn prepare(&mut self, digest: Digest, size_bytes: u64) {
+        self.sessions.values_mut().for_each(|session| session.prepare(digest, size_bytes));
+    }
+
+    /// The host with the largest share of free credits, among those that `accept` takes.
+    pub fn least_loaded(&self, accept: impl Fn(&Session) -> bool) -> Option<&Session> {
+        let free = |session: &&Session| session.credits() * 1_000 / u64::from(session.slots.max(1));
+        self.sessions.values().filter(|session| session.credits() > 0 && accept(session)).max_by_key(free)
+    }
+
+    /// Sends what has gathered for each host. A host that does not keep up loses its connection.
+    pub fn flush(&mut self, seq: u64) {
+        for session in self.sessions.values_mut() {
+            if !session.flush(seq) {
+                tracing::warn!(host = %session.name, "host does not take its messages; its session ends");
+                session.disconnect();
+            }
+        }
+    }
+}

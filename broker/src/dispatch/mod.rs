@@ -1,0 +1,8 @@
+//! Which ready task goes to which host next. Plain data, in the hands of the ledger: no I/O and no clock.
+
+pub mod hosts;
+pub mod lanes;
+pub mod message;
+
+pub use hosts::{Hosts, Session, SessionId};
+pub use lanes::Lanes;

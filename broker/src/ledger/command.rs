@@ -1,0 +1,233 @@
+//! What the ledger is asked to do, and how it answers.
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tq_core::limits::OutOfRange;
+use tq_core::task::{Spec, Task};
+use tq_core::transition::Rejected;
+use tq_core::{Digest, TaskId};
+
+use crate::dispatch::SessionId;
+use crate::dispatch::hosts::Link;
+use crate::dispatch::message::{FromHost, Hello};
+use crate::modules::registry::Module;
+
+/// Where an answer goes. Nobody may be waiting for it any more.
+pub type Reply<T> = oneshot::Sender<T>;
+
+/// One input of the ledger.
+pub enum Command {
+    /// A host begins a session.
+    Hello {
+        /// What it says of itself.
+        hello: Box<Hello>,
+        /// Where messages to it go.
+        link: Box<dyn Link>,
+        /// The session, or why there is none.
+        reply: Reply<Result<SessionId, HelloRefused>>,
+    },
+    /// A host says something.
+    FromHost(SessionId, FromHost),
+    /// A host's connection ended.
+    Disconnected(SessionId),
+    /// Attempts wrote to their logs.
+    Log(LogChunk),
+    /// Submits tasks.
+    Submit(Submit),
+    /// Cancels a task.
+    Cancel(Target),
+    /// Redrives a task.
+    Redrive(Target),
+    /// Wants to know when tasks end.
+    Watch(Watch),
+    /// Wants to know no longer.
+    Unwatch(WatchId),
+    /// Adds a version of a module.
+    Deploy(Box<Deploy>),
+    /// Points a module's name at an earlier version.
+    Rollback {
+        /// The namespace's name.
+        namespace: String,
+        /// The module's name.
+        name: String,
+        /// The version; 0 is the one before the current one.
+        version: u32,
+        /// The module as it is from now on.
+        reply: Reply<Result<(), Refused>>,
+    },
+    /// Lists hosts.
+    Hosts(Reply<Vec<HostView>>),
+    /// Lists the hosts that hold a module, and why others could not compile it.
+    Readiness(Digest, Reply<Readiness>),
+}
+
+/// Tasks to be submitted: all of them or none.
+pub struct Submit {
+    /// The namespace's name.
+    pub namespace: String,
+    /// What was asked for.
+    pub tasks: Vec<Submission>,
+    /// Their ids, once they are on disk.
+    pub reply: Reply<Result<Vec<Submitted>, Refused>>,
+}
+
+/// A task to be submitted, checked but for what only the ledger knows.
+pub struct Submission {
+    /// What was asked for. A relative time has been made an absolute one.
+    pub spec: Spec,
+    /// The payload, unless it is a blob.
+    pub payload: Option<Bytes>,
+    /// BLAKE3 of what was asked for, to tell the same request from another one under the same idempotency key.
+    pub request: [u8; 32],
+}
+
+/// A task that is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// Its id.
+    pub id: TaskId,
+    /// It was there already, under its idempotency key.
+    pub existed: bool,
+}
+
+/// One task, and where to send what becomes of it.
+pub struct Target {
+    /// The namespace's name.
+    pub namespace: String,
+    /// The task.
+    pub id: TaskId,
+    /// The task as it is from now on.
+    pub reply: Reply<Result<Task, Refused>>,
+}
+
+/// The number of a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WatchId(pub u64);
+
+/// Wants to be told when tasks end. What ended before the answer is not told: the caller reads it afterwards.
+pub struct Watch {
+    /// The tasks. Each is told at most once, so that the channel is bounded by their number.
+    pub ids: Vec<TaskId>,
+    /// Where ends are told.
+    pub ended: mpsc::UnboundedSender<TaskId>,
+    /// The watch is registered.
+    pub reply: Reply<WatchId>,
+}
+
+/// A module to be deployed. Its bytes are on disk.
+pub struct Deploy {
+    /// The namespace's name. It is made if it is new.
+    pub namespace: String,
+    /// The module; its version and time are given by the ledger.
+    pub module: Module,
+    /// The version that is current from now on, and whether it was so before.
+    pub reply: Reply<Result<(u32, bool), Refused>>,
+}
+
+/// A piece of an attempt's log.
+#[derive(Clone, Debug)]
+pub struct LogChunk {
+    /// The namespace's name.
+    pub namespace: String,
+    /// The task.
+    pub id: TaskId,
+    /// The attempt's number, over all rounds.
+    pub attempt: u32,
+    /// The text.
+    pub text: Bytes,
+}
+
+/// A host as it is shown.
+#[derive(Clone, Debug)]
+pub struct HostView {
+    /// Its name.
+    pub name: String,
+    /// It has a session.
+    pub is_connected: bool,
+    /// It takes nothing new.
+    pub is_draining: bool,
+    /// How many attempts it runs at once.
+    pub slots: u32,
+    /// Attempts that it has.
+    pub held: usize,
+    /// Modules that it holds compiled.
+    pub ready: usize,
+    /// Its version of tq.
+    pub version: String,
+    /// When its session began, in milliseconds since the Unix epoch.
+    pub connected_ms: u64,
+}
+
+/// Who can run a module.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    /// Hosts that hold it compiled.
+    pub hosts: Vec<String>,
+    /// What the last host said that could not compile it.
+    pub error: Option<String>,
+}
+
+/// Why a host gets no session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HelloRefused {
+    /// Another process has the name.
+    #[error("a host named `{0}` is connected already; give this one another name, or wait until that one's lease has run out")]
+    NameTaken(String),
+    /// It saw more than this store has.
+    #[error("host saw commit {seen} of this store, but the store ends at {seq}: it was rolled back")]
+    RolledBack {
+        /// What it saw.
+        seen: u64,
+        /// What there is.
+        seq: u64,
+    },
+}
+
+/// Why a request is refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is no such task.
+    #[error("namespace `{namespace}` has no task {id}")]
+    NoTask {
+        /// The namespace's name.
+        namespace: String,
+        /// The task.
+        id: TaskId,
+    },
+    /// There is no such namespace.
+    #[error("there is no namespace `{0}`; deploy a module into it first")]
+    NoNamespace(String),
+    /// The task's state does not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The key stands for another request.
+    #[error("idempotency key `{key}` was used for another request, of task {id}; use a new key, or send the same request")]
+    KeyConflict {
+        /// The key.
+        key: String,
+        /// The task that it stands for.
+        id: TaskId,
+    },
+    /// Too little space is left.
+    #[error("the disk has {free} bytes left, under the floor of {floor} bytes: no new tasks until there is more; running ones go on")]
+    DiskFull {
+        /// What is left.
+        free: u64,
+        /// The floor.
+        floor: u64,
+    },
+    /// There is no such module.
+    #[error(transparent)]
+    Unknown(#[from] crate::modules::registry::Unknown),
+    /// A module has no version before its current one.
+    #[error("module `{name}` has no version before {current}")]
+    NoEarlierVersion {
+        /// The module's name.
+        name: String,
+        /// Its current version.
+        current: u32,
+    },
+    /// A limit is out of its range.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+}

@@ -1,0 +1,186 @@
+//! Handing ready tasks to hosts.
+
+use std::sync::Arc;
+
+use tq_core::limits::{BATCH_COMMANDS_MAX, ERROR_MESSAGE_BYTES_MAX};
+use tq_core::outcome::{Outcome, Usage};
+use tq_core::task::{DataRef, Failure, Lease, Report, Stop};
+use tq_core::{Digest, Epoch, TaskId, transition};
+
+use super::tasks::is_ready;
+use super::{Error, Ledger, read};
+use crate::dispatch::lanes::{Behind, Place};
+use crate::dispatch::message::{Assignment, AttemptRef, Data, ToHost};
+use crate::store::{Direction, Key, Space};
+use crate::tables::key::{self, Lane};
+
+/// Rows that are read at once when the window of a lane is empty.
+const REFILL: usize = 256;
+/// Tasks of a module that cannot be compiled which one step buries.
+const BURY: usize = 256;
+
+impl Ledger {
+    /// Gives out tasks as long as there are hosts with credits that can run them.
+    pub(super) fn dispatch(&mut self) -> Result<(), Error> {
+        let mut chosen = Vec::new();
+        while chosen.len() < BATCH_COMMANDS_MAX {
+            let hosts = &self.hosts;
+            let place = self.lanes.pick(|digest| hosts.iter().any(|host| host.credits() > 0 && host.ready.contains(digest)));
+            let Some(place) = place else { break };
+            let Some(id) = self.take_first(place)? else { continue };
+            let Some(host) = self.hosts.least_loaded(|host| host.ready.contains(&place.lane.digest)) else { break };
+            let host = Arc::clone(&host.name);
+            let epoch = self.next_epoch()?;
+            let lease = Lease { epoch, host: Arc::clone(&host), started_at: self.time };
+            if self.apply(id, |task, _| transition::claim(task, lease)).is_ok() {
+                self.assign(&host, id, epoch)?;
+                chosen.push(id);
+            }
+        }
+        self.shared.metrics.dispatched.inc_by(chosen.len() as u64);
+        Ok(())
+    }
+
+    /// Takes the first task of a place that is still ready, into memory.
+    fn take_first(&mut self, place: Place) -> Result<Option<TaskId>, Error> {
+        if let Some(from) = self.lanes.read_from(place) {
+            self.read_behind(place, from)?;
+        }
+        while let Some(id) = self.lanes.pop(place) {
+            let Some(open) = self.open.get_mut(&id) else { continue };
+            // It may have been cancelled since it was put there.
+            if is_ready(&open.task) && open.in_window {
+                open.in_window = false;
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the next rows behind the window of a place.
+    fn read_behind(&mut self, place: Place, from: key::Position) -> Result<(), Error> {
+        let prefix = key::ready_prefix(place.lane, place.priority);
+        let start = key::ready(place.lane, place.priority, from);
+        let pairs = self.store.scan(Space::Index, &prefix, &start.bytes, Direction::Ascending, REFILL)?;
+        let reached_end = pairs.len() < REFILL;
+        let mut read_to = from;
+        let mut found = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            let (Some((_, _, position)), Ok(id)) = (key::ready_of(&pair.key), pair.value[..].try_into().map(TaskId)) else { continue };
+            read_to = position;
+            // A task that this step has touched already, or that is not ready any more, is dealt with by its own state.
+            if self.load(place.lane.namespace, id)?
+                && let Some(open) = self.open.get_mut(&id)
+                && is_ready(&open.task)
+                && open.beside.position == Some(position)
+                && !open.in_window
+            {
+                open.in_window = true;
+                found.push((id, position));
+            }
+        }
+        // What this step itself puts behind the window is not in the store yet, and can be read after the commit.
+        let behind = match (reached_end, self.step.positions) {
+            (true, 0) => Behind::Nothing,
+            (true, _) => Behind::Unread,
+            (false, _) => Behind::Rows,
+        };
+        self.lanes.refill(place, found, read_to, behind);
+        Ok(())
+    }
+
+    /// Sends an attempt to its host, when the commit is done.
+    fn assign(&mut self, host: &Arc<str>, id: TaskId, epoch: Epoch) -> Result<(), Error> {
+        let Some(open) = self.open.get(&id) else { return Ok(()) };
+        let namespace = open.namespace;
+        let task = &open.task;
+        let spec = &task.spec;
+        let payload = match (&open.payload, spec.payload) {
+            (Some(payload), _) => Data::Inline(payload.clone()),
+            (None, data) => self.data(data, key::payload(namespace, id))?,
+        };
+        let checkpoint = open.beside.checkpoint.map(|state| self.data(state, key::checkpoint(namespace, id))).transpose()?;
+        let token = self.secret.token(id, epoch, host);
+        let assignment = Assignment {
+            attempt: AttemptRef { namespace: spec.namespace.clone(), id, epoch, token },
+            digest: spec.digest,
+            function: spec.function.clone(),
+            payload,
+            content_type: spec.content_type.clone(),
+            arguments: spec.arguments.clone(),
+            limits: spec.limits,
+            deadline: spec.deadline,
+            traceparent: spec.traceparent.clone(),
+            number: task.attempt(),
+            max_attempts: spec.retry.max_attempts,
+            checkpoint,
+        };
+        if let Some(session) = self.hosts.named(host) {
+            session.assign(namespace, assignment);
+        }
+        Ok(())
+    }
+
+    /// Reads what a reference stands for, unless it is a blob: hosts fetch those themselves.
+    fn data(&self, data: DataRef, row: Key) -> Result<Data, Error> {
+        Ok(match data {
+            DataRef::Blob { digest, len } => Data::Blob { digest, len },
+            DataRef::Row { len: 0 } => Data::Inline(bytes::Bytes::new()),
+            DataRef::Row { .. } => Data::Inline(self.store.get(&row)?.unwrap_or_default()),
+        })
+    }
+
+    pub(super) fn stop_attempt(&mut self, host: &str, epoch: Epoch, stop: Stop) {
+        if let Some(session) = self.hosts.named(host) {
+            session.tell(ToHost::Stop { epoch, stop: Some(stop) });
+        }
+    }
+
+    /// Sees to it that hosts prepare the module of a lane that has tasks.
+    pub(super) fn want_ready(&mut self, lane: Lane) {
+        self.prepare(&lane.digest);
+    }
+
+    /// Asks hosts that do not hold a module to prepare it.
+    pub(super) fn prepare(&mut self, digest: &Digest) {
+        if !self.hosts.has_to_prepare(digest) {
+            return;
+        }
+        let size = read(&self.shared.registry).by_digest(digest).map(|module| module.size_bytes);
+        if let Some(size) = size {
+            self.hosts.prepare(*digest, size);
+        }
+    }
+
+    /// Ends waiting tasks whose module no host can compile, a bounded number of them. Returns whether there are more.
+    pub(super) fn bury_broken(&mut self) -> Result<bool, Error> {
+        if !self.hosts.has_broken() {
+            return Ok(false);
+        }
+        for _ in 0..BURY {
+            let hosts = &self.hosts;
+            let place = self.lanes.pick(|digest| hosts.broken(digest).is_some_and(|broken| broken.is_final));
+            let Some(place) = place else { return Ok(false) };
+            let Some(id) = self.take_first(place)? else { continue };
+            let Some(broken) = self.hosts.broken(&place.lane.digest).cloned() else { continue };
+            let epoch = self.next_epoch()?;
+            let lease = Lease { epoch, host: broken.host.into(), started_at: self.time };
+            let mut message = broken.message;
+            message.truncate(message.floor_char_boundary(ERROR_MESSAGE_BYTES_MAX));
+            let report = Report {
+                epoch,
+                outcome: Outcome::CompileFailed,
+                result: None,
+                failure: Some(Failure { message, backtrace: String::new() }),
+                retry_after: None,
+                usage: Usage::default(),
+            };
+            let claimed = self.apply(id, |task, _| transition::claim(task, lease));
+            let buried = claimed.and_then(|()| self.apply(id, |task, now| transition::report(task, &report, now)));
+            if let Err(rejected) = buried {
+                tracing::error!(task_id = %id, %rejected, "a task whose module cannot be compiled could not be ended");
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,298 @@
+//! The one writer of a shard: every change goes through it.
+//!
+//! A step takes what has come in, asks `core` what becomes of it, writes everything as one atomic batch, and only then
+//! answers and sends. The fuller the inbox, the cheaper each task. The ledger itself is plain synchronous code: time
+//! comes in with each step, and the thread that drives it is in [`thread`].
+//!
+//! What of an open task is where:
+//! - every task has one row, overwritten in place;
+//! - running tasks and the front of each lane are in memory too ([`Open`]);
+//! - a *ready row* leads to a ready task, unless it is in memory since its submit;
+//! - an *open row* leads to an open task that has no other entry and is older than where recovery begins;
+//! - a *timer row* leads to whatever waits for a time.
+//!
+//! So recovery reads the open rows, and the tasks from where it begins; the rest is found when its turn comes.
+
+mod command;
+mod dispatch;
+mod hosts;
+mod ids;
+mod modules;
+mod recovery;
+mod step;
+mod submit;
+mod tasks;
+mod thread;
+mod timers;
+mod token;
+
+
+pub use command::{
+    Command, Deploy, HelloRefused, HostView, LogChunk, Readiness, Refused, Reply, Submission, Submit, Submitted, Target, Watch, WatchId,
+};
+pub use thread::{Clock, Handle, Running, Stopped, Watching, start};
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tq_core::task::Task;
+use tq_core::{Epoch, TaskId, Timestamp};
+
+use self::ids::Ids;
+use self::step::Step;
+use self::token::Secret;
+use crate::dispatch::{Hosts, Lanes};
+use crate::modules::Registry;
+use crate::observe::Metrics;
+use crate::store::{self, Store};
+use crate::tables::row::{Beside, Counters};
+use crate::tables::{Namespace, row};
+
+/// The time of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// By the wall clock. The ledger never lets it go back.
+    pub wall: Timestamp,
+    /// By a clock that only advances; leases are measured by it.
+    pub mono: Duration,
+}
+
+/// Why a ledger stops. Everything acknowledged is on disk; a restart goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store failed. A failed write is never tried again.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The outcome of a commit is not known.
+    #[error("a commit failed, and whether it is on disk is not known; restart the broker, which reads what is there")]
+    Commit,
+    /// A row cannot be read.
+    #[error(transparent)]
+    Row(#[from] row::Error),
+    /// A host has seen more of this store than there is.
+    #[error("{0}; restore the newest copy of the data directory, or accept the loss with `tq admin repair`")]
+    RolledBack(HelloRefused),
+    /// The thread panicked.
+    #[error("the ledger panicked, which is a bug in tq; everything acknowledged is on disk")]
+    Panicked,
+    /// The epochs of one generation are used up.
+    #[error("this start of the broker has handed out 4 billion attempts; restart it")]
+    EpochsUsedUp,
+}
+
+/// What a ledger is set up with.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Free space under which submits are refused, in bytes.
+    pub free_bytes_floor: u64,
+    /// Seeds the random bits of ids.
+    pub seed: u64,
+}
+
+/// What others may look at while the ledger works.
+pub struct Shared {
+    /// The modules.
+    pub registry: RwLock<Registry>,
+    /// The namespaces' numbers.
+    pub namespaces: RwLock<HashMap<String, Namespace>>,
+    /// How far running attempts say they are: a fraction from 0 to 1, and a note.
+    pub progress: Mutex<HashMap<TaskId, (f64, String)>>,
+    /// The sequence of the last commit in which tasks ended.
+    pub settled: watch::Sender<u64>,
+    /// How many tasks are in which state, over all namespaces.
+    pub counters: Mutex<Counters>,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// An open task in memory.
+#[derive(Debug)]
+struct Open {
+    namespace: Namespace,
+    task: Task,
+    beside: Beside,
+    /// Recovery finds it by scanning from where it begins, so that it needs no open row.
+    unindexed: bool,
+    /// It is ready, and in the window of its lane.
+    in_window: bool,
+    /// The payload, if it is small and there was room for it.
+    payload: Option<Bytes>,
+}
+
+/// The ledger of a shard.
+pub struct Ledger {
+    store: Box<dyn Store>,
+    config: Config,
+    shared: Arc<Shared>,
+    secret: Secret,
+    /// The ledger's time: the highest that it has seen.
+    time: Timestamp,
+    mono: Duration,
+    ids: Ids,
+    last_id: TaskId,
+    epochs: u32,
+    open: HashMap<TaskId, Open>,
+    /// Bytes of payload in `open`.
+    payload_bytes: usize,
+    /// Open tasks that have no entry in an index, in the order of their ids, each with the number of tasks submitted up
+    /// to it. Some may have ended since.
+    unindexed: VecDeque<(TaskId, u64)>,
+    /// Tasks submitted since the start.
+    submitted: u64,
+    lanes: Lanes,
+    hosts: Hosts,
+    counters: BTreeMap<Namespace, Counters>,
+    /// Their sum.
+    total: Counters,
+    watches: HashMap<WatchId, (mpsc::UnboundedSender<TaskId>, Vec<TaskId>)>,
+    watched: HashMap<TaskId, Vec<WatchId>>,
+    last_watch: u64,
+    /// No timer is due before this one.
+    next_timer: Option<Timestamp>,
+    /// Timers up to here have been dealt with.
+    timers_from: Timestamp,
+    /// The free space, and when it was asked for.
+    free_bytes: Option<(u64, Duration)>,
+    /// Bytes and pieces that the logs of attempts have, by task and attempt.
+    log_sizes: HashMap<(TaskId, u32), (usize, u32)>,
+    step: Step,
+}
+
+impl Ledger {
+    /// Takes what has come in, commits what becomes of it, and answers. Returns when it wants to be called again at
+    /// the latest; none if only an input can change anything.
+    ///
+    /// # Errors
+    /// [`Error`] if it cannot go on. Nothing was answered that is not on disk.
+    pub fn step(&mut self, now: Now, inputs: impl IntoIterator<Item = Command>) -> Result<Option<Duration>, Error> {
+        self.mono = self.mono.max(now.mono);
+        self.time = self.time.max(now.wall);
+        for input in inputs {
+            self.take(input)?;
+        }
+        self.expire_leases();
+        let timers_left = self.fire_timers()?;
+        let dead_left = self.bury_broken()?;
+        self.dispatch()?;
+        let rows_left = self.lanes.has_unread();
+        self.commit()?;
+        if timers_left || dead_left || rows_left {
+            return Ok(Some(Duration::ZERO));
+        }
+        let timer = self.next_timer.map(|at| at.since(self.time).max(Duration::from_millis(1)));
+        let lease = self.hosts.next_expiry().map(|at| at.saturating_sub(self.mono));
+        Ok(timer.into_iter().chain(lease).min())
+    }
+
+    /// Tells the ledger that it stood still for `gap`, and could hear of no one.
+    pub fn stood_still(&mut self, gap: Duration) {
+        self.hosts.extend(gap);
+    }
+
+    /// Closes the store.
+    ///
+    /// # Errors
+    /// [`store::Error`] if not everything could be made durable; the next start is then an unclean one.
+    pub fn close(self) -> Result<(), store::Error> {
+        self.store.close()
+    }
+
+    fn take(&mut self, input: Command) -> Result<(), Error> {
+        match input {
+            Command::Hello { hello, link, reply } => self.hello(*hello, link, reply),
+            Command::FromHost(session, message) => self.from_host(session, message),
+            Command::Disconnected(session) => {
+                self.disconnected(session);
+                Ok(())
+            }
+            Command::Log(chunk) => {
+                self.log(&chunk);
+                Ok(())
+            }
+            Command::Submit(submit) => self.submit(submit),
+            Command::Cancel(target) => self.cancel(target),
+            Command::Redrive(target) => self.redrive(target),
+            Command::Watch(watch) => {
+                self.watch(watch);
+                Ok(())
+            }
+            Command::Unwatch(watch) => {
+                self.unwatch(watch);
+                Ok(())
+            }
+            Command::Deploy(deploy) => self.deploy(*deploy),
+            Command::Rollback { namespace, name, version, reply } => {
+                let result = self.rollback(&namespace, &name, version);
+                self.answer(reply, result);
+                Ok(())
+            }
+            Command::Hosts(reply) => {
+                let hosts = self.host_views();
+                self.answer(reply, hosts);
+                Ok(())
+            }
+            Command::Readiness(digest, reply) => {
+                let readiness = self.readiness(&digest);
+                self.answer(reply, readiness);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives an answer when the commit is done.
+    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
+        self.step.after.push(Box::new(move || {
+            // Whoever asked may have gone; what was done stays done.
+            drop(reply.send(answer));
+        }));
+    }
+
+    fn next_epoch(&mut self) -> Result<Epoch, Error> {
+        self.epochs = self.epochs.checked_add(1).ok_or(Error::EpochsUsedUp)?;
+        Ok(Epoch::new(self.store.generation(), self.epochs))
+    }
+
+    fn namespace(&self, name: &str) -> Option<Namespace> {
+        read(&self.shared.namespaces).get(name).copied()
+    }
+
+    fn watch(&mut self, watch: Watch) {
+        self.last_watch += 1;
+        let id = WatchId(self.last_watch);
+        for task in &watch.ids {
+            self.watched.entry(*task).or_default().push(id);
+        }
+        self.watches.insert(id, (watch.ended, watch.ids));
+        self.answer(watch.reply, id);
+    }
+
+    fn unwatch(&mut self, watch: WatchId) {
+        let Some((_, ids)) = self.watches.remove(&watch) else { return };
+        for id in ids {
+            if let Entry::Occupied(mut watches) = self.watched.entry(id) {
+                watches.get_mut().retain(|other| *other != watch);
+                if watches.get().is_empty() {
+                    watches.remove();
+                }
+            }
+        }
+    }
+}
+
+/// Reads what others may be writing. A panic while writing poisons the lock; what it guards is still whole, since every
+/// write is one call.
+pub(crate) fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+pub(crate) fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+pub(crate) fn lock<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

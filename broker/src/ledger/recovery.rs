@@ -1,0 +1,254 @@
+//! Beginning with what is in the store.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, RwLock};
+
+use prost::Message;
+use tokio::sync::watch;
+use tq_core::task::State;
+use tq_core::{TaskId, Timestamp};
+
+use super::ids::Ids;
+use super::step::Step;
+use super::tasks::place;
+use super::token::Secret;
+use super::{Config, Error, Ledger, Now, Shared};
+use crate::dispatch::lanes::{Place, Room};
+use crate::dispatch::{Hosts, Lanes};
+use crate::modules::Registry;
+use crate::observe::Metrics;
+use crate::store::{Bytes, Direction, Key, Space, Store};
+use crate::tables::key::{self, Namespace};
+use crate::tables::row::{self, Counters, LedgerRow};
+
+/// Rows that are read at once.
+const PAGE: usize = 1_000;
+
+impl Ledger {
+    /// Opens the ledger of a store: reads what is in it and takes up where it ended. Attempts that ran then are waited
+    /// for, as those of a host that has just gone silent.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be read, or its rows make no sense.
+    pub fn open(store: Box<dyn Store>, config: Config, now: Now, metrics: Metrics) -> Result<Self, Error> {
+        let ledger_row = match store.get(&key::ledger())? {
+            Some(bytes) => LedgerRow::decode(bytes).map_err(|source| row::Error::Decode { kind: "ledger", source })?,
+            None => LedgerRow::default(),
+        };
+        let last_id = id(&ledger_row.last_id);
+        let settled = store.seq();
+        let shared = Shared {
+            registry: RwLock::new(Registry::default()),
+            namespaces: RwLock::new(HashMap::new()),
+            progress: Mutex::new(HashMap::new()),
+            settled: watch::Sender::new(settled),
+            counters: Mutex::new(Counters::default()),
+            metrics,
+        };
+        let mut ledger = Self {
+            secret: Secret([0; 32]),
+            config,
+            shared: Arc::new(shared),
+            time: now.wall.max(Timestamp(ledger_row.time_ms)),
+            mono: now.mono,
+            ids: Ids::new(last_id, config.seed),
+            last_id,
+            epochs: 0,
+            open: HashMap::new(),
+            payload_bytes: 0,
+            unindexed: VecDeque::new(),
+            submitted: 0,
+            lanes: Lanes::default(),
+            hosts: Hosts::default(),
+            counters: BTreeMap::new(),
+            total: Counters::default(),
+            watches: HashMap::new(),
+            watched: HashMap::new(),
+            last_watch: 0,
+            next_timer: None,
+            timers_from: Timestamp::EPOCH,
+            free_bytes: None,
+            log_sizes: HashMap::new(),
+            step: Step::default(),
+            store,
+        };
+        ledger.recover_secret()?;
+        ledger.recover_modules()?;
+        ledger.recover_lanes()?;
+        ledger.recover_open(id(&ledger_row.open_from))?;
+        let timers = ledger.store.scan(Space::Index, &key::timers(), &[], Direction::Ascending, 1)?;
+        ledger.next_timer = timers.first().and_then(|pair| key::timer_of(&pair.key)).map(|(at, ..)| at);
+        ledger.commit()?;
+        Ok(ledger)
+    }
+
+    /// What others may look at.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// What others may read the store through.
+    pub fn reader(&self) -> Arc<dyn crate::store::Read> {
+        self.store.reader()
+    }
+
+    fn recover_secret(&mut self) -> Result<(), Error> {
+        let secret = match self.store.get(&key::secret())?.and_then(|bytes| bytes[..].try_into().ok()) {
+            Some(secret) => secret,
+            None => {
+                // Two random UUIDs have 244 random bits between them; hashing spreads them over the key.
+                let random = [*uuid::Uuid::new_v4().as_bytes(), *uuid::Uuid::new_v4().as_bytes()].concat();
+                let secret = *blake3::hash(&random).as_bytes();
+                self.step.batch.put(key::secret(), secret.to_vec());
+                self.step.durable = true;
+                secret
+            }
+        };
+        self.secret = Secret(secret);
+        Ok(())
+    }
+
+    fn recover_modules(&mut self) -> Result<(), Error> {
+        let mut names = HashMap::new();
+        for pair in self.read_all(Space::Meta, &key::namespaces())? {
+            if let (Some(name), Ok(number)) = (key::namespace_of(&pair.0), pair.1[..].try_into()) {
+                let number = Namespace(u32::from_be_bytes(number));
+                names.insert(number, name.to_owned());
+                if let Some(bytes) = self.store.get(&key::counters(number))? {
+                    let counters = Counters::decode(bytes).map_err(|source| row::Error::Decode { kind: "counters", source })?;
+                    self.total.add(&counters);
+                    self.counters.insert(number, counters);
+                }
+            }
+        }
+        let modules = self.read_all(Space::Meta, &key::modules())?;
+        let currents = self.read_all(Space::Meta, &key::currents())?;
+        let mut registry = super::write(&self.shared.registry);
+        for (_, bytes) in modules {
+            let (namespace, module) = row::decode_module(&bytes)?;
+            if let Some(name) = names.get(&namespace) {
+                registry.insert(name, module);
+            }
+        }
+        for (at, version) in currents {
+            if let (Some((namespace, module)), Ok(version)) = (key::current_of(&at), version[..].try_into())
+                && let Some(name) = names.get(&namespace)
+            {
+                registry.set_current(name, module, u32::from_be_bytes(version));
+            }
+        }
+        *super::write(&self.shared.namespaces) = names.into_iter().map(|(number, name)| (name, number)).collect();
+        Ok(())
+    }
+
+    /// Finds the lanes that have ready rows, by skipping from one to the next.
+    fn recover_lanes(&mut self) -> Result<(), Error> {
+        let mut from = Vec::new();
+        loop {
+            let pairs = self.store.scan(Space::Index, &key::ready_all(), &from, Direction::Ascending, 1)?;
+            let Some((lane, priority, _)) = pairs.first().and_then(|pair| key::ready_of(&pair.key)) else { return Ok(()) };
+            self.lanes.mark_behind(Place { lane, priority });
+            from = key::ready(lane, priority, key::Position(u64::MAX)).bytes;
+            from.push(0);
+        }
+    }
+
+    /// Takes up open tasks that no index leads to, and those that ran.
+    fn recover_open(&mut self, open_from: TaskId) -> Result<(), Error> {
+        for (at, _) in self.read_all(Space::Index, &key::opens())? {
+            if let Some((namespace, id)) = key::task_of(&at)
+                && self.load(namespace, id)?
+            {
+                self.recover_task(id, false);
+            }
+        }
+        let namespaces: Vec<Namespace> = super::read(&self.shared.namespaces).values().copied().collect();
+        let mut recent = Vec::new();
+        for namespace in namespaces {
+            let mut from = key::task(namespace, open_from).bytes;
+            loop {
+                let pairs = self.store.scan(Space::Tasks, &key::tasks(namespace), &from, Direction::Ascending, PAGE)?;
+                for pair in &pairs {
+                    let Some((_, id)) = key::task_of(&pair.key) else { continue };
+                    let (task, beside) = row::decode_task(id, &pair.value)?;
+                    let is_in_memory = match task.state {
+                        State::Ready { .. } => beside.position.is_none(),
+                        State::Running { .. } => true,
+                        State::Blocked { .. }
+                        | State::Scheduled { .. }
+                        | State::Succeeded { .. }
+                        | State::Dead { .. }
+                        | State::Cancelled { .. }
+                        | State::Expired { .. } => false,
+                    };
+                    if is_in_memory && !self.open.contains_key(&id) {
+                        recent.push((namespace, id));
+                    }
+                }
+                match pairs.last() {
+                    Some(last) if pairs.len() == PAGE => from = [&last.key[..], &[0]].concat(),
+                    Some(_) | None => break,
+                }
+            }
+        }
+        // Over namespaces, ids rise together, and the front of `unindexed` has to be the lowest.
+        recent.sort_unstable_by_key(|(_, id)| *id);
+        for (namespace, id) in recent {
+            if self.load(namespace, id)? {
+                self.recover_task(id, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up a task as it was: a running one is its host's, a ready one without a row goes into the window.
+    fn recover_task(&mut self, id: TaskId, unindexed: bool) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        let namespace = open.namespace;
+        let place = place(namespace, &open.task);
+        match &open.task.state {
+            State::Running { lease, .. } => {
+                open.unindexed = unindexed;
+                let (host, epoch) = (Arc::clone(&lease.host), lease.epoch);
+                self.hosts.entry(&host, self.mono).held.insert(epoch, (namespace, id));
+            }
+            State::Ready { .. } if open.beside.position.is_none() => match self.lanes.room(place) {
+                Room::Window => {
+                    open.unindexed = unindexed;
+                    open.in_window = true;
+                    self.lanes.push(place, id, None);
+                }
+                Room::Behind => self.enqueue(id, true),
+            },
+            State::Ready { .. }
+            | State::Blocked { .. }
+            | State::Scheduled { .. }
+            | State::Succeeded { .. }
+            | State::Dead { .. }
+            | State::Cancelled { .. }
+            | State::Expired { .. } => {}
+        }
+        if self.open.get(&id).is_some_and(|open| open.unindexed) {
+            self.unindexed.push_back((id, self.submitted));
+        }
+    }
+
+    /// Reads every pair under a prefix, of which there are few.
+    fn read_all(&self, space: Space, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        let mut all = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let pairs = self.store.scan(space, prefix, &from, Direction::Ascending, PAGE)?;
+            let is_last = pairs.len() < PAGE;
+            all.extend(pairs.into_iter().map(|pair| (pair.key, pair.value)));
+            match all.last() {
+                Some((last, _)) if !is_last => from = Key::new(space, [&last[..], &[0]].concat()).bytes,
+                Some(_) | None => return Ok(all),
+            }
+        }
+    }
+}
+
+fn id(bytes: &[u8]) -> TaskId {
+    TaskId(bytes.try_into().unwrap_or([0; 16]))
+}

@@ -1,0 +1,239 @@
+//! One step's changes, from the first to the commit.
+
+use std::collections::HashMap;
+
+use tq_core::limits::READY_WINDOW_PAYLOAD_BYTES;
+use tq_core::task::{State, Task};
+use tq_core::{TaskId, Timestamp, invariants};
+
+use super::{Error, Ledger, Open, lock};
+use crate::store::{Batch, Committed, Key, Level};
+use crate::tables::key::{self, Lane, Timer};
+use crate::tables::row::{self, IdempotencyRow, LedgerRow};
+use crate::tables::Namespace;
+
+/// Tasks that may be submitted before one that no index leads to gets an open row: what recovery reads at most.
+const UNINDEXED_SPAN: u64 = 32_768;
+
+/// What a step has changed so far. Commands of one step see each other's effects: tasks that they touch are in
+/// [`Ledger::open`] until the commit, those that ended too.
+#[derive(Default)]
+pub(super) struct Step {
+    /// What of each touched task is in the store.
+    touched: HashMap<TaskId, Stored>,
+    /// Tasks that were read into memory, and may not have to stay.
+    pub(super) loaded: Vec<TaskId>,
+    /// Rows that no task's state implies.
+    pub(super) batch: Batch,
+    /// Someone is to be told that something is on disk.
+    pub(super) durable: bool,
+    ended: Vec<(Namespace, TaskId)>,
+    /// Idempotency keys that the step has given.
+    pub(super) keys: HashMap<Key, IdempotencyRow>,
+    /// Answers.
+    pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
+    /// The first timer that it writes.
+    pub(super) first_timer: Option<Timestamp>,
+    /// How many positions it has given.
+    pub(super) positions: u64,
+}
+
+#[derive(Debug, Default)]
+struct Stored {
+    /// None if the task is new.
+    state: Option<State>,
+    rows: Vec<Key>,
+}
+
+impl Ledger {
+    /// Notes what is in the store of a task that is about to change. `None` stands for a new one.
+    pub(super) fn touch(&mut self, id: TaskId, is_new: bool) {
+        if self.step.touched.contains_key(&id) {
+            return;
+        }
+        let stored = match self.open.get(&id) {
+            Some(open) if !is_new => Stored { state: Some(open.task.state.clone()), rows: rows(open) },
+            Some(_) | None => Stored::default(),
+        };
+        self.step.touched.insert(id, stored);
+    }
+
+    /// Notes that a task ended.
+    pub(super) fn note_end(&mut self, namespace: Namespace, id: TaskId) {
+        self.step.durable = true;
+        self.step.ended.push((namespace, id));
+    }
+
+    /// Writes all changes as one batch, then answers and sends.
+    pub(super) fn commit(&mut self) -> Result<(), Error> {
+        self.index_oldest();
+        let step = std::mem::take(&mut self.step);
+        let mut batch = step.batch;
+        let mut touched_namespaces = Vec::new();
+        for (id, stored) in &step.touched {
+            let Some(open) = self.open.get(id) else { continue };
+            let rows = rows(open);
+            stored.rows.iter().filter(|row| !rows.contains(row)).for_each(|row| batch.delete(row.clone()));
+            rows.iter().filter(|row| !stored.rows.contains(row)).for_each(|row| batch.put(row.clone(), id.0.to_vec()));
+            batch.put(key::task(open.namespace, *id), row::encode_task(&open.task, &open.beside));
+            let counters = self.counters.entry(open.namespace).or_default();
+            if let Some(before) = &stored.state {
+                counters.leave(before);
+                self.total.leave(before);
+            }
+            counters.enter(&open.task.state);
+            self.total.enter(&open.task.state);
+            touched_namespaces.push(open.namespace);
+        }
+        touched_namespaces.sort_unstable();
+        touched_namespaces.dedup();
+        for namespace in touched_namespaces {
+            let counters = self.counters.get(&namespace).copied().unwrap_or_default();
+            batch.put(key::counters(namespace), prost::Message::encode_to_vec(&counters));
+        }
+        if !step.ended.is_empty() {
+            let ended: Vec<u8> = step.ended.iter().flat_map(|(namespace, id)| key::task_bytes(*namespace, *id)).collect();
+            batch.put(key::settled(self.store.seq() + 1), ended);
+        }
+        if !batch.is_empty() {
+            batch.put(key::ledger(), prost::Message::encode_to_vec(&self.ledger_row()));
+            let level = if step.durable { Level::Disk } else { Level::Process };
+            match self.store.commit(batch, level)? {
+                Committed::Yes(_) => {}
+                Committed::No | Committed::Unknown(_) => return Err(Error::Commit),
+            }
+            self.shared.metrics.commits.inc();
+        }
+        self.settle_memory(step.touched.keys().chain(&step.loaded).copied());
+        self.lanes.note_commit();
+        for answer in step.after {
+            answer();
+        }
+        self.tell_ends(&step.ended);
+        self.hosts.flush(self.store.durable_seq());
+        Ok(())
+    }
+
+    /// Where recovery would begin after this commit.
+    fn ledger_row(&self) -> LedgerRow {
+        let open_from = self.unindexed.front().map_or_else(|| next_id(self.last_id), |(id, _)| *id);
+        LedgerRow { open_from: open_from.0.to_vec(), time_ms: self.time.0, last_id: self.last_id.0.to_vec() }
+    }
+
+    /// Lets go of tasks that have an end or an entry in an index, and gives the oldest of too many others an open row.
+    fn index_oldest(&mut self) {
+        while let Some((id, ordinal)) = self.unindexed.front().copied() {
+            let pins = self.open.get(&id).is_some_and(|open| open.unindexed && needs_open_row(open));
+            if pins && self.submitted - ordinal <= UNINDEXED_SPAN {
+                return;
+            }
+            self.unindexed.pop_front();
+            if pins {
+                self.touch(id, false);
+            }
+            if let Some(open) = self.open.get_mut(&id) {
+                open.unindexed = false;
+            }
+        }
+    }
+
+    /// Forgets touched tasks that need not be in memory any more.
+    fn settle_memory(&mut self, touched: impl Iterator<Item = TaskId>) {
+        for id in touched {
+            let Some(open) = self.open.get_mut(&id) else { continue };
+            let stays = match open.task.state {
+                State::Running { .. } => {
+                    self.payload_bytes -= open.payload.take().map_or(0, |payload| payload.len());
+                    true
+                }
+                State::Ready { .. } => open.in_window,
+                State::Blocked { .. }
+                | State::Scheduled { .. }
+                | State::Succeeded { .. }
+                | State::Dead { .. }
+                | State::Cancelled { .. }
+                | State::Expired { .. } => false,
+            };
+            if !stays && let Some(open) = self.open.remove(&id) {
+                self.payload_bytes -= open.payload.map_or(0, |payload| payload.len());
+            }
+        }
+        *lock(&self.shared.counters) = self.total;
+    }
+
+    fn tell_ends(&mut self, ended: &[(Namespace, TaskId)]) {
+        if ended.is_empty() {
+            return;
+        }
+        for (_, id) in ended {
+            for watch in self.watched.remove(id).unwrap_or_default() {
+                // A watch that nobody listens to any more is removed by its Unwatch.
+                let _gone = self.watches.get(&watch).is_some_and(|(ended, _)| ended.send(*id).is_err());
+            }
+        }
+        let mut progress = lock(&self.shared.progress);
+        ended.iter().for_each(|(_, id)| drop(progress.remove(id)));
+        drop(progress);
+        self.shared.settled.send_replace(self.store.seq());
+    }
+
+    /// Keeps a payload in memory while there is room.
+    pub(super) fn keep_payload(&mut self, payload: Option<bytes::Bytes>) -> Option<bytes::Bytes> {
+        let payload = payload.filter(|payload| self.payload_bytes + payload.len() <= READY_WINDOW_PAYLOAD_BYTES)?;
+        self.payload_bytes += payload.len();
+        Some(payload)
+    }
+
+    /// Checks a transition before it is taken over. An impossible one is a bug of ours: it is refused and counted, and
+    /// in tests it panics.
+    pub(super) fn is_sound(&self, before: Option<&Task>, after: &Task) -> bool {
+        match invariants::check(before, after) {
+            Ok(()) => true,
+            Err(violation) => {
+                debug_assert!(!cfg!(test), "{violation}");
+                self.shared.metrics.invariant_violations.inc();
+                tracing::error!(%violation, "transition refused; this is a bug in tq, please report it");
+                false
+            }
+        }
+    }
+}
+
+/// The rows that a task's state implies, but for its own.
+fn rows(open: &Open) -> Vec<Key> {
+    let Open { namespace, task, beside, unindexed, .. } = open;
+    let mut rows = Vec::new();
+    if !unindexed && needs_open_row(open) {
+        rows.push(key::open(*namespace, task.id));
+    }
+    match &task.state {
+        State::Scheduled { run_at } => rows.push(key::timer(*run_at, Timer::Wake, *namespace, task.id)),
+        State::Ready { .. } => {
+            let lane = Lane { namespace: *namespace, digest: task.spec.digest };
+            rows.extend(beside.position.map(|position| key::ready(lane, task.spec.priority, position)));
+        }
+        State::Blocked { .. }
+        | State::Running { .. }
+        | State::Succeeded { .. }
+        | State::Dead { .. }
+        | State::Cancelled { .. }
+        | State::Expired { .. } => {}
+    }
+    if !task.state.is_terminal() {
+        rows.extend(task.spec.deadline.map(|deadline| key::timer(deadline, Timer::Deadline, *namespace, task.id)));
+    }
+    rows
+}
+
+/// Whether nothing else leads to an open task.
+fn needs_open_row(open: &Open) -> bool {
+    match open.task.state {
+        State::Running { .. } | State::Blocked { .. } => true,
+        State::Ready { .. } => open.beside.position.is_none(),
+        State::Scheduled { .. } | State::Succeeded { .. } | State::Dead { .. } | State::Cancelled { .. } | State::Expired { .. } => false,
+    }
+}
+
+fn next_id(id: TaskId) -> TaskId {
+    TaskId((u128::from_be_bytes(id.0).saturating_add(1)).to_be_bytes())
+}

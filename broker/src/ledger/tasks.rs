@@ -1,0 +1,165 @@
+//! Tasks as the ledger holds them: loading them, changing them, and what follows from a change.
+
+use std::collections::hash_map::Entry;
+
+use tq_core::limits::LOG_BYTES_MAX;
+use tq_core::task::{DataRef, Spec, State, Task};
+use tq_core::transition::{self, Effect, Rejected, Transition};
+use tq_core::{TaskId, Timestamp};
+
+use super::{Error, Ledger, LogChunk, Open, Refused, Target, read};
+use crate::dispatch::lanes::{Place, Room};
+use crate::tables::key::{self, Lane, Namespace, Position};
+use crate::tables::row;
+
+/// Positions that one commit can give, as a power of two.
+const POSITION_BITS: u32 = 20;
+/// Tasks of which the sizes of logs are remembered.
+const LOG_SIZES_MAX: usize = 10_000;
+
+impl Ledger {
+    /// Makes sure that a task is in memory. `false` if there is none.
+    pub(super) fn load(&mut self, namespace: Namespace, id: TaskId) -> Result<bool, Error> {
+        match self.open.entry(id) {
+            Entry::Occupied(open) => Ok(open.get().namespace == namespace),
+            Entry::Vacant(vacant) => {
+                let Some(bytes) = self.store.get(&key::task(namespace, id))? else { return Ok(false) };
+                let (task, beside) = row::decode_task(id, &bytes)?;
+                vacant.insert(Open { namespace, task, beside, unindexed: false, in_window: false, payload: None });
+                self.step.loaded.push(id);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Runs a command of `core` on a task in memory, and takes over what becomes of it.
+    pub(super) fn apply(&mut self, id: TaskId, command: impl FnOnce(&Task, Timestamp) -> Result<Transition, Rejected>) -> Result<(), Rejected> {
+        let Some(open) = self.open.get(&id) else {
+            return Err(Rejected::WrongState { state: "unknown", expected: "known" });
+        };
+        let Transition { next, effect } = command(&open.task, self.time)?;
+        if next == open.task {
+            return Ok(());
+        }
+        if !self.is_sound(Some(&open.task), &next) {
+            return Err(Rejected::WrongState { state: open.task.state.name(), expected: "in a state that allows this" });
+        }
+        self.touch(id, false);
+        let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
+        let namespace = open.namespace;
+        open.task = next;
+        match effect {
+            Effect::None => {}
+            Effect::Enqueue => self.enqueue(id, true),
+            Effect::SetTimer(at) => self.note_timer(at),
+            Effect::StopAttempt { host, epoch, stop } => self.stop_attempt(&host, epoch, stop),
+            Effect::End => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    let checkpoint = open.beside.checkpoint.take();
+                    if checkpoint.is_some_and(|state| matches!(state, DataRef::Row { .. })) {
+                        self.step.batch.delete(key::checkpoint(namespace, id));
+                    }
+                    self.shared.metrics.ended(open.task.state.name());
+                }
+                self.note_end(namespace, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a ready task into its lane: into memory if it is next to be run there, behind as a row if not.
+    /// `needs_row` is false for a task that recovery finds without one.
+    pub(super) fn enqueue(&mut self, id: TaskId, needs_row: bool) {
+        let Some(open) = self.open.get(&id) else { return };
+        let place = place(open.namespace, &open.task);
+        let room = self.lanes.room(place);
+        let position = (needs_row || room == Room::Behind).then(|| self.next_position());
+        match room {
+            Room::Window => self.lanes.push(place, id, position),
+            Room::Behind => self.lanes.mark_behind(place),
+        }
+        if let Some(open) = self.open.get_mut(&id) {
+            open.beside.position = position;
+            open.in_window = room == Room::Window;
+        }
+        self.want_ready(place.lane);
+    }
+
+    /// A place after every other that was ever given.
+    fn next_position(&mut self) -> Position {
+        self.step.positions += 1;
+        Position((self.store.seq() + 1) << POSITION_BITS | self.step.positions)
+    }
+
+    pub(super) fn cancel(&mut self, target: Target) -> Result<(), Error> {
+        let result = match self.find(&target.namespace, target.id)? {
+            Err(refused) => Err(refused),
+            Ok(()) => self.apply(target.id, transition::cancel).map_err(Refused::from),
+        };
+        self.answer_task(target, result);
+        Ok(())
+    }
+
+    pub(super) fn redrive(&mut self, target: Target) -> Result<(), Error> {
+        let result = match self.find(&target.namespace, target.id)? {
+            Err(refused) => Err(refused),
+            Ok(()) => {
+                let spec = self.open.get(&target.id).map(|open| self.on_current_version(&open.task.spec));
+                spec.map_or(Ok(()), |spec| self.apply(target.id, |task, now| transition::redrive(task, spec, now)))
+                    .map_err(Refused::from)
+            }
+        };
+        self.answer_task(target, result);
+        Ok(())
+    }
+
+    fn find(&mut self, namespace: &str, id: TaskId) -> Result<Result<(), Refused>, Error> {
+        let none = || Refused::NoTask { namespace: namespace.to_owned(), id };
+        let Some(number) = self.namespace(namespace) else { return Ok(Err(none())) };
+        Ok(if self.load(number, id)? { Ok(()) } else { Err(none()) })
+    }
+
+    /// The answer is sent when the commit is done, and says what the task is then.
+    fn answer_task(&mut self, target: Target, result: Result<(), Refused>) {
+        let task = self.open.get(&target.id).map(|open| open.task.clone());
+        let none = Refused::NoTask { namespace: target.namespace, id: target.id };
+        self.step.durable |= result.is_ok();
+        self.answer(target.reply, result.and_then(|()| task.ok_or(none)));
+    }
+
+    /// The same call, of the module's current version if that still has the function.
+    fn on_current_version(&self, spec: &Spec) -> Spec {
+        let registry = read(&self.shared.registry);
+        let mut spec = spec.clone();
+        if let Ok((module, _)) = registry.function(&spec.namespace, &format!("{}/{}", spec.module, spec.function)) {
+            (spec.version, spec.digest) = (module.version, module.digest);
+        }
+        spec
+    }
+
+    /// Keeps a piece of an attempt's log, as far as its limit allows. Best effort: it is not synced.
+    pub(super) fn log(&mut self, chunk: &LogChunk) {
+        let Some(namespace) = self.namespace(&chunk.namespace) else { return };
+        if self.log_sizes.len() >= LOG_SIZES_MAX {
+            self.log_sizes.clear();
+        }
+        let (bytes, pieces) = self.log_sizes.entry((chunk.id, chunk.attempt)).or_default();
+        if *bytes + chunk.text.len() > LOG_BYTES_MAX + LOG_BYTES_MAX / 8 {
+            return;
+        }
+        *bytes += chunk.text.len();
+        *pieces += 1;
+        let at = key::log(namespace, chunk.id, chunk.attempt, *pieces);
+        self.step.batch.put(at, chunk.text.clone());
+    }
+}
+
+/// Where a task waits when it is ready.
+pub(super) fn place(namespace: Namespace, task: &Task) -> Place {
+    Place { lane: Lane { namespace, digest: task.spec.digest }, priority: task.spec.priority }
+}
+
+/// Whether a task is ready.
+pub(super) fn is_ready(task: &Task) -> bool {
+    matches!(task.state, State::Ready { .. })
+}

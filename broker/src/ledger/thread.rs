@@ -1,0 +1,297 @@
+//! The thread that drives the ledger, and the handle by which others reach it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tq_core::Timestamp;
+use tq_core::limits::{BATCH_COMMANDS_MAX, INBOX_MAX};
+
+use super::{Command, Error, Ledger, Now, Shared, Watch, WatchId, lock};
+use crate::store::Read;
+
+/// A step that takes longer than this extends every lease by its length: the ledger could hear of no one.
+const STALL: Duration = Duration::from_secs(1);
+
+/// The ledger cannot be reached: it has stopped, and the broker is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the broker is stopping")]
+pub struct Stopped;
+
+/// Where commands go. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    inbox: Arc<Inbox>,
+    shared: Arc<Shared>,
+    reader: Arc<dyn Read>,
+}
+
+/// Settlements go before control, and control before submits, so that load from outside never holds up the end of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Settlement,
+    Control,
+    Submit,
+}
+
+struct Inbox {
+    queues: Mutex<Queues>,
+    arrived: Condvar,
+    room: [Arc<Semaphore>; 3],
+}
+
+#[derive(Default)]
+struct Queues {
+    waiting: [VecDeque<(Command, Option<OwnedSemaphorePermit>)>; 3],
+    /// No more is taken in; what is waiting is still dealt with.
+    closing: bool,
+    /// Nothing is dealt with any more.
+    closed: bool,
+}
+
+impl Handle {
+    /// What others may look at.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What others may read the store through. Reads may block on the disk.
+    pub fn reader(&self) -> &Arc<dyn Read> {
+        &self.reader
+    }
+
+    /// Sends a command, and waits while too many of its kind are waiting already.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the ledger takes no more.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped has not sent the command.
+    pub async fn send(&self, command: Command) -> Result<(), Stopped> {
+        let class = class(&command);
+        let permit = Arc::clone(&self.inbox.room[class as usize]).acquire_owned().await.map_err(|_| Stopped)?;
+        self.inbox.push(class, command, Some(permit))
+    }
+
+    /// Sends a command that is made from where its answer goes, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the ledger stopped before it answered. What was asked for may have been done.
+    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply)).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Watches for the ends of tasks. What has ended already is not told.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the ledger takes no more.
+    pub async fn watch(&self, ids: Vec<tq_core::TaskId>) -> Result<Watching, Stopped> {
+        let (ended, receiver) = mpsc::unbounded_channel();
+        let id = self.ask(|reply| Command::Watch(Watch { ids, ended, reply })).await?;
+        Ok(Watching { ended: receiver, id, inbox: Arc::clone(&self.inbox) })
+    }
+
+    /// Tells the ledger that a connection ended. Does not wait, so that it can be called while dropping.
+    pub fn disconnected(&self, session: crate::dispatch::SessionId) {
+        self.inbox.push_last_words(Command::Disconnected(session));
+    }
+}
+
+/// A watch. It ends when it is dropped.
+pub struct Watching {
+    /// Tasks that ended, each once.
+    pub ended: mpsc::UnboundedReceiver<tq_core::TaskId>,
+    id: WatchId,
+    inbox: Arc<Inbox>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.inbox.push_last_words(Command::Unwatch(self.id));
+    }
+}
+
+impl Inbox {
+    fn push(&self, class: Class, command: Command, permit: Option<OwnedSemaphorePermit>) -> Result<(), Stopped> {
+        let mut queues = lock(&self.queues);
+        if queues.closing {
+            return Err(Stopped);
+        }
+        queues.waiting[class as usize].push_back((command, permit));
+        drop(queues);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Takes a command that ends something which was counted when it began.
+    fn push_last_words(&self, command: Command) {
+        // A ledger that has stopped needs no last words.
+        let _stopped = self.push(Class::Control, command, None);
+    }
+
+    /// Waits until there is something to do, or `wait` is over. None when the inbox is closed and empty.
+    fn take(&self, wait: Option<Duration>) -> Option<Vec<Command>> {
+        let mut queues = lock(&self.queues);
+        let until = wait.map(|wait| instant() + wait);
+        loop {
+            let is_empty = queues.waiting.iter().all(VecDeque::is_empty);
+            if !is_empty {
+                break;
+            }
+            if queues.closing {
+                return None;
+            }
+            queues = match until {
+                None => self.arrived.wait(queues).unwrap_or_else(std::sync::PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(instant());
+                    if left.is_zero() {
+                        break;
+                    }
+                    self.arrived.wait_timeout(queues, left).unwrap_or_else(std::sync::PoisonError::into_inner).0
+                }
+            };
+        }
+        let mut commands = Vec::new();
+        let mut weight = 0;
+        for waiting in &mut queues.waiting {
+            // Each kind gets its share of the commit, even after a full load of the one before it.
+            weight = weight.min(BATCH_COMMANDS_MAX - BATCH_COMMANDS_MAX / 4);
+            while weight < BATCH_COMMANDS_MAX
+                && let Some((command, permit)) = waiting.pop_front()
+            {
+                weight += cost(&command);
+                commands.push(command);
+                drop(permit);
+            }
+        }
+        Some(commands)
+    }
+}
+
+/// How many tasks a command touches.
+fn cost(command: &Command) -> usize {
+    match command {
+        Command::Submit(submit) => submit.tasks.len().max(1),
+        Command::FromHost(_, crate::dispatch::message::FromHost::Outcomes(outcomes)) => outcomes.len().max(1),
+        _ => 1,
+    }
+}
+
+fn class(command: &Command) -> Class {
+    match command {
+        Command::Hello { .. } | Command::FromHost(..) | Command::Disconnected(_) => Class::Settlement,
+        Command::Submit(_) => Class::Submit,
+        Command::Log(_)
+        | Command::Cancel(_)
+        | Command::Redrive(_)
+        | Command::Watch(_)
+        | Command::Unwatch(_)
+        | Command::Deploy(_)
+        | Command::Rollback { .. }
+        | Command::Hosts(_)
+        | Command::Readiness(..) => Class::Control,
+    }
+}
+
+/// The running ledger.
+pub struct Running {
+    inbox: Arc<Inbox>,
+    thread: std::thread::JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    /// Takes no more, deals with what is waiting, and closes the store.
+    ///
+    /// # Errors
+    /// [`Error`] if the ledger had stopped by itself, or the store could not be closed in order.
+    pub async fn stop(self) -> Result<(), Error> {
+        lock(&self.inbox.queues).closing = true;
+        self.inbox.arrived.notify_one();
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        match joined {
+            Ok(Ok(result)) => result,
+            // A panic of the ledger is a bug; what it had acknowledged is on disk.
+            Ok(Err(_)) | Err(_) => Err(Error::Panicked),
+        }
+    }
+}
+
+/// Starts the thread of a ledger. `failed` is told when it stops by itself.
+///
+/// # Errors
+/// What the system says if there can be no more threads.
+pub fn start(ledger: Ledger, clock: Clock, failed: oneshot::Sender<String>) -> std::io::Result<(Handle, Running)> {
+    let room = [(); 3].map(|()| Arc::new(Semaphore::new(INBOX_MAX)));
+    let inbox = Arc::new(Inbox { queues: Mutex::default(), arrived: Condvar::new(), room });
+    let handle = Handle { inbox: Arc::clone(&inbox), shared: ledger.shared(), reader: ledger.reader() };
+    let of_thread = Arc::clone(&inbox);
+    let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || {
+        let closes = CloseOnEnd(of_thread);
+        let result = run(ledger, &clock, &closes.0);
+        if let Err(error) = &result {
+            tracing::error!(%error, "ledger stopped");
+            // Whoever started it may have gone.
+            let _gone = failed.send(error.to_string());
+        }
+        result
+    })?;
+    Ok((handle, Running { inbox, thread }))
+}
+
+/// Refuses everything when the thread ends, however it ends, so that nobody waits for an answer in vain.
+struct CloseOnEnd(Arc<Inbox>);
+
+impl Drop for CloseOnEnd {
+    fn drop(&mut self) {
+        let mut queues = lock(&self.0.queues);
+        queues.closing = true;
+        queues.closed = true;
+        let left = std::mem::take(&mut queues.waiting);
+        drop(queues);
+        drop(left);
+        self.0.room.iter().for_each(|room| room.close());
+    }
+}
+
+fn run(mut ledger: Ledger, clock: &Clock, inbox: &Inbox) -> Result<(), Error> {
+    let mut wait = Some(Duration::ZERO);
+    while let Some(commands) = inbox.take(wait) {
+        let began = clock.now();
+        wait = ledger.step(began, commands)?;
+        let took = clock.now().mono.saturating_sub(began.mono);
+        if took > STALL {
+            tracing::warn!(?took, "a step of the ledger took long; leases are extended by it");
+            ledger.stood_still(took);
+        }
+    }
+    Ok(ledger.close()?)
+}
+
+/// The real clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// Starts the monotonic clock at zero.
+    pub fn start() -> Self {
+        Self { start: instant() }
+    }
+
+    /// What the clocks say.
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the wall clock; everything else is given the time")]
+    pub fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now { wall: Timestamp(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)), mono: self.start.elapsed() }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the monotonic clock; everything else is given the time")]
+fn instant() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,261 @@
+//! Which modules there are, and which version of each is current.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tq_core::{Digest, Limits, RetryPolicy, Timestamp};
+
+use super::{Entry, nearest};
+
+/// One version of a module: what its component offers and under which settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Its name in its namespace.
+    pub name: String,
+    /// From 1, rising.
+    pub version: u32,
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// The component's size in bytes.
+    pub size_bytes: u64,
+    /// How it is called.
+    pub entry: Entry,
+    /// What can be called, in the order in which the component or its manifest names it.
+    pub functions: Vec<Function>,
+    /// When it was deployed.
+    pub uploaded_at: Timestamp,
+    /// What it may ask for and is not granted.
+    pub not_granted: Vec<String>,
+}
+
+/// A function of a module, with its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// The author's description; may be empty.
+    pub doc: String,
+    /// `json`, `text`, `bytes`, `none`, or empty if unknown.
+    pub input: String,
+    /// Likewise.
+    pub output: String,
+    /// What one attempt may use.
+    pub limits: Limits,
+    /// How often and how soon it is tried again.
+    pub retry: RetryPolicy,
+}
+
+/// All versions of one module.
+#[derive(Clone, Debug, Default)]
+pub struct Versions {
+    /// The one that the name points at.
+    pub current: u32,
+    /// All there are.
+    pub all: BTreeMap<u32, Arc<Module>>,
+}
+
+/// Modules by namespace and name. Written by the ledger alone, after what it says is on disk.
+#[derive(Debug, Default)]
+pub struct Registry {
+    modules: HashMap<String, BTreeMap<String, Versions>>,
+}
+
+/// Why a function cannot be called.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// There is no such module.
+    #[error("namespace `{namespace}` has no module `{module}`{nearest}")]
+    Module {
+        /// The namespace.
+        namespace: String,
+        /// The module's name.
+        module: String,
+        /// The nearest names, as they end the message.
+        nearest: Nearest,
+    },
+    /// The module has no such version.
+    #[error("module `{module}` has no version {version}; it has {versions}")]
+    Version {
+        /// The module's name.
+        module: String,
+        /// The version asked for.
+        version: String,
+        /// The versions there are.
+        versions: String,
+    },
+    /// The module has no such function.
+    #[error("module `{module}` has no function `{function}`{nearest}")]
+    Function {
+        /// The module's name.
+        module: String,
+        /// The function's name.
+        function: String,
+        /// The nearest names, as they end the message.
+        nearest: Nearest,
+    },
+    /// The module has several functions and none was named.
+    #[error("module `{module}` has {count} functions, so name one: `{module}/{first}`")]
+    Ambiguous {
+        /// The module's name.
+        module: String,
+        /// How many functions it has.
+        count: usize,
+        /// One of them.
+        first: String,
+    },
+}
+
+/// Names near to one that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest(Vec<String>);
+
+impl Nearest {
+    fn new<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Self {
+        let candidates: Vec<&str> = candidates.collect();
+        let mut found: Vec<String> = nearest(name, candidates.iter().copied())
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        if found.is_empty() {
+            // With nothing alike, a few of those there are help more than none.
+            found = candidates.into_iter().take(3).map(str::to_owned).collect();
+        }
+        Self(found)
+    }
+}
+
+impl std::fmt::Display for Nearest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            write!(
+                f,
+                "{}`{name}`",
+                if index == 0 { "; did you mean " } else { ", " }
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Registry {
+    /// Adds a version. It becomes the current one when [`Registry::set_current`] says so.
+    pub fn insert(&mut self, namespace: &str, module: Module) {
+        let versions = self
+            .modules
+            .entry(namespace.to_owned())
+            .or_default()
+            .entry(module.name.clone())
+            .or_default();
+        versions.all.insert(module.version, Arc::new(module));
+    }
+
+    /// Points a name at one of its versions.
+    pub fn set_current(&mut self, namespace: &str, name: &str, version: u32) {
+        if let Some(versions) = self
+            .modules
+            .get_mut(namespace)
+            .and_then(|modules| modules.get_mut(name))
+        {
+            versions.current = version;
+        }
+    }
+
+    /// All versions of a module.
+    ///
+    /// # Errors
+    /// [`Unknown::Module`] with the nearest names.
+    pub fn versions(&self, namespace: &str, name: &str) -> Result<&Versions, Unknown> {
+        let modules = self.modules.get(namespace);
+        modules
+            .and_then(|modules| modules.get(name))
+            .ok_or_else(|| Unknown::Module {
+                namespace: namespace.to_owned(),
+                module: name.to_owned(),
+                nearest: Nearest::new(
+                    name,
+                    modules.into_iter().flatten().map(|(name, _)| name.as_str()),
+                ),
+            })
+    }
+
+    /// The module that `NAME` or `NAME@VERSION` names.
+    ///
+    /// # Errors
+    /// [`Unknown`] says which part of it is not there.
+    pub fn module(&self, namespace: &str, reference: &str) -> Result<&Arc<Module>, Unknown> {
+        let (name, version) = reference
+            .split_once('@')
+            .map_or((reference, None), |(name, version)| (name, Some(version)));
+        let versions = self.versions(namespace, name)?;
+        let number = version.map_or(Some(versions.current), |version| version.parse().ok());
+        number
+            .and_then(|number| versions.all.get(&number))
+            .ok_or_else(|| Unknown::Version {
+                module: name.to_owned(),
+                version: version.unwrap_or_default().to_owned(),
+                versions: versions
+                    .all
+                    .keys()
+                    .map(u32::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })
+    }
+
+    /// The function that `MODULE/FUNCTION` names, or `MODULE` alone when it has one.
+    ///
+    /// # Errors
+    /// [`Unknown`] says which part of it is not there.
+    pub fn function(
+        &self,
+        namespace: &str,
+        reference: &str,
+    ) -> Result<(&Arc<Module>, &Function), Unknown> {
+        let (module, function) = reference
+            .split_once('/')
+            .map_or((reference, None), |(module, function)| {
+                (module, Some(function))
+            });
+        let module = self.module(namespace, module)?;
+        let found = match (function, module.functions.as_slice()) {
+            (None, [only]) => only,
+            (None, functions) => {
+                return Err(Unknown::Ambiguous {
+                    module: module.name.clone(),
+                    count: functions.len(),
+                    first: functions
+                        .first()
+                        .map_or_else(String::new, |function| function.name.clone()),
+                });
+            }
+            (Some(name), functions) => functions
+                .iter()
+                .find(|function| function.name == name)
+                .ok_or_else(|| Unknown::Function {
+                    module: module.name.clone(),
+                    function: name.to_owned(),
+                    nearest: Nearest::new(
+                        name,
+                        functions.iter().map(|function| function.name.as_str()),
+                    ),
+                })?,
+        };
+        Ok((module, found))
+    }
+
+    /// The modules of a namespace, by name.
+    pub fn list(&self, namespace: &str) -> impl Iterator<Item = &Versions> {
+        self.modules
+            .get(namespace)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+    }
+
+    /// A module with these bytes, in any namespace.
+    pub fn by_digest(&self, digest: &Digest) -> Option<&Arc<Module>> {
+        let versions = self.modules.values().flat_map(BTreeMap::values);
+        versions
+            .flat_map(|versions| versions.all.values())
+            .find(|module| module.digest == *digest)
+    }
+}

@@ -1,0 +1,126 @@
+//! Every metric of the broker. Base units; labels come from closed sets.
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tq_core::Outcome;
+use tq_core::outcome::Usage;
+
+use crate::tables::row::Counters;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
+/// The broker's counters and gauges. Clones share them.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    /// Tasks taken in.
+    pub submitted: Counter,
+    /// Submits refused.
+    pub refused: Counter,
+    /// Attempts handed to hosts.
+    pub dispatched: Counter,
+    /// Attempts taken back from hosts that were gone.
+    pub lost: Counter,
+    /// Reports that came too late and changed nothing.
+    pub fenced: Counter,
+    /// Commits of the store.
+    pub commits: Counter,
+    /// Transitions that must not be, each one a bug.
+    pub invariant_violations: Counter,
+    /// Hosts that have a session.
+    pub hosts: Gauge,
+    ended: Family<ByState, Counter>,
+    attempts: Family<ByOutcome, Counter>,
+    attempt_seconds: Seconds,
+    tasks: Family<ByState, Gauge>,
+}
+
+#[derive(Clone)]
+struct Seconds(Histogram);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        // From 100 µs to about half an hour.
+        Self(Histogram::new(exponential_buckets(0.0001, 4.0, 13)))
+    }
+}
+
+impl Metrics {
+    /// Counts a task that ended.
+    pub fn ended(&self, state: &'static str) {
+        self.ended.get_or_create(&ByState { state }).inc();
+    }
+
+    /// Counts an attempt that ended.
+    pub fn attempt(&self, outcome: Outcome, usage: &Usage) {
+        self.attempts.get_or_create(&ByOutcome { outcome: outcome.name() }).inc();
+        self.attempt_seconds.0.observe(std::time::Duration::from_nanos(usage.wall_ns).as_secs_f64());
+    }
+
+    /// All metrics as OpenMetrics text, with the number of tasks in each state.
+    pub fn encode(&self, counters: &Counters) -> String {
+        let Counters { blocked, scheduled, ready, running, succeeded, dead, cancelled, expired } = *counters;
+        let states = [
+            ("blocked", blocked),
+            ("scheduled", scheduled),
+            ("ready", ready),
+            ("running", running),
+            ("succeeded", succeeded),
+            ("dead", dead),
+            ("cancelled", cancelled),
+            ("expired", expired),
+        ];
+        for (state, count) in states {
+            self.tasks.get_or_create(&ByState { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let mut text = String::new();
+        match text::encode(&mut text, &self.registry()) {
+            Ok(()) => text,
+            Err(std::fmt::Error) => String::new(),
+        }
+    }
+
+    fn registry(&self) -> Registry {
+        let Self {
+            submitted,
+            refused,
+            dispatched,
+            lost,
+            fenced,
+            commits,
+            invariant_violations,
+            hosts,
+            ended,
+            attempts,
+            attempt_seconds,
+            tasks,
+        } = self.clone();
+        let mut registry = Registry::with_prefix("tq");
+        registry.register("build", "The version of tq", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("tasks", "Tasks by state", tasks);
+        registry.register("tasks_submitted", "Tasks taken in", submitted);
+        registry.register("submits_refused", "Submits refused", refused);
+        registry.register("tasks_ended", "Tasks ended, by state", ended);
+        registry.register("attempts_dispatched", "Attempts handed to hosts", dispatched);
+        registry.register("attempts_lost", "Attempts taken back from hosts that were gone", lost);
+        registry.register("attempts_fenced", "Reports of attempts that came too late and changed nothing", fenced);
+        registry.register("attempts_settled", "Attempts settled, by outcome", attempts);
+        registry.register("attempt_duration_seconds", "Wall time of attempts as their hosts measured it", attempt_seconds.0);
+        registry.register("store_commits", "Commits of the store", commits);
+        registry.register("invariant_violations", "Transitions refused because they must not be: bugs", invariant_violations);
+        registry.register("hosts_connected", "Hosts that have a session", hosts);
+        registry
+    }
+}

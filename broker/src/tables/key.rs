@@ -1,0 +1,297 @@
+//! Keys. Integers are big-endian, so that the order of bytes is the order of numbers.
+
+use tq_core::{Digest, Priority, TaskId, Timestamp};
+
+use crate::store::{Key, Space};
+
+/// A namespace's number: what keys carry instead of its name. Given at first use, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Namespace(pub u32);
+
+/// A task's place in its lane. It rises with every task that becomes ready, over restarts too, so that cursors only
+/// advance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+/// Tasks that any of the same hosts can run: those of one module in one namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane {
+    /// The tenant.
+    pub namespace: Namespace,
+    /// The module's bytes.
+    pub digest: Digest,
+}
+
+/// Kinds of keys in [`Space::Meta`].
+mod meta {
+    pub(super) const SECRET: u8 = 1;
+    pub(super) const NAMESPACE: u8 = 2;
+    pub(super) const MODULE: u8 = 3;
+    pub(super) const CURRENT: u8 = 4;
+    pub(super) const COUNTERS: u8 = 5;
+    pub(super) const LEDGER: u8 = 6;
+}
+
+/// Kinds of keys in [`Space::Index`].
+mod index {
+    pub(super) const READY: u8 = 1;
+    pub(super) const TIMER: u8 = 2;
+    pub(super) const OPEN: u8 = 3;
+    pub(super) const IDEMPOTENCY: u8 = 4;
+    pub(super) const SETTLED: u8 = 5;
+}
+
+/// Kinds of keys in [`Space::Payloads`].
+mod payloads {
+    pub(super) const PAYLOAD: u8 = 1;
+    pub(super) const RESULT: u8 = 2;
+    pub(super) const CHECKPOINT: u8 = 3;
+    pub(super) const LOG: u8 = 4;
+}
+
+/// What a timer is for. The number is part of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Timer {
+    /// A scheduled task becomes ready.
+    Wake = 1,
+    /// A task's deadline passes.
+    Deadline = 2,
+    /// An idempotency key is forgotten.
+    ForgetKey = 3,
+}
+
+/// The secret with which the tokens of attempts are made.
+pub fn secret() -> Key {
+    Key::new(Space::Meta, [meta::SECRET])
+}
+
+/// Where recovery begins.
+pub fn ledger() -> Key {
+    Key::new(Space::Meta, [meta::LEDGER])
+}
+
+/// The number of a namespace.
+pub fn namespace(name: &str) -> Key {
+    Key::new(Space::Meta, [&[meta::NAMESPACE], name.as_bytes()].concat())
+}
+
+/// Before all numbers of namespaces.
+pub fn namespaces() -> Vec<u8> {
+    vec![meta::NAMESPACE]
+}
+
+/// The name in a key of [`namespace`].
+pub fn namespace_of(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(&[meta::NAMESPACE])?).ok()
+}
+
+/// One version of a module.
+pub fn module(namespace: Namespace, name: &str, version: u32) -> Key {
+    Key::new(Space::Meta, [&[meta::MODULE], &namespace.0.to_be_bytes()[..], name.as_bytes(), &[0], &version.to_be_bytes()].concat())
+}
+
+/// Before all versions of all modules.
+pub fn modules() -> Vec<u8> {
+    vec![meta::MODULE]
+}
+
+/// The version that a module's name points at.
+pub fn current(namespace: Namespace, name: &str) -> Key {
+    Key::new(Space::Meta, [&[meta::CURRENT], &namespace.0.to_be_bytes()[..], name.as_bytes()].concat())
+}
+
+/// Before all pointers of modules.
+pub fn currents() -> Vec<u8> {
+    vec![meta::CURRENT]
+}
+
+/// The namespace and name in a key of [`current`].
+pub fn current_of(key: &[u8]) -> Option<(Namespace, &str)> {
+    let (namespace, name) = key.strip_prefix(&[meta::CURRENT])?.split_first_chunk()?;
+    Some((Namespace(u32::from_be_bytes(*namespace)), std::str::from_utf8(name).ok()?))
+}
+
+/// How many tasks of a namespace are in which state.
+pub fn counters(namespace: Namespace) -> Key {
+    Key::new(Space::Meta, [&[meta::COUNTERS], &namespace.0.to_be_bytes()[..]].concat())
+}
+
+/// A task's row.
+pub fn task(namespace: Namespace, id: TaskId) -> Key {
+    Key::new(Space::Tasks, task_bytes(namespace, id))
+}
+
+/// A namespace's tasks.
+pub fn tasks(namespace: Namespace) -> Vec<u8> {
+    namespace.0.to_be_bytes().to_vec()
+}
+
+/// The bytes that name a task, alone or at the end of other keys.
+pub fn task_bytes(namespace: Namespace, id: TaskId) -> Vec<u8> {
+    [&namespace.0.to_be_bytes()[..], &id.0].concat()
+}
+
+/// The task that is named at the end of a key.
+pub fn task_of(key: &[u8]) -> Option<(Namespace, TaskId)> {
+    let (id, rest) = (key.last_chunk()?, key.get(..key.len().checked_sub(16)?)?);
+    Some((Namespace(u32::from_be_bytes(*rest.last_chunk()?)), TaskId(*id)))
+}
+
+/// A ready task that is not in memory, or was not always. The value is its id.
+pub fn ready(lane: Lane, priority: Priority, position: Position) -> Key {
+    let mut bytes = ready_prefix(lane, priority);
+    bytes.extend_from_slice(&position.0.to_be_bytes());
+    Key::new(Space::Index, bytes)
+}
+
+/// The ready tasks of one lane and priority, the first one first.
+pub fn ready_prefix(lane: Lane, priority: Priority) -> Vec<u8> {
+    // Inverted, so that a scan of a lane meets high priorities first.
+    [&[index::READY], &lane.namespace.0.to_be_bytes()[..], &lane.digest.0, &[u8::MAX - priority.0]].concat()
+}
+
+/// Before all ready tasks.
+pub fn ready_all() -> Vec<u8> {
+    vec![index::READY]
+}
+
+/// What a key of [`ready`] says.
+pub fn ready_of(key: &[u8]) -> Option<(Lane, Priority, Position)> {
+    let (namespace, rest) = key.strip_prefix(&[index::READY])?.split_first_chunk()?;
+    let (digest, rest) = rest.split_first_chunk()?;
+    let (priority, position) = rest.split_first()?;
+    let lane = Lane { namespace: Namespace(u32::from_be_bytes(*namespace)), digest: Digest(*digest) };
+    Some((lane, Priority(u8::MAX - priority), Position(u64::from_be_bytes(position.try_into().ok()?))))
+}
+
+/// Something that happens to a task at a time.
+pub fn timer(at: Timestamp, timer: Timer, namespace: Namespace, id: TaskId) -> Key {
+    Key::new(Space::Index, [&timer_from(at)[..], &[timer as u8], &task_bytes(namespace, id)].concat())
+}
+
+/// Before all timers.
+pub fn timers() -> Vec<u8> {
+    vec![index::TIMER]
+}
+
+/// Before all timers at or after a time.
+pub fn timer_from(at: Timestamp) -> Vec<u8> {
+    [&[index::TIMER], &at.0.to_be_bytes()[..]].concat()
+}
+
+/// What a key of [`timer`] says.
+pub fn timer_of(key: &[u8]) -> Option<(Timestamp, Timer, Namespace, TaskId)> {
+    let (at, rest) = key.strip_prefix(&[index::TIMER])?.split_first_chunk()?;
+    let kind = match rest.first()? {
+        1 => Timer::Wake,
+        2 => Timer::Deadline,
+        3 => Timer::ForgetKey,
+        _ => return None,
+    };
+    let (namespace, id) = task_of(rest)?;
+    Some((Timestamp(u64::from_be_bytes(*at)), kind, namespace, id))
+}
+
+/// An open task that recovery would not find by scanning from where it begins.
+pub fn open(namespace: Namespace, id: TaskId) -> Key {
+    Key::new(Space::Index, [&[index::OPEN], &task_bytes(namespace, id)[..]].concat())
+}
+
+/// Before all such tasks.
+pub fn opens() -> Vec<u8> {
+    vec![index::OPEN]
+}
+
+/// The task that an idempotency key stands for.
+pub fn idempotency(namespace: Namespace, key: &str) -> Key {
+    Key::new(Space::Index, [&[index::IDEMPOTENCY], &namespace.0.to_be_bytes()[..], key.as_bytes()].concat())
+}
+
+/// The tasks that ended in one commit. The number is the commit's sequence.
+pub fn settled(seq: u64) -> Key {
+    Key::new(Space::Index, [&[index::SETTLED], &seq.to_be_bytes()[..]].concat())
+}
+
+/// Before all of them.
+pub fn settled_all() -> Vec<u8> {
+    vec![index::SETTLED]
+}
+
+/// The sequence in a key of [`settled`].
+pub fn settled_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(&[index::SETTLED])?.try_into().ok()?))
+}
+
+/// A task's payload.
+pub fn payload(namespace: Namespace, id: TaskId) -> Key {
+    in_payloads(payloads::PAYLOAD, namespace, id)
+}
+
+/// A task's result.
+pub fn result(namespace: Namespace, id: TaskId) -> Key {
+    in_payloads(payloads::RESULT, namespace, id)
+}
+
+/// The newest checkpoint of a task.
+pub fn checkpoint(namespace: Namespace, id: TaskId) -> Key {
+    in_payloads(payloads::CHECKPOINT, namespace, id)
+}
+
+/// A piece of a task's log: the `chunk`th of its attempt `number`.
+pub fn log(namespace: Namespace, id: TaskId, number: u32, chunk: u32) -> Key {
+    let mut key = in_payloads(payloads::LOG, namespace, id);
+    key.bytes.extend_from_slice(&number.to_be_bytes());
+    key.bytes.extend_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+/// Before all pieces of a task's log.
+pub fn logs(namespace: Namespace, id: TaskId) -> Vec<u8> {
+    in_payloads(payloads::LOG, namespace, id).bytes
+}
+
+/// The attempt's number in a key of [`log`].
+pub fn log_attempt_of(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*key.get(..key.len().checked_sub(4)?)?.last_chunk()?))
+}
+
+fn in_payloads(kind: u8, namespace: Namespace, id: TaskId) -> Key {
+    Key::new(Space::Payloads, [&[kind], &task_bytes(namespace, id)[..]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_say_what_they_were_made_of(namespace: u32, id: [u8; 16], digest: [u8; 32], priority: u8, position: u64, at: u64) {
+            let (namespace, id) = (Namespace(namespace), TaskId(id));
+            let lane = Lane { namespace, digest: Digest(digest) };
+            let (priority, position, at) = (Priority(priority), Position(position), Timestamp(at));
+            prop_assert_eq!(ready_of(&ready(lane, priority, position).bytes), Some((lane, priority, position)));
+            prop_assert_eq!(task_of(&task(namespace, id).bytes), Some((namespace, id)));
+            prop_assert_eq!(task_of(&open(namespace, id).bytes), Some((namespace, id)));
+            for kind in [Timer::Wake, Timer::Deadline, Timer::ForgetKey] {
+                prop_assert_eq!(timer_of(&timer(at, kind, namespace, id).bytes), Some((at, kind, namespace, id)));
+            }
+            prop_assert_eq!(settled_of(&settled(position.0).bytes), Some(position.0));
+            prop_assert_eq!(log_attempt_of(&log(namespace, id, 7, 9).bytes), Some(7));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), log_attempt_of(&bytes));
+            let _ = (namespace_of(&bytes), current_of(&bytes));
+        }
+    }
+
+    #[test]
+    fn higher_priority_comes_first_in_a_lane() {
+        let lane = Lane { namespace: Namespace(1), digest: Digest([2; 32]) };
+        assert!(ready(lane, Priority(200), Position(9)) < ready(lane, Priority(100), Position(1)));
+        assert!(ready(lane, Priority(100), Position(1)) < ready(lane, Priority(100), Position(2)));
+    }
+}
