@@ -182,6 +182,7 @@ fn mark_is_exact_after_a_kill() {
 
 /// The synced slots of the mark follow within its interval, without any further commit.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the mark is kept on real time")]
 fn mark_is_synced_while_the_store_idles() {
     let directory = Directory::new();
     let mut store = directory.open().expect("opens");
