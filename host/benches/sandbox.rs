@@ -1,1 +1,255 @@
-fn main() {}
+//! What a task costs in its sandbox, beside the bare engine: microseconds a task, for one thread and for two.
+//!
+//! `cargo bench -p tq-host` measures a component of the text format; `cargo bench -p tq-host -- FILE FUNCTION` another
+//! one, given 16 bytes.
+
+#[expect(dead_code, reason = "only one of the tests' components is measured")]
+#[path = "../tests/sandbox/guests.rs"]
+mod guests;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
+};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use tq_core::{Digest, Epoch, Limits, Outcome, TaskId};
+use tq_host::component::{Cache, CompileLimits, Compiler, Ready};
+use tq_host::runner::{Attempt, Event, Pool, Slot};
+use tq_host::sandbox::Engine;
+
+const TASKS: u32 = 100_000;
+const ROUNDS: usize = 5;
+const PAYLOAD: &[u8] = b"sixteen bytes...";
+
+struct Bare {
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+impl WasiView for Bare {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl ResourceLimiter for Bare {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= 128 << 20)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        _desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(true)
+    }
+}
+
+fn bare_engine() -> wasmtime::Engine {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_memories(64)
+        .total_tables(64)
+        .pagemap_scan(Enabled::Auto)
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(64 << 10)
+        .decommit_batch_size(16);
+    let mut config = Config::new();
+    config
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    wasmtime::Engine::new(&config).unwrap()
+}
+
+fn bare_once(pre: &InstancePre<Bare>, function: &str) {
+    type Run = Result<Vec<u8>, bare::Error>;
+    let mut store = Store::new(
+        pre.engine(),
+        Bare {
+            wasi: WasiCtx::builder().build(),
+            table: ResourceTable::new(),
+        },
+    );
+    store.limiter(|bare| bare);
+    store.set_fuel(Limits::DEFAULT.fuel).unwrap();
+    store.set_epoch_deadline(1_000_000);
+    let instance = pre.instantiate(&mut store).unwrap();
+    let handler = instance
+        .get_export_index(&mut store, None, "tq:task/handler@0.1.0")
+        .unwrap();
+    let run = instance
+        .get_export_index(&mut store, Some(&handler), "run")
+        .unwrap();
+    let run = instance
+        .get_typed_func::<(&str, &[u8]), (Run,)>(&mut store, run)
+        .unwrap();
+    let (result,) = run.call(&mut store, (function, PAYLOAD)).unwrap();
+    assert!(result.is_ok());
+}
+
+/// The error of a handler, for the bare engine.
+mod bare {
+    use wasmtime::component::{ComponentType, Lift};
+
+    #[derive(ComponentType, Lift)]
+    #[component(record)]
+    pub(crate) struct Retry {
+        message: String,
+        #[component(name = "after-ms")]
+        after_ms: Option<u64>,
+    }
+
+    #[derive(ComponentType, Lift)]
+    #[component(variant)]
+    pub(crate) enum Error {
+        #[component(name = "invalid-input")]
+        InvalidInput(String),
+        #[component(name = "retryable")]
+        Retryable(Retry),
+        #[component(name = "fatal")]
+        Fatal(String),
+    }
+}
+
+fn attempt(component: &Arc<Ready>, function: &str, epoch: u32) -> Attempt {
+    Attempt {
+        epoch: Epoch(u64::from(epoch)),
+        task_id: TaskId([7; 16]),
+        namespace: "default".to_owned(),
+        component: Arc::clone(component),
+        function: function.to_owned(),
+        payload: Bytes::from_static(PAYLOAD),
+        content_type: String::new(),
+        arguments: Vec::new(),
+        limits: Limits::DEFAULT,
+        deadline: None,
+        traceparent: None,
+        attempt: 1,
+        max_attempts: 3,
+        checkpoint: None,
+    }
+}
+
+/// The median of what a task takes when each of `threads` runs its share by `run`, which is given their number.
+fn measure(threads: u32, run: impl Fn(u32) + Sync) -> Duration {
+    let mut rounds: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let started = Instant::now();
+            std::thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(|| run(TASKS / threads));
+                }
+            });
+            started.elapsed() / TASKS
+        })
+        .collect();
+    rounds.sort_unstable();
+    rounds[ROUNDS / 2]
+}
+
+fn main() {
+    // Cargo adds `--bench`.
+    let given: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let (wasm, function) = match &given[..] {
+        [file, function] => (std::fs::read(file).unwrap(), function.clone()),
+        _ => (guests::echo(), "echo".to_owned()),
+    };
+    let bare = bare_engine();
+    let component = Component::from_binary(&bare, &wasm).unwrap();
+    let mut linker = Linker::<Bare>::new(&bare);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker).unwrap();
+    linker.define_unknown_imports_as_traps(&component).unwrap();
+    let pre = linker.instantiate_pre(&component).unwrap();
+
+    let engine = Engine::new(2).unwrap();
+    let directory = tempfile::TempDir::new().unwrap();
+    let config = tq_host::component::Config {
+        directory: directory.path().to_owned(),
+        compiler: Compiler {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_tq-host-compile")),
+            arguments: Vec::new(),
+            limits: CompileLimits::default(),
+        },
+        bytes_max: u64::MAX,
+    };
+    let cache = Cache::open(config, engine.clone()).unwrap();
+    let digest = Digest(Sha256::digest(&wasm).into());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ready = runtime
+        .block_on(cache.prepare(digest, Bytes::from(wasm)))
+        .unwrap();
+
+    let mut out = std::io::stdout().lock();
+    for threads in [1, 2] {
+        let bare = measure(threads, |tasks| {
+            for _ in 0..tasks {
+                bare_once(&pre, &function);
+            }
+        });
+        let slot = measure(threads, |tasks| {
+            let (events, _receiver) = mpsc::channel(1_024);
+            let mut slot = Slot::new(engine.clone(), events).unwrap();
+            for epoch in 0..tasks {
+                let finished = slot.run(attempt(&ready, &function, epoch));
+                assert_eq!(finished.outcome, Outcome::Succeeded, "{finished:?}");
+            }
+        });
+        let config = tq_host::runner::Config {
+            slots: threads,
+            queue_max: 256,
+        };
+        // Fed and drained by this one thread, as by an agent.
+        let pool = measure(1, |tasks| {
+            let (pool, mut events) = Pool::start(config, &engine).unwrap();
+            let mut batch = Vec::new();
+            let (mut sent, mut ended) = (0, 0);
+            while ended < tasks {
+                while sent < tasks && sent - ended < 256 {
+                    pool.run(Box::new(attempt(&ready, &function, sent)))
+                        .unwrap();
+                    sent += 1;
+                }
+                let taken = events.blocking_recv_many(&mut batch, 256);
+                assert!(taken > 0);
+                ended += batch.drain(..).fold(0, |count, event| {
+                    count + u32::from(matches!(event, Event::Finished(_)))
+                });
+            }
+        });
+        let us = |span: Duration| span.as_nanos() as f64 / 1_000.0;
+        writeln!(
+            out,
+            "{threads} threads: bare {:.2} µs · slot {:.2} µs ({:.2} ×) · pool {:.2} µs ({:.2} ×, {:.0} tasks/s)",
+            us(bare),
+            us(slot),
+            us(slot) / us(bare),
+            us(pool),
+            us(pool) / us(bare),
+            1_000_000.0 / us(pool),
+        )
+        .unwrap();
+    }
+}

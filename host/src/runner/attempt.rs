@@ -1,8 +1,10 @@
 //! One attempt, from its store to its end.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -171,23 +173,32 @@ async fn drive(
     outbox: &Outbox,
 ) -> Result<Returned, Unreturned> {
     let mut call = pin!(call);
-    loop {
-        let wake = outbox
-            .next_flush()
-            .map_or(timing.next(), |flush| flush.min(timing.next()));
-        tokio::select! {
-            biased;
-            returned = &mut call => {
-                return returned.map_err(|(stage, error)| Unreturned::Error(stage, error));
+    let mut told = pin!(timing.control().wake.notified());
+    let mut sleep = pin!(tokio::time::sleep_until(timing.next().into()));
+    poll_fn(|context| {
+        if let Poll::Ready(returned) = call.as_mut().poll(context) {
+            return Poll::Ready(returned.map_err(|(stage, error)| Unreturned::Error(stage, error)));
+        }
+        // The guest waits for its host. What it wrote, and when it has to end, may have changed since the last time.
+        loop {
+            if let Some(interrupt) = timing.interrupt() {
+                return Poll::Ready(Err(Unreturned::Interrupted(interrupt)));
             }
-            () = timing.control().wake.notified() => {}
-            () = tokio::time::sleep_until(wake.into()) => {}
+            outbox.flush();
+            let wake = outbox
+                .next_flush()
+                .map_or(timing.next(), |flush| flush.min(timing.next()));
+            if sleep.deadline() != wake.into() {
+                sleep.as_mut().reset(wake.into());
+            }
+            if told.as_mut().poll(context).is_ready() {
+                told.set(timing.control().wake.notified());
+            } else if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
         }
-        if let Some(interrupt) = timing.interrupt() {
-            return Err(Unreturned::Interrupted(interrupt));
-        }
-        outbox.flush();
-    }
+    })
+    .await
 }
 
 async fn call(

@@ -54,6 +54,8 @@ impl Guest {
             Entry::Program(_) => {
                 wasi.stdin(MemoryInputPipe::new(attempt.payload.clone()))
                     .stdout(result.clone())
+                    // A program expects its own name first.
+                    .arg(&attempt.function)
                     .args(&attempt.arguments);
             }
             Entry::Handler(_) => {

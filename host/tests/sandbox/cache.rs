@@ -1,0 +1,281 @@
+//! Compiled once, kept, never loaded when it is not what was written.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tq_core::Digest;
+use tq_host::component::{Cache, CompileLimits, Config, PrepareError};
+
+use crate::guests::{cat, echo, sleeps, spins};
+use crate::{ENGINE, RUNTIME, compiler, digest, open};
+
+fn prepare(cache: &Cache, wasm: &[u8]) -> Result<(), PrepareError> {
+    let wasm = Bytes::copy_from_slice(wasm);
+    RUNTIME
+        .block_on(cache.prepare(digest(&wasm), wasm))
+        .map(drop)
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory.join("components"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect()
+}
+
+fn size(directory: &Path) -> u64 {
+    files(directory)
+        .iter()
+        .map(|file| fs::metadata(file).unwrap().len())
+        .sum()
+}
+
+#[test]
+fn compiled_form_is_used_again_and_is_nobody_elses_business() {
+    let directory = TempDir::new().unwrap();
+    let wasm = echo();
+    let cache = open(directory.path().to_owned(), u64::MAX);
+    prepare(&cache, &wasm).unwrap();
+    prepare(&cache, &wasm).unwrap();
+    assert_eq!(cache.compiled(), 1);
+    drop(cache);
+    let cache = open(directory.path().to_owned(), u64::MAX);
+    assert_eq!(cache.digests(), [digest(&wasm)]);
+    let loaded = RUNTIME.block_on(cache.load(digest(&wasm))).unwrap();
+    assert!(loaded.has_handler());
+    assert_eq!(cache.compiled(), 0);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory.path().join("components")), 0o700);
+    assert_eq!(mode(&directory.path().join("components.key")), 0o600);
+    assert_eq!(mode(&files(directory.path())[0]), 0o600);
+}
+
+#[test]
+fn many_who_ask_at_once_compile_once() {
+    let directory = TempDir::new().unwrap();
+    let cache = open(directory.path().to_owned(), u64::MAX);
+    let wasm = Bytes::from(echo());
+    let digest = digest(&wasm);
+    RUNTIME.block_on(async {
+        let ask = || cache.prepare(digest, wasm.clone());
+        let (a, b, c, d) = tokio::join!(ask(), ask(), ask(), cache.load(digest));
+        assert!(a.is_ok() && b.is_ok() && c.is_ok() && d.is_some());
+    });
+    assert_eq!(cache.compiled(), 1);
+}
+
+/// Damages the file of a module by `damage`; it must not be loaded, and be compiled anew.
+#[track_caller]
+fn check_damage(damage: impl Fn(&Path)) {
+    let directory = TempDir::new().unwrap();
+    let wasm = echo();
+    prepare(&open(directory.path().to_owned(), u64::MAX), &wasm).unwrap();
+    damage(&files(directory.path())[0]);
+    let cache = open(directory.path().to_owned(), u64::MAX);
+    assert!(RUNTIME.block_on(cache.load(digest(&wasm))).is_none());
+    assert!(!cache.digests().contains(&digest(&wasm)));
+    prepare(&cache, &wasm).unwrap();
+    assert_eq!(cache.compiled(), 1);
+    assert_eq!(files(directory.path()).len(), 1);
+}
+
+#[test]
+fn damaged_form_is_never_loaded() {
+    check_damage(|file| {
+        let mut content = fs::read(file).unwrap();
+        let middle = content.len() / 2;
+        content[middle] ^= 1;
+        fs::write(file, content).unwrap();
+    });
+    check_damage(|file| {
+        let content = fs::read(file).unwrap();
+        fs::write(file, &content[..content.len() - 1]).unwrap();
+    });
+    check_damage(|file| fs::write(file, b"").unwrap());
+    check_damage(|file| fs::remove_file(file).unwrap());
+}
+
+#[test]
+fn form_of_another_module_or_host_is_never_loaded() {
+    let (ours, theirs) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (wanted, other) = (echo(), cat());
+    let cache = open(ours.path().to_owned(), u64::MAX);
+    prepare(&cache, &wanted).unwrap();
+    prepare(&cache, &other).unwrap();
+    prepare(&open(theirs.path().to_owned(), u64::MAX), &wanted).unwrap();
+    let find = |wasm: &[u8]| {
+        let prefix = hex::encode(digest(wasm).0);
+        files(ours.path())
+            .into_iter()
+            .find(|file| {
+                file.file_name()
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .starts_with(&prefix)
+            })
+            .unwrap()
+    };
+    let (wanted_file, other_file) = (find(&wanted), find(&other));
+    // The file of the other module under the wanted one's name.
+    fs::copy(&other_file, &wanted_file).unwrap();
+    let cache = open(ours.path().to_owned(), u64::MAX);
+    assert!(RUNTIME.block_on(cache.load(digest(&wanted))).is_none());
+    assert_eq!(cache.take_dropped(), [digest(&wanted)]);
+    // A good file, made with a key that is not this host's.
+    let foreign = files(theirs.path()).remove(0);
+    let name = ours
+        .path()
+        .join("components")
+        .join(foreign.file_name().unwrap());
+    fs::copy(&foreign, name).unwrap();
+    let cache = open(ours.path().to_owned(), u64::MAX);
+    assert!(RUNTIME.block_on(cache.load(digest(&wanted))).is_none());
+    assert!(RUNTIME.block_on(cache.load(digest(&other))).is_some());
+}
+
+#[test]
+fn what_was_not_used_for_longest_makes_room() {
+    let directory = TempDir::new().unwrap();
+    let modules = [echo(), cat(), spins()];
+    {
+        let cache = open(directory.path().to_owned(), u64::MAX);
+        for wasm in &modules {
+            prepare(&cache, wasm).unwrap();
+        }
+    }
+    // All but a byte of what the three take.
+    let room = size(directory.path()) - 1;
+    fs::remove_dir_all(directory.path().join("components")).unwrap();
+    let cache = open(directory.path().to_owned(), room);
+    prepare(&cache, &modules[0]).unwrap();
+    prepare(&cache, &modules[1]).unwrap();
+    let in_use = RUNTIME.block_on(cache.load(digest(&modules[0]))).unwrap();
+    prepare(&cache, &modules[1]).unwrap();
+    prepare(&cache, &modules[2]).unwrap();
+    assert_eq!(cache.take_dropped(), [digest(&modules[1])]);
+    assert!(size(directory.path()) <= room);
+    assert!(cache.digests().contains(&in_use.digest()));
+    assert!(RUNTIME.block_on(cache.load(digest(&modules[1]))).is_none());
+}
+
+#[test]
+fn what_is_no_component_is_refused_with_its_reason() {
+    let directory = TempDir::new().unwrap();
+    let cache = open(directory.path().to_owned(), u64::MAX);
+    prepare(&cache, &sleeps()).unwrap();
+    let compiled = fs::read(&files(directory.path())[0]).unwrap();
+    let truncated = &echo()[..200];
+    let module = wat::parse_str("(module)").unwrap();
+    let foreign = wat::parse_str(
+        "(component (import \"acme:gpu/render@1.0.0\" (instance (export \"draw\" (func)))))",
+    )
+    .unwrap();
+    let nothing = wat::parse_str("(component)").unwrap();
+    let cases: [(&[u8], &str); 6] = [
+        (b"", ""),
+        (truncated, "unexpected end"),
+        (&module, "wasm module"),
+        (&compiled, "compiled form"),
+        (&foreign, "acme:gpu/render@1.0.0"),
+        (&nothing, "neither"),
+    ];
+    for (wasm, reason) in cases {
+        let error = prepare(&cache, wasm).unwrap_err();
+        assert!(error.is_permanent(), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+    let wrong = RUNTIME
+        .block_on(cache.prepare(Digest([1; 32]), Bytes::from(echo())))
+        .unwrap_err();
+    assert!(matches!(wrong, PrepareError::Digest { .. }), "{wrong}");
+    assert!(!wrong.is_permanent());
+    assert_eq!(
+        files(directory.path()).len(),
+        1,
+        "something was left behind"
+    );
+}
+
+/// A component that keeps the compiler busy: many functions, each of a long straight line.
+fn slow_to_compile() -> Vec<u8> {
+    let line = "(local.set 0 (i64.xor (i64.rotl (local.get 0) (local.get 1)) (i64.mul (local.get 1) (local.get 0))))";
+    let body = line.repeat(2_000);
+    let functions: String = (0..300)
+        .map(|_| format!("(func (param i64 i64) (result i64) {body} (local.get 0))"))
+        .collect();
+    wat::parse_str(format!(
+        "(component (core module $m {functions}) (core instance (instantiate $m)))"
+    ))
+    .unwrap()
+}
+
+#[test]
+fn compiler_is_bounded() {
+    let wasm = slow_to_compile();
+    let limits = CompileLimits::default();
+    let cases = [
+        (
+            CompileLimits {
+                cpu: Duration::from_secs(1),
+                ..limits
+            },
+            "1 s of processor time",
+        ),
+        (
+            CompileLimits {
+                wall: Duration::from_millis(200),
+                ..limits
+            },
+            "more than 0 s",
+        ),
+        (
+            CompileLimits {
+                memory_bytes: 64 << 20,
+                ..limits
+            },
+            "67108864 bytes",
+        ),
+    ];
+    for (limits, message) in cases {
+        let directory = TempDir::new().unwrap();
+        let mut config = Config {
+            directory: directory.path().to_owned(),
+            compiler: compiler(),
+            bytes_max: u64::MAX,
+        };
+        config.compiler.limits = limits;
+        let cache = Cache::open(config, ENGINE.clone()).unwrap();
+        let started = Instant::now();
+        let error = prepare(&cache, &wasm).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(!error.is_permanent());
+        assert!(started.elapsed() < Duration::from_secs(20));
+        assert!(
+            files(directory.path()).is_empty(),
+            "something was left behind"
+        );
+    }
+}
+
+#[test]
+fn compiler_that_cannot_be_started_says_so() {
+    let directory = TempDir::new().unwrap();
+    let mut config = Config {
+        directory: directory.path().to_owned(),
+        compiler: compiler(),
+        bytes_max: u64::MAX,
+    };
+    config.compiler.program = directory.path().join("nothing");
+    let cache = Cache::open(config, ENGINE.clone()).unwrap();
+    let error = prepare(&cache, &echo()).unwrap_err();
+    assert!(
+        error.to_string().contains("failed to run the compiler"),
+        "{error}"
+    );
+    assert!(!error.is_permanent());
+}
