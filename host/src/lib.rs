@@ -1,6 +1,24 @@
-//! The node that runs guests.
+//! The node that runs guests: it holds a session with its broker, and runs each attempt that the broker assigns in a
+//! sandbox of its own.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), tq_host::Error> {
+//! let host = tq_host::Host::start(tq_host::Config::new("http://127.0.0.1:7070", "h1", 4, "./host")).await?;
+//! host.ready().await;
+//! // …until a signal says otherwise:
+//! host.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
 
+pub mod agent;
 pub mod component;
+mod config;
+mod host;
 mod imports;
+mod metrics;
 pub mod runner;
 pub mod sandbox;
+
+pub use config::Config;
+pub use host::{Error, Host};

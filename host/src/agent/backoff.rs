@@ -15,7 +15,10 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { tries: 0, random: seed }
+        Self {
+            tries: 0,
+            random: seed,
+        }
     }
 
     /// The next pause.
@@ -47,7 +50,10 @@ mod tests {
         for whole_ms in [50, 100, 200, 400, 800, 1_600, 2_000, 2_000] {
             let pause = backoff.pause();
             let whole = Duration::from_millis(whole_ms);
-            assert!(pause >= whole / 2 && pause <= whole, "{pause:?} of {whole:?}");
+            assert!(
+                pause >= whole / 2 && pause <= whole,
+                "{pause:?} of {whole:?}"
+            );
         }
         backoff.reset();
         assert!(backoff.pause() <= FIRST);

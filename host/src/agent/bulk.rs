@@ -1,5 +1,6 @@
 //! The bulk connection: blobs and logs, apart from the session, so that neither stalls the other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +86,9 @@ impl Bulk {
         loop {
             match self.fetch_once(digest, size_bytes).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(error) if !error.is_retryable() || Instant::now() >= until => return Err(error),
+                Err(error) if !error.is_retryable() || Instant::now() >= until => {
+                    return Err(error);
+                }
                 Err(error) => {
                     tracing::debug!(%digest, %error, "blob was not fetched, trying again");
                     tokio::time::sleep(backoff.pause()).await;
@@ -101,7 +104,11 @@ impl Bulk {
         };
         let mut client = self.client.clone();
         let response = timeout(LEASE, client.fetch_blob(request));
-        let mut chunks = response.await.map_err(|_| FetchError::Stalled)?.map_err(status)?.into_inner();
+        let mut chunks = response
+            .await
+            .map_err(|_| FetchError::Stalled)?
+            .map_err(status)?
+            .into_inner();
         let mut blob = BytesMut::new();
         let wrong = |found| {
             FetchError::Size(SizeError {
@@ -109,7 +116,11 @@ impl Bulk {
                 found,
             })
         };
-        while let Some(chunk) = timeout(LEASE, chunks.message()).await.map_err(|_| FetchError::Stalled)?.map_err(status)? {
+        while let Some(chunk) = timeout(LEASE, chunks.message())
+            .await
+            .map_err(|_| FetchError::Stalled)?
+            .map_err(status)?
+        {
             let found = (blob.len() + chunk.data.len()) as u64;
             if found > size_bytes {
                 return Err(wrong(found));
@@ -146,17 +157,23 @@ impl Bulk {
     }
 
     async fn put_once(&self, bytes: &Bytes) -> Result<Blob, Status> {
-        let digest = sha256(bytes.clone()).await.ok_or_else(|| Status::aborted("hashing was cancelled"))?;
+        let digest = sha256(bytes.clone())
+            .await
+            .ok_or_else(|| Status::aborted("hashing was cancelled"))?;
         let blob = Blob {
             digest: Bytes::copy_from_slice(&digest.0),
             size_bytes: bytes.len() as u64,
         };
         let (header, bytes) = (Part::Header(blob.clone()), bytes.clone());
         let chunks = (0..bytes.len()).step_by(CHUNK_BYTES);
-        let chunks = chunks.map(move |from| Part::Chunk(bytes.slice(from..bytes.len().min(from + CHUNK_BYTES))));
+        let chunks = chunks
+            .map(move |from| Part::Chunk(bytes.slice(from..bytes.len().min(from + CHUNK_BYTES))));
         let parts = std::iter::once(header).chain(chunks);
         let requests = parts.map(|part| PutBlobRequest { part: Some(part) });
-        self.client.clone().put_blob(tokio_stream::iter(requests)).await?;
+        self.client
+            .clone()
+            .put_blob(tokio_stream::iter(requests))
+            .await?;
         Ok(blob)
     }
 }
@@ -173,18 +190,22 @@ pub(crate) struct Logs {
     queue: mpsc::Sender<(PutLogsRequest, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
     /// Bytes of attempts that were dropped and not told yet.
-    dropped: std::collections::HashMap<Epoch, usize>,
+    dropped: HashMap<Epoch, usize>,
     metrics: Arc<Metrics>,
 }
 
 impl Logs {
     /// The queue, and the work that empties it.
-    pub(crate) fn new(client: HostLinkClient<Channel>, seed: u64, metrics: Arc<Metrics>) -> (Self, impl Future<Output = ()>) {
+    pub(crate) fn new(
+        client: HostLinkClient<Channel>,
+        seed: u64,
+        metrics: Arc<Metrics>,
+    ) -> (Self, impl Future<Output = ()>) {
         let (queue, queued) = mpsc::channel(LOG_QUEUE_MAX);
         let logs = Self {
             queue,
             room: Arc::new(Semaphore::new(LOG_QUEUE_BYTES)),
-            dropped: std::collections::HashMap::new(),
+            dropped: HashMap::new(),
             metrics,
         };
         (logs, send_logs(client, queued, Backoff::new(seed)))
@@ -204,6 +225,11 @@ impl Logs {
             *self.dropped.entry(epoch).or_default() += len;
             self.metrics.log_dropped_bytes.inc_by(len as u64);
         }
+    }
+
+    /// Whether the attempt has lost some of its log, and was not told so.
+    pub(crate) fn has_dropped(&self, epoch: Epoch) -> bool {
+        self.dropped.contains_key(&epoch)
     }
 
     /// The attempt's log is complete.
@@ -277,7 +303,9 @@ async fn send_logs(
                 tracing::debug!(error = error.message(), "the last logs were not taken");
                 return;
             }
-            Err(error) => tracing::debug!(error = error.message(), "logs were not taken, trying again"),
+            Err(error) => {
+                tracing::debug!(error = error.message(), "logs were not taken, trying again")
+            }
         }
         tokio::time::sleep(backoff.pause()).await;
     }

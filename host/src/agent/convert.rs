@@ -25,12 +25,19 @@ pub(crate) struct NotRunnable {
 
 impl From<String> for NotRunnable {
     fn from(message: String) -> Self {
-        Self { message, lacks: None }
+        Self {
+            message,
+            lacks: None,
+        }
     }
 }
 
 /// Gathers all that an assignment refers to. Does not wait where all is at hand.
-pub(crate) async fn resolve(assignment: Assignment, cache: &Cache, bulk: &Bulk) -> Result<Box<Attempt>, NotRunnable> {
+pub(crate) async fn resolve(
+    assignment: Assignment,
+    cache: &Cache,
+    bulk: &Bulk,
+) -> Result<Box<Attempt>, NotRunnable> {
     let digest = digest(&assignment.digest)?;
     let Some(component) = cache.load(digest).await else {
         return Err(NotRunnable {
@@ -43,22 +50,30 @@ pub(crate) async fn resolve(assignment: Assignment, cache: &Cache, bulk: &Bulk) 
         None => Bytes::new(),
     };
     let checkpoint = match assignment.checkpoint.clone() {
-        Some(checkpoint) => Some(fetch("checkpoint", checkpoint, CHECKPOINT_BYTES_MAX, bulk).await?),
+        Some(checkpoint) => {
+            Some(fetch("checkpoint", checkpoint, CHECKPOINT_BYTES_MAX, bulk).await?)
+        }
         None => None,
     };
-    Ok(Box::new(attempt(assignment, component, payload, checkpoint)?))
+    Ok(Box::new(attempt(
+        assignment, component, payload, checkpoint,
+    )?))
 }
 
 /// Reads a digest.
 pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, String> {
     let bytes = <[u8; 32]>::try_from(bytes);
-    bytes.map(Digest).map_err(|_| "a digest has not 32 bytes".to_owned())
+    bytes
+        .map(Digest)
+        .map_err(|_| "a digest has not 32 bytes".to_owned())
 }
 
 async fn fetch(what: &str, data: Data, bytes_max: usize, bulk: &Bulk) -> Result<Bytes, String> {
     let check = |bytes: u64| {
         let is_over = bytes > bytes_max as u64;
-        (!is_over).then_some(()).ok_or_else(|| format!("{what} has {bytes} bytes, over the limit of {bytes_max} bytes"))
+        (!is_over)
+            .then_some(())
+            .ok_or_else(|| format!("{what} has {bytes} bytes, over the limit of {bytes_max} bytes"))
     };
     match data.kind {
         None => Ok(Bytes::new()),
@@ -70,7 +85,9 @@ async fn fetch(what: &str, data: Data, bytes_max: usize, bulk: &Bulk) -> Result<
             check(blob.size_bytes)?;
             // Its future is large, and most assignments have no use for it.
             let fetching = Box::pin(bulk.fetch(digest(&blob.digest)?, blob.size_bytes));
-            fetching.await.map_err(|error| format!("failed to fetch the {what}: {error}"))
+            fetching
+                .await
+                .map_err(|error| format!("failed to fetch the {what}: {error}"))
         }
     }
 }
@@ -111,7 +128,9 @@ fn attempt(
     limits.check().map_err(|error| error.to_string())?;
     Ok(Attempt {
         epoch: Epoch(epoch),
-        task_id: task_id.parse().map_err(|error: tq_core::id::ParseError| error.to_string())?,
+        task_id: task_id
+            .parse()
+            .map_err(|error: tq_core::id::ParseError| error.to_string())?,
         namespace,
         component,
         function,

@@ -9,6 +9,12 @@ const QUEUED_MAX: u64 = 512;
 /// The newest duration counts for one part in so many of the mean.
 const MEAN_OF: u64 = 16;
 
+/// Attempts that the runner lets wait. Twice what is granted, since attempts that were abandoned make room for others
+/// before they have ended.
+pub(crate) fn queue_max(slots: u32) -> usize {
+    2 * (slots as usize + QUEUED_MAX as usize)
+}
+
 /// The credits of one session: how many assignments the host takes in all since its hello.
 ///
 /// It grants what its slots take, and a queue worth 5 ms of work by the mean of recent attempts: hundreds of tiny ones,
@@ -110,7 +116,11 @@ mod tests {
         (0..3).for_each(|_| assert!(window.take()));
         assert_eq!(window.raise(2, usize::MAX), None, "5 of 8 credits are left");
         (0..5).for_each(|_| assert!(window.take()));
-        assert_eq!(window.raise(7, usize::MAX), Some(9), "a slot is free and no credit is left");
+        assert_eq!(
+            window.raise(7, usize::MAX),
+            Some(9),
+            "a slot is free and no credit is left"
+        );
     }
 
     #[test]

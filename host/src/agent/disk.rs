@@ -72,7 +72,9 @@ impl Spool {
         let mut batch = Vec::with_capacity(BATCH);
         while changes.recv_many(&mut batch, BATCH).await > 0 {
             let (spool, changes) = (self.clone(), std::mem::take(&mut batch));
-            let applied = tokio::task::spawn_blocking(move || changes.iter().try_for_each(|change| spool.apply(change)));
+            let applied = tokio::task::spawn_blocking(move || {
+                changes.iter().try_for_each(|change| spool.apply(change))
+            });
             match applied.await {
                 Ok(Ok(())) => {}
                 // They stay in memory, so that only a crash before the broker is back loses them.
@@ -84,7 +86,9 @@ impl Spool {
 
     fn apply(&self, change: &Change) -> io::Result<()> {
         match change {
-            Change::Keep(outcome) => write_sealed(&self.path(Epoch(outcome.epoch)), &outcome.encode_to_vec()),
+            Change::Keep(outcome) => {
+                write_sealed(&self.path(Epoch(outcome.epoch)), &outcome.encode_to_vec())
+            }
             Change::Remove(epoch) => match fs::remove_file(self.path(*epoch)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 Ok(()) | Err(_) => Ok(()),
@@ -108,7 +112,10 @@ pub(crate) fn read_seen(path: &Path) -> io::Result<Seen> {
         return Ok(Seen::default());
     };
     let seq = content.get_u64_le();
-    Ok(Seen { store: content, seq })
+    Ok(Seen {
+        store: content,
+        seq,
+    })
 }
 
 /// Writes what is seen whenever it has changed, at most every 100 ms, and once more when its sender is gone.
@@ -124,7 +131,9 @@ pub(crate) async fn write_seen(path: PathBuf, mut seen: watch::Receiver<Seen>) {
         });
         match written.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "failed to write what this host saw of the store"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "failed to write what this host saw of the store")
+            }
             Err(error) => tracing::warn!(%error, "failed to write what this host saw of the store"),
         }
         if is_last {
@@ -175,7 +184,9 @@ mod tests {
         let (spool, none) = Spool::open(path.clone()).unwrap();
         assert_eq!(none, []);
         for epoch in [3, 1, 2] {
-            spool.apply(&Change::Keep(Box::new(outcome(epoch)))).unwrap();
+            spool
+                .apply(&Change::Keep(Box::new(outcome(epoch))))
+                .unwrap();
         }
         spool.apply(&Change::Remove(Epoch(2))).unwrap();
         spool.apply(&Change::Remove(Epoch(2))).unwrap();
@@ -187,13 +198,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (spool, _) = Spool::open(directory.path().to_owned()).unwrap();
         for epoch in 1..=3 {
-            spool.apply(&Change::Keep(Box::new(outcome(epoch)))).unwrap();
+            spool
+                .apply(&Change::Keep(Box::new(outcome(epoch))))
+                .unwrap();
         }
         let torn = fs::read(spool.path(Epoch(1))).unwrap();
         fs::write(spool.path(Epoch(1)), &torn[..torn.len() - 1]).unwrap();
         fs::write(spool.path(Epoch(3)), []).unwrap();
         fs::write(directory.path().join("1.new"), &torn).unwrap();
-        assert_eq!(Spool::open(directory.path().to_owned()).unwrap().1, [outcome(2)]);
+        assert_eq!(
+            Spool::open(directory.path().to_owned()).unwrap().1,
+            [outcome(2)]
+        );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

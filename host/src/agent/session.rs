@@ -229,7 +229,12 @@ impl Session {
     /// A session that is not connected. `ready` are the modules that the host holds compiled, `spooled` the outcomes
     /// that it finds on its disk.
     #[must_use]
-    pub fn new(identity: Identity, seen: Seen, ready: BTreeSet<Digest>, spooled: Vec<AttemptOutcome>) -> Self {
+    pub fn new(
+        identity: Identity,
+        seen: Seen,
+        ready: BTreeSet<Digest>,
+        spooled: Vec<AttemptOutcome>,
+    ) -> Self {
         let window = Window::new(identity.slots);
         let mut session = Self {
             identity,
@@ -344,7 +349,8 @@ impl Session {
                 message: failure.message,
                 backtrace: failure.backtrace.unwrap_or_default(),
             }),
-            retry_after_ms: retry_after.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+            retry_after_ms: retry_after
+                .map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
             usage: Some(v1::Usage {
                 fuel: usage.fuel,
                 memory_bytes_peak: usage.memory_bytes_peak,
@@ -404,20 +410,30 @@ impl Session {
                 };
                 // A newer one may have been saved meanwhile; it goes by itself.
                 let uploading = Phase::Uploading(id);
-                if (held.checkpoint.as_ref()).is_some_and(|checkpoint| checkpoint.phase == uploading) {
-                    self.saved.insert(epoch, saved_checkpoint(epoch, held, data));
+                if (held.checkpoint.as_ref())
+                    .is_some_and(|checkpoint| checkpoint.phase == uploading)
+                {
+                    self.saved
+                        .insert(epoch, saved_checkpoint(epoch, held, data));
                 }
-                if let Some(checkpoint) = (held.checkpoint.as_mut()).filter(|checkpoint| checkpoint.phase == uploading) {
+                if let Some(checkpoint) =
+                    (held.checkpoint.as_mut()).filter(|checkpoint| checkpoint.phase == uploading)
+                {
                     checkpoint.phase = Phase::Due;
                 }
             }
             Purpose::KeptCheckpoint(epoch) => {
-                let Some(kept) = self.kept.get(&epoch) else { return };
-                self.saved.insert(epoch, saved_checkpoint_of(&kept.outcome, data));
+                let Some(kept) = self.kept.get(&epoch) else {
+                    return;
+                };
+                self.saved
+                    .insert(epoch, saved_checkpoint_of(&kept.outcome, data));
                 self.advance_result(epoch);
             }
             Purpose::Result(epoch) => {
-                let Some(kept) = self.kept.get_mut(&epoch) else { return };
+                let Some(kept) = self.kept.get_mut(&epoch) else {
+                    return;
+                };
                 kept.outcome.result = data;
                 kept.phase = Phase::Due;
                 let bytes = size(&kept.outcome, kept.checkpoint.as_ref());
@@ -468,7 +484,10 @@ impl Session {
                 epoch,
                 why: StopReason::Abandoned,
             });
-            let message = format!("host `{}` was stopped before the attempt ended", self.identity.name);
+            let message = format!(
+                "host `{}` was stopped before the attempt ended",
+                self.identity.name
+            );
             self.not_run(epoch, Outcome::HostError, message);
         }
     }
@@ -492,7 +511,11 @@ impl Session {
             Link::Up if !is_writable => Some(silent),
             Link::Up => {
                 let next = silent.min(self.sent_at + self.heartbeat);
-                Some(if self.reports.is_empty() { next } else { next.min(self.reports_at) })
+                Some(if self.reports.is_empty() {
+                    next
+                } else {
+                    next.min(self.reports_at)
+                })
             }
         }
     }
@@ -544,7 +567,9 @@ impl Session {
     /// a broker that it cannot reach are spooled.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.is_draining && self.held.is_empty() && (self.kept.is_empty() || self.link == Link::Down)
+        self.is_draining
+            && self.held.is_empty()
+            && (self.kept.is_empty() || self.link == Link::Down)
     }
 
     /// What the host knows to be durable at its broker.
@@ -587,7 +612,10 @@ impl Session {
             .collect();
         let mut room = HELLO_OUTCOMES_BYTES;
         for kept in self.kept.values_mut() {
-            if kept.bytes <= room && kept.checkpoint.is_none() && large_result(&kept.outcome).is_none() {
+            if kept.bytes <= room
+                && kept.checkpoint.is_none()
+                && large_result(&kept.outcome).is_none()
+            {
                 room -= kept.bytes;
                 kept.phase = Phase::Sent;
                 outcomes.push(kept.outcome.clone());
@@ -694,7 +722,8 @@ impl Session {
             let message = format!("host `{}` takes nothing new: it drains", self.identity.name);
             self.not_run(epoch, Outcome::HostError, message);
         } else {
-            self.commands.push_back(Command::Start(Box::new(assignment)));
+            self.commands
+                .push_back(Command::Start(Box::new(assignment)));
         }
     }
 
@@ -707,7 +736,8 @@ impl Session {
                 fenced += u64::from(ack.fenced);
             }
         }
-        self.commands.push_back(Command::Acknowledged { outcomes, fenced });
+        self.commands
+            .push_back(Command::Acknowledged { outcomes, fenced });
     }
 
     fn asked_to_prepare(&mut self, prepare: &v1::Prepare) {
@@ -745,16 +775,27 @@ impl Session {
     }
 
     /// Turns a held attempt into a kept outcome.
-    fn end(&mut self, epoch: Epoch, outcome: Outcome, compose: impl FnOnce(&Held) -> AttemptOutcome) {
+    fn end(
+        &mut self,
+        epoch: Epoch,
+        outcome: Outcome,
+        compose: impl FnOnce(&Held) -> AttemptOutcome,
+    ) {
         let Some(held) = self.held.remove(&epoch) else {
             return; // Abandoned.
         };
         self.reports.remove(&epoch);
         self.saved.remove(&epoch);
         let message = compose(&held);
-        let unsent = |checkpoint: &Checkpoint| outcome != Outcome::Succeeded && checkpoint.phase != Phase::Sent;
+        let unsent = |checkpoint: &Checkpoint| {
+            outcome != Outcome::Succeeded && checkpoint.phase != Phase::Sent
+        };
         let checkpoint = held.checkpoint.filter(unsent);
-        self.keep(message, checkpoint.map(|checkpoint| checkpoint.state), false);
+        self.keep(
+            message,
+            checkpoint.map(|checkpoint| checkpoint.state),
+            false,
+        );
     }
 
     fn keep(&mut self, outcome: AttemptOutcome, checkpoint: Option<Bytes>, is_spooled: bool) {
@@ -779,7 +820,9 @@ impl Session {
 
     /// Brings a kept outcome on its way: its checkpoint first, then its result, then itself.
     fn advance(&mut self, epoch: Epoch) {
-        let Some(kept) = self.kept.get(&epoch) else { return };
+        let Some(kept) = self.kept.get(&epoch) else {
+            return;
+        };
         match kept.checkpoint.clone() {
             Some(state) if state.len() > INLINE_BYTES_MAX => {
                 self.upload_kept(epoch, Purpose::KeptCheckpoint(epoch), state);
@@ -794,7 +837,9 @@ impl Session {
     }
 
     fn advance_result(&mut self, epoch: Epoch) {
-        let Some(kept) = self.kept.get_mut(&epoch) else { return };
+        let Some(kept) = self.kept.get_mut(&epoch) else {
+            return;
+        };
         match large_result(&kept.outcome) {
             Some(bytes) => {
                 let bytes = bytes.clone();
@@ -841,7 +886,8 @@ impl Session {
         }
         if let Some((epoch, message)) = self.saved.pop_first() {
             let checkpoint = (self.held.get_mut(&epoch)).and_then(|held| held.checkpoint.as_mut());
-            if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.phase == Phase::Due) {
+            if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.phase == Phase::Due)
+            {
                 checkpoint.phase = Phase::Sent;
             }
             return Some(ToBroker::Checkpoint(message));
@@ -864,7 +910,9 @@ impl Session {
     /// Moves what running attempts reported to where messages are composed from.
     fn report(&mut self) {
         for (epoch, report) in mem::take(&mut self.reports) {
-            let Some(held) = self.held.get(&epoch) else { continue };
+            let Some(held) = self.held.get(&epoch) else {
+                continue;
+            };
             if let Some((fraction, note)) = report.progress {
                 self.progress.push(v1::ProgressReport {
                     task_id: held.task_id.clone(),
@@ -874,7 +922,8 @@ impl Session {
                     note,
                 });
             }
-            let unsent = (held.checkpoint.as_ref()).filter(|checkpoint| report.has_checkpoint && checkpoint.phase == Phase::Waiting);
+            let unsent = (held.checkpoint.as_ref())
+                .filter(|checkpoint| report.has_checkpoint && checkpoint.phase == Phase::Waiting);
             let Some(state) = unsent.map(|checkpoint| checkpoint.state.clone()) else {
                 continue;
             };
@@ -885,7 +934,9 @@ impl Session {
                 self.saved.insert(epoch, message);
                 Phase::Due
             };
-            if let Some(checkpoint) = (self.held.get_mut(&epoch)).and_then(|held| held.checkpoint.as_mut()) {
+            if let Some(checkpoint) =
+                (self.held.get_mut(&epoch)).and_then(|held| held.checkpoint.as_mut())
+            {
                 checkpoint.phase = phase;
             }
         }
@@ -897,7 +948,11 @@ impl Session {
         let mut bytes = 0;
         while let Some(epoch) = self.due.front() {
             // It may have been fenced since.
-            if let Some(kept) = self.kept.get_mut(epoch).filter(|kept| kept.phase == Phase::Due) {
+            if let Some(kept) = self
+                .kept
+                .get_mut(epoch)
+                .filter(|kept| kept.phase == Phase::Due)
+            {
                 bytes += kept.bytes;
                 if bytes > OUTCOMES_MESSAGE_BYTES && !outcomes.is_empty() {
                     break;
@@ -965,7 +1020,9 @@ fn saved_checkpoint_of(outcome: &AttemptOutcome, state: Option<Data>) -> v1::Sav
 }
 
 fn wire_digests<'a>(digests: impl IntoIterator<Item = &'a Digest>) -> Vec<Bytes> {
-    (digests.into_iter()).map(|digest| Bytes::copy_from_slice(&digest.0)).collect()
+    (digests.into_iter())
+        .map(|digest| Bytes::copy_from_slice(&digest.0))
+        .collect()
 }
 
 #[cfg(test)]

@@ -49,12 +49,16 @@ impl Bench {
     }
 
     fn receive(&mut self, kind: FromBroker) {
-        self.session.received(BrokerMessage { kind: Some(kind) }, self.now);
+        self.session
+            .received(BrokerMessage { kind: Some(kind) }, self.now);
     }
 
     fn assign(&mut self, epochs: impl IntoIterator<Item = u64>) {
         let assignments = epochs.into_iter().map(assignment).collect();
-        self.receive(FromBroker::Assignments(v1::Assignments { assignments, seq: 11 }));
+        self.receive(FromBroker::Assignments(v1::Assignments {
+            assignments,
+            seq: 10,
+        }));
     }
 
     fn finish(&mut self, epoch: u64, outcome: Outcome, result: Option<Bytes>) {
@@ -76,8 +80,13 @@ impl Bench {
     }
 
     fn ack(&mut self, epochs: &[u64]) {
-        let acks = (epochs.iter()).map(|&epoch| v1::Ack { epoch, fenced: false }).collect();
-        self.receive(FromBroker::Acks(v1::Acks { acks, seq: 12 }));
+        let acks = (epochs.iter())
+            .map(|&epoch| v1::Ack {
+                epoch,
+                fenced: false,
+            })
+            .collect();
+        self.receive(FromBroker::Acks(v1::Acks { acks, seq: 10 }));
     }
 
     fn messages(&mut self) -> Vec<ToBroker> {
@@ -100,7 +109,10 @@ impl Bench {
 
     fn wanted(&mut self) -> Vec<String> {
         self.commands();
-        self.commands.drain(..).map(|command| name(&command)).collect()
+        self.commands
+            .drain(..)
+            .map(|command| name(&command))
+            .collect()
     }
 
     fn uploads(&mut self) -> Vec<(UploadId, Bytes)> {
@@ -122,7 +134,9 @@ fn name(command: &Command) -> String {
         Command::Spool(outcome) => format!("spool {}", outcome.epoch),
         Command::Unspool(epoch) => format!("unspool {}", epoch.0),
         Command::Welcomed => "welcomed".to_owned(),
-        Command::Acknowledged { outcomes, fenced } => format!("acknowledged {outcomes} fenced {fenced}"),
+        Command::Acknowledged { outcomes, fenced } => {
+            format!("acknowledged {outcomes} fenced {fenced}")
+        }
         Command::Disconnect(breach) => format!("disconnect: {breach}"),
     }
 }
@@ -178,10 +192,18 @@ fn said(message: &ToBroker) -> String {
         ToBroker::Progress(progress) => (progress.reports.iter())
             .map(|report| format!("progress {} {}", report.epoch, report.note))
             .collect(),
-        ToBroker::Ready(ready) => format!("ready {} dropped {}", ready.digests.len(), ready.dropped.len()),
+        ToBroker::Ready(ready) => format!(
+            "ready {} dropped {}",
+            ready.digests.len(),
+            ready.dropped.len()
+        ),
         ToBroker::PrepareFailed(failed) => format!("prepare failed: {}", failed.message),
         ToBroker::Checkpoint(checkpoint) => {
-            let state = match checkpoint.state.as_ref().and_then(|state| state.kind.as_ref()) {
+            let state = match checkpoint
+                .state
+                .as_ref()
+                .and_then(|state| state.kind.as_ref())
+            {
                 Some(DataKind::Inline(bytes)) => format!("of {}", bytes.len()),
                 Some(DataKind::Blob(_)) => "in a blob".to_owned(),
                 None => "of nothing".to_owned(),
@@ -203,7 +225,10 @@ fn says(bench: &mut Bench, expected: &[&str]) {
 fn all_that_ended_goes_in_one_message_with_the_credits_that_it_freed() {
     let mut bench = Bench::new(Vec::new());
     let hello = bench.connect(&[]);
-    assert_eq!((hello.name.as_str(), hello.slots, hello.incarnation.len()), ("h1", 4, 16));
+    assert_eq!(
+        (hello.name.as_str(), hello.slots, hello.incarnation.len()),
+        ("h1", 4, 16)
+    );
     says(&mut bench, &["credits 8"]);
     bench.assign(1..=8);
     says(&mut bench, &[]);
@@ -243,7 +268,10 @@ fn outcome_is_kept_until_it_is_acknowledged() {
     assert_eq!(bench.session.kept(), 1);
     bench.ack(&[1]);
     bench.ack(&[1]);
-    assert_eq!(bench.wanted(), ["acknowledged 1 fenced 0", "acknowledged 0 fenced 0"]);
+    assert_eq!(
+        bench.wanted(),
+        ["acknowledged 1 fenced 0", "acknowledged 0 fenced 0"]
+    );
     assert_eq!((bench.session.kept(), bench.session.held()), (0, 1));
 }
 
@@ -258,9 +286,15 @@ fn reconnect_tells_what_is_held_and_what_has_ended() {
     bench.wanted();
     let hello = bench.connect(&[3, 2]);
     assert_eq!(epochs(&hello.outcomes), [1, 2]);
-    assert_eq!(hello.held.iter().map(|held| held.epoch).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(
+        hello.held.iter().map(|held| held.epoch).collect::<Vec<_>>(),
+        [3, 4]
+    );
     // What the broker no longer wants is stopped and forgotten, on disk too.
-    assert_eq!(bench.wanted(), ["stop 3 Abandoned", "unspool 2", "welcomed"]);
+    assert_eq!(
+        bench.wanted(),
+        ["stop 3 Abandoned", "unspool 2", "welcomed"]
+    );
     bench.succeed(3);
     bench.succeed(4);
     says(&mut bench, &["outcomes [4]", "credits 4"]);
@@ -289,7 +323,15 @@ fn outcomes_of_an_earlier_process_are_in_the_hello() {
     let mut bench = Bench::new(vec![outcome(5), outcome(6)]);
     assert_eq!(epochs(&bench.connect(&[]).outcomes), [5, 6]);
     bench.ack(&[5, 6]);
-    assert_eq!(bench.wanted(), ["welcomed", "unspool 5", "unspool 6", "acknowledged 2 fenced 0"]);
+    assert_eq!(
+        bench.wanted(),
+        [
+            "welcomed",
+            "unspool 5",
+            "unspool 6",
+            "acknowledged 2 fenced 0"
+        ]
+    );
 }
 
 #[test]
@@ -319,7 +361,12 @@ fn large_result_is_uploaded_before_its_outcome() {
     let mut bench = Bench::up();
     bench.assign([1]);
     bench.finish(1, Outcome::Succeeded, Some(large.clone()));
-    assert!(!bench.messages().iter().any(|message| matches!(message, ToBroker::Outcomes(_))));
+    assert!(
+        !bench
+            .messages()
+            .iter()
+            .any(|message| matches!(message, ToBroker::Outcomes(_)))
+    );
     let (lost, _) = bench.uploads().remove(0);
 
     // The connection fails under it: the broker keeps the lease, and the upload begins again.
@@ -334,7 +381,10 @@ fn large_result_is_uploaded_before_its_outcome() {
     let [ToBroker::Outcomes(outcomes)] = &messages[..] else {
         panic!("{messages:?}");
     };
-    let kind = outcomes.outcomes[0].result.clone().and_then(|data| data.kind);
+    let kind = outcomes.outcomes[0]
+        .result
+        .clone()
+        .and_then(|data| data.kind);
     assert_eq!(kind, Some(DataKind::Blob(blob())));
 }
 
@@ -348,7 +398,10 @@ fn host_with_too_much_to_deliver_asks_for_no_work() {
     for (id, _) in bench.uploads() {
         bench.session.uploaded(id, blob());
     }
-    says(&mut bench, &["outcomes [1, 2, 3, 4, 5, 6, 7, 8]", "credits 12"]);
+    says(
+        &mut bench,
+        &["outcomes [1, 2, 3, 4, 5, 6, 7, 8]", "credits 12"],
+    );
 }
 
 #[test]
@@ -390,8 +443,14 @@ fn draining_host_says_so_again_after_a_reconnect() {
 fn idle_session_has_a_heartbeat_and_notices_silence() {
     let mut bench = Bench::up();
     let start = bench.now;
-    assert_eq!(bench.session.wake_at(true), Some(start + Duration::from_secs(2)));
-    assert_eq!(bench.session.wake_at(false), Some(start + Duration::from_secs(10)));
+    assert_eq!(
+        bench.session.wake_at(true),
+        Some(start + Duration::from_secs(2))
+    );
+    assert_eq!(
+        bench.session.wake_at(false),
+        Some(start + Duration::from_secs(10))
+    );
     bench.now = start + Duration::from_secs(2);
     says(&mut bench, &["heartbeat"]);
     says(&mut bench, &[]);
@@ -401,8 +460,15 @@ fn idle_session_has_a_heartbeat_and_notices_silence() {
     assert!(bench.session.is_up());
     bench.now += Duration::from_millis(1);
     bench.session.tick(bench.now);
-    assert_eq!(bench.wanted(), ["disconnect: the broker was silent for 10s"]);
-    assert_eq!(bench.session.wake_at(true), None, "nothing polls without a connection");
+    assert_eq!(
+        bench.wanted(),
+        ["disconnect: the broker was silent for 10s"]
+    );
+    assert_eq!(
+        bench.session.wake_at(true),
+        None,
+        "nothing polls without a connection"
+    );
 }
 
 #[test]
@@ -412,7 +478,10 @@ fn broker_that_never_welcomes_is_given_up() {
     assert_eq!(bench.messages().len(), 1);
     bench.now += LEASE;
     bench.session.tick(bench.now);
-    assert_eq!(bench.wanted(), ["disconnect: the broker was silent for 10s"]);
+    assert_eq!(
+        bench.wanted(),
+        ["disconnect: the broker was silent for 10s"]
+    );
 }
 
 #[test]
@@ -424,9 +493,14 @@ fn progress_is_the_latest_and_paced() {
     }
     says(&mut bench, &["progress 1 b"]);
     bench.session.progressed(Epoch(1), 0.6, "c".to_owned());
-    bench.session.progressed(Epoch(2), 0.6, "of nobody".to_owned());
+    bench
+        .session
+        .progressed(Epoch(2), 0.6, "of nobody".to_owned());
     says(&mut bench, &[]);
-    assert_eq!(bench.session.wake_at(true), Some(bench.now + REPORT_INTERVAL));
+    assert_eq!(
+        bench.session.wake_at(true),
+        Some(bench.now + REPORT_INTERVAL)
+    );
     bench.now += REPORT_INTERVAL;
     says(&mut bench, &["progress 1 c"]);
 }
@@ -479,7 +553,10 @@ fn checkpoint_of_a_failed_attempt_arrives_before_its_outcome() {
 #[test]
 fn store_that_went_back_is_refused() {
     let mut bench = Bench::up();
-    bench.ack(&[]);
+    bench.receive(FromBroker::Acks(v1::Acks {
+        acks: Vec::new(),
+        seq: 12,
+    }));
     assert_eq!(bench.session.seen().seq, 12);
     bench.session.connected(bench.now);
     bench.messages();
@@ -549,7 +626,14 @@ fn stop_goes_to_attempts_that_are_here() {
             reason: reason.into(),
         }));
     }
-    assert_eq!(bench.wanted(), ["stop 1 Cancelled", "stop 2 DeadlineExceeded", "stop 3 Abandoned"]);
+    assert_eq!(
+        bench.wanted(),
+        [
+            "stop 1 Cancelled",
+            "stop 2 DeadlineExceeded",
+            "stop 3 Abandoned"
+        ]
+    );
     assert_eq!(bench.session.held(), 2);
 }
 
@@ -567,7 +651,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (1..6_u8).prop_map(Step::Assign),
-        (any::<u8>(), prop::bool::weighted(0.2)).prop_map(|(which, is_large)| Step::Finish(which, is_large)),
+        (any::<u8>(), prop::bool::weighted(0.2))
+            .prop_map(|(which, is_large)| Step::Finish(which, is_large)),
         (0..6_u8).prop_map(Step::Ack),
         Just(Step::Upload),
         Just(Step::Disconnect),
@@ -606,12 +691,24 @@ impl Model {
         let hello = bench.connect(&[]);
         (self.granted, self.assigned) = (0, 0);
         self.heard = epochs(&hello.outcomes);
-        let mut told: Vec<u64> = hello.held.iter().map(|held| held.epoch).chain(self.heard.clone()).collect();
+        let mut told: Vec<u64> = hello
+            .held
+            .iter()
+            .map(|held| held.epoch)
+            .chain(self.heard.clone())
+            .collect();
         told.sort_unstable();
-        let open = self.ended.iter().filter(|(_, is_acked)| !**is_acked).map(|(epoch, _)| *epoch);
+        let open = self
+            .ended
+            .iter()
+            .filter(|(_, is_acked)| !**is_acked)
+            .map(|(epoch, _)| *epoch);
         let mut expected: Vec<u64> = self.running.iter().copied().chain(open).collect();
         expected.sort_unstable();
-        assert_eq!(told, expected, "the hello names every attempt that is not settled, once");
+        assert_eq!(
+            told, expected,
+            "the hello names every attempt that is not settled, once"
+        );
         self.hear(bench);
     }
 
@@ -620,7 +717,11 @@ impl Model {
         let acks: Vec<u64> = self.heard.drain(..count).collect();
         for epoch in &acks {
             let was_acked = self.ended.insert(*epoch, true);
-            assert_eq!(was_acked, Some(false), "an outcome is told once in a session");
+            assert_eq!(
+                was_acked,
+                Some(false),
+                "an outcome is told once in a session"
+            );
         }
         bench.ack(&acks);
     }

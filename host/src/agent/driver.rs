@@ -1,0 +1,825 @@
+//! Drives the session: carries messages, ends of attempts and the time to it, and does what it asks for.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status as Refusal, Streaming};
+use tq_core::id::{Digest, Epoch};
+use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, MESSAGE_BYTES_MAX, MODULE_BYTES_MAX};
+use tq_core::outcome::Outcome;
+use tq_proto::v1::host_link_client::HostLinkClient;
+use tq_proto::v1::{Assignment, AttemptOutcome, Blob, BrokerMessage, HostMessage};
+
+use crate::Error;
+use crate::agent::backoff::Backoff;
+use crate::agent::bulk::{Bulk, Logs};
+use crate::agent::convert::{self, NotRunnable};
+use crate::agent::disk::{self, Change, Spool};
+use crate::agent::session::{Breach, Command, Identity, Seen, Session, UploadId};
+use crate::component::Cache;
+use crate::metrics::Metrics;
+use crate::runner::{Attempt, Event, Pool, StopReason};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a connection with an open call is asked for a sign of life, and how long the answer may take. The control
+/// connection has its own in the session.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Flow control of HTTP/2: a burst of assignments with payloads goes without a pause.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// The same, for all streams of a connection together.
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Messages to the broker that are composed and not yet on the connection. What is not composed grows no queue.
+const OUTBOUND_MAX: usize = 16;
+/// Messages of the broker that are taken in one go.
+const INBOUND_BATCH: usize = 64;
+/// What helpers have to tell and the driver has not yet heard; they wait beyond it.
+const NOTES_MAX: usize = 256;
+/// Changes to the spool that wait for the disk; the driver waits beyond it.
+const CHANGES_MAX: usize = 256;
+/// How long a drained host waits for the broker to acknowledge what it gave back.
+const LAST_ACKS: Duration = Duration::from_secs(2);
+
+/// How long a host that leaves waits for the broker to close the session.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What the agent is made of.
+pub(crate) struct Parts {
+    pub(crate) broker: Uri,
+    pub(crate) name: String,
+    pub(crate) slots: u32,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) pool: Pool,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) stored: Stored,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) draining: CancellationToken,
+}
+
+/// How the agent fares.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Status {
+    /// The broker has welcomed the host, now or earlier.
+    pub(crate) is_welcomed: bool,
+    /// The broker refuses the host for good, with these words.
+    pub(crate) refused: Option<String>,
+}
+
+/// What an earlier process left, and what this one is known by.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    incarnation: [u8; 16],
+    seen: Seen,
+    seen_path: std::path::PathBuf,
+    spool: Spool,
+    outcomes: Vec<AttemptOutcome>,
+}
+
+impl Stored {
+    /// Reads what is in the host's directory. Blocks.
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, Error> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::DataDir { path, source }
+        };
+        let (seen_path, outcomes_path) = (data_dir.join("seen"), data_dir.join("outcomes"));
+        let seen = disk::read_seen(&seen_path).map_err(failed(&seen_path))?;
+        let (spool, outcomes) =
+            Spool::open(outcomes_path.clone()).map_err(failed(&outcomes_path))?;
+        let incarnation = incarnation().map_err(|source| Error::Random { source })?;
+        Ok(Self {
+            incarnation,
+            seen,
+            seen_path,
+            spool,
+            outcomes,
+        })
+    }
+}
+
+fn incarnation() -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    if filled < bytes.len() {
+        return Err(io::Error::other("too little randomness"));
+    }
+    Ok(bytes)
+}
+
+/// What a helper has done.
+enum Note {
+    Resolved(Epoch, Result<Box<Attempt>, NotRunnable>),
+    Uploaded(UploadId, Blob),
+    Prepared(Digest),
+    NotPrepared {
+        digest: Digest,
+        message: String,
+        is_permanent: bool,
+    },
+}
+
+/// The control connection.
+enum Link {
+    Down {
+        retry_at: Instant,
+    },
+    Dialing(BoxFuture<'static, Result<Channel, tonic::transport::Error>>),
+    Opening {
+        outbound: mpsc::Sender<HostMessage>,
+        answer: BoxFuture<'static, Result<Streaming<BrokerMessage>, Refusal>>,
+    },
+    Open {
+        outbound: mpsc::Sender<HostMessage>,
+        inbound: Box<Streaming<BrokerMessage>>,
+    },
+    /// The broker refuses the host for good.
+    Refused,
+}
+
+/// What happened to it.
+enum Step {
+    Retry,
+    Dialed(Result<Channel, tonic::transport::Error>),
+    Answered(Result<Streaming<BrokerMessage>, Refusal>),
+    Received(Result<Option<BrokerMessage>, Refusal>),
+}
+
+impl Link {
+    /// Waits for the next thing to happen.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing that was received is lost.
+    async fn step(&mut self) -> Step {
+        match self {
+            Self::Down { retry_at } => {
+                tokio::time::sleep_until(*retry_at).await;
+                Step::Retry
+            }
+            Self::Dialing(dialing) => Step::Dialed(dialing.await),
+            Self::Opening { answer, .. } => Step::Answered(answer.await),
+            Self::Open { inbound, .. } => Step::Received(inbound.message().await),
+            Self::Refused => std::future::pending().await,
+        }
+    }
+
+    fn outbound(&self) -> Option<&mpsc::Sender<HostMessage>> {
+        match self {
+            Self::Opening { outbound, .. } | Self::Open { outbound, .. } => Some(outbound),
+            Self::Down { .. } | Self::Dialing(_) | Self::Refused => None,
+        }
+    }
+}
+
+/// Drives one session, from the start of the host to its end.
+pub(crate) struct Agent {
+    session: Session,
+    started: Instant,
+    link: Link,
+    endpoint: Endpoint,
+    backoff: Backoff,
+    /// Why the last try to connect failed, so that the same reason is logged once.
+    last_error: String,
+    /// Whether the connection took all that the session had to say.
+    is_writable: bool,
+
+    cache: Arc<Cache>,
+    pool: Pool,
+    events: mpsc::Receiver<Event>,
+    bulk: Bulk,
+    logs: Logs,
+    changes: mpsc::Sender<Change>,
+    seen: watch::Sender<Seen>,
+    notes: (mpsc::Sender<Note>, mpsc::Receiver<Note>),
+    preparing: Arc<Semaphore>,
+    /// Attempts that wait for something to be fetched.
+    resolving: HashMap<Epoch, CancellationToken>,
+    spans: HashMap<Epoch, tracing::Span>,
+
+    /// Work that ends with the agent.
+    helpers: TaskTracker,
+    stopped: CancellationToken,
+    /// Work that ends with the connection.
+    disconnected: CancellationToken,
+    /// Work that the agent waits for at its end.
+    writers: TaskTracker,
+
+    slots: u32,
+    metrics: Arc<Metrics>,
+    status: watch::Sender<Status>,
+    draining: CancellationToken,
+    drain_timeout: Duration,
+    drain: Drain,
+}
+
+/// How far the end of the host has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    No,
+    /// Attempts may run on until then.
+    Running(Instant),
+    /// They were given back; the broker may acknowledge that until then.
+    Leaving(Instant),
+}
+
+impl Agent {
+    /// Makes an agent that is not connected, and starts what it writes to disk with.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts {
+            broker,
+            name,
+            slots,
+            drain_timeout,
+            cache,
+            pool,
+            events,
+            stored,
+            metrics,
+            status,
+            draining,
+        } = parts;
+        let Stored {
+            incarnation,
+            seen,
+            seen_path,
+            spool,
+            outcomes,
+        } = stored;
+        let seed = incarnation
+            .iter()
+            .fold(0, |seed, byte| (seed << 8 | seed >> 56) ^ u64::from(*byte));
+        let endpoint = Endpoint::from(broker)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let bulk = client(endpoint.connect_lazy());
+        let writers = TaskTracker::new();
+        let helpers = TaskTracker::new();
+        let stopped = CancellationToken::new();
+        let (logs, sending_logs) = Logs::new(bulk.clone(), seed, Arc::clone(&metrics));
+        helpers.spawn(stopped.clone().run_until_cancelled_owned(sending_logs));
+        let (changes, to_apply) = mpsc::channel(CHANGES_MAX);
+        writers.spawn(spool.run(to_apply));
+        let (seen_sender, to_write) = watch::channel(seen.clone());
+        writers.spawn(disk::write_seen(seen_path, to_write));
+
+        let identity = Identity {
+            name,
+            incarnation,
+            slots,
+        };
+        let ready: BTreeSet<Digest> = cache.digests().into_iter().collect();
+        Self {
+            session: Session::new(identity, seen, ready, outcomes),
+            started: Instant::now(),
+            link: Link::Down {
+                retry_at: Instant::now(),
+            },
+            endpoint,
+            backoff: Backoff::new(seed),
+            last_error: String::new(),
+            is_writable: true,
+            cache,
+            pool,
+            events,
+            bulk: Bulk::new(bulk, seed),
+            logs,
+            changes,
+            seen: seen_sender,
+            notes: mpsc::channel(NOTES_MAX),
+            preparing: Arc::new(Semaphore::new(COMPILES_MAX)),
+            resolving: HashMap::new(),
+            spans: HashMap::new(),
+            helpers,
+            stopped,
+            disconnected: CancellationToken::new(),
+            writers,
+            slots,
+            metrics,
+            status,
+            draining,
+            drain_timeout,
+            drain: Drain::No,
+        }
+    }
+
+    /// Runs until the host is drained.
+    pub(crate) async fn run(mut self) {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        loop {
+            self.flush().await;
+            if self.session.is_drained() {
+                break;
+            }
+            let wake_at = self
+                .session
+                .wake_at(self.is_writable)
+                .map(|at| self.started + at);
+            let drain_at = match self.drain {
+                Drain::No => None,
+                Drain::Running(until) | Drain::Leaving(until) => Some(until),
+            };
+            let blocked = self.link.outbound().filter(|_| !self.is_writable).cloned();
+            tokio::select! {
+                taken = self.events.recv_many(&mut events, EVENTS_MAX) => if taken == 0 {
+                    tracing::error!("the runner has ended");
+                    break;
+                },
+                step = self.link.step() => self.stepped(step),
+                Some(note) = self.notes.1.recv() => self.noted(note),
+                () = writable(blocked), if !self.is_writable => self.is_writable = true,
+                () = sleep_until(wake_at) => self.session.tick(self.now()),
+                () = self.draining.cancelled(), if self.drain == Drain::No => {
+                    self.session.drain();
+                    self.drain = Drain::Running(Instant::now() + self.drain_timeout);
+                    tracing::info!(running = self.session.held(), drain_timeout = ?self.drain_timeout, "draining");
+                }
+                () = sleep_until(drain_at) => match self.drain {
+                    Drain::Running(_) => {
+                        let unfinished = self.session.held();
+                        tracing::warn!(unfinished, drain_timeout = ?self.drain_timeout, "drain timed out");
+                        self.session.abandon();
+                        self.drain = Drain::Leaving(Instant::now() + LAST_ACKS);
+                    }
+                    Drain::No | Drain::Leaving(_) => break,
+                },
+            }
+            // Whatever woke us, all that has ended meanwhile goes into one message.
+            while events.len() < EVENTS_MAX
+                && let Ok(event) = self.events.try_recv()
+            {
+                events.push(event);
+            }
+            for event in events.drain(..) {
+                self.happened(event);
+            }
+        }
+        self.end().await;
+    }
+
+    /// Leaves nothing running and nothing in memory alone.
+    async fn end(mut self) {
+        let unacknowledged = self.session.kept();
+        if unacknowledged > 0 {
+            tracing::warn!(unacknowledged, "outcomes are on disk until the next start");
+        }
+        self.hang_up().await;
+        self.session.disconnected();
+        self.flush().await;
+        let Self {
+            pool,
+            changes,
+            seen,
+            writers,
+            helpers,
+            stopped,
+            disconnected,
+            events,
+            ..
+        } = self;
+        // Slots that still have something to say find nobody, and end.
+        drop((changes, seen, events));
+        disconnected.cancel();
+        stopped.cancel();
+        helpers.close();
+        writers.close();
+        match tokio::task::spawn_blocking(move || pool.shutdown()).await {
+            Ok(0) => {}
+            Ok(slots) => tracing::warn!(slots, "slots did not end in time"),
+            Err(error) => tracing::error!(%error, "failed to end the slots"),
+        }
+        helpers.wait().await;
+        writers.wait().await;
+    }
+
+    /// Ends the session so that the broker has all that was said, and knows that the host left on purpose.
+    async fn hang_up(&mut self) {
+        if let Link::Open {
+            outbound,
+            mut inbound,
+        } = std::mem::replace(&mut self.link, Link::Refused)
+        {
+            drop(outbound);
+            let closed = async { while let Ok(Some(_)) = inbound.message().await {} };
+            if timeout(LAST_WORDS, closed).await.is_err() {
+                tracing::debug!("the broker did not close the session");
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Does all that the session asks for, and sends all that it has to say and the connection takes.
+    async fn flush(&mut self) {
+        for digest in self.cache.take_dropped() {
+            self.session.dropped(digest);
+        }
+        loop {
+            while let Some(command) = self.session.next_command() {
+                self.obey(command).await;
+            }
+            let now = self.now();
+            let Some(outbound) = self.link.outbound() else {
+                break;
+            };
+            let Ok(permit) = outbound.try_reserve() else {
+                self.is_writable = false;
+                break;
+            };
+            match self.session.next_message(now) {
+                Some(message) => permit.send(message),
+                None => break,
+            }
+        }
+        let seen = self.session.seen();
+        self.seen.send_if_modified(|last| {
+            let has_changed = last != seen;
+            if has_changed {
+                last.clone_from(seen);
+            }
+            has_changed
+        });
+        let Self {
+            metrics, session, ..
+        } = self;
+        metrics
+            .slots_busy
+            .set(session.held().min(self.slots as usize) as i64);
+        metrics.outcomes_kept.set(session.kept() as i64);
+        metrics.modules_ready.set(session.ready() as i64);
+        metrics.session_up.set(i64::from(session.is_up()));
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start(assignment) => self.start(*assignment),
+            Command::Stop { epoch, why } => self.stop(epoch, why),
+            Command::Prepare { digest, size_bytes } => self.prepare(digest, size_bytes),
+            Command::Upload { id, bytes } => {
+                let (bulk, notes) = (self.bulk.clone(), self.notes.0.clone());
+                let upload = async move {
+                    let blob = bulk.put(bytes).await;
+                    tell(&notes, Note::Uploaded(id, blob)).await;
+                };
+                self.helpers
+                    .spawn(self.disconnected.clone().run_until_cancelled_owned(upload));
+            }
+            Command::Spool(outcome) => self.change(Change::Keep(outcome)).await,
+            Command::Unspool(epoch) => self.change(Change::Remove(epoch)).await,
+            Command::Welcomed => {
+                self.backoff.reset();
+                self.last_error.clear();
+                self.status.send_modify(|status| status.is_welcomed = true);
+                tracing::info!(broker = %self.endpoint.uri(), "session is up");
+            }
+            Command::Acknowledged { outcomes, fenced } => {
+                self.metrics.outcomes_fenced.inc_by(fenced);
+                if fenced > 0 {
+                    tracing::warn!(
+                        outcomes,
+                        fenced,
+                        "outcomes came after their lease had ended, and changed nothing"
+                    );
+                }
+            }
+            Command::Disconnect(breach) => {
+                if let Breach::RolledBack { .. } = &breach {
+                    tracing::error!(error = %breach, "session ended");
+                }
+                self.lost(&breach.to_string());
+            }
+        }
+    }
+
+    async fn change(&mut self, change: Change) {
+        // It takes changes for as long as this sender lives.
+        if self.changes.send(change).await.is_err() {
+            tracing::error!("outcomes are no longer kept on disk");
+        }
+    }
+
+    fn start(&mut self, assignment: Assignment) {
+        let epoch = Epoch(assignment.epoch);
+        let (cache, bulk) = (Arc::clone(&self.cache), self.bulk.clone());
+        let span = tracing::info_span!(
+            "run attempt",
+            tq.task.id = assignment.task_id,
+            tq.namespace = assignment.namespace,
+            tq.function = assignment.function,
+            tq.epoch = %epoch,
+            tq.attempt = assignment.attempt,
+            tq.outcome = tracing::field::Empty,
+            traceparent = assignment.traceparent,
+        );
+        if !span.is_disabled() {
+            self.spans.insert(epoch, span);
+        }
+        let mut resolving =
+            Box::pin(async move { convert::resolve(assignment, &cache, &bulk).await });
+        // Mostly all is at hand, and the attempt needs no helper.
+        if let Some(resolved) = resolving.as_mut().now_or_never() {
+            return self.resolved(epoch, resolved);
+        }
+        let given_up = self.stopped.child_token();
+        self.resolving.insert(epoch, given_up.clone());
+        let notes = self.notes.0.clone();
+        self.helpers
+            .spawn(given_up.run_until_cancelled_owned(async move {
+                let resolved = resolving.await;
+                tell(&notes, Note::Resolved(epoch, resolved)).await;
+            }));
+    }
+
+    fn resolved(&mut self, epoch: Epoch, resolved: Result<Box<Attempt>, NotRunnable>) {
+        let not_run = match resolved {
+            Ok(attempt) => match self.pool.run(attempt) {
+                Ok(()) => return,
+                Err(refused) => NotRunnable::from(refused.to_string()),
+            },
+            Err(not_runnable) => not_runnable,
+        };
+        tracing::warn!(%epoch, error = %not_run, "attempt was not run");
+        if let Some(digest) = not_run.lacks {
+            self.session.dropped(digest);
+        }
+        self.not_run(epoch, Outcome::HostError, not_run.message);
+    }
+
+    fn not_run(&mut self, epoch: Epoch, outcome: Outcome, message: String) {
+        self.metrics
+            .ended(outcome, &tq_core::outcome::Usage::default());
+        self.end_span(epoch, outcome);
+        self.session.not_run(epoch, outcome, message);
+    }
+
+    fn stop(&mut self, epoch: Epoch, why: StopReason) {
+        let Some(resolving) = self.resolving.remove(&epoch) else {
+            self.pool.stop(epoch, why);
+            return;
+        };
+        resolving.cancel();
+        let (outcome, message) = match why {
+            StopReason::Cancelled => (Outcome::Cancelled, "the task was cancelled"),
+            StopReason::DeadlineExceeded => {
+                (Outcome::DeadlineExceeded, "the task's deadline passed")
+            }
+            StopReason::Abandoned | StopReason::Shutdown => {
+                return self.end_span(epoch, Outcome::Cancelled);
+            }
+        };
+        self.not_run(epoch, outcome, message.to_owned());
+    }
+
+    fn prepare(&mut self, digest: Digest, size_bytes: u64) {
+        let (cache, bulk, metrics) = (
+            Arc::clone(&self.cache),
+            self.bulk.clone(),
+            Arc::clone(&self.metrics),
+        );
+        let (turns, notes) = (Arc::clone(&self.preparing), self.notes.0.clone());
+        let prepare = async move {
+            // The semaphore is never closed. It bounds the modules in memory, beside the compilations.
+            let _turn = turns.acquire().await;
+            let note = match fetch_and_prepare(&cache, &bulk, &metrics, digest, size_bytes).await {
+                Ok(()) => Note::Prepared(digest),
+                Err((message, is_permanent)) => {
+                    tracing::warn!(%digest, error = message, is_permanent, "module was not made ready");
+                    Note::NotPrepared {
+                        digest,
+                        message,
+                        is_permanent,
+                    }
+                }
+            };
+            tell(&notes, note).await;
+        };
+        self.helpers
+            .spawn(self.stopped.clone().run_until_cancelled_owned(prepare));
+    }
+
+    fn noted(&mut self, note: Note) {
+        match note {
+            Note::Resolved(epoch, resolved) => {
+                // Otherwise it was stopped, and that is told.
+                if self.resolving.remove(&epoch).is_some() {
+                    self.resolved(epoch, resolved);
+                }
+            }
+            Note::Uploaded(id, blob) => self.session.uploaded(id, blob),
+            Note::Prepared(digest) => self.session.prepared(digest),
+            Note::NotPrepared {
+                digest,
+                message,
+                is_permanent,
+            } => self.session.prepare_failed(digest, message, is_permanent),
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Log { epoch, text } => self.logged(epoch, text),
+            Event::Progress {
+                epoch,
+                fraction,
+                note,
+            } => self.session.progressed(epoch, fraction, note),
+            Event::Checkpoint { epoch, state } => self.session.saved(epoch, state),
+            Event::Finished(finished) => {
+                let epoch = finished.epoch;
+                self.metrics.ended(finished.outcome, &finished.usage);
+                self.end_span(epoch, finished.outcome);
+                if self.logs.has_dropped(epoch)
+                    && let Some(head) = self.session.log_head(epoch)
+                {
+                    self.logs.end(head);
+                }
+                self.session.finished(*finished);
+            }
+        }
+    }
+
+    fn logged(&mut self, epoch: Epoch, text: Bytes) {
+        // An attempt that was abandoned belongs to another host, whose log it would stand in.
+        if let Some(head) = self.session.log_head(epoch) {
+            self.logs.put(head, text);
+        }
+    }
+
+    fn end_span(&mut self, epoch: Epoch, outcome: Outcome) {
+        if let Some(span) = self.spans.remove(&epoch) {
+            span.record("tq.outcome", outcome.name());
+        }
+    }
+
+    fn stepped(&mut self, step: Step) {
+        match step {
+            Step::Retry => {
+                let endpoint = self.endpoint.clone();
+                self.link = Link::Dialing(async move { endpoint.connect().await }.boxed());
+            }
+            Step::Dialed(Ok(channel)) => {
+                let (outbound, messages) = mpsc::channel(OUTBOUND_MAX);
+                let mut client = client(channel);
+                let answer = async move {
+                    let answer = client.session(ReceiverStream::new(messages)).await?;
+                    Ok(answer.into_inner())
+                };
+                self.link = Link::Opening {
+                    outbound,
+                    answer: answer.boxed(),
+                };
+                self.is_writable = true;
+                self.session.connected(self.now());
+            }
+            Step::Dialed(Err(error)) => self.lost(&root(&error)),
+            Step::Answered(Ok(inbound)) => {
+                if let Some(outbound) = self.link.outbound().cloned() {
+                    self.link = Link::Open {
+                        outbound,
+                        inbound: Box::new(inbound),
+                    };
+                }
+            }
+            Step::Received(Ok(Some(message))) => {
+                let now = self.now();
+                self.session.received(message, now);
+                // What came with it is answered with it.
+                for _ in 1..INBOUND_BATCH {
+                    let Link::Open { inbound, .. } = &mut self.link else {
+                        break;
+                    };
+                    match inbound.message().now_or_never() {
+                        None => break,
+                        Some(Ok(Some(message))) => self.session.received(message, now),
+                        Some(Ok(None)) => return self.lost("the broker closed the session"),
+                        Some(Err(status)) => return self.refused(&status),
+                    }
+                }
+            }
+            Step::Received(Ok(None)) => self.lost("the broker closed the session"),
+            Step::Answered(Err(status)) | Step::Received(Err(status)) => self.refused(&status),
+        }
+    }
+
+    fn refused(&mut self, status: &Refusal) {
+        match status.code() {
+            // No repetition makes them right: the host speaks to something that is no broker, or not its own.
+            Code::InvalidArgument
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::Unimplemented => {
+                let message = status.message().to_owned();
+                tracing::error!(error = message, "the broker refuses this host");
+                self.lost(&message);
+                self.link = Link::Refused;
+                self.status
+                    .send_modify(|status| status.refused = Some(message));
+            }
+            // The broker says that its store is behind what this host saw.
+            Code::FailedPrecondition | Code::DataLoss => {
+                tracing::error!(error = status.message(), "the broker cannot take this host");
+                self.lost(status.message());
+            }
+            _ => self.lost(status.message()),
+        }
+    }
+
+    /// The connection is gone, or did not come to be; another try follows.
+    fn lost(&mut self, reason: &str) {
+        self.disconnected.cancel();
+        self.disconnected = CancellationToken::new();
+        self.session.disconnected();
+        let pause = self.backoff.pause();
+        self.link = Link::Down {
+            retry_at: Instant::now() + pause,
+        };
+        if reason == self.last_error {
+            tracing::debug!(error = reason, ?pause, "no session with the broker");
+        } else {
+            tracing::warn!(error = reason, broker = %self.endpoint.uri(), "no session with the broker; trying again");
+            reason.clone_into(&mut self.last_error);
+        }
+    }
+}
+
+fn client(channel: Channel) -> HostLinkClient<Channel> {
+    HostLinkClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Makes a module ready; otherwise says why not, and whether that is the component's own fault.
+async fn fetch_and_prepare(
+    cache: &Cache,
+    bulk: &Bulk,
+    metrics: &Metrics,
+    digest: Digest,
+    size_bytes: u64,
+) -> Result<(), (String, bool)> {
+    if cache.load(digest).await.is_some() {
+        return Ok(());
+    }
+    if size_bytes > MODULE_BYTES_MAX as u64 {
+        let message =
+            format!("module has {size_bytes} bytes, over the limit of {MODULE_BYTES_MAX} bytes");
+        return Err((message, true));
+    }
+    let fetched = bulk.fetch(digest, size_bytes).await;
+    let module =
+        fetched.map_err(|error| (format!("failed to fetch the module: {error}"), false))?;
+    let started = Instant::now();
+    match cache.prepare(digest, module).await {
+        Ok(_) => {
+            metrics.compiled(started.elapsed());
+            Ok(())
+        }
+        Err(error) => Err((error.to_string(), error.is_permanent())),
+    }
+}
+
+async fn tell(notes: &mpsc::Sender<Note>, note: Note) {
+    // If nobody listens any more, the agent has ended.
+    notes.send(note).await.ok();
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the connection takes a message.
+async fn writable(outbound: Option<mpsc::Sender<HostMessage>>) {
+    match outbound {
+        // A closed one is seen by its other half.
+        Some(outbound) if outbound.reserve().await.is_ok() => {}
+        Some(_) | None => std::future::pending().await,
+    }
+}
+
+/// The innermost cause, which says most: `Connection refused`.
+fn root(error: &tonic::transport::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,15 @@
+//! The host's end of its session with the broker.
+//!
+//! [`session`] decides: it is a state machine without a clock or a socket. [`Agent`] drives it: it holds the control
+//! connection, hands attempts to the runner, and has blobs and modules fetched.
+
+mod backoff;
+mod bulk;
+mod convert;
+mod credits;
+mod disk;
+mod driver;
+pub mod session;
+
+pub(crate) use credits::queue_max;
+pub(crate) use driver::{Agent, Parts, Status, Stored};

@@ -1,0 +1,126 @@
+//! What a host is told at its start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tonic::transport::Uri;
+use tq_core::limits::{COMPILED_CACHE_BYTES, SLOTS_MAX};
+use tq_core::name;
+
+use crate::Error;
+use crate::component::Compiler;
+
+/// What a host is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the broker is: `http://HOST:PORT`.
+    pub broker: String,
+    /// The host's name. The broker admits one live host of a name.
+    pub name: String,
+    /// Attempts that run at once, from 1 to [`SLOTS_MAX`].
+    pub slots: u32,
+    /// The host's own directory: compiled modules, outcomes that the broker has not taken, what it saw of the store.
+    /// Made if it is not there, for this user alone; one host uses it at a time.
+    pub data_dir: PathBuf,
+    /// How the compiler's process is started; by default as this program with `__compile`.
+    pub compiler: Compiler,
+    /// All compiled modules together, in bytes; the ones not used for longest go first.
+    pub compiled_bytes_max: u64,
+    /// How long a host that is shut down lets its attempts run on.
+    pub drain_timeout: Duration,
+    /// Where to serve `/metrics`, if anywhere. On loopback only: it asks nobody who they are.
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+impl Config {
+    /// The default of [`Config::drain_timeout`].
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// A configuration with the defaults for all that is not named.
+    #[must_use]
+    pub fn new(
+        broker: impl Into<String>,
+        name: impl Into<String>,
+        slots: u32,
+        data_dir: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            broker: broker.into(),
+            name: name.into(),
+            slots,
+            data_dir: data_dir.into(),
+            compiler: Compiler::default(),
+            compiled_bytes_max: COMPILED_CACHE_BYTES,
+            drain_timeout: Self::DRAIN_TIMEOUT,
+            metrics_listen: None,
+        }
+    }
+
+    /// Checks every field that has a range, and returns the broker's address.
+    pub(crate) fn check(&self) -> Result<Uri, Error> {
+        name::check("host name", &self.name)?;
+        if self.slots == 0 || self.slots > SLOTS_MAX {
+            return Err(Error::Slots { slots: self.slots });
+        }
+        if let Some(listen) = self
+            .metrics_listen
+            .filter(|listen| !listen.ip().is_loopback())
+        {
+            return Err(Error::MetricsNotOnLoopback { listen });
+        }
+        let broker: Option<Uri> = self.broker.parse().ok();
+        broker
+            .filter(|uri| {
+                uri.scheme_str() == Some("http")
+                    && uri.port_u16().is_some()
+                    && matches!(uri.path(), "" | "/")
+            })
+            .ok_or_else(|| Error::Broker {
+                broker: self.broker.clone(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Config), expected: &str) {
+        let mut config = Config::new("http://127.0.0.1:7070", "h1", 2, "data");
+        assert!(config.check().is_ok());
+        change(&mut config);
+        assert_eq!(config.check().unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn each_field_has_its_range() {
+        check(|config| config.slots = 0, "slots is 0; it may be 1 to 4096");
+        check(
+            |config| config.slots = 4_097,
+            "slots is 4097; it may be 1 to 4096",
+        );
+        check(
+            |config| config.name.clear(),
+            "host name is empty; give it a name",
+        );
+        let form = "is not the address of a broker; expected a URL such as `http://127.0.0.1:7070`";
+        for broker in [
+            "127.0.0.1:7070",
+            "https://127.0.0.1:7070",
+            "http://localhost",
+            "http://a:1/b",
+            "",
+        ] {
+            check(
+                |config| config.broker = broker.to_owned(),
+                &format!("`{broker}` {form}"),
+            );
+        }
+        check(
+            |config| config.metrics_listen = Some("0.0.0.0:9090".parse().unwrap()),
+            "metrics may not be served on `0.0.0.0:9090`: without access control only loopback is allowed",
+        );
+    }
+}

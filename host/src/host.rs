@@ -1,0 +1,332 @@
+//! A running host, from outside.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tq_core::limits::SLOTS_MAX;
+use tq_core::name::NameError;
+
+use crate::Config;
+use crate::agent::{self, Agent, Status};
+use crate::component::{self, Cache, OpenError};
+use crate::metrics::Metrics;
+use crate::runner::{self, Pool};
+use crate::sandbox::{Engine, EngineError};
+
+/// A host does not start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The number of slots is out of range.
+    #[error("slots is {slots}; it may be 1 to {SLOTS_MAX}")]
+    Slots {
+        /// The number given.
+        slots: u32,
+    },
+    /// The broker's address is none.
+    #[error(
+        "`{broker}` is not the address of a broker; expected a URL such as `http://127.0.0.1:7070`"
+    )]
+    Broker {
+        /// The text given.
+        broker: String,
+    },
+    /// Metrics would be open to the network.
+    #[error(
+        "metrics may not be served on `{listen}`: without access control only loopback is allowed"
+    )]
+    MetricsNotOnLoopback {
+        /// The address given.
+        listen: SocketAddr,
+    },
+    /// The address for metrics cannot be had.
+    #[error("failed to serve metrics on `{listen}`")]
+    MetricsListen {
+        /// The address given.
+        listen: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Another host uses the data directory.
+    #[error("data directory `{}` is in use by another host; give each host its own", .path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The data directory cannot be used.
+    #[error("failed to use the data directory at `{}`", .path.display())]
+    DataDir {
+        /// The file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The folder of compiled modules cannot be used.
+    #[error(transparent)]
+    Cache(#[from] OpenError),
+    /// This machine cannot run WebAssembly.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The threads that run attempts cannot be had.
+    #[error("failed to start {slots} slots")]
+    Pool {
+        /// How many.
+        slots: u32,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The operating system gives no randomness.
+    #[error("failed to get random bytes")]
+    Random {
+        /// The cause.
+        source: io::Error,
+    },
+    /// The broker refuses this host for good.
+    #[error("broker `{broker}` refuses this host: {message}")]
+    Refused {
+        /// The broker.
+        broker: String,
+        /// Its words.
+        message: String,
+    },
+    /// The agent ended without being asked to. It has logged why.
+    #[error("the host's agent has ended")]
+    Ended,
+}
+
+/// A running host. Dropped, it interrupts its attempts and leaves their leases to expire; see [`Host::shutdown`].
+#[derive(Debug)]
+pub struct Host {
+    broker: String,
+    status: watch::Receiver<Status>,
+    draining: CancellationToken,
+    agent: JoinHandle<()>,
+    metrics: Arc<Metrics>,
+    metrics_address: Option<SocketAddr>,
+    serving: TaskTracker,
+    // Ends everything, however the host goes away.
+    _stopped: DropGuard,
+    // Held to keep other hosts out; the operating system gives it back at the end of the process at the latest.
+    _lock: File,
+}
+
+impl Host {
+    /// Starts a host. It connects in the background, and goes on trying: [`Host::ready`] tells when the broker has
+    /// welcomed it.
+    ///
+    /// # Errors
+    /// [`Error`] if a field of `config` is out of range, or if its directory, its address or this machine's resources
+    /// cannot be used.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let broker = config.check()?;
+        let metrics = Arc::new(Metrics::new(config.slots));
+        let stopped = CancellationToken::new();
+        let serving = TaskTracker::new();
+        let metrics_address = match config.metrics_listen {
+            Some(listen) => Some(serve(listen, &metrics, &stopped, &serving).await?),
+            None => None,
+        };
+        let place = config.clone();
+        let opened = tokio::task::spawn_blocking(move || Opened::open(&place));
+        let Opened {
+            lock,
+            cache,
+            pool,
+            events,
+            stored,
+        } = opened.await.map_err(|_| Error::Ended)??;
+
+        let (status, watched) = watch::channel(Status::default());
+        let draining = CancellationToken::new();
+        let agent = Agent::new(agent::Parts {
+            broker,
+            name: config.name,
+            slots: config.slots,
+            drain_timeout: config.drain_timeout,
+            cache: Arc::new(cache),
+            pool,
+            events,
+            stored,
+            metrics: Arc::clone(&metrics),
+            status,
+            draining: draining.clone(),
+        });
+        let run = stopped.clone().run_until_cancelled_owned(agent.run());
+        Ok(Self {
+            broker: config.broker,
+            status: watched,
+            draining,
+            agent: serving.spawn(async move {
+                // Cancelled when the host is dropped: nobody waits for the answer.
+                run.await;
+            }),
+            metrics,
+            metrics_address,
+            serving,
+            _stopped: stopped.drop_guard(),
+            _lock: lock,
+        })
+    }
+
+    /// Waits until the broker has welcomed the host for the first time. Never returns if it does not.
+    pub async fn ready(&self) {
+        let mut status = self.status.clone();
+        if status.wait_for(|status| status.is_welcomed).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until the host cannot go on: the broker refuses it for good. A broker that is away, has another live host
+    /// of this name, or has lost data is tried again and again.
+    pub async fn failed(&self) -> Error {
+        let mut status = self.status.clone();
+        match status.wait_for(|status| status.refused.is_some()).await {
+            Ok(status) => Error::Refused {
+                broker: self.broker.clone(),
+                message: status.refused.clone().unwrap_or_default(),
+            },
+            Err(_) => Error::Ended,
+        }
+    }
+
+    /// What the host counts and measures, in the OpenMetrics text format.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        // Writing to a string fails only if a metric is unable to write itself.
+        self.metrics.text().unwrap_or_default()
+    }
+
+    /// Where `/metrics` is served, if it is.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Ends the host: it takes nothing new, lets what runs go on for at most the drain timeout, gives the rest back, and
+    /// waits for the broker to acknowledge all outcomes. Those of a broker that it cannot reach are on its disk then,
+    /// for the next start.
+    pub async fn shutdown(self) {
+        self.draining.cancel();
+        if let Err(error) = self.agent.await {
+            tracing::error!(%error, "the host's agent has failed");
+        }
+    }
+}
+
+/// What a host opens before it runs.
+struct Opened {
+    lock: File,
+    cache: Cache,
+    pool: Pool,
+    events: tokio::sync::mpsc::Receiver<runner::Event>,
+    stored: agent::Stored,
+}
+
+impl Opened {
+    fn open(config: &Config) -> Result<Self, Error> {
+        let lock = lock(&config.data_dir)?;
+        let stored = agent::Stored::open(&config.data_dir)?;
+        let engine = Engine::new(config.slots)?;
+        let place = component::Config {
+            directory: config.data_dir.clone(),
+            compiler: config.compiler.clone(),
+            bytes_max: config.compiled_bytes_max,
+        };
+        let cache = Cache::open(place, engine.clone())?;
+        let pool = runner::Config {
+            slots: config.slots,
+            queue_max: agent::queue_max(config.slots),
+        };
+        let (pool, events) = Pool::start(pool, &engine).map_err(|source| Error::Pool {
+            slots: config.slots,
+            source,
+        })?;
+        Ok(Self {
+            lock,
+            cache,
+            pool,
+            events,
+            stored,
+        })
+    }
+}
+
+/// Takes the directory for this host alone, making it if need be.
+fn lock(directory: &Path) -> Result<File, Error> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::DataDir { path, source }
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(failed(directory))?;
+    let path = directory.join("lock");
+    let open = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    let file = open.map_err(failed(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse {
+            path: directory.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed(&path)(source)),
+    }
+}
+
+/// Serves `/metrics` until it is stopped; returns the address, which has a port of its own if none was asked for.
+async fn serve(
+    listen: SocketAddr,
+    metrics: &Arc<Metrics>,
+    stopped: &CancellationToken,
+    serving: &TaskTracker,
+) -> Result<SocketAddr, Error> {
+    let failed = |source| Error::MetricsListen { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let metrics = Arc::clone(metrics);
+    let router = Router::new().route("/metrics", get(async move || exposition(&metrics)));
+    let stopped = stopped.clone().cancelled_owned();
+    serving.spawn(async move {
+        if let Err(error) = axum::serve(listener, router)
+            .with_graceful_shutdown(stopped)
+            .await
+        {
+            tracing::error!(%error, "metrics are no longer served");
+        }
+    });
+    Ok(address)
+}
+
+fn exposition(metrics: &Metrics) -> Response {
+    let content_type = [(
+        header::CONTENT_TYPE,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    )];
+    match metrics.text() {
+        Ok(text) => (content_type, text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "failed to write the metrics");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
