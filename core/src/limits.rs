@@ -241,6 +241,18 @@ pub const MODULE_PARTS_MAX: usize = 64;
 pub const MODULE_CORE_FUNCTIONS_MAX: usize = 200_000;
 /// Imports of one upload.
 pub const MODULE_IMPORTS_MAX: usize = 200;
+/// The code of one core function of an upload. Compiling takes longer than linearly in it; the interpreter loops of
+/// Python and JavaScript, the largest functions that people do upload, stay well below.
+pub const MODULE_FUNCTION_BYTES_MAX: usize = MIB as usize;
+/// How deep component types of an upload are nested. Toolchains write about 4 levels; the parser recurses on them.
+pub const MODULE_TYPE_DEPTH_MAX: usize = 32;
+/// Component types of an upload and the declarations inside them. All of WASI 0.2 has about 850.
+pub const MODULE_TYPES_MAX: usize = 20_000;
+/// Bytes of component types of an upload, each counted as often as it is used, since the validator copies it then. All
+/// of WASI 0.2 has 1.4 MB, programs in Rust 50 kB; at the limit, validating takes up to 2 s and 250 MB.
+pub const MODULE_TYPE_COPIES_BYTES_MAX: usize = 4 * MIB as usize;
+/// The descriptions that a module carries of its functions (the section `tq:functions`), all together.
+pub const MODULE_DESCRIPTIONS_BYTES_MAX: usize = 256 * KIB as usize;
 
 #[cfg(test)]
 mod tests {
