@@ -1,9 +1,16 @@
-//! The node that remembers and decides.
+//! The node that remembers and decides: it owns tasks and their durability, and hands them to hosts.
 
+pub mod admin;
+mod api;
 pub mod blobs;
+mod broker;
+mod config;
 pub mod dispatch;
 pub mod ledger;
 pub mod modules;
 pub mod observe;
 pub mod store;
 pub mod tables;
+
+pub use broker::{Broker, Error};
+pub use config::Config;

@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 use tq_core::limits::OutOfRange;
 use tq_core::task::{Spec, Task};
 use tq_core::transition::Rejected;
-use tq_core::{Digest, TaskId};
+use tq_core::{Digest, Epoch, TaskId};
 
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
@@ -131,8 +131,8 @@ pub struct LogChunk {
     pub namespace: String,
     /// The task.
     pub id: TaskId,
-    /// The attempt's number, over all rounds.
-    pub attempt: u32,
+    /// The attempt.
+    pub epoch: Epoch,
     /// The text.
     pub text: Bytes,
 }

@@ -30,6 +30,7 @@ mod token;
 pub use command::{
     Command, Deploy, HelloRefused, HostView, LogChunk, Readiness, Refused, Reply, Submission, Submit, Submitted, Target, Watch, WatchId,
 };
+pub(crate) use thread::wall;
 pub use thread::{Clock, Handle, Running, Stopped, Watching, start};
 
 use std::collections::hash_map::Entry;
@@ -158,7 +159,7 @@ pub struct Ledger {
     /// The free space, and when it was asked for.
     free_bytes: Option<(u64, Duration)>,
     /// Bytes and pieces that the logs of attempts have, by task and attempt.
-    log_sizes: HashMap<(TaskId, u32), (usize, u32)>,
+    log_sizes: HashMap<(TaskId, Epoch), (usize, u32)>,
     step: Step,
 }
 

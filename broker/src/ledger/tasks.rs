@@ -143,13 +143,13 @@ impl Ledger {
         if self.log_sizes.len() >= LOG_SIZES_MAX {
             self.log_sizes.clear();
         }
-        let (bytes, pieces) = self.log_sizes.entry((chunk.id, chunk.attempt)).or_default();
+        let (bytes, pieces) = self.log_sizes.entry((chunk.id, chunk.epoch)).or_default();
         if *bytes + chunk.text.len() > LOG_BYTES_MAX + LOG_BYTES_MAX / 8 {
             return;
         }
         *bytes += chunk.text.len();
         *pieces += 1;
-        let at = key::log(namespace, chunk.id, chunk.attempt, *pieces);
+        let at = key::log(namespace, chunk.id, chunk.epoch, *pieces);
         self.step.batch.put(at, chunk.text.clone());
     }
 }

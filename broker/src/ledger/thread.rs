@@ -284,11 +284,16 @@ impl Clock {
     }
 
     /// What the clocks say.
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the wall clock; everything else is given the time")]
     pub fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Now { wall: Timestamp(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)), mono: self.start.elapsed() }
+        Now { wall: wall(), mono: instant().saturating_duration_since(self.start) }
     }
+}
+
+/// What the wall clock says.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the wall clock; everything else is given the time")]
+pub(crate) fn wall() -> Timestamp {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the monotonic clock; everything else is given the time")]

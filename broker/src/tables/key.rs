@@ -1,6 +1,6 @@
 //! Keys. Integers are big-endian, so that the order of bytes is the order of numbers.
 
-use tq_core::{Digest, Priority, TaskId, Timestamp};
+use tq_core::{Digest, Epoch, Priority, TaskId, Timestamp};
 
 use crate::store::{Key, Space};
 
@@ -238,10 +238,10 @@ pub fn checkpoint(namespace: Namespace, id: TaskId) -> Key {
     in_payloads(payloads::CHECKPOINT, namespace, id)
 }
 
-/// A piece of a task's log: the `chunk`th of its attempt `number`.
-pub fn log(namespace: Namespace, id: TaskId, number: u32, chunk: u32) -> Key {
+/// A piece of a task's log: the `chunk`th of an attempt.
+pub fn log(namespace: Namespace, id: TaskId, epoch: Epoch, chunk: u32) -> Key {
     let mut key = in_payloads(payloads::LOG, namespace, id);
-    key.bytes.extend_from_slice(&number.to_be_bytes());
+    key.bytes.extend_from_slice(&epoch.0.to_be_bytes());
     key.bytes.extend_from_slice(&chunk.to_be_bytes());
     key
 }
@@ -251,9 +251,9 @@ pub fn logs(namespace: Namespace, id: TaskId) -> Vec<u8> {
     in_payloads(payloads::LOG, namespace, id).bytes
 }
 
-/// The attempt's number in a key of [`log`].
-pub fn log_attempt_of(key: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(*key.get(..key.len().checked_sub(4)?)?.last_chunk()?))
+/// The attempt in a key of [`log`].
+pub fn log_epoch_of(key: &[u8]) -> Option<Epoch> {
+    Some(Epoch(u64::from_be_bytes(*key.get(..key.len().checked_sub(4)?)?.last_chunk()?)))
 }
 
 fn in_payloads(kind: u8, namespace: Namespace, id: TaskId) -> Key {
@@ -278,12 +278,12 @@ mod tests {
                 prop_assert_eq!(timer_of(&timer(at, kind, namespace, id).bytes), Some((at, kind, namespace, id)));
             }
             prop_assert_eq!(settled_of(&settled(position.0).bytes), Some(position.0));
-            prop_assert_eq!(log_attempt_of(&log(namespace, id, 7, 9).bytes), Some(7));
+            prop_assert_eq!(log_epoch_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some(Epoch(position.0)));
         }
 
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
-            let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), log_attempt_of(&bytes));
+            let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), log_epoch_of(&bytes));
             let _ = (namespace_of(&bytes), current_of(&bytes));
         }
     }

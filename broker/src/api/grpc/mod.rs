@@ -1,0 +1,59 @@
+//! `tq.v1` over gRPC.
+
+mod convert;
+mod hosts;
+mod link;
+mod modules;
+mod tasks;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use tokio_util::sync::CancellationToken;
+use tq_core::limits::MESSAGE_BYTES_MAX;
+use tq_proto::v1::host_link_server::HostLinkServer;
+use tq_proto::v1::host_service_server::HostServiceServer;
+use tq_proto::v1::module_service_server::ModuleServiceServer;
+use tq_proto::v1::task_service_server::TaskServiceServer;
+
+use crate::blobs::Blobs;
+use crate::ledger::{Handle, lock};
+
+/// What every service works with.
+#[derive(Clone)]
+struct Context {
+    ledger: Handle,
+    blobs: Blobs,
+    /// Long streams end when the broker stops.
+    stop: CancellationToken,
+}
+
+/// Every route of the broker: `tq.v1` with reflection and health, and `/metrics`.
+///
+/// # Panics
+/// If the generated descriptors are not what they were generated to be.
+pub fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken) -> Router {
+    let context = Context { ledger: ledger.clone(), blobs, stop };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    // The reporter is dropped: a broker that answers at all serves, and one that cannot serve stops.
+    drop(health);
+    let reflection = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(tq_proto::DESCRIPTORS);
+    let grpc = tonic::service::Routes::builder()
+        .routes()
+        .add_service(TaskServiceServer::new(tasks::Tasks(context.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(ModuleServiceServer::new(modules::Modules(context.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(HostServiceServer::new(hosts::Hosts(context.clone())))
+        .add_service(HostLinkServer::new(link::Link(context)).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(health_service)
+        .add_service(reflection().build_v1().expect("generated descriptors decode"))
+        .add_service(reflection().build_v1alpha().expect("generated descriptors decode"))
+        .prepare()
+        .into_axum_router();
+    let metrics = move || {
+        let shared = ledger.shared();
+        let counters = *lock(&shared.counters);
+        let text = shared.metrics.encode(&counters);
+        async move { ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text) }
+    };
+    Router::new().route("/metrics", get(metrics)).merge(grpc)
+}

@@ -1,0 +1,130 @@
+//! The one place where an error becomes a gRPC status. Clients get the outside text; causes and paths go to the log.
+//!
+//! A message may end with a line `hint: …`, which says what to do.
+
+use tonic::{Code, Status};
+use tq_core::transition::Rejected;
+
+use crate::blobs;
+use crate::ledger::{HelloRefused, Refused, Stopped};
+use crate::modules::inspect;
+use crate::modules::registry::Unknown;
+use crate::{store, tables::row};
+
+/// The request has something that it may not have.
+pub(super) fn invalid(text: impl std::fmt::Display) -> Status {
+    Status::invalid_argument(text.to_string())
+}
+
+fn with_hint(code: Code, text: impl std::fmt::Display, hint: &str) -> Status {
+    Status::new(code, format!("{text}\nhint: {hint}"))
+}
+
+impl From<Stopped> for ApiError {
+    fn from(error: Stopped) -> Self {
+        Self(Status::unavailable(error.to_string()))
+    }
+}
+
+/// An error on its way out.
+pub(super) struct ApiError(pub(super) Status);
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        error.0
+    }
+}
+
+impl From<Status> for ApiError {
+    fn from(status: Status) -> Self {
+        Self(status)
+    }
+}
+
+impl From<Unknown> for ApiError {
+    fn from(error: Unknown) -> Self {
+        Self(match &error {
+            Unknown::Module { .. } => with_hint(Code::NotFound, &error, "`tq module list` shows what is deployed; `tq deploy` adds to it"),
+            Unknown::Version { .. } | Unknown::Function { .. } => Status::not_found(error.to_string()),
+            Unknown::Ambiguous { .. } => Status::invalid_argument(error.to_string()),
+        })
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let text = refused.to_string();
+        Self(match refused {
+            Refused::Unknown(unknown) => return unknown.into(),
+            Refused::NoTask { .. } | Refused::NoNamespace(_) => Status::not_found(text),
+            Refused::Rejected(rejected) => match rejected {
+                Rejected::DeadlinePassed { .. } => Status::invalid_argument(text),
+                Rejected::Fenced { .. } | Rejected::WrongState { .. } | Rejected::Ended { .. } | Rejected::TooEarly { .. } => {
+                    Status::failed_precondition(text)
+                }
+            },
+            Refused::KeyConflict { .. } => Status::already_exists(text),
+            Refused::DiskFull { .. } => with_hint(Code::ResourceExhausted, text, "free some space on the broker's disk, then submit again"),
+            Refused::NoEarlierVersion { .. } => Status::failed_precondition(text),
+            Refused::OutOfRange(_) => Status::invalid_argument(text),
+        })
+    }
+}
+
+impl From<inspect::Error> for ApiError {
+    fn from(error: inspect::Error) -> Self {
+        Self(invalid(error))
+    }
+}
+
+impl From<blobs::Error> for ApiError {
+    fn from(error: blobs::Error) -> Self {
+        let text = error.to_string();
+        if error.is_disk_full() {
+            return Self(with_hint(Code::ResourceExhausted, text, "free some space on the broker's disk, then try again"));
+        }
+        Self(match &error {
+            blobs::Error::Size { .. } | blobs::Error::Digest { .. } => Status::invalid_argument(text),
+            blobs::Error::Damaged { .. } | blobs::Error::Io { .. } => internal(&error),
+        })
+    }
+}
+
+impl From<store::Error> for ApiError {
+    fn from(error: store::Error) -> Self {
+        Self(internal(&error))
+    }
+}
+
+impl From<row::Error> for ApiError {
+    fn from(error: row::Error) -> Self {
+        Self(internal(&error))
+    }
+}
+
+impl From<tokio::task::JoinError> for ApiError {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self(internal(&error))
+    }
+}
+
+impl From<HelloRefused> for ApiError {
+    fn from(refused: HelloRefused) -> Self {
+        Self(match refused {
+            HelloRefused::NameTaken(_) => Status::already_exists(refused.to_string()),
+            HelloRefused::RolledBack { .. } => Status::data_loss(refused.to_string()),
+        })
+    }
+}
+
+/// Something of ours went wrong. The cause is for the log, not for the client.
+fn internal(error: &dyn std::error::Error) -> Status {
+    let mut causes = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        causes = format!("{causes}: {cause}");
+        source = cause.source();
+    }
+    tracing::error!(error = causes, "request failed");
+    Status::internal("the broker could not do this because of an error of its own; its log says more")
+}

@@ -1,0 +1,129 @@
+//! A broker, from its start to its end.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::blobs::{self, Blobs};
+use crate::config::{Config, store_of};
+use crate::ledger::{self, Clock, Ledger, Running};
+use crate::observe::Metrics;
+use crate::{api, store};
+
+/// Why a broker does not start, or stops by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Others could reach it, and nothing would keep them out.
+    #[error("`{0}` is not a loopback address, and there is no access control yet; listen on 127.0.0.1 or [::1]")]
+    NotLoopback(SocketAddr),
+    /// It cannot listen there.
+    #[error("cannot listen on `{address}`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The data directory cannot be made.
+    #[error("cannot make the data directory `{path}`")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The blobs cannot be opened.
+    #[error(transparent)]
+    Blobs(#[from] blobs::Error),
+    /// The ledger cannot go on.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// It stopped by itself.
+    #[error("the broker had to stop: {0}")]
+    Stopped(String),
+    /// The system refused something that a start needs.
+    #[error("cannot start the ledger's thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A running broker.
+pub struct Broker {
+    server: api::Server,
+    running: Running,
+    failed: oneshot::Receiver<String>,
+    stop: CancellationToken,
+    config: Config,
+}
+
+impl Broker {
+    /// Opens the data directory, recovers what is in it and serves. When it returns, the broker serves.
+    ///
+    /// # Errors
+    /// [`Error`] says what keeps it from serving.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        if !config.listen.ip().is_loopback() {
+            return Err(Error::NotLoopback(config.listen));
+        }
+        // The address first: a port that is taken should not cost a recovery.
+        let listener = TcpListener::bind(config.listen).await;
+        let listener = listener.map_err(|source| Error::Listen { address: config.listen, source })?;
+        let opened = config.clone();
+        let opening = tokio::task::spawn_blocking(move || open(&opened)).await;
+        let (ledger, blobs, clock) = opening.map_err(|error| Error::Stopped(error.to_string()))??;
+        let (tell, failed) = oneshot::channel();
+        let (handle, running) = ledger::start(ledger, clock, tell).map_err(Error::Thread)?;
+        let stop = CancellationToken::new();
+        let routes = api::routes(handle, blobs, stop.clone());
+        let server = api::serve(listener, routes).map_err(|source| Error::Listen { address: config.listen, source })?;
+        tracing::info!(address = %server.address(), "broker serves");
+        Ok(Self { server, running, failed, stop, config })
+    }
+
+    /// Where it listens. The port is the one that the system chose if it was set to 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Waits until the broker has to stop by itself, and says why.
+    ///
+    /// # Cancel safety
+    /// It can be dropped and called again, until it has answered.
+    pub async fn failed(&mut self) -> Error {
+        match (&mut self.failed).await {
+            Ok(why) => Error::Stopped(why),
+            Err(_) => Error::Stopped("the ledger ended without a word".to_owned()),
+        }
+    }
+
+    /// Stops taking requests, lets those under way finish, and closes the store.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] if the ledger had failed, or the store could not be closed in order.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        let Self { server, running, failed: _, stop, config } = self;
+        stop.cancel();
+        server.shutdown(config.drain_timeout).await;
+        Ok(running.stop().await?)
+    }
+}
+
+fn open(config: &Config) -> Result<(Ledger, Blobs, Clock), Error> {
+    let path = config.data_dir.join("broker");
+    std::fs::create_dir_all(&path).map_err(|source| Error::DataDir { path: path.clone(), source })?;
+    let (dir, options) = store_of(&config.data_dir);
+    let store = store::open(&dir, &options)?;
+    let blobs = Blobs::open(path.join("blobs"))?;
+    let clock = Clock::start();
+    // Ids need to differ between processes, not to be secret.
+    let seed = u64::from_be_bytes(uuid::Uuid::new_v4().as_bytes()[..8].try_into().unwrap_or_default());
+    let settings = ledger::Config { free_bytes_floor: config.free_bytes_floor, seed };
+    let ledger = Ledger::open(Box::new(store), settings, clock.now(), Metrics::default())?;
+    Ok((ledger, blobs, clock))
+}

@@ -1,0 +1,37 @@
+//! What a broker is set up with.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tq_core::limits::FREE_BYTES_FLOOR;
+
+/// What a broker is set up with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where its data is. Made if it is not there.
+    pub data_dir: PathBuf,
+    /// Where it listens. On loopback only, as long as there is no access control.
+    pub listen: SocketAddr,
+    /// Free space under which submits are refused, in bytes.
+    pub free_bytes_floor: u64,
+    /// How long requests may take to finish when it stops.
+    pub drain_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults for a data directory and an address.
+    pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        Self { data_dir: data_dir.into(), listen, free_bytes_floor: FREE_BYTES_FLOOR, drain_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// Where the store is in a data directory, and where its second mark is: beside the whole directory, so that an older
+/// copy of the directory that is put back is noticed.
+pub(crate) fn store_of(data_dir: &Path) -> (PathBuf, crate::store::OpenOptions) {
+    // Without a trailing slash, which would put the mark inside.
+    let dir: PathBuf = data_dir.components().collect();
+    let mut mark = dir.clone().into_os_string();
+    mark.push(".mark");
+    (data_dir.join("broker").join("store"), crate::store::OpenOptions { mark_beside: Some(mark.into()) })
+}
