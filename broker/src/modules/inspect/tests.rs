@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use proptest::prelude::*;
 use tq_core::limits::MODULE_TYPE_DEPTH_MAX;
 
@@ -525,10 +523,8 @@ proptest! {
                 }
             }
         }
-        let begun = Instant::now();
         // Either answer will do.
         drop(inspect(&bytes, &[]));
-        prop_assert!(begun.elapsed() < Duration::from_secs(5), "took {:?}", begun.elapsed());
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl TypeCosts {
                 TYPE
             };
             match declaration {
-                CORE_TYPE => drop(reader.read::<CoreType<'_>>()?),
+                CORE_TYPE => {
+                    reader.read::<CoreType<'_>>()?;
+                }
                 TYPE => match open_type(&mut reader)? {
                     Some(declarations) => {
                         at_most("levels of nested types", open.len(), MODULE_TYPE_DEPTH_MAX)?;
@@ -68,7 +70,9 @@ impl TypeCosts {
                     }
                     None => self.largest = self.largest.max(reader.original_position() - began),
                 },
-                ALIAS => drop(reader.read::<ComponentAlias<'_>>()?),
+                ALIAS => {
+                    reader.read::<ComponentAlias<'_>>()?;
+                }
                 IMPORT => self.copy(is_deep(reader.read::<ComponentImport<'_>>()?.ty))?,
                 EXPORT => {
                     reader.read::<ComponentExternName<'_>>()?;
