@@ -1,6 +1,7 @@
 //! A running host, from outside.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
+use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -120,9 +121,9 @@ pub struct Host {
     metrics_address: Option<SocketAddr>,
     serving: TaskTracker,
     // Ends everything, however the host goes away.
-    _stopped: DropGuard,
+    stopped: DropGuard,
     // Held to keep other hosts out; the operating system gives it back at the end of the process at the latest.
-    _lock: File,
+    lock: File,
 }
 
 impl Host {
@@ -166,7 +167,9 @@ impl Host {
             status,
             draining: draining.clone(),
         });
-        let run = stopped.clone().run_until_cancelled_owned(agent.run());
+        let run = stopped
+            .clone()
+            .run_until_cancelled_owned(Box::pin(agent.run()));
         Ok(Self {
             broker: config.broker,
             status: watched,
@@ -178,8 +181,8 @@ impl Host {
             metrics,
             metrics_address,
             serving,
-            _stopped: stopped.drop_guard(),
-            _lock: lock,
+            stopped: stopped.drop_guard(),
+            lock,
         })
     }
 
@@ -221,10 +224,26 @@ impl Host {
     /// waits for the broker to acknowledge all outcomes. Those of a broker that it cannot reach are on its disk then,
     /// for the next start.
     pub async fn shutdown(self) {
-        self.draining.cancel();
-        if let Err(error) = self.agent.await {
+        let Self {
+            broker: _,
+            status: _,
+            draining,
+            agent,
+            metrics: _,
+            metrics_address: _,
+            serving,
+            stopped,
+            lock,
+        } = self;
+        draining.cancel();
+        if let Err(error) = agent.await {
             tracing::error!(%error, "the host's agent has failed");
         }
+        // Until here the metrics show what is drained.
+        drop(stopped);
+        serving.close();
+        serving.wait().await;
+        drop(lock);
     }
 }
 
@@ -305,12 +324,10 @@ async fn serve(
     let address = listener.local_addr().map_err(failed)?;
     let metrics = Arc::clone(metrics);
     let router = Router::new().route("/metrics", get(async move || exposition(&metrics)));
-    let stopped = stopped.clone().cancelled_owned();
+    let stopped = stopped.clone();
     serving.spawn(async move {
-        if let Err(error) = axum::serve(listener, router)
-            .with_graceful_shutdown(stopped)
-            .await
-        {
+        let served = stopped.run_until_cancelled_owned(axum::serve(listener, router).into_future());
+        if let Some(Err(error)) = served.await {
             tracing::error!(%error, "metrics are no longer served");
         }
     });

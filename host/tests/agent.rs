@@ -1,5 +1,7 @@
 //! The host's agent against a broker that each test plays by hand, over real sockets.
 
+#![expect(clippy::unwrap_used, reason = "what a test relies on fails the test")]
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,7 +13,7 @@ use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
@@ -276,13 +278,8 @@ struct Broker {
     logs: mpsc::Receiver<v1::PutLogsRequest>,
     blobs: Arc<Mutex<HashMap<Bytes, Bytes>>>,
     directory: tempfile::TempDir,
-    serving: JoinHandle<()>,
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
+    // Ends with it.
+    _serving: JoinSet<()>,
 }
 
 struct Module {
@@ -303,7 +300,8 @@ impl Broker {
             blobs: Arc::clone(&blobs),
         };
         let server = Server::builder().add_service(HostLinkServer::new(link));
-        let serving = tokio::spawn(async move {
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
             server
                 .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
                 .await
@@ -315,7 +313,7 @@ impl Broker {
             logs: logs_taken,
             blobs,
             directory: tempfile::tempdir().unwrap(),
-            serving,
+            _serving: serving,
         }
     }
 
@@ -396,6 +394,12 @@ fn names(outcomes: &[v1::AttemptOutcome]) -> Vec<(u64, &str)> {
         .iter()
         .map(|outcome| (outcome.epoch, outcome.outcome.as_str()))
         .collect()
+}
+
+/// Shuts a host down that has nothing left to tell.
+async fn leave(host: Host, session: Session) {
+    let both = async { tokio::join!(host.shutdown(), session.end()) };
+    timeout(PATIENCE, both).await.unwrap();
 }
 
 fn metric(host: &Host, name: &str) -> String {
@@ -481,9 +485,7 @@ async fn every_outcome_arrives_once_though_the_connection_drops() {
         }
         if !is_cut {
             assert!(open.is_empty());
-            let shutdown = tokio::spawn(host.shutdown());
-            session.end().await;
-            timeout(PATIENCE, shutdown).await.unwrap().unwrap();
+            leave(host, session).await;
             break;
         }
     }
@@ -523,9 +525,7 @@ async fn outcomes_survive_a_restart_of_the_host_without_a_broker() {
     session.assign(vec![assignment(&module, 2)]).await;
     assert_eq!(names(&session.outcomes().await), [(2, "succeeded")]);
     session.ack(&[2]).await;
-    let shutdown = tokio::spawn(host.shutdown());
-    session.end().await;
-    timeout(PATIENCE, shutdown).await.unwrap().unwrap();
+    leave(host, session).await;
     assert_eq!(broker.spooled(), 0);
 }
 
@@ -655,10 +655,13 @@ async fn attempts_are_given_back_when_the_drain_times_out() {
     let mut broker = Broker::start().await;
     let module = broker.module(LOOP);
     let (first, mut session) = broker.host(&module).await;
-    let shutdown = tokio::spawn(first.shutdown());
-    assert!(matches!(session.next().await, ToBroker::Draining(_)));
-    session.end().await;
-    timeout(PATIENCE, shutdown).await.unwrap().unwrap();
+    let drained = async {
+        assert!(matches!(session.next().await, ToBroker::Draining(_)));
+        session.end().await;
+    };
+    timeout(PATIENCE, async { tokio::join!(first.shutdown(), drained) })
+        .await
+        .unwrap();
 
     let mut config = broker.config();
     config.drain_timeout = Duration::from_millis(50);
@@ -675,18 +678,21 @@ async fn attempts_are_given_back_when_the_drain_times_out() {
         }
     };
     timeout(PATIENCE, runs).await.unwrap();
-    let shutdown = tokio::spawn(host.shutdown());
-    let outcomes = loop {
-        match session.next().await {
-            ToBroker::Outcomes(outcomes) => break outcomes.outcomes,
-            ToBroker::Draining(_) | ToBroker::Credits(_) | ToBroker::Heartbeat(_) => {}
-            other => panic!("{other:?}"),
-        }
+    let drained = async {
+        let outcomes = loop {
+            match session.next().await {
+                ToBroker::Outcomes(outcomes) => break outcomes.outcomes,
+                ToBroker::Draining(_) | ToBroker::Credits(_) | ToBroker::Heartbeat(_) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(names(&outcomes), [(1, "host_error")]);
+        session.ack(&[1]).await;
+        session.end().await;
     };
-    assert_eq!(names(&outcomes), [(1, "host_error")]);
-    session.ack(&[1]).await;
-    session.end().await;
-    timeout(PATIENCE, shutdown).await.unwrap().unwrap();
+    timeout(PATIENCE, async { tokio::join!(host.shutdown(), drained) })
+        .await
+        .unwrap();
     assert_eq!(broker.spooled(), 0);
 }
 

@@ -259,7 +259,7 @@ impl Agent {
         } = stored;
         let seed = incarnation
             .iter()
-            .fold(0, |seed, byte| (seed << 8 | seed >> 56) ^ u64::from(*byte));
+            .fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
         let endpoint = Endpoint::from(broker)
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -500,10 +500,11 @@ impl Agent {
                 }
             }
             Command::Disconnect(breach) => {
-                if let Breach::RolledBack { .. } = &breach {
-                    tracing::error!(error = %breach, "session ended");
-                }
-                self.lost(&breach.to_string());
+                let severity = match breach {
+                    Breach::RolledBack { .. } => Severity::MustAct,
+                    Breach::Silent(_) | Breach::Protocol(_) => Severity::Passing,
+                };
+                self.lost(&breach.to_string(), severity);
             }
         }
     }
@@ -688,7 +689,7 @@ impl Agent {
                 self.is_writable = true;
                 self.session.connected(self.now());
             }
-            Step::Dialed(Err(error)) => self.lost(&root(&error)),
+            Step::Dialed(Err(error)) => self.lost(&root(&error), Severity::Passing),
             Step::Answered(Ok(inbound)) => {
                 if let Some(outbound) = self.link.outbound().cloned() {
                     self.link = Link::Open {
@@ -708,12 +709,16 @@ impl Agent {
                     match inbound.message().now_or_never() {
                         None => break,
                         Some(Ok(Some(message))) => self.session.received(message, now),
-                        Some(Ok(None)) => return self.lost("the broker closed the session"),
+                        Some(Ok(None)) => {
+                            return self.lost("the broker closed the session", Severity::Passing);
+                        }
                         Some(Err(status)) => return self.refused(&status),
                     }
                 }
             }
-            Step::Received(Ok(None)) => self.lost("the broker closed the session"),
+            Step::Received(Ok(None)) => {
+                self.lost("the broker closed the session", Severity::Passing)
+            }
             Step::Answered(Err(status)) | Step::Received(Err(status)) => self.refused(&status),
         }
     }
@@ -725,24 +730,22 @@ impl Agent {
             | Code::PermissionDenied
             | Code::Unauthenticated
             | Code::Unimplemented => {
-                let message = status.message().to_owned();
-                tracing::error!(error = message, "the broker refuses this host");
-                self.lost(&message);
+                self.lost(status.message(), Severity::MustAct);
                 self.link = Link::Refused;
+                let message = status.message().to_owned();
                 self.status
                     .send_modify(|status| status.refused = Some(message));
             }
             // The broker says that its store is behind what this host saw.
             Code::FailedPrecondition | Code::DataLoss => {
-                tracing::error!(error = status.message(), "the broker cannot take this host");
-                self.lost(status.message());
+                self.lost(status.message(), Severity::MustAct);
             }
-            _ => self.lost(status.message()),
+            _ => self.lost(status.message(), Severity::Passing),
         }
     }
 
     /// The connection is gone, or did not come to be; another try follows.
-    fn lost(&mut self, reason: &str) {
+    fn lost(&mut self, reason: &str, severity: Severity) {
         self.disconnected.cancel();
         self.disconnected = CancellationToken::new();
         self.session.disconnected();
@@ -750,13 +753,28 @@ impl Agent {
         self.link = Link::Down {
             retry_at: Instant::now() + pause,
         };
+        let broker = self.endpoint.uri();
         if reason == self.last_error {
             tracing::debug!(error = reason, ?pause, "no session with the broker");
-        } else {
-            tracing::warn!(error = reason, broker = %self.endpoint.uri(), "no session with the broker; trying again");
-            reason.clone_into(&mut self.last_error);
+            return;
         }
+        match severity {
+            Severity::Passing => {
+                tracing::warn!(error = reason, %broker, "no session with the broker")
+            }
+            Severity::MustAct => {
+                tracing::error!(error = reason, %broker, "no session with the broker")
+            }
+        }
+        reason.clone_into(&mut self.last_error);
     }
+}
+
+/// Whether a lost session comes back by itself.
+#[derive(Clone, Copy, Debug)]
+enum Severity {
+    Passing,
+    MustAct,
 }
 
 fn client(channel: Channel) -> HostLinkClient<Channel> {
