@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::blobs::{self, Blobs};
@@ -56,7 +56,7 @@ pub enum Error {
 pub struct Broker {
     server: api::Server,
     running: Running,
-    failed: oneshot::Receiver<String>,
+    failed: watch::Receiver<Option<String>>,
     stop: CancellationToken,
     config: Config,
 }
@@ -76,7 +76,7 @@ impl Broker {
         let opened = config.clone();
         let opening = tokio::task::spawn_blocking(move || open(&opened)).await;
         let (ledger, blobs, clock) = opening.map_err(|error| Error::Stopped(error.to_string()))??;
-        let (tell, failed) = oneshot::channel();
+        let (tell, failed) = watch::channel(None);
         let (handle, running) = ledger::start(ledger, clock, tell).map_err(Error::Thread)?;
         let stop = CancellationToken::new();
         let routes = api::routes(handle, blobs, stop.clone());
@@ -92,14 +92,10 @@ impl Broker {
     }
 
     /// Waits until the broker has to stop by itself, and says why.
-    ///
-    /// # Cancel safety
-    /// It can be dropped and called again, until it has answered.
-    pub async fn failed(&mut self) -> Error {
-        match (&mut self.failed).await {
-            Ok(why) => Error::Stopped(why),
-            Err(_) => Error::Stopped("the ledger ended without a word".to_owned()),
-        }
+    pub async fn failed(&self) -> Error {
+        let mut failed = self.failed.clone();
+        let why = failed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        Error::Stopped(why.unwrap_or_else(|| "the ledger ended without a word".to_owned()))
     }
 
     /// Stops taking requests, lets those under way finish, and closes the store.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tq_core::Timestamp;
 use tq_core::limits::{BATCH_COMMANDS_MAX, INBOX_MAX};
 
@@ -224,7 +224,7 @@ impl Running {
 ///
 /// # Errors
 /// What the system says if there can be no more threads.
-pub fn start(ledger: Ledger, clock: Clock, failed: oneshot::Sender<String>) -> std::io::Result<(Handle, Running)> {
+pub fn start(ledger: Ledger, clock: Clock, failed: watch::Sender<Option<String>>) -> std::io::Result<(Handle, Running)> {
     let room = [(); 3].map(|()| Arc::new(Semaphore::new(INBOX_MAX)));
     let inbox = Arc::new(Inbox { queues: Mutex::default(), arrived: Condvar::new(), room });
     let handle = Handle { inbox: Arc::clone(&inbox), shared: ledger.shared(), reader: ledger.reader() };
@@ -234,8 +234,7 @@ pub fn start(ledger: Ledger, clock: Clock, failed: oneshot::Sender<String>) -> s
         let result = run(ledger, &clock, &closes.0);
         if let Err(error) = &result {
             tracing::error!(%error, "ledger stopped");
-            // Whoever started it may have gone.
-            let _gone = failed.send(error.to_string());
+            failed.send_replace(Some(error.to_string()));
         }
         result
     })?;

@@ -1,7 +1,7 @@
 //! What an operator may do with a store that is not open: look at it, and accept what is left of it.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -47,6 +47,27 @@ pub struct Problem {
     pub is_repairable: bool,
 }
 
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.store_id.map_or_else(|| "unreadable".to_owned(), |id| id.to_string());
+        let end = if self.is_clean { "closed in order" } else { "not closed in order" };
+        writeln!(f, "store {id}: commits up to {}, opened {} times, {end}", self.seq, self.generation)?;
+        match self.marked {
+            Some(marked) => writeln!(f, "mark: commits up to {marked} are durable")?,
+            None => writeln!(f, "mark: none")?,
+        }
+        writeln!(f, "journals: {} commits", self.journal_commits)?;
+        for (space, pairs, bytes) in &self.spaces {
+            writeln!(f, "{}: {pairs} pairs, {bytes} bytes", space.name())?;
+        }
+        for problem in &self.problems {
+            let remedy = if problem.is_repairable { "`tq admin repair` accepts the loss" } else { "restore a copy" };
+            writeln!(f, "problem: {} ({remedy})", problem.what)?;
+        }
+        f.write_str(if self.problems.is_empty() { "no problems" } else { "the broker refuses to serve this store" })
+    }
+}
+
 /// What a repair accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
@@ -62,6 +83,20 @@ pub struct Repair {
     pub kept: Vec<PathBuf>,
     /// The sequence from which the store goes on.
     pub resumed: u64,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "store {}: commits up to {} are left of {}", self.store_id, self.recovered, self.expected)?;
+        match self.lost {
+            Some((first, last)) => writeln!(f, "lost: commits {first} to {last}")?,
+            None => writeln!(f, "lost: nothing that is known")?,
+        }
+        for path in &self.kept {
+            writeln!(f, "kept: what was cut off is in `{}`", path.display())?;
+        }
+        write!(f, "the store goes on from {}", self.resumed)
+    }
 }
 
 /// Looks at a store that is not open and changes none of its data: reads its journals, compares it with its marks, and
