@@ -1,2 +1,66 @@
-//! The one binary of tq.
-fn main() {}
+//! `tq`: one binary for the nodes, for whoever deploys to them, and for whoever calls what was deployed.
+
+mod args;
+mod commands;
+mod config;
+mod document;
+mod exit;
+mod manifest;
+mod nodes;
+mod output;
+mod payload;
+mod telemetry;
+mod toolchain;
+mod traceparent;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::telemetry::Role;
+
+fn main() -> ExitCode {
+    // A host compiles modules in a child process with limits, which is this program again. It has to be small and single
+    // threaded when the limits are set, so nothing may come before this.
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some((first, arguments)) = words.split_first()
+        && first == "__compile"
+    {
+        return tq_host::component::compile_child(arguments);
+    }
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let exit = exit::code(&error);
+            if exit != Exit::Succeeded {
+                output::note(exit::text(&error));
+            }
+            exit.into()
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<Exit> {
+    let config = Config::resolve(&cli)?;
+    let role = match &cli.command {
+        Command::Dev(_) | Command::Broker(_) => Role::Node,
+        Command::Host(host) if host.command.is_none() => Role::Node,
+        _ => Role::Client,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    // The exporter of traces needs the run time at its start, and sends its last ones before that ends.
+    let telemetry = {
+        let _guard = runtime.enter();
+        telemetry::start(&config, role)?
+    };
+    let done = runtime.block_on(commands::run(cli.command, &config));
+    telemetry.shutdown();
+    done
+}

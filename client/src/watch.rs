@@ -175,10 +175,13 @@ mod tests {
 
     type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+    /// What one watch says before it breaks off.
+    type Script = Vec<Result<WatchTasksResponse, Status>>;
+
     /// A broker whose watches each say what the next script says, and then break off. Keeps the requests.
     #[derive(Clone, Default)]
     struct Scripted {
-        scripts: Arc<Mutex<Vec<Vec<Result<WatchTasksResponse, Status>>>>>,
+        scripts: Arc<Mutex<Vec<Script>>>,
         requests: Arc<Mutex<Vec<WatchTasksRequest>>>,
     }
 
@@ -250,8 +253,12 @@ mod tests {
         Ok(WatchTasksResponse { ended, seq })
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the broker lives as long as the run time of its test"
+    )]
     /// A client of a broker that follows `scripts`, one for each watch, and that broker.
-    async fn scripted(scripts: Vec<Vec<Result<WatchTasksResponse, Status>>>) -> (Client, Scripted) {
+    async fn scripted(scripts: Vec<Script>) -> (Client, Scripted) {
         let broker = Scripted::default();
         *broker.scripts.lock().expect("no test panics with it") = scripts;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

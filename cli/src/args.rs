@@ -1,0 +1,546 @@
+//! The command line as it is typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::output::Format;
+use crate::telemetry::LogFormat;
+use crate::units::{Count, Deadline, Moment, Size, Span};
+
+/// Runs other people's code as background tasks, each call in its own WebAssembly sandbox.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tq",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Examples:
+  tq dev                                  a broker and a host, here, in one process
+  tq new greet && cd greet && tq deploy   a module of your own
+  tq run greet '{\"name\":\"Ada\"}'           a call, and its result
+
+Exit codes: 0 succeeded, 1 ended otherwise, 2 usage, 3 not found, 4 refused, 5 broker unreachable, 130 interrupted.
+Settings: flags, then TQ_* variables, then config.toml, then defaults; `tq config show` says which is which.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Address of the broker [env: TQ_BROKER] [default: http://127.0.0.1:7171]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) broker: Option<String>,
+    /// Tenant that everything is done in [env: TQ_NAMESPACE] [default: default]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// How results are printed [env: TQ_OUTPUT] [default: table]
+    #[arg(long, short, global = true, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+    /// Configuration file instead of the one in the user's configuration folder [env: TQ_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How the log is written to standard error; TQ_LOG filters it [env: TQ_LOG_FORMAT] [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log: Option<LogFormat>,
+    /// Collector that nodes send traces to, by OTLP over gRPC [env: TQ_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a broker and a host in one process, for development
+    Dev(DevArgs),
+    /// Run a broker: the node that remembers and decides
+    Broker(BrokerArgs),
+    /// Run a host: a node that executes; or list the hosts
+    Host(HostCommand),
+    /// Make a new module: a Rust crate that builds as it stands
+    New(NewArgs),
+    /// Build a module and upload it
+    Deploy(DeployArgs),
+    /// Submit a task and wait for its result
+    Run(RunArgs),
+    /// Submit tasks and print their ids
+    Submit(SubmitArgs),
+    /// Look at tasks, and act on them
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Look at modules, and act on them
+    #[command(subcommand)]
+    Module(ModuleCommand),
+    /// Look after a broker's data directory, while no broker runs on it
+    #[command(subcommand)]
+    Admin(AdminCommand),
+    /// Look at the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Run the examples on real files, with a broker and a host of their own
+    #[command(after_help = "Needs the source tree that this binary was built from, and cargo.")]
+    Demo,
+    /// Measure throughput and latency, beside the floors that this machine sets
+    Bench(BenchArgs),
+    /// Print a shell's completions
+    #[command(
+        after_help = "Example:\n  tq completions bash > ~/.local/share/bash-completion/completions/tq"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tq dev
+  tq dev --data-dir /tmp/try --listen 127.0.0.1:9000")]
+pub(crate) struct DevArgs {
+    /// Where everything is kept [env: TQ_DEV_DATA_DIR] [default: ./.tq]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address to serve on; loopback only [env: TQ_DEV_LISTEN] [default: 127.0.0.1:7171]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Tasks that run at once [env: TQ_DEV_SLOTS] [default: by the number of processors]
+    #[arg(long, value_name = "N")]
+    pub(crate) slots: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  tq broker --data-dir /var/lib/tq --listen 127.0.0.1:7171")]
+pub(crate) struct BrokerArgs {
+    /// Where tasks and modules are kept [env: TQ_BROKER_DATA_DIR] [default: `tq/broker` in the user's state folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address to serve on; loopback only, until there is access control [env: TQ_BROKER_LISTEN] [default: 127.0.0.1:7171]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "Examples:
+  tq host --broker http://127.0.0.1:7171 --name worker-1 --slots 8
+  tq host list")]
+pub(crate) struct HostCommand {
+    #[command(subcommand)]
+    pub(crate) command: Option<HostVerb>,
+    #[command(flatten)]
+    pub(crate) args: HostArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostArgs {
+    /// Name of this host, the same at every start [env: TQ_HOST_NAME] [default: the machine's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Tasks that run at once [env: TQ_HOST_SLOTS] [default: by the number of processors]
+    #[arg(long, value_name = "N")]
+    pub(crate) slots: Option<u32>,
+    /// Where compiled modules and unacknowledged outcomes are kept [env: TQ_HOST_DATA_DIR] [default: `tq/hosts/NAME` in the user's state folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address to serve /metrics on; loopback only; not served if it is not given [env: TQ_HOST_METRICS_LISTEN]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostVerb {
+    /// List the hosts that the broker knows
+    #[command(after_help = "Example:\n  tq host list --output json")]
+    List,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tq new greet
+  tq new greet --path ~/src/greet")]
+pub(crate) struct NewArgs {
+    /// Name of the module and of its crate
+    pub(crate) name: String,
+    /// Folder to make; `./NAME` if it is not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// Limits that are set for a module, or lowered for a task.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Limits of an attempt")]
+pub(crate) struct LimitArgs {
+    /// Fuel, about one for each WebAssembly instruction, such as `10G`
+    #[arg(long, value_name = "N")]
+    pub(crate) fuel: Option<Count>,
+    /// Sum of all memories, such as `64MiB`
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Size>,
+    /// Wall time, such as `30s`
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<Span>,
+}
+
+/// A retry policy that is set for a module or a task.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Retry policy")]
+pub(crate) struct RetryArgs {
+    /// Attempts in all, the first one included
+    #[arg(long, value_name = "N")]
+    pub(crate) max_attempts: Option<u32>,
+    /// The first pause between attempts, doubled each time; the pause is drawn from zero to that
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) backoff: Option<Span>,
+    /// The longest pause between attempts
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) backoff_cap: Option<Span>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tq deploy                                       the crate in this folder, with its tq.toml
+  tq deploy examples/thumbnail --memory 256MiB
+  tq deploy jaq.wasm --name jaq                   a component that was built elsewhere
+
+Flags win over tq.toml.")]
+pub(crate) struct DeployArgs {
+    /// A folder with a Cargo.toml or a tq.toml, or a component
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Name of the module; else the one in tq.toml, the crate's or the file's
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) retry: RetryArgs,
+}
+
+/// One call, as `run` and `submit` take it.
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    /// MODULE/FUNCTION, or MODULE when it has one function. MODULE is a name, or NAME@VERSION
+    pub(crate) function: String,
+    /// What the function is given: text, `@FILE`, or `-` for standard input
+    #[arg(allow_negative_numbers = true)]
+    pub(crate) payload: Option<String>,
+    /// Media type of the payload; guessed if it is not given
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: Option<String>,
+    /// 0 to 255, higher first [default: 127]
+    #[arg(long, value_name = "N")]
+    pub(crate) priority: Option<u8>,
+    /// The task expires at this time, or so long from now: `10m`, `2030-01-31T12:00:00Z`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) deadline: Option<Deadline>,
+    /// Tasks with one key in one namespace are one task, for 24 hours
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) retry: RetryArgs,
+    /// Arguments of a plain program
+    #[arg(last = true, value_name = "ARG")]
+    pub(crate) arguments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The result goes to standard output as it is; why a task failed goes to standard error.
+Interrupted, it prints the task's id, and the task goes on.
+
+Examples:
+  tq run greet '{\"name\":\"Ada\"}'
+  tq run thumbnail @photo.jpg > small.png
+  cargo metadata | tq run json-query - -- '.packages | length'
+  tq run greet '{}' --output json | jq .attempts[0].usage"
+)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) call: CallArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints the ids, one a line, in the order of submission. When they are printed, the tasks are on the broker's disk.
+
+Examples:
+  tq submit greet '{\"name\":\"Ada\"}' --delay 10m
+  tq submit report --run-at 2030-01-31T06:00:00Z --idempotency-key report-2030-01
+  tq submit greet '{}' --count 10000 --idempotency-key load    with keys load-0 to load-9999"
+)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) call: CallArgs,
+    /// Submit this many equal tasks, in batches of 1,000; with --idempotency-key K their keys are K-0, K-1 and so on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: Option<u32>,
+    /// Start not before so long from now
+    #[arg(long, value_name = "DURATION", conflicts_with = "run_at")]
+    pub(crate) delay: Option<Span>,
+    /// Start not before this time: RFC 3339, or milliseconds since 1970
+    #[arg(long, value_name = "TIME")]
+    pub(crate) run_at: Option<Moment>,
+    /// Wait until all have ended, as `tq task wait` does
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Show one task: its state, attempts, usage and result
+    #[command(after_help = "Example:\n  tq task show 01980c5e-… --output json")]
+    Show {
+        /// The task's id
+        id: String,
+        /// Show the payload too
+        #[arg(long)]
+        payload: bool,
+    },
+    /// List tasks, the newest first
+    #[command(after_help = "Examples:
+  tq task list --state dead
+  tq task list --limit 1000 --output json
+  tq task list --cursor CURSOR      with the `next` of the list before")]
+    List(TaskListArgs),
+    /// Print what a task's attempts wrote to their logs
+    #[command(after_help = "Example:\n  tq task logs 01980c5e-…")]
+    Logs {
+        /// The task's id
+        id: String,
+    },
+    /// Cancel a task
+    #[command(after_help = "Example:\n  tq task cancel 01980c5e-…")]
+    Cancel {
+        /// The task's id
+        id: String,
+    },
+    /// Give a task that ended without success another round of attempts
+    #[command(after_help = "Example:\n  tq task redrive 01980c5e-…")]
+    Redrive {
+        /// The task's id
+        id: String,
+    },
+    /// Wait until tasks have ended; exit code 0 if all have succeeded
+    #[command(after_help = "Example:\n  tq task wait $(tq submit greet '{}' --count 10)")]
+    Wait {
+        /// Their ids
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskListArgs {
+    /// Only tasks in this state
+    #[arg(long)]
+    pub(crate) state: Option<StateArg>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Every task there is
+    #[arg(long, conflicts_with_all = ["limit", "cursor"])]
+    pub(crate) all: bool,
+    /// Where to go on: the `next` of the list before
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+}
+
+/// A task's state.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum StateArg {
+    /// Waits for other tasks
+    Blocked,
+    /// Waits for a time
+    Scheduled,
+    /// Waits for a host
+    Ready,
+    /// Is being run
+    Running,
+    /// Has a result
+    Succeeded,
+    /// Will not be tried again, unless it is redriven
+    Dead,
+    /// Was cancelled
+    Cancelled,
+    /// Its deadline passed
+    Expired,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModuleCommand {
+    /// List modules
+    #[command(after_help = "Example:\n  tq module list --output json")]
+    List,
+    /// Show one module: its functions, limits, versions, and the hosts that hold it
+    #[command(after_help = "Examples:\n  tq module show greet\n  tq module show greet@2")]
+    Show {
+        /// NAME or NAME@VERSION
+        name: String,
+    },
+    /// Point a module's name at an earlier version
+    #[command(
+        after_help = "Tasks that were submitted before keep the version that they were submitted to.
+
+Examples:
+  tq module rollback greet
+  tq module rollback greet --to 3"
+    )]
+    Rollback {
+        /// The module's name
+        name: String,
+        /// The version; the one before the current if it is not given
+        #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
+        to: Option<u32>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Check a broker's data directory, without changing it
+    #[command(after_help = "Example:\n  tq admin check --data-dir .tq")]
+    Check(AdminArgs),
+    /// Accept what a damaged or rolled-back data directory has lost, so that a broker serves it again
+    #[command(
+        after_help = "Keep a copy of the directory first.\n\nExample:\n  tq admin repair --data-dir .tq"
+    )]
+    Repair(AdminArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdminArgs {
+    /// What `tq broker` or `tq dev` was given as its data directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print each setting with its value and where it comes from
+    #[command(after_help = "Example:\n  TQ_BROKER=http://127.0.0.1:9000 tq config show")]
+    Show,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --broker (or TQ_BROKER) it starts a broker and a host as processes of their own on an empty data directory.
+
+Examples:
+  tq bench
+  tq bench --tasks 200000 --output json
+  tq bench --seconds 30 --dir /mnt/nvme"
+)]
+pub(crate) struct BenchArgs {
+    /// Tasks that are submitted for the throughput
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tasks: u32,
+    /// Submit for so many seconds instead
+    #[arg(long, value_name = "S", conflicts_with = "tasks", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: Option<u32>,
+    /// Folder for the data directory, on the disk that is to be measured; the system's temporary folder if it is not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent_and_every_command_has_help() {
+        fn visit(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name());
+                assert!(
+                    sub.get_about().is_some(),
+                    "`{path}` says nothing about itself"
+                );
+                assert!(
+                    sub.has_subcommands() || sub.get_after_help().is_some(),
+                    "`{path}` has no example"
+                );
+                visit(sub, &path);
+            }
+        }
+        Cli::command().debug_assert();
+        visit(&Cli::command(), "tq");
+    }
+
+    #[track_caller]
+    fn run_args(line: &[&str]) -> CallArgs {
+        let cli = Cli::try_parse_from(line).expect("the line is valid");
+        match cli.command {
+            Command::Run(run) => run.call,
+            other => panic!("`{line:?}` is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn arguments_behind_two_dashes_are_the_programs() {
+        let call = run_args(&[
+            "tq",
+            "run",
+            "jaq",
+            "-",
+            "--priority",
+            "200",
+            "--",
+            "-r",
+            ".a",
+        ]);
+        assert_eq!(call.payload.as_deref(), Some("-"));
+        assert_eq!(call.priority, Some(200));
+        assert_eq!(call.arguments, ["-r", ".a"]);
+        assert_eq!(run_args(&["tq", "run", "f", "--", "x"]).payload, None);
+        assert_eq!(
+            run_args(&["tq", "run", "f", "-5"]).payload.as_deref(),
+            Some("-5")
+        );
+    }
+
+    #[test]
+    fn host_is_a_node_and_a_noun() {
+        let node = Cli::try_parse_from([
+            "tq", "host", "--broker", "b:1", "--name", "a", "--slots", "4",
+        ]);
+        let node = node.expect("a host can be started");
+        assert_eq!(node.global.broker.as_deref(), Some("b:1"));
+        assert!(matches!(
+            node.command,
+            Command::Host(HostCommand { command: None, .. })
+        ));
+        let list = Cli::try_parse_from(["tq", "host", "list", "--output", "json"]);
+        let list = list.expect("hosts can be listed");
+        assert!(matches!(
+            list.command,
+            Command::Host(HostCommand {
+                command: Some(HostVerb::List),
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for line in [
+            "tq submit f --delay 1s --run-at 2030-01-01T00:00:00Z",
+            "tq submit f --count 0",
+            "tq run f --priority 256",
+            "tq task list --all --limit 5",
+            "tq bench --tasks 1 --seconds 1",
+        ] {
+            let refused = Cli::try_parse_from(line.split(' '));
+            assert!(refused.is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! `tq admin …`
+
+pub(crate) mod check;
+pub(crate) mod repair;

@@ -1,0 +1,69 @@
+//! From a call on the command line to a task on the wire.
+
+use tq_client::{LimitOverrides, NewTask, RetryOverrides};
+
+use crate::args::{CallArgs, LimitArgs, RetryArgs};
+use crate::payload::Payload;
+use crate::traceparent;
+use crate::units::now_ms;
+
+/// Makes the task that was asked for, to start at once.
+pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
+    let CallArgs {
+        function,
+        payload,
+        content_type,
+        priority,
+        deadline,
+        idempotency_key,
+        limits: lowered,
+        retry: policy,
+        arguments,
+    } = args;
+    let Payload {
+        bytes,
+        content_type,
+    } = Payload::read(payload.as_deref(), content_type)?;
+    Ok(NewTask {
+        function,
+        payload: bytes,
+        content_type,
+        arguments,
+        priority: priority.map(u32::from),
+        run_at_ms: None,
+        delay_ms: None,
+        deadline_ms: deadline.map(|deadline| deadline.at_ms(now_ms())),
+        idempotency_key: idempotency_key.unwrap_or_default(),
+        limits: Some(limits(lowered)),
+        retry: Some(retry(policy)),
+        traceparent: traceparent::current()?,
+    })
+}
+
+/// What was named, for the wire.
+pub(crate) fn limits(args: LimitArgs) -> LimitOverrides {
+    let LimitArgs {
+        fuel,
+        memory,
+        timeout,
+    } = args;
+    LimitOverrides {
+        fuel: fuel.map(|count| count.0),
+        memory_bytes: memory.map(|size| size.0),
+        timeout_ms: timeout.map(|span| span.0),
+    }
+}
+
+/// What was named, for the wire.
+pub(crate) fn retry(args: RetryArgs) -> RetryOverrides {
+    let RetryArgs {
+        max_attempts,
+        backoff,
+        backoff_cap,
+    } = args;
+    RetryOverrides {
+        max_attempts,
+        backoff_ms: backoff.map(|span| span.0),
+        cap_ms: backoff_cap.map(|span| span.0),
+    }
+}

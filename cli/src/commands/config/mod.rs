@@ -1,0 +1,3 @@
+//! `tq config …`
+
+pub(crate) mod show;

@@ -1,0 +1,325 @@
+//! `tq deploy`
+
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use tq_client::{
+    Client, Component, Entry, LimitOverrides, Module, RetryOverrides, Upload, UploadModuleResponse,
+};
+
+use crate::args::DeployArgs;
+use crate::commands::{call, connect};
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::manifest::{self, Manifest};
+use crate::output::{self, Format, json, table};
+use crate::toolchain::{self, Artifact};
+use crate::units::Size;
+
+pub(crate) async fn run(config: &Config, args: DeployArgs) -> anyhow::Result<Exit> {
+    let DeployArgs {
+        path,
+        name,
+        limits,
+        retry,
+    } = args;
+    // First, so that nobody waits for a build that cannot be deployed.
+    let client = connect(config).await?;
+    let Deployable {
+        component,
+        mut upload,
+    } = tokio::task::block_in_place(|| prepare(&path, name.as_deref()))?;
+    upload.limits = limits_over(call::limits(limits), upload.limits);
+    upload.retry = retry_over(call::retry(retry), upload.retry);
+    let answer = upload_with_bar(&client, component, upload).await?;
+    let Some(module) = &answer.module else {
+        return Err(lacking(&client).into());
+    };
+    match config.output.value {
+        Format::Json => json::print(&json::Deployed {
+            module: json::ModuleInfo::from(module),
+            unchanged: answer.unchanged,
+            not_granted: &answer.not_granted,
+        })?,
+        Format::Table => print(module, &answer)?,
+    }
+    Ok(Exit::Succeeded)
+}
+
+/// A component and what is said about it.
+pub(crate) struct Deployable {
+    pub(crate) component: Component,
+    pub(crate) upload: Upload,
+}
+
+/// Builds what is at `path` if it is a folder, and reads it. Blocks the thread.
+pub(crate) fn prepare(path: &Path, name: Option<&str>) -> anyhow::Result<Deployable> {
+    let Source {
+        path,
+        name: found,
+        manifest,
+    } = locate(path)?;
+    let name = name.map(str::to_owned).or(manifest.name).unwrap_or(found);
+    tq_core::name::check("module name", &name)
+        .map_err(|error| Failure::usage(error.to_string()).hint("give another with --name"))?;
+    let component = Component::read(&path)?;
+    let upload = Upload {
+        name,
+        limits: manifest.limits,
+        retry: manifest.retry,
+        functions: manifest.functions,
+    };
+    Ok(Deployable { component, upload })
+}
+
+/// Uploads with a bar on a terminal.
+pub(crate) async fn upload_with_bar(
+    client: &Client,
+    component: Component,
+    upload: Upload,
+) -> Result<UploadModuleResponse, tq_client::Error> {
+    let bar: ProgressBar = output::upload_bar(component.size_bytes());
+    let moved = bar.clone();
+    let answer = client
+        .upload_module(component, upload, move |sent| moved.set_position(sent))
+        .await;
+    bar.finish_and_clear();
+    answer
+}
+
+/// The error for an answer that names no module.
+pub(crate) fn lacking(client: &Client) -> tq_client::Error {
+    tq_client::Error::Protocol {
+        url: client.url().to_owned(),
+        lacking: "module",
+    }
+}
+
+/// A component on this disk.
+struct Source {
+    path: PathBuf,
+    /// A name for it, if nothing else gives one.
+    name: String,
+    manifest: Manifest,
+}
+
+fn locate(path: &Path) -> anyhow::Result<Source> {
+    if path.is_file() {
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        return Ok(Source {
+            path: path.to_owned(),
+            name,
+            manifest: Manifest::default(),
+        });
+    }
+    if !path.is_dir() {
+        return Err(
+            Failure::not_found(format!("there is no file or folder `{}`", path.display())).into(),
+        );
+    }
+    let manifest = Manifest::read(path)?;
+    let is_crate = path.join("Cargo.toml").is_file();
+    if manifest.is_none() && !is_crate {
+        let missing = format!(
+            "folder `{}` has neither a `Cargo.toml` nor a `{}`",
+            path.display(),
+            manifest::FILE
+        );
+        return Err(Failure::usage(missing)
+            .hint("`tq new NAME` makes a module; `tq deploy FILE.wasm --name NAME` takes one that is built")
+            .into());
+    }
+    let manifest = manifest.unwrap_or_default();
+    if let Some(artifact) = &manifest.artifact {
+        if let Some(build) = &manifest.build {
+            toolchain::run_build(path, build)?;
+        }
+        let artifact = path.join(artifact);
+        if !artifact.is_file() {
+            let missing = format!("artifact `{}` is not there", artifact.display());
+            return Err(Failure::not_found(missing)
+                .hint(format!(
+                    "`artifact` in {} is relative to its folder",
+                    manifest::FILE
+                ))
+                .into());
+        }
+        let name = artifact
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        return Ok(Source {
+            path: artifact,
+            name,
+            manifest,
+        });
+    }
+    if !is_crate {
+        let missing = format!(
+            "`{}` names no `artifact`, and there is no Cargo.toml",
+            path.join(manifest::FILE).display()
+        );
+        return Err(Failure::usage(missing)
+            .hint("give the path of the component as `artifact` under [module]")
+            .into());
+    }
+    let Artifact { path, name } = toolchain::build_crate(path)?;
+    Ok(Source {
+        path,
+        name,
+        manifest,
+    })
+}
+
+/// The flags, and below them the manifest.
+fn limits_over(upper: LimitOverrides, lower: LimitOverrides) -> LimitOverrides {
+    LimitOverrides {
+        fuel: upper.fuel.or(lower.fuel),
+        memory_bytes: upper.memory_bytes.or(lower.memory_bytes),
+        timeout_ms: upper.timeout_ms.or(lower.timeout_ms),
+    }
+}
+
+fn retry_over(upper: RetryOverrides, lower: RetryOverrides) -> RetryOverrides {
+    RetryOverrides {
+        max_attempts: upper.max_attempts.or(lower.max_attempts),
+        backoff_ms: upper.backoff_ms.or(lower.backoff_ms),
+        cap_ms: upper.cap_ms.or(lower.cap_ms),
+    }
+}
+
+fn print(module: &Module, answer: &UploadModuleResponse) -> anyhow::Result<()> {
+    let unchanged = if answer.unchanged { " (unchanged)" } else { "" };
+    output::line(format!(
+        "{}@{}{unchanged}  {}  {}\n",
+        module.name,
+        module.version,
+        module.digest,
+        Size(module.size_bytes)
+    ))?;
+    table::print_functions(module)?;
+    if !answer.not_granted.is_empty() {
+        output::line(format!(
+            "\nmay ask for, and is not granted: {}",
+            answer.not_granted.join(", ")
+        ))?;
+    }
+    if let Some(line) = run_line(module) {
+        output::line(format!("\nrun it: {line}"))?;
+    }
+    Ok(())
+}
+
+/// A command that calls the module's first function.
+fn run_line(module: &Module) -> Option<String> {
+    let function = module.functions.first()?;
+    let name = match module.functions.len() {
+        1 => module.name.clone(),
+        _ => format!("{}/{}", module.name, function.name),
+    };
+    Some(match (module.entry(), function.input.as_str()) {
+        (Entry::Program, _) => format!("tq run {name} @FILE -- ARGUMENT..."),
+        (Entry::Handler | Entry::Unspecified, "json") => format!("tq run {name} '{{…}}'"),
+        (Entry::Handler | Entry::Unspecified, "text") => format!("tq run {name} 'some text'"),
+        (Entry::Handler | Entry::Unspecified, "none") => format!("tq run {name}"),
+        (Entry::Handler | Entry::Unspecified, _) => format!("tq run {name} @FILE"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[track_caller]
+    fn check_refused(files: &[(&str, &str)], expected: &str) {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).expect("the folder can be written");
+        }
+        let Err(refused) = locate(folder.path()) else {
+            panic!("`{files:?}` can be deployed");
+        };
+        let printed =
+            crate::exit::text(&refused).replace(&folder.path().display().to_string(), "DIR");
+        assert!(printed.starts_with(expected), "{printed}");
+    }
+
+    #[test]
+    fn folder_that_is_no_module_is_refused() {
+        check_refused(
+            &[],
+            "error: folder `DIR` has neither a `Cargo.toml` nor a `tq.toml`\nhint: ",
+        );
+        check_refused(
+            &[("tq.toml", "[module]\nname = \"a\"")],
+            "error: `DIR/tq.toml` names no `artifact`, and there is no Cargo.toml\nhint: ",
+        );
+        check_refused(
+            &[("tq.toml", "[module]\nartifact = \"a.wasm\"")],
+            "error: artifact `DIR/a.wasm` is not there\nhint: ",
+        );
+        check_refused(
+            &[(
+                "tq.toml",
+                "[module]\nbuild = \"exit 3\"\nartifact = \"a.wasm\"",
+            )],
+            "error: build command `exit 3` ended with exit status: 3",
+        );
+    }
+
+    #[test]
+    fn manifest_can_build_with_any_tool() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let text = "[module]\nbuild = \"printf wasm > out.wasm\"\nartifact = \"out.wasm\"\n[limits]\nfuel = 7";
+        fs::write(folder.path().join("tq.toml"), text).expect("the folder can be written");
+        let Deployable { component, upload } =
+            prepare(folder.path(), None).expect("it can be built");
+        assert_eq!(
+            (
+                component.size_bytes(),
+                upload.name.as_str(),
+                upload.limits.fuel
+            ),
+            (4, "out", Some(7))
+        );
+        let renamed = prepare(folder.path(), Some("other")).expect("it can be built");
+        assert_eq!(renamed.upload.name, "other");
+    }
+
+    #[test]
+    fn run_line_fits_the_function() {
+        let function = |name: &str, input: &str| tq_client::Function {
+            name: name.into(),
+            input: input.into(),
+            ..tq_client::Function::default()
+        };
+        let module = |entry: Entry, functions: Vec<tq_client::Function>| Module {
+            name: "m".into(),
+            entry: entry.into(),
+            functions,
+            ..Module::default()
+        };
+        let line = |module: Module| run_line(&module);
+        assert_eq!(
+            line(module(Entry::Handler, vec![function("f", "json")])).as_deref(),
+            Some("tq run m '{…}'")
+        );
+        let two = vec![function("f", "text"), function("g", "")];
+        assert_eq!(
+            line(module(Entry::Handler, two)).as_deref(),
+            Some("tq run m/f 'some text'")
+        );
+        let program = module(Entry::Program, vec![function("main", "")]);
+        assert_eq!(
+            line(program).as_deref(),
+            Some("tq run m @FILE -- ARGUMENT...")
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! `tq host`: the node itself.
+
+use tq_host::Host;
+
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::nodes::{StopSignals, url};
+use crate::output;
+
+pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
+    let broker = &config.broker.value;
+    // Clients may leave the scheme out, so hosts may too.
+    let broker = if broker.contains("://") {
+        broker.clone()
+    } else {
+        format!("http://{broker}")
+    };
+    let name = &config.host_name.value;
+    let data_dir = &config.host_data_dir.value;
+    let mut host_config = tq_host::Config::new(
+        broker.clone(),
+        name.clone(),
+        config.host_slots.value,
+        data_dir.clone(),
+    );
+    host_config.metrics_listen = config.host_metrics_listen.value;
+    let mut stop = StopSignals::listen()?;
+    let host = Host::start(host_config).await?;
+    // A host whose broker is away waits for it, however long that takes.
+    let mut failed = None;
+    let is_ready = tokio::select! {
+        () = host.ready() => true,
+        error = host.failed() => {
+            failed = Some(error);
+            false
+        }
+        () = stop.next() => false,
+    };
+    if is_ready {
+        let metrics = match host.metrics_address() {
+            Some(address) => format!(", metrics at {}/metrics", url(address)),
+            None => String::new(),
+        };
+        output::note(format!(
+            "tq host `{name}` is ready to work for {broker}, with its data in {}{metrics}",
+            data_dir.display()
+        ));
+        failed = tokio::select! {
+            error = host.failed() => Some(error),
+            () = stop.next() => None,
+        };
+    }
+    let exit = stop
+        .shut_down(async {
+            host.shutdown().await;
+            Ok(())
+        })
+        .await;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => exit,
+    }
+}

@@ -1,0 +1,69 @@
+//! What each command does: one file each.
+
+mod admin;
+mod bench;
+mod broker;
+mod call;
+mod completions;
+mod config;
+mod demo;
+mod deploy;
+mod dev;
+mod host;
+mod module;
+mod new;
+mod run;
+mod submit;
+mod task;
+
+use tq_client::Client;
+
+use crate::args::{AdminCommand, Command, ConfigCommand, HostVerb, ModuleCommand, TaskCommand};
+use crate::config::Config;
+use crate::exit::Exit;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Whatever keeps it from being done; `exit::code` says which exit code that is.
+pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exit> {
+    match command {
+        Command::Dev(_) => dev::run(config).await,
+        Command::Broker(_) => broker::run(config).await,
+        Command::Host(host) => match host.command {
+            None => host::run(config).await,
+            Some(HostVerb::List) => host::list::run(config).await,
+        },
+        Command::New(args) => new::run(&args),
+        Command::Deploy(args) => deploy::run(config, args).await,
+        Command::Run(args) => run::run(config, args).await,
+        Command::Submit(args) => submit::run(config, args).await,
+        Command::Task(task) => match task {
+            TaskCommand::Show { id, payload } => task::show::run(config, &id, payload).await,
+            TaskCommand::List(args) => task::list::run(config, args).await,
+            TaskCommand::Logs { id } => task::logs::run(config, &id).await,
+            TaskCommand::Cancel { id } => task::cancel::run(config, &id).await,
+            TaskCommand::Redrive { id } => task::redrive::run(config, &id).await,
+            TaskCommand::Wait { ids } => task::wait::run(config, ids).await,
+        },
+        Command::Module(module) => match module {
+            ModuleCommand::List => module::list::run(config).await,
+            ModuleCommand::Show { name } => module::show::run(config, &name).await,
+            ModuleCommand::Rollback { name, to } => module::rollback::run(config, &name, to).await,
+        },
+        Command::Admin(admin) => match admin {
+            AdminCommand::Check(args) => admin::check::run(&args),
+            AdminCommand::Repair(args) => admin::repair::run(&args),
+        },
+        Command::Config(ConfigCommand::Show) => config::show::run(config),
+        Command::Demo => demo::run().await,
+        Command::Bench(args) => bench::run(config, args).await,
+        Command::Completions { shell } => completions::run(shell),
+    }
+}
+
+/// A client of the broker that the settings name.
+async fn connect(config: &Config) -> anyhow::Result<Client> {
+    let client = Client::connect(&config.broker.value).await?;
+    Ok(client.with_namespace(&config.namespace.value))
+}

@@ -1,0 +1,5 @@
+//! `tq module …`
+
+pub(crate) mod list;
+pub(crate) mod rollback;
+pub(crate) mod show;

@@ -1,0 +1,591 @@
+//! Settings: flags, then `TQ_*` variables, then `config.toml`, then defaults. Merged here and nowhere else.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::{env, fs, io};
+
+use crate::args::{BrokerArgs, Cli, Command, DevArgs, HostArgs};
+use crate::document::{self, Table};
+use crate::exit::Failure;
+use crate::output::Format;
+use crate::telemetry::LogFormat;
+
+/// What `tq dev` listens on, and where clients look for a broker, unless told otherwise.
+const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 7171);
+
+/// Where a setting's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The command line.
+    Flag,
+    /// An environment variable.
+    Variable(&'static str),
+    /// The configuration file.
+    File(PathBuf),
+    /// Nothing set it.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Variable(name) => f.write_str(name),
+            Self::File(path) => path.display().fmt(f),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value and where it comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting<T> {
+    /// The value.
+    pub(crate) value: T,
+    /// Its origin.
+    pub(crate) origin: Origin,
+}
+
+/// All settings.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The broker's address, for clients and hosts.
+    pub(crate) broker: Setting<String>,
+    /// The namespace of clients.
+    pub(crate) namespace: Setting<String>,
+    /// How clients print.
+    pub(crate) output: Setting<Format>,
+    /// How the log is written.
+    pub(crate) log_format: Setting<LogFormat>,
+    /// What the log has; `None` is the command's default.
+    pub(crate) log_filter: Setting<Option<String>>,
+    /// Where nodes send traces; `None` sends none.
+    pub(crate) otlp_endpoint: Setting<Option<String>>,
+    /// `tq dev`: everything's folder.
+    pub(crate) dev_data_dir: Setting<PathBuf>,
+    /// `tq dev`: the address to serve on.
+    pub(crate) dev_listen: Setting<SocketAddr>,
+    /// `tq dev`: tasks at once.
+    pub(crate) dev_slots: Setting<u32>,
+    /// `tq broker`: its folder.
+    pub(crate) broker_data_dir: Setting<PathBuf>,
+    /// `tq broker`: the address to serve on.
+    pub(crate) broker_listen: Setting<SocketAddr>,
+    /// `tq host`: its name.
+    pub(crate) host_name: Setting<String>,
+    /// `tq host`: tasks at once.
+    pub(crate) host_slots: Setting<u32>,
+    /// `tq host`: its folder.
+    pub(crate) host_data_dir: Setting<PathBuf>,
+    /// `tq host`: where its metrics are; `None` is nowhere.
+    pub(crate) host_metrics_listen: Setting<Option<SocketAddr>>,
+}
+
+/// One line of `tq config show`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// `table.key` of the configuration file.
+    pub(crate) key: &'static str,
+    /// The value as it would be written.
+    pub(crate) value: String,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+}
+
+/// The tables and keys of the file.
+const KEYS: &[(&str, &[&str])] = &[
+    ("client", &["broker", "namespace", "output"]),
+    ("log", &["format", "filter", "otlp_endpoint"]),
+    ("dev", &["data_dir", "listen", "slots"]),
+    ("broker", &["data_dir", "listen"]),
+    ("host", &["name", "slots", "data_dir", "metrics_listen"]),
+];
+
+impl Config {
+    /// Merges all layers for this command line.
+    ///
+    /// # Errors
+    /// A variable or a key of the file that has no meaning, or a value that it cannot have.
+    pub(crate) fn resolve(cli: &Cli) -> Result<Self, Failure> {
+        let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let named = cli
+            .global
+            .config
+            .clone()
+            .or_else(|| variable("TQ_CONFIG").map(PathBuf::from));
+        let (path, is_named) = match named {
+            Some(path) => (path, true),
+            None => (
+                user_folder("XDG_CONFIG_HOME", ".config").join("config.toml"),
+                false,
+            ),
+        };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => String::new(),
+            Err(error) => {
+                let failed = format!(
+                    "failed to read the configuration file `{}`: {error}",
+                    path.display()
+                );
+                return Err(Failure::usage(failed));
+            }
+        };
+        Self::merge(cli, &variable, &path, &text)
+    }
+
+    fn merge(
+        cli: &Cli,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+        path: &Path,
+        text: &str,
+    ) -> Result<Self, Failure> {
+        let (dev_data_dir, dev_listen, dev_slots) = match &cli.command {
+            Command::Dev(DevArgs {
+                data_dir,
+                listen,
+                slots,
+            }) => (data_dir.clone(), *listen, *slots),
+            _ => (None, None, None),
+        };
+        let (broker_data_dir, broker_listen) = match &cli.command {
+            Command::Broker(BrokerArgs { data_dir, listen }) => (data_dir.clone(), *listen),
+            _ => (None, None),
+        };
+        let host = match &cli.command {
+            Command::Host(host) => Some(&host.args),
+            _ => None,
+        };
+        let (host_name, host_slots, host_data_dir, metrics_listen) = match host {
+            Some(HostArgs {
+                name,
+                slots,
+                data_dir,
+                metrics_listen,
+            }) => (name.clone(), *slots, data_dir.clone(), *metrics_listen),
+            None => (None, None, None, None),
+        };
+        let global = &cli.global;
+
+        document::parse(path, text, |root| {
+            root.only(&KEYS.iter().map(|(table, _)| *table).collect::<Vec<_>>())?;
+            for (table, keys) in KEYS {
+                root.table(table, |table| table.only(keys))?;
+            }
+            let layers = Layers {
+                path,
+                root,
+                variable,
+            };
+            let listen = SocketAddr::from(DEFAULT_LISTEN);
+            let broker_url = || format!("http://{listen}");
+            let state = user_folder("XDG_STATE_HOME", ".local/state");
+            let host_name =
+                layers.pick(host_name, &["TQ_HOST_NAME"], "host", "name", machine_name)?;
+            let host_folder = state.join("hosts").join(&host_name.value);
+            let filter = layers.pick_optional(None, &["TQ_LOG"], "log", "filter")?;
+            let otlp = ["TQ_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+            let metrics = layers.pick_optional(
+                metrics_listen,
+                &["TQ_HOST_METRICS_LISTEN"],
+                "host",
+                "metrics_listen",
+            )?;
+            Ok(Self {
+                broker: layers.pick(
+                    global.broker.clone(),
+                    &["TQ_BROKER"],
+                    "client",
+                    "broker",
+                    broker_url,
+                )?,
+                namespace: layers.pick(
+                    global.namespace.clone(),
+                    &["TQ_NAMESPACE"],
+                    "client",
+                    "namespace",
+                    || tq_core::name::DEFAULT_NAMESPACE.to_owned(),
+                )?,
+                output: layers.pick(global.output, &["TQ_OUTPUT"], "client", "output", || {
+                    Format::Table
+                })?,
+                log_format: layers.pick(global.log, &["TQ_LOG_FORMAT"], "log", "format", || {
+                    LogFormat::Text
+                })?,
+                log_filter: filter,
+                otlp_endpoint: layers.pick_optional(
+                    global.otlp_endpoint.clone(),
+                    &otlp,
+                    "log",
+                    "otlp_endpoint",
+                )?,
+                dev_data_dir: layers.pick(
+                    dev_data_dir,
+                    &["TQ_DEV_DATA_DIR"],
+                    "dev",
+                    "data_dir",
+                    || ".tq".into(),
+                )?,
+                dev_listen: layers
+                    .pick(dev_listen, &["TQ_DEV_LISTEN"], "dev", "listen", || listen)?,
+                dev_slots: layers.pick(
+                    dev_slots,
+                    &["TQ_DEV_SLOTS"],
+                    "dev",
+                    "slots",
+                    default_slots,
+                )?,
+                broker_data_dir: layers.pick(
+                    broker_data_dir,
+                    &["TQ_BROKER_DATA_DIR"],
+                    "broker",
+                    "data_dir",
+                    || state.join("broker"),
+                )?,
+                broker_listen: layers.pick(
+                    broker_listen,
+                    &["TQ_BROKER_LISTEN"],
+                    "broker",
+                    "listen",
+                    || listen,
+                )?,
+                host_slots: layers.pick(
+                    host_slots,
+                    &["TQ_HOST_SLOTS"],
+                    "host",
+                    "slots",
+                    default_slots,
+                )?,
+                host_data_dir: layers.pick(
+                    host_data_dir,
+                    &["TQ_HOST_DATA_DIR"],
+                    "host",
+                    "data_dir",
+                    || host_folder,
+                )?,
+                host_metrics_listen: metrics,
+                host_name,
+            })
+        })
+    }
+
+    /// Every setting, in the order of the configuration file.
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        // Destructured whole, so that a new setting cannot be left out.
+        let Self {
+            broker,
+            namespace,
+            output,
+            log_format,
+            log_filter,
+            otlp_endpoint,
+            dev_data_dir,
+            dev_listen,
+            dev_slots,
+            broker_data_dir,
+            broker_listen,
+            host_name,
+            host_slots,
+            host_data_dir,
+            host_metrics_listen,
+        } = self;
+        fn show<T: ToString>(key: &'static str, setting: &Setting<T>) -> Shown {
+            Shown {
+                key,
+                value: setting.value.to_string(),
+                origin: setting.origin.clone(),
+            }
+        }
+        fn optional<T: ToString>(key: &'static str, setting: &Setting<Option<T>>) -> Shown {
+            let value = setting.value.as_ref().map(T::to_string).unwrap_or_default();
+            Shown {
+                key,
+                value,
+                origin: setting.origin.clone(),
+            }
+        }
+        let path = |key, setting: &Setting<PathBuf>| Shown {
+            key,
+            value: setting.value.display().to_string(),
+            origin: setting.origin.clone(),
+        };
+        vec![
+            show("client.broker", broker),
+            show("client.namespace", namespace),
+            show("client.output", output),
+            show("log.format", log_format),
+            optional("log.filter", log_filter),
+            optional("log.otlp_endpoint", otlp_endpoint),
+            path("dev.data_dir", dev_data_dir),
+            show("dev.listen", dev_listen),
+            show("dev.slots", dev_slots),
+            path("broker.data_dir", broker_data_dir),
+            show("broker.listen", broker_listen),
+            show("host.name", host_name),
+            show("host.slots", host_slots),
+            path("host.data_dir", host_data_dir),
+            optional("host.metrics_listen", host_metrics_listen),
+        ]
+    }
+}
+
+/// What settings are looked up in, below the flags.
+struct Layers<'a> {
+    path: &'a Path,
+    root: Table<'a>,
+    variable: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+impl Layers<'_> {
+    fn pick<T: FromStr<Err: fmt::Display>>(
+        &self,
+        flag: Option<T>,
+        variables: &[&'static str],
+        table: &str,
+        key: &str,
+        default: impl FnOnce() -> T,
+    ) -> Result<Setting<T>, Failure> {
+        let found = self.find(flag, variables, table, key)?;
+        Ok(found.unwrap_or_else(|| Setting {
+            value: default(),
+            origin: Origin::Default,
+        }))
+    }
+
+    fn pick_optional<T: FromStr<Err: fmt::Display>>(
+        &self,
+        flag: Option<T>,
+        variables: &[&'static str],
+        table: &str,
+        key: &str,
+    ) -> Result<Setting<Option<T>>, Failure> {
+        Ok(match self.find(flag, variables, table, key)? {
+            Some(Setting { value, origin }) => Setting {
+                value: Some(value),
+                origin,
+            },
+            None => Setting {
+                value: None,
+                origin: Origin::Default,
+            },
+        })
+    }
+
+    fn find<T: FromStr<Err: fmt::Display>>(
+        &self,
+        flag: Option<T>,
+        variables: &[&'static str],
+        table: &str,
+        key: &str,
+    ) -> Result<Option<Setting<T>>, Failure> {
+        if let Some(value) = flag {
+            return Ok(Some(Setting {
+                value,
+                origin: Origin::Flag,
+            }));
+        }
+        for name in variables {
+            let Some(value) = (self.variable)(name) else {
+                continue;
+            };
+            let text = value.into_string().map_err(|value| {
+                Failure::usage(format!("{name}: `{}` is not text", value.display()))
+            })?;
+            let value = text.parse().map_err(|error| {
+                Failure::usage(format!("{name}: `{text}` cannot be used: {error}"))
+            })?;
+            return Ok(Some(Setting {
+                value,
+                origin: Origin::Variable(name),
+            }));
+        }
+        let value = self.root.table(table, |table| table.value(key))?.flatten();
+        Ok(value.map(|value| Setting {
+            value,
+            origin: Origin::File(self.path.to_owned()),
+        }))
+    }
+}
+
+/// The folder `tq` in one of the user's folders, as the XDG base directory specification names them.
+fn user_folder(variable: &str, below_home: &str) -> PathBuf {
+    let absolute = |name: &str| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base = absolute(variable)
+        .or_else(|| absolute("HOME").map(|home| home.join(below_home)))
+        .unwrap_or_else(|| PathBuf::from(below_home));
+    base.join("tq")
+}
+
+/// The machine's name, with what a host's name may not have replaced.
+fn machine_name() -> String {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') {
+                c
+            } else {
+                '-'
+            }
+        })
+        .take(tq_core::limits::NAME_BYTES_MAX)
+        .collect();
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    if name.is_empty() {
+        "host".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Twice the processors: a task that waits leaves its processor to another.
+fn default_slots() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(processors)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(2)
+        .min(tq_core::limits::SLOTS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    const FILE: &str = "
+        [client]
+        broker = \"http://file:1\"
+        namespace = \"from-file\"
+        [dev]
+        slots = 3
+    ";
+
+    fn merge(line: &[&str], variables: &[(&str, &str)], text: &str) -> Result<Config, Failure> {
+        let cli = Cli::try_parse_from(line).expect("the line is valid");
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        Config::merge(&cli, &variable, Path::new("config.toml"), text)
+    }
+
+    #[track_caller]
+    fn check(line: &[&str], variables: &[(&str, &str)], key: &str, value: &str, origin: Origin) {
+        let shown = merge(line, variables, FILE).expect("it is valid").shown();
+        let found = shown
+            .into_iter()
+            .find(|shown| shown.key == key)
+            .expect("it is a key");
+        assert_eq!((found.value.as_str(), found.origin), (value, origin));
+    }
+
+    #[test]
+    fn upper_layers_win() {
+        let show = ["tq", "config", "show"];
+        let file = Origin::File("config.toml".into());
+        let variable = [("TQ_BROKER", "http://env:1")];
+        check(&show, &[], "client.broker", "http://file:1", file.clone());
+        check(
+            &show,
+            &variable,
+            "client.broker",
+            "http://env:1",
+            Origin::Variable("TQ_BROKER"),
+        );
+        let flag = ["tq", "--broker", "http://flag:1", "config", "show"];
+        check(
+            &flag,
+            &variable,
+            "client.broker",
+            "http://flag:1",
+            Origin::Flag,
+        );
+        check(&show, &[], "client.namespace", "from-file", file.clone());
+        check(&show, &[], "client.output", "table", Origin::Default);
+        check(&show, &[], "dev.slots", "3", file);
+        check(
+            &["tq", "dev", "--slots", "9"],
+            &[],
+            "dev.slots",
+            "9",
+            Origin::Flag,
+        );
+        check(&show, &[], "dev.listen", "127.0.0.1:7171", Origin::Default);
+        let both = [
+            ("TQ_OTLP_ENDPOINT", "http://a:1"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://b:1"),
+        ];
+        check(
+            &show,
+            &both,
+            "log.otlp_endpoint",
+            "http://a:1",
+            Origin::Variable("TQ_OTLP_ENDPOINT"),
+        );
+    }
+
+    #[test]
+    fn default_broker_is_where_dev_listens() {
+        let config = merge(&["tq", "config", "show"], &[], "").expect("it is valid");
+        assert_eq!(
+            config.broker.value,
+            format!("http://{}", config.dev_listen.value)
+        );
+    }
+
+    #[test]
+    fn every_key_of_the_file_is_shown() {
+        let config = merge(&["tq", "config", "show"], &[], "").expect("it is valid");
+        let shown: Vec<_> = config
+            .shown()
+            .into_iter()
+            .map(|shown| shown.key.to_owned())
+            .collect();
+        let keys = KEYS
+            .iter()
+            .flat_map(|(table, keys)| keys.iter().map(move |key| format!("{table}.{key}")));
+        assert_eq!(shown, keys.collect::<Vec<_>>());
+    }
+
+    #[track_caller]
+    fn check_refused(variables: &[(&str, &str)], text: &str, expected: &str) {
+        let refused =
+            merge(&["tq", "config", "show"], variables, text).expect_err("it is not valid");
+        assert_eq!(crate::exit::text(&refused.into()), expected);
+    }
+
+    #[test]
+    fn wrong_values_and_keys_are_named() {
+        check_refused(
+            &[],
+            "[client]\nbrokr = \"x\"",
+            "error: config.toml:2: `client.brokr` is not a key\nhint: did you mean `broker`?",
+        );
+        check_refused(
+            &[],
+            "[client]\noutput = \"xml\"",
+            "error: config.toml:2: `client.output`: `xml` is not a format; use `table` or `json`",
+        );
+        check_refused(
+            &[("TQ_DEV_SLOTS", "many")],
+            "",
+            "error: TQ_DEV_SLOTS: `many` cannot be used: invalid digit found in string",
+        );
+        check_refused(
+            &[],
+            "[client",
+            "error: config.toml:1: unclosed table, expected `]`",
+        );
+    }
+}

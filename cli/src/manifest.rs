@@ -1,0 +1,214 @@
+//! `tq.toml`: a module's manifest, and nothing else.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tq_client::{FunctionSettings, LimitOverrides, RetryOverrides};
+
+use crate::document::{self, Table};
+use crate::exit::Failure;
+use crate::units::{Count, Size, Span};
+
+/// The name of the file.
+pub(crate) const FILE: &str = "tq.toml";
+
+/// What a manifest says. What it leaves out has the defaults.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Manifest {
+    /// The module's name.
+    pub(crate) name: Option<String>,
+    /// A command that builds the component, run by `sh` in the manifest's folder.
+    pub(crate) build: Option<String>,
+    /// Where the component is, relative to the folder.
+    pub(crate) artifact: Option<PathBuf>,
+    /// Limits of every function.
+    pub(crate) limits: LimitOverrides,
+    /// Retry policy of every function.
+    pub(crate) retry: RetryOverrides,
+    /// Functions with settings of their own.
+    pub(crate) functions: Vec<FunctionSettings>,
+}
+
+const LIMITS: &[&str] = &["fuel", "memory", "timeout"];
+const RETRY: &[&str] = &["max_attempts", "backoff", "cap"];
+
+impl Manifest {
+    /// Reads the manifest in `folder`; `None` if there is none.
+    pub(crate) fn read(folder: &Path) -> Result<Option<Self>, Failure> {
+        let path = folder.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&path, &text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::usage(format!(
+                "failed to read `{}`: {error}",
+                path.display()
+            ))),
+        }
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
+        document::parse(path, text, |root| {
+            root.only(&["module", "limits", "retry", "function"])?;
+            let mut manifest = Self::default();
+            root.table("module", |module| {
+                module.only(&["name", "build", "artifact"])?;
+                manifest.name = module.value("name")?;
+                if let Some(name) = &manifest.name {
+                    tq_core::name::check("module name", name)
+                        .map_err(|error| module.invalid("name", &error.to_string()))?;
+                }
+                manifest.build = module.value("build")?;
+                manifest.artifact = module.value("artifact")?;
+                if manifest.build.is_some() && manifest.artifact.is_none() {
+                    return Err(module.invalid(
+                        "build",
+                        "a build command needs `artifact`, the path of the component that it makes",
+                    ));
+                }
+                Ok(())
+            })?;
+            root.table("limits", |table| {
+                table.only(LIMITS)?;
+                manifest.limits = limits(table)?;
+                Ok(())
+            })?;
+            root.table("retry", |table| {
+                table.only(RETRY)?;
+                manifest.retry = retry(table)?;
+                Ok(())
+            })?;
+            root.table("function", |functions| {
+                for name in functions.names() {
+                    functions.table(name, |table| {
+                        table.only(&[LIMITS, RETRY].concat())?;
+                        manifest.functions.push(FunctionSettings {
+                            name: name.to_owned(),
+                            limits: Some(limits(table)?),
+                            retry: Some(retry(table)?),
+                        });
+                        Ok(())
+                    })?;
+                }
+                Ok(())
+            })?;
+            Ok(manifest)
+        })
+    }
+}
+
+fn limits(table: Table<'_>) -> Result<LimitOverrides, Failure> {
+    Ok(LimitOverrides {
+        fuel: table.value::<Count>("fuel")?.map(|count| count.0),
+        memory_bytes: table.value::<Size>("memory")?.map(|size| size.0),
+        timeout_ms: table.value::<Span>("timeout")?.map(|span| span.0),
+    })
+}
+
+fn retry(table: Table<'_>) -> Result<RetryOverrides, Failure> {
+    Ok(RetryOverrides {
+        max_attempts: table.value("max_attempts")?,
+        backoff_ms: table.value::<Span>("backoff")?.map(|span| span.0),
+        cap_ms: table.value::<Span>("cap")?.map(|span| span.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_has_its_place() {
+        let text = r#"
+            [module]
+            name = "images"
+            build = "make"
+            artifact = "out/images.wasm"
+            [limits]
+            fuel = 50_000_000_000
+            memory = "256MiB"
+            timeout = "30s"
+            [retry]
+            max_attempts = 5
+            backoff = "2s"
+            cap = "1m"
+            [function.resize]
+            timeout = "90s"
+            max_attempts = 1
+        "#;
+        let resize = FunctionSettings {
+            name: "resize".into(),
+            limits: Some(LimitOverrides {
+                timeout_ms: Some(90_000),
+                ..LimitOverrides::default()
+            }),
+            retry: Some(RetryOverrides {
+                max_attempts: Some(1),
+                ..RetryOverrides::default()
+            }),
+        };
+        let expected = Manifest {
+            name: Some("images".into()),
+            build: Some("make".into()),
+            artifact: Some("out/images.wasm".into()),
+            limits: LimitOverrides {
+                fuel: Some(50_000_000_000),
+                memory_bytes: Some(256 << 20),
+                timeout_ms: Some(30_000),
+            },
+            retry: RetryOverrides {
+                max_attempts: Some(5),
+                backoff_ms: Some(2_000),
+                cap_ms: Some(60_000),
+            },
+            functions: vec![resize],
+        };
+        assert_eq!(
+            Manifest::parse(Path::new(FILE), text).expect("it is valid"),
+            expected
+        );
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        let refused = Manifest::parse(Path::new(FILE), text).expect_err("it is not valid");
+        let printed = crate::exit::text(&refused.into());
+        assert_eq!(printed, expected);
+    }
+
+    #[test]
+    fn errors_name_the_line_and_the_nearest_key() {
+        check(
+            "[limits]\nmemroy = \"1MiB\"",
+            "error: tq.toml:2: `limits.memroy` is not a key\nhint: did you mean `memory`?",
+        );
+        check(
+            "[function.f]\n\ntimeuot = \"1s\"",
+            "error: tq.toml:3: `function.f.timeuot` is not a key\nhint: did you mean `timeout`?",
+        );
+        check(
+            "[zzz]",
+            "error: tq.toml:1: `zzz` is not a key\nhint: known here: module, limits, retry, function",
+        );
+        check(
+            "[limits]\ntimeout = 30",
+            "error: tq.toml:2: `limits.timeout`: `30` is not a duration; write it like `30s`, `200ms` or `1.5h`",
+        );
+        check(
+            "[limits]\nfuel = true",
+            "error: tq.toml:2: `limits.fuel` is of type boolean, and has to be a string or a whole number",
+        );
+        check(
+            "limits = 1",
+            "error: tq.toml:1: `limits` is of type integer, and has to be a table",
+        );
+        check(
+            "[module]\nname = \"a b\"",
+            "error: tq.toml:2: `module.name`: module name `a b` has the character ` `; use letters, digits, `-`, `_` and `.`, beginning with a letter or digit",
+        );
+        check(
+            "[module]\nbuild = \"make\"",
+            "error: tq.toml:2: `module.build`: a build command needs `artifact`, the path of the component that it makes",
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! A broker and a host in this process, and what both nodes have in common.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tq_broker::Broker;
+use tq_host::Host;
+
+use crate::exit::{Exit, Failure};
+
+/// A broker and the one host that works for it.
+pub(crate) struct Pair {
+    broker: Broker,
+    host: Host,
+}
+
+impl Pair {
+    /// Starts both on `data_dir`, and returns when the host is there to work. The directory as a whole is the broker's, so
+    /// that it notices when an older copy of it is put back; the host has a folder inside.
+    pub(crate) async fn start(
+        data_dir: &Path,
+        listen: SocketAddr,
+        slots: u32,
+    ) -> anyhow::Result<Self> {
+        let broker = Broker::start(tq_broker::Config::new(data_dir, listen)).await?;
+        let url = url(broker.address());
+        let config = tq_host::Config::new(url, "local", slots, data_dir.join("host"));
+        let host = match Host::start(config).await {
+            Ok(host) => host,
+            Err(error) => {
+                broker.shutdown().await?;
+                return Err(error.into());
+            }
+        };
+        let pair = Self { broker, host };
+        let failed = tokio::select! {
+            () = pair.host.ready() => None,
+            error = pair.failed() => Some(error),
+        };
+        match failed {
+            None => Ok(pair),
+            Some(error) => {
+                pair.shutdown().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the broker serves.
+    pub(crate) fn url(&self) -> String {
+        url(self.broker.address())
+    }
+
+    /// Resolves when one of them had to stop by itself.
+    pub(crate) async fn failed(&self) -> anyhow::Error {
+        tokio::select! {
+            error = self.broker.failed() => error.into(),
+            error = self.host.failed() => error.into(),
+        }
+    }
+
+    /// Stops the host first, so that it can hand over what it has finished.
+    pub(crate) async fn shutdown(self) -> anyhow::Result<()> {
+        let Self { broker, host } = self;
+        host.shutdown().await;
+        broker.shutdown().await?;
+        Ok(())
+    }
+}
+
+/// The URL of a broker at this address.
+pub(crate) fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// Refuses an address that others could reach: nobody asks them who they are yet.
+pub(crate) fn check_listen(listen: SocketAddr) -> Result<(), Failure> {
+    if listen.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("listening on `{listen}` is refused: it is not a loopback address, and there is no access control yet"))
+        .hint("listen on 127.0.0.1 or [::1]; a tunnel such as `ssh -L` reaches it from elsewhere"))
+}
+
+/// Requests to stop, from a service manager or the keyboard.
+pub(crate) struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    /// Takes the signals over, from now on.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for a shutdown; a second signal cuts it short.
+    pub(crate) async fn shut_down(
+        &mut self,
+        shutdown: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<Exit> {
+        tokio::select! {
+            done = shutdown => done.map(|()| Exit::Succeeded),
+            () = self.next() => Ok(Exit::Interrupted),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_served() {
+        for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
+            assert!(
+                check_listen(address.parse().expect("it is an address")).is_ok(),
+                "{address}"
+            );
+        }
+        for address in ["0.0.0.0:1", "10.0.0.1:1", "[::]:1"] {
+            assert!(
+                check_listen(address.parse().expect("it is an address")).is_err(),
+                "{address}"
+            );
+        }
+    }
+}
