@@ -12,6 +12,7 @@
 //! ```
 
 pub mod agent;
+mod clock;
 pub mod component;
 mod config;
 mod host;

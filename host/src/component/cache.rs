@@ -23,6 +23,7 @@ use tq_core::limits::{COMPILES_MAX, READY_MODULES_MAX};
 
 use super::compile;
 use super::{Compiler, LinkError, Ready};
+use crate::clock;
 use crate::sandbox::{Engine, engine_key};
 
 /// Where the cache is and how large it may become.
@@ -227,7 +228,7 @@ impl Cache {
             .acquire()
             .await
             .map_err(|error| PrepareError::Store(std::io::Error::other(error)))?;
-        let started = std::time::Instant::now();
+        let started = clock::now();
         let temporary = Temporary::new(&self.components, digest).map_err(PrepareError::Store)?;
         let file = temporary.file().map_err(PrepareError::Store)?;
         self.compiler

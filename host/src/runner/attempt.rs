@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
@@ -16,11 +16,12 @@ use wasmtime_wasi::I32Exit;
 
 use tq_core::limits::{ERROR_MESSAGE_BYTES_MAX, RESULT_BYTES_MAX, ROOM_WAIT};
 use tq_core::outcome::{Class, Usage};
-use tq_core::{Limits, Outcome, Timestamp};
+use tq_core::{Limits, Outcome};
 
 use super::failure::{self, Stage, Verdict};
 use super::timing::Control;
 use super::{Attempt, Event, Failure, Finished, Interrupt, Outbox, Timing};
+use crate::clock;
 use crate::component::Entry;
 use crate::imports::TaskError;
 use crate::sandbox::{Engine, Guest, OutputLimit};
@@ -32,6 +33,9 @@ pub struct Slot {
     runtime: tokio::runtime::Runtime,
     control: Arc<Control>,
     events: Sender<Event>,
+    /// The thread's processor time when the last attempt was done. The next one is charged from there on: asking the
+    /// kernel takes half a microsecond, so it is asked once a task, and waiting for work takes no time of a processor.
+    cpu: Option<Duration>,
 }
 
 /// What a guest returned.
@@ -72,6 +76,7 @@ impl Slot {
             runtime,
             control,
             events,
+            cpu: None,
         })
     }
 
@@ -85,12 +90,14 @@ impl Slot {
     /// As [`Slot::run`], for a slot that was told of the attempt before.
     pub(super) fn run_current(&mut self, attempt: Attempt) -> Finished {
         let epoch = attempt.epoch;
-        let outbox = Arc::new(Outbox::new(epoch, self.events.clone(), Instant::now()));
+        let now = clock::now();
+        let outbox = Arc::new(Outbox::new(epoch, self.events.clone(), now));
         let (engine, control) = (&self.engine, &self.control);
+        let cpu = self.cpu.get_or_insert_with(thread_cpu);
         let finished = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let _ticking = engine.running();
             self.runtime
-                .block_on(execute(engine, control, attempt, &outbox))
+                .block_on(execute(engine, control, attempt, &outbox, now, cpu))
         }))
         .unwrap_or_else(|panic| {
             let message = panic
@@ -121,21 +128,27 @@ async fn execute(
     control: &Arc<Control>,
     attempt: Attempt,
     outbox: &Arc<Outbox>,
+    mut now: Instant,
+    cpu: &mut Duration,
 ) -> Finished {
+    let room_until = now + ROOM_WAIT;
     let attempt = Arc::new(attempt);
-    let until_deadline = match attempt.deadline.map(until) {
+    let until_deadline = match attempt.deadline.map(clock::until) {
         Some(Duration::ZERO) => {
             let why = super::StopReason::DeadlineExceeded;
             return Finished::unrun(attempt.epoch, why.outcome(), why.message());
         }
         until_deadline => until_deadline,
     };
-    let room_until = Instant::now() + ROOM_WAIT;
     loop {
         // The wait for room must not miss what is given back between the failure and its beginning.
         let room = engine.room().notified();
-        let timing = Timing::start(Arc::clone(control), attempt.limits.timeout, until_deadline);
-        let cpu = thread_cpu();
+        let timing = Timing::start(
+            Arc::clone(control),
+            now,
+            attempt.limits.timeout,
+            until_deadline,
+        );
         let mut store = match Guest::store(engine, &attempt, outbox, timing.clone()) {
             Ok(store) => store,
             Err(error) => {
@@ -150,13 +163,15 @@ async fn execute(
             let message = format!("{error:#}");
             drop(store);
             engine.room().notify_waiters();
-            if Instant::now() >= room_until || timing.is_stopping() {
+            now = clock::now();
+            if now >= room_until || timing.is_stopping() {
                 return Finished::unrun(attempt.epoch, Outcome::HostError, message);
             }
             // The timeout is for the case that the room was given back before this wait began.
             tokio::time::timeout(Duration::from_millis(20), room)
                 .await
                 .ok();
+            now = clock::now();
             continue;
         }
         let finished = conclude(&mut store, &attempt, returned, &timing, cpu);
@@ -174,7 +189,7 @@ async fn drive(
 ) -> Result<Returned, Unreturned> {
     let mut call = pin!(call);
     let mut told = pin!(timing.control().wake.notified());
-    let mut sleep = pin!(tokio::time::sleep_until(timing.next().into()));
+    let mut sleep = pin!(tokio::time::sleep_until(timing.latest().into()));
     poll_fn(|context| {
         if let Poll::Ready(returned) = call.as_mut().poll(context) {
             return Poll::Ready(returned.map_err(|(stage, error)| Unreturned::Error(stage, error)));
@@ -281,7 +296,7 @@ fn conclude(
     attempt: &Attempt,
     returned: Result<Returned, Unreturned>,
     timing: &Timing,
-    cpu: Duration,
+    cpu: &mut Duration,
 ) -> Finished {
     let guest = store.data();
     let outbox = &guest.outbox;
@@ -326,12 +341,14 @@ fn conclude(
     };
     let verdict = verdict.map_err(|verdict| weigh(verdict, guest, &attempt.limits, timing));
     let fuel_left = store.get_fuel().unwrap_or(0);
+    let cpu_now = thread_cpu();
     let usage = Usage {
         fuel: attempt.limits.fuel.saturating_sub(fuel_left),
         memory_bytes_peak: store.data().meter.peak(),
         wall_ns: nanos(timing.elapsed()),
-        cpu_ns: nanos(thread_cpu().saturating_sub(cpu)),
+        cpu_ns: nanos(cpu_now.saturating_sub(*cpu)),
     };
+    *cpu = cpu_now;
     let (outcome, result, failure) = match verdict {
         Ok(result) => (Outcome::Succeeded, Some(result), None),
         Err(verdict) => (
@@ -376,13 +393,6 @@ fn weigh(mut verdict: Verdict, guest: &Guest, limits: &Limits, timing: &Timing) 
         );
     }
     verdict
-}
-
-fn until(deadline: Timestamp) -> Duration {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Duration::from_millis(deadline.0).saturating_sub(now)
 }
 
 /// The processor time of this thread so far.

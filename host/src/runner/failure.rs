@@ -1,11 +1,13 @@
 //! From what the engine says to what it means.
 
+use std::collections::BTreeSet;
+
 use tq_core::Outcome;
 use tq_core::limits::{
     BACKTRACE_BYTES_MAX, BACKTRACE_FRAMES_MAX, ERROR_MESSAGE_BYTES_MAX, HANDLES_MAX,
     HOSTCALL_BYTES_MAX, Limits, RANDOM_BYTES_MAX, STACK_BYTES_MAX,
 };
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, FrameSymbol, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 
 use super::Interrupt;
@@ -33,7 +35,7 @@ pub(super) fn judge(
     recent_log: &str,
 ) -> Verdict {
     let backtrace = error.downcast_ref::<WasmBacktrace>();
-    let (outcome, message) = cause(error, stage, limits, backtrace.is_some(), recent_log);
+    let (outcome, message) = cause(error, stage, limits, backtrace, recent_log);
     Verdict {
         outcome,
         message,
@@ -45,9 +47,10 @@ fn cause(
     error: &wasmtime::Error,
     stage: Stage,
     limits: &Limits,
-    is_in_guest: bool,
+    backtrace: Option<&WasmBacktrace>,
     recent_log: &str,
 ) -> (Outcome, String) {
+    let is_in_guest = backtrace.is_some();
     if let Some(interrupt) = error.downcast_ref::<Interrupt>() {
         return interrupted(*interrupt);
     }
@@ -71,6 +74,12 @@ fn cause(
             return (
                 Outcome::StackOverflow,
                 format!("the stack is over the limit of {STACK_BYTES_MAX} bytes"),
+            );
+        }
+        Some(Trap::MemoryOutOfBounds) if backtrace.is_some_and(is_deep_recursion) => {
+            return (
+                Outcome::StackOverflow,
+                "the stack that its language keeps in memory has overflowed".to_owned(),
             );
         }
         Some(trap) => return (Outcome::Trap, panicked(trap, recent_log)),
@@ -154,19 +163,60 @@ pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
     text
 }
 
-/// One line a function, as the engine names it, and a line of its own for the file where that is known.
+/// Innermost function first, each with its file and line where the component carries them. A function that calls itself
+/// is named once.
 fn render(backtrace: &WasmBacktrace) -> Option<String> {
-    if backtrace.frames().is_empty() {
-        return None;
+    let lines: Vec<String> = backtrace.frames().iter().map(frame).collect();
+    let mut text = String::new();
+    for same in lines.chunk_by(|a, b| a == b) {
+        let (Some(line), times) = (same.first(), same.len()) else {
+            continue;
+        };
+        text.push_str(line);
+        if times > 1 {
+            text.push_str(&format!("\n    ... {times} times"));
+        }
+        text.push('\n');
     }
-    let text = backtrace.to_string();
-    // The first line is a heading.
-    let (_, frames) = text.split_once('\n')?;
-    let mut frames = frames.to_owned();
-    if backtrace.frames().len() == BACKTRACE_FRAMES_MAX {
-        frames.push_str("\n  ... (further frames were cut)");
+    if lines.len() == BACKTRACE_FRAMES_MAX {
+        text.push_str("... and what called that\n");
     }
-    Some(cut(frames, BACKTRACE_BYTES_MAX))
+    (!text.is_empty()).then(|| cut(text, BACKTRACE_BYTES_MAX))
+}
+
+fn frame(frame: &FrameInfo) -> String {
+    let plain = |name: Option<&str>| match name {
+        // Without the hashes that the compiler appends.
+        Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+        None => format!("function {}", frame.func_index()),
+    };
+    if frame.symbols().is_empty() {
+        return plain(frame.func_name());
+    }
+    let symbol = |symbol: &FrameSymbol| {
+        let mut text = plain(symbol.name().or(frame.func_name()));
+        if let Some(file) = symbol.file() {
+            text.push_str(&format!("\n    at {file}"));
+            if let Some(line) = symbol.line() {
+                text.push_str(&format!(":{line}"));
+            }
+        }
+        text
+    };
+    let symbols: Vec<String> = frame.symbols().iter().map(symbol).collect();
+    symbols.join("\n")
+}
+
+/// Compiled languages keep a stack of their own in linear memory. It lies at the bottom, so that its overflow arrives as
+/// an access out of bounds, from deep inside of a few functions that call each other.
+fn is_deep_recursion(backtrace: &WasmBacktrace) -> bool {
+    const FUNCTIONS_MAX: usize = 8;
+    let functions: BTreeSet<u32> = backtrace
+        .frames()
+        .iter()
+        .map(FrameInfo::func_index)
+        .collect();
+    backtrace.frames().len() == BACKTRACE_FRAMES_MAX && functions.len() <= FUNCTIONS_MAX
 }
 
 #[cfg(test)]

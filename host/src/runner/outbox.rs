@@ -11,6 +11,7 @@ use tq_core::Epoch;
 use tq_core::limits::{FLUSH_INTERVAL, LOG_CHUNK_BYTES};
 
 use super::Event;
+use crate::clock;
 use crate::sandbox::Log;
 
 /// Collects an attempt's log, progress and checkpoints, and passes on what is newest at most every
@@ -104,7 +105,7 @@ impl Outbox {
     fn change(&self, change: impl FnOnce(&mut Pending)) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut pending);
-        let now = Instant::now();
+        let now = clock::now();
         if now < pending.flush_at {
             return;
         }

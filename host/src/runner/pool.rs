@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -15,6 +14,7 @@ use tq_core::limits::{EVENTS_MAX, SHUTDOWN_WAIT, SLOTS_MAX};
 
 use super::timing::Control;
 use super::{Attempt, Command, Event, Finished, Slot, StopReason};
+use crate::clock;
 use crate::sandbox::Engine;
 
 /// How large a pool is.
@@ -187,10 +187,10 @@ impl Pool {
     /// of slots that did not end.
     pub fn shutdown(self) -> usize {
         self.close();
-        let until = Instant::now() + SHUTDOWN_WAIT;
+        let until = clock::now() + SHUTDOWN_WAIT;
         let mut state = self.shared.lock();
         while state.threads > 0 {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(clock::now());
             if left.is_zero() {
                 break;
             }

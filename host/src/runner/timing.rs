@@ -9,6 +9,7 @@ use tq_core::Epoch;
 use tq_core::limits::CANCEL_GRACE;
 
 use super::StopReason;
+use crate::clock;
 
 /// Why an attempt was interrupted. Travels through the engine as the error that ends the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +55,7 @@ impl Control {
         if current.stop.is_none() || !why.has_grace() {
             current.stop = Some(Stop {
                 why,
-                at: Instant::now(),
+                at: clock::now(),
             });
         }
         drop(current);
@@ -80,13 +81,13 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// An attempt that starts now. `until_deadline` is what is left until its task expires.
+    /// An attempt that has just started. `until_deadline` is what is left until its task expires.
     pub(super) fn start(
         control: Arc<Control>,
+        started: Instant,
         timeout: Duration,
         until_deadline: Option<Duration>,
     ) -> Self {
-        let started = Instant::now();
         Self {
             control,
             started,
@@ -102,7 +103,7 @@ impl Timing {
 
     /// Whether the guest has been told to stop, and why.
     pub(super) fn stopping(&self) -> Option<StopReason> {
-        self.stop(Instant::now()).map(|stop| stop.why)
+        self.stop(clock::now()).map(|stop| stop.why)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -111,7 +112,7 @@ impl Timing {
 
     /// Why the attempt has to end now, if it has to.
     pub(crate) fn interrupt(&self) -> Option<Interrupt> {
-        let now = Instant::now();
+        let now = clock::now();
         if let Some(stop) = self.stop(now)
             && now >= Self::end(stop)
         {
@@ -123,17 +124,21 @@ impl Timing {
 
     /// When [`Timing::interrupt`] may say something new, unless there is a command before.
     pub(super) fn next(&self) -> Instant {
-        let now = Instant::now();
-        // One that is beyond the clock is looked at again in an hour.
-        let timeout = self
-            .started
-            .checked_add(self.timeout)
-            .unwrap_or(now + Duration::from_secs(3600));
+        let now = clock::now();
         let stop = self.stop(now).map(Self::end);
         [stop, self.deadline.filter(|deadline| *deadline > now)]
             .into_iter()
             .flatten()
-            .fold(timeout, Instant::min)
+            .fold(self.latest(), Instant::min)
+    }
+
+    /// When it has to end at the latest.
+    pub(super) fn latest(&self) -> Instant {
+        // Limits keep the timeout far below what the clock can hold; a longer one is looked at again in an hour.
+        let hour = Duration::from_secs(3600);
+        self.started
+            .checked_add(self.timeout)
+            .unwrap_or_else(|| clock::now() + hour)
     }
 
     fn stop(&self, now: Instant) -> Option<Stop> {

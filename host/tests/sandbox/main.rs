@@ -1,9 +1,16 @@
 //! Guests in their sandbox, from a component's bytes to the end of an attempt.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "what a test relies on fails the test, and it measures time itself"
+)]
+
 mod cache;
 mod ends;
 mod guests;
 mod output;
+mod rust;
 mod stop;
 
 use std::path::PathBuf;

@@ -1,0 +1,18 @@
+//! The one place that reads the clocks.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The time that never goes back.
+#[expect(clippy::disallowed_methods, reason = "this is the crate's one clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// What is left until a point in time, by the machine's calendar; zero once it has passed.
+#[expect(clippy::disallowed_methods, reason = "this is the crate's one clock")]
+pub(crate) fn until(deadline: tq_core::Timestamp) -> Duration {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Duration::from_millis(deadline.0).saturating_sub(now)
+}
