@@ -4,7 +4,10 @@
 //! [--seconds N] [--dir DIR]`. Each layout runs in a process of its own, so that its memory is its own. Prints a table
 //! to stdout and one line of JSON for each run.
 
-#![expect(clippy::disallowed_methods, reason = "it measures how long things take")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it measures how long things take"
+)]
 
 use std::{
     collections::VecDeque,

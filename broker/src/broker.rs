@@ -17,7 +17,9 @@ use crate::{api, store};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Others could reach it, and nothing would keep them out.
-    #[error("`{0}` is not a loopback address, and there is no access control yet; listen on 127.0.0.1 or [::1]")]
+    #[error(
+        "`{0}` is not a loopback address, and there is no access control yet; listen on 127.0.0.1 or [::1]"
+    )]
     NotLoopback(SocketAddr),
     /// It cannot listen there.
     #[error("cannot listen on `{address}`")]
@@ -72,17 +74,30 @@ impl Broker {
         }
         // The address first: a port that is taken should not cost a recovery.
         let listener = TcpListener::bind(config.listen).await;
-        let listener = listener.map_err(|source| Error::Listen { address: config.listen, source })?;
+        let listener = listener.map_err(|source| Error::Listen {
+            address: config.listen,
+            source,
+        })?;
         let opened = config.clone();
         let opening = tokio::task::spawn_blocking(move || open(&opened)).await;
-        let (ledger, blobs, clock) = opening.map_err(|error| Error::Stopped(error.to_string()))??;
+        let (ledger, blobs, clock) =
+            opening.map_err(|error| Error::Stopped(error.to_string()))??;
         let (tell, failed) = watch::channel(None);
         let (handle, running) = ledger::start(ledger, clock, tell).map_err(Error::Thread)?;
         let stop = CancellationToken::new();
         let routes = api::routes(handle, blobs, stop.clone());
-        let server = api::serve(listener, routes).map_err(|source| Error::Listen { address: config.listen, source })?;
+        let server = api::serve(listener, routes).map_err(|source| Error::Listen {
+            address: config.listen,
+            source,
+        })?;
         tracing::info!(address = %server.address(), "broker serves");
-        Ok(Self { server, running, failed, stop, config })
+        Ok(Self {
+            server,
+            running,
+            failed,
+            stop,
+            config,
+        })
     }
 
     /// Where it listens. The port is the one that the system chose if it was set to 0.
@@ -94,7 +109,11 @@ impl Broker {
     /// Waits until the broker has to stop by itself, and says why.
     pub async fn failed(&self) -> Error {
         let mut failed = self.failed.clone();
-        let why = failed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        let why = failed
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|why| why.clone());
         Error::Stopped(why.unwrap_or_else(|| "the ledger ended without a word".to_owned()))
     }
 
@@ -103,7 +122,13 @@ impl Broker {
     /// # Errors
     /// [`Error::Ledger`] if the ledger had failed, or the store could not be closed in order.
     pub async fn shutdown(self) -> Result<(), Error> {
-        let Self { server, running, failed: _, stop, config } = self;
+        let Self {
+            server,
+            running,
+            failed: _,
+            stop,
+            config,
+        } = self;
         stop.cancel();
         server.shutdown(config.drain_timeout).await;
         Ok(running.stop().await?)
@@ -112,14 +137,24 @@ impl Broker {
 
 fn open(config: &Config) -> Result<(Ledger, Blobs, Clock), Error> {
     let path = config.data_dir.join("broker");
-    std::fs::create_dir_all(&path).map_err(|source| Error::DataDir { path: path.clone(), source })?;
+    std::fs::create_dir_all(&path).map_err(|source| Error::DataDir {
+        path: path.clone(),
+        source,
+    })?;
     let (dir, options) = store_of(&config.data_dir);
     let store = store::open(&dir, &options)?;
     let blobs = Blobs::open(path.join("blobs"))?;
     let clock = Clock::start();
     // Ids need to differ between processes, not to be secret.
-    let seed = u64::from_be_bytes(uuid::Uuid::new_v4().as_bytes()[..8].try_into().unwrap_or_default());
-    let settings = ledger::Config { free_bytes_floor: config.free_bytes_floor, seed };
+    let seed = u64::from_be_bytes(
+        uuid::Uuid::new_v4().as_bytes()[..8]
+            .try_into()
+            .unwrap_or_default(),
+    );
+    let settings = ledger::Config {
+        free_bytes_floor: config.free_bytes_floor,
+        seed,
+    };
     let ledger = Ledger::open(Box::new(store), settings, clock.now(), Metrics::default())?;
     Ok((ledger, blobs, clock))
 }

@@ -22,7 +22,12 @@ pub struct Config {
 impl Config {
     /// The defaults for a data directory and an address.
     pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
-        Self { data_dir: data_dir.into(), listen, free_bytes_floor: FREE_BYTES_FLOOR, drain_timeout: Duration::from_secs(5) }
+        Self {
+            data_dir: data_dir.into(),
+            listen,
+            free_bytes_floor: FREE_BYTES_FLOOR,
+            drain_timeout: Duration::from_secs(5),
+        }
     }
 }
 
@@ -33,5 +38,10 @@ pub(crate) fn store_of(data_dir: &Path) -> (PathBuf, crate::store::OpenOptions) 
     let dir: PathBuf = data_dir.components().collect();
     let mut mark = dir.clone().into_os_string();
     mark.push(".mark");
-    (data_dir.join("broker").join("store"), crate::store::OpenOptions { mark_beside: Some(mark.into()) })
+    (
+        data_dir.join("broker").join("store"),
+        crate::store::OpenOptions {
+            mark_beside: Some(mark.into()),
+        },
+    )
 }

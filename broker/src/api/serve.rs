@@ -41,7 +41,11 @@ impl Server {
 
     /// Stops accepting, lets requests finish until `patience` is over, and cuts the rest.
     pub async fn shutdown(self, patience: Duration) {
-        let Self { address: _, stop, tasks } = self;
+        let Self {
+            address: _,
+            stop,
+            tasks,
+        } = self;
         stop.cancel();
         tasks.close();
         if tokio::time::timeout(patience, tasks.wait()).await.is_err() {
@@ -58,12 +62,21 @@ pub fn serve(listener: TcpListener, router: Router) -> std::io::Result<Server> {
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let server = Server { address, stop: stop.clone(), tasks: tasks.clone() };
+    let server = Server {
+        address,
+        stop: stop.clone(),
+        tasks: tasks.clone(),
+    };
     tasks.clone().spawn(accept(listener, router, stop, tasks));
     Ok(server)
 }
 
-async fn accept(listener: TcpListener, router: Router, stop: CancellationToken, tasks: TaskTracker) {
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -79,7 +92,10 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken, 
             }
         };
         if tasks.len() > CONNECTIONS_MAX {
-            tracing::warn!(limit = CONNECTIONS_MAX, "connection refused: too many are open");
+            tracing::warn!(
+                limit = CONNECTIONS_MAX,
+                "connection refused: too many are open"
+            );
             continue;
         }
         if let Err(error) = stream.set_nodelay(true) {
@@ -89,7 +105,10 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken, 
         let stop = stop.clone();
         tasks.spawn(async move {
             let mut builder = auto::Builder::new(TokioExecutor::new());
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+            builder
+                .http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(PATIENCE);
             builder
                 .http2()
                 .timer(TokioTimer::new())

@@ -44,8 +44,14 @@ impl From<Status> for ApiError {
 impl From<Unknown> for ApiError {
     fn from(error: Unknown) -> Self {
         Self(match &error {
-            Unknown::Module { .. } => with_hint(Code::NotFound, &error, "`tq module list` shows what is deployed; `tq deploy` adds to it"),
-            Unknown::Version { .. } | Unknown::Function { .. } => Status::not_found(error.to_string()),
+            Unknown::Module { .. } => with_hint(
+                Code::NotFound,
+                &error,
+                "`tq module list` shows what is deployed; `tq deploy` adds to it",
+            ),
+            Unknown::Version { .. } | Unknown::Function { .. } => {
+                Status::not_found(error.to_string())
+            }
             Unknown::Ambiguous { .. } => Status::invalid_argument(error.to_string()),
         })
     }
@@ -59,12 +65,17 @@ impl From<Refused> for ApiError {
             Refused::NoTask { .. } | Refused::NoNamespace(_) => Status::not_found(text),
             Refused::Rejected(rejected) => match rejected {
                 Rejected::DeadlinePassed { .. } => Status::invalid_argument(text),
-                Rejected::Fenced { .. } | Rejected::WrongState { .. } | Rejected::Ended { .. } | Rejected::TooEarly { .. } => {
-                    Status::failed_precondition(text)
-                }
+                Rejected::Fenced { .. }
+                | Rejected::WrongState { .. }
+                | Rejected::Ended { .. }
+                | Rejected::TooEarly { .. } => Status::failed_precondition(text),
             },
             Refused::KeyConflict { .. } => Status::already_exists(text),
-            Refused::DiskFull { .. } => with_hint(Code::ResourceExhausted, text, "free some space on the broker's disk, then submit again"),
+            Refused::DiskFull { .. } => with_hint(
+                Code::ResourceExhausted,
+                text,
+                "free some space on the broker's disk, then submit again",
+            ),
             Refused::NoEarlierVersion { .. } => Status::failed_precondition(text),
             Refused::OutOfRange(_) => Status::invalid_argument(text),
         })
@@ -81,10 +92,16 @@ impl From<blobs::Error> for ApiError {
     fn from(error: blobs::Error) -> Self {
         let text = error.to_string();
         if error.is_disk_full() {
-            return Self(with_hint(Code::ResourceExhausted, text, "free some space on the broker's disk, then try again"));
+            return Self(with_hint(
+                Code::ResourceExhausted,
+                text,
+                "free some space on the broker's disk, then try again",
+            ));
         }
         Self(match &error {
-            blobs::Error::Size { .. } | blobs::Error::Digest { .. } => Status::invalid_argument(text),
+            blobs::Error::Size { .. } | blobs::Error::Digest { .. } => {
+                Status::invalid_argument(text)
+            }
             blobs::Error::Damaged { .. } | blobs::Error::Io { .. } => internal(&error),
         })
     }
@@ -126,5 +143,7 @@ fn internal(error: &dyn std::error::Error) -> Status {
         source = cause.source();
     }
     tracing::error!(error = causes, "request failed");
-    Status::internal("the broker could not do this because of an error of its own; its log says more")
+    Status::internal(
+        "the broker could not do this because of an error of its own; its log says more",
+    )
 }

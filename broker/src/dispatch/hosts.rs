@@ -105,7 +105,11 @@ impl Session {
 
     /// How many more assignments it takes now.
     pub fn credits(&self) -> u64 {
-        if self.draining || self.link.is_none() { 0 } else { self.granted.saturating_sub(self.sent) }
+        if self.draining || self.link.is_none() {
+            0
+        } else {
+            self.granted.saturating_sub(self.sent)
+        }
     }
 
     /// Takes note of its credits. They only rise.
@@ -116,7 +120,8 @@ impl Session {
     /// Gives it an attempt, when the commit is done.
     pub fn assign(&mut self, namespace: Namespace, assignment: Assignment) {
         self.sent += 1;
-        self.held.insert(assignment.attempt.epoch, (namespace, assignment.attempt.id));
+        self.held
+            .insert(assignment.attempt.epoch, (namespace, assignment.attempt.id));
         self.outbox.assignments.push(assignment);
     }
 
@@ -138,7 +143,10 @@ impl Session {
 
     /// Whether it should be asked to prepare a module: it does not hold it, and was not asked on this connection.
     fn has_to_prepare(&self, digest: &Digest) -> bool {
-        self.is_connected() && !self.draining && !self.ready.contains(digest) && !self.asked.contains(digest)
+        self.is_connected()
+            && !self.draining
+            && !self.ready.contains(digest)
+            && !self.asked.contains(digest)
     }
 
     fn prepare(&mut self, digest: Digest, size_bytes: u64) {
@@ -155,11 +163,22 @@ impl Session {
 
     /// Sends what has gathered. `false` if the connection is over.
     fn flush(&mut self, seq: u64) -> bool {
-        let Outbox { first, acks, assignments } = std::mem::take(&mut self.outbox);
-        let Some(link) = &mut self.link else { return true };
+        let Outbox {
+            first,
+            acks,
+            assignments,
+        } = std::mem::take(&mut self.outbox);
+        let Some(link) = &mut self.link else {
+            return true;
+        };
         let acks = (!acks.is_empty()).then_some(ToHost::Acks { acks, seq });
-        let assignments = (!assignments.is_empty()).then_some(ToHost::Assignments { assignments, seq });
-        first.into_iter().chain(acks).chain(assignments).all(|message| link.send(message))
+        let assignments =
+            (!assignments.is_empty()).then_some(ToHost::Assignments { assignments, seq });
+        first
+            .into_iter()
+            .chain(acks)
+            .chain(assignments)
+            .all(|message| link.send(message))
     }
 }
 
@@ -192,12 +211,16 @@ impl Hosts {
 
     /// The host on this connection; none if it has a newer one or is gone.
     pub fn get(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.sessions.get_mut(self.names.get(&id)?).filter(|session| session.id == id)
+        self.sessions
+            .get_mut(self.names.get(&id)?)
+            .filter(|session| session.id == id)
     }
 
     /// The host of this name, made if there is none.
     pub fn entry(&mut self, name: &Arc<str>, now: Duration) -> &mut Session {
-        self.sessions.entry(Arc::clone(name)).or_insert_with(|| Session::absent(Arc::clone(name), now))
+        self.sessions
+            .entry(Arc::clone(name))
+            .or_insert_with(|| Session::absent(Arc::clone(name), now))
     }
 
     /// Connects a host that has an entry.
@@ -239,12 +262,19 @@ impl Hosts {
     /// Names the hosts whose leases have run out.
     pub fn silent(&self, now: Duration) -> Vec<Arc<str>> {
         let is_silent = |session: &&Session| now.saturating_sub(session.heard) >= LEASE;
-        self.sessions.values().filter(is_silent).map(|session| Arc::clone(&session.name)).collect()
+        self.sessions
+            .values()
+            .filter(is_silent)
+            .map(|session| Arc::clone(&session.name))
+            .collect()
     }
 
     /// When the next lease runs out.
     pub fn next_expiry(&self) -> Option<Duration> {
-        self.sessions.values().map(|session| session.heard + LEASE).min()
+        self.sessions
+            .values()
+            .map(|session| session.heard + LEASE)
+            .min()
     }
 
     /// Extends every lease by a time in which the ledger itself stood still and could hear of no one.
@@ -255,7 +285,13 @@ impl Hosts {
     }
 
     /// Counts a failure to compile. Returns whether it was the last one that is tried.
-    pub fn compile_failed(&mut self, digest: Digest, host: &str, message: String, permanent: bool) -> bool {
+    pub fn compile_failed(
+        &mut self,
+        digest: Digest,
+        host: &str,
+        message: String,
+        permanent: bool,
+    ) -> bool {
         let broken = self.broken.entry(digest).or_default();
         broken.failures += 1;
         broken.message = message;
@@ -284,19 +320,30 @@ impl Hosts {
 
     /// Whether there is a host to be asked to prepare a module.
     pub fn has_to_prepare(&self, digest: &Digest) -> bool {
-        !self.broken.get(digest).is_some_and(|broken| broken.is_final)
-            && self.sessions.values().any(|session| session.has_to_prepare(digest))
+        !self
+            .broken
+            .get(digest)
+            .is_some_and(|broken| broken.is_final)
+            && self
+                .sessions
+                .values()
+                .any(|session| session.has_to_prepare(digest))
     }
 
     /// Asks every host that does not hold a module to prepare it, once a connection.
     pub fn prepare(&mut self, digest: Digest, size_bytes: u64) {
-        self.sessions.values_mut().for_each(|session| session.prepare(digest, size_bytes));
+        self.sessions
+            .values_mut()
+            .for_each(|session| session.prepare(digest, size_bytes));
     }
 
     /// The host with the largest share of free credits, among those that `accept` takes.
     pub fn least_loaded(&self, accept: impl Fn(&Session) -> bool) -> Option<&Session> {
         let free = |session: &&Session| session.credits() * 1_000 / u64::from(session.slots.max(1));
-        self.sessions.values().filter(|session| session.credits() > 0 && accept(session)).max_by_key(free)
+        self.sessions
+            .values()
+            .filter(|session| session.credits() > 0 && accept(session))
+            .max_by_key(free)
     }
 
     /// Sends what has gathered for each host. A host that does not keep up loses its connection.

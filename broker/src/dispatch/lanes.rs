@@ -90,8 +90,14 @@ struct Tenant {
 impl Lanes {
     /// Whether a task that becomes ready at `place` may go into the window: only if nothing is behind it already.
     pub fn room(&self, place: Place) -> Room {
-        let behind = self.line(place).is_some_and(|line| line.behind != Behind::Nothing);
-        if behind || self.in_window >= READY_WINDOW { Room::Behind } else { Room::Window }
+        let behind = self
+            .line(place)
+            .is_some_and(|line| line.behind != Behind::Nothing);
+        if behind || self.in_window >= READY_WINDOW {
+            Room::Behind
+        } else {
+            Room::Window
+        }
     }
 
     /// Puts a task at the end of the window. `position` is that of its row, if it has one.
@@ -118,7 +124,13 @@ impl Lanes {
     }
 
     /// Takes what was read behind the window up to `read_to`, the first one first, and notes what is left there.
-    pub fn refill(&mut self, place: Place, rows: impl IntoIterator<Item = (TaskId, Position)>, read_to: Position, behind: Behind) {
+    pub fn refill(
+        &mut self,
+        place: Place,
+        rows: impl IntoIterator<Item = (TaskId, Position)>,
+        read_to: Position,
+        behind: Behind,
+    ) {
         for (id, position) in rows {
             self.push(place, id, Some(position));
         }
@@ -146,10 +158,20 @@ impl Lanes {
     /// The place whose turn it is, among those whose module `can_run` accepts. Nothing is taken yet.
     pub fn pick(&mut self, can_run: impl Fn(&Digest) -> bool) -> Option<Place> {
         let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let turn = self.tenants.range((after, Bound::Unbounded)).chain(self.tenants.range(..));
-        let namespaces: Vec<Namespace> = turn.map(|(namespace, _)| *namespace).take(self.tenants.len()).collect();
+        let turn = self
+            .tenants
+            .range((after, Bound::Unbounded))
+            .chain(self.tenants.range(..));
+        let namespaces: Vec<Namespace> = turn
+            .map(|(namespace, _)| *namespace)
+            .take(self.tenants.len())
+            .collect();
         for namespace in namespaces {
-            if let Some(place) = self.tenants.get_mut(&namespace).and_then(|tenant| tenant.pick(namespace, &can_run)) {
+            if let Some(place) = self
+                .tenants
+                .get_mut(&namespace)
+                .and_then(|tenant| tenant.pick(namespace, &can_run))
+            {
                 self.last = Some(namespace);
                 return Some(place);
             }
@@ -159,7 +181,13 @@ impl Lanes {
 
     /// Takes the first task in the window of `place`.
     pub fn pop(&mut self, place: Place) -> Option<TaskId> {
-        let id = self.tenants.get_mut(&place.lane.namespace)?.lines.get_mut(&at(place))?.window.pop_front();
+        let id = self
+            .tenants
+            .get_mut(&place.lane.namespace)?
+            .lines
+            .get_mut(&at(place))?
+            .window
+            .pop_front();
         self.in_window -= usize::from(id.is_some());
         self.forget_if_empty(place);
         id
@@ -167,22 +195,39 @@ impl Lanes {
 
     /// The lanes that have tasks, in no order that matters.
     pub fn lanes(&self) -> impl Iterator<Item = Lane> + '_ {
-        self.tenants
-            .iter()
-            .flat_map(|(namespace, tenant)| tenant.lines.keys().map(|(_, digest)| Lane { namespace: *namespace, digest: *digest }))
+        self.tenants.iter().flat_map(|(namespace, tenant)| {
+            tenant.lines.keys().map(|(_, digest)| Lane {
+                namespace: *namespace,
+                digest: *digest,
+            })
+        })
     }
 
     fn line(&self, place: Place) -> Option<&Line> {
-        self.tenants.get(&place.lane.namespace)?.lines.get(&at(place))
+        self.tenants
+            .get(&place.lane.namespace)?
+            .lines
+            .get(&at(place))
     }
 
     fn line_mut(&mut self, place: Place) -> &mut Line {
-        self.tenants.entry(place.lane.namespace).or_default().lines.entry(at(place)).or_default()
+        self.tenants
+            .entry(place.lane.namespace)
+            .or_default()
+            .lines
+            .entry(at(place))
+            .or_default()
     }
 
     fn forget_if_empty(&mut self, place: Place) {
-        let Some(tenant) = self.tenants.get_mut(&place.lane.namespace) else { return };
-        if tenant.lines.get(&at(place)).is_some_and(|line| line.window.is_empty() && line.behind == Behind::Nothing) {
+        let Some(tenant) = self.tenants.get_mut(&place.lane.namespace) else {
+            return;
+        };
+        if tenant
+            .lines
+            .get(&at(place))
+            .is_some_and(|line| line.window.is_empty() && line.behind == Behind::Nothing)
+        {
             tenant.lines.remove(&at(place));
         }
         if tenant.lines.is_empty() {
@@ -205,7 +250,10 @@ impl Tenant {
                 if let Some((inverted, digest)) = self.first(tier, can_run) {
                     self.turns[index] -= 1;
                     self.last.insert(inverted, digest);
-                    return Some(Place { lane: Lane { namespace, digest }, priority: Priority(u8::MAX - inverted) });
+                    return Some(Place {
+                        lane: Lane { namespace, digest },
+                        priority: Priority(u8::MAX - inverted),
+                    });
                 }
             }
         }
@@ -225,7 +273,10 @@ impl Tenant {
         let after_last = self.last.get(&inverted).and_then(|last| {
             let after = Bound::Excluded((inverted, *last));
             let end = Bound::Included((inverted, Digest([u8::MAX; 32])));
-            self.lines.range((after, end)).find(can_run).map(|((_, digest), _)| *digest)
+            self.lines
+                .range((after, end))
+                .find(can_run)
+                .map(|((_, digest), _)| *digest)
         });
         Some((inverted, after_last.unwrap_or(first)))
     }
@@ -240,7 +291,13 @@ mod tests {
     use super::*;
 
     fn place(namespace: u32, module: u8, priority: u8) -> Place {
-        Place { lane: Lane { namespace: Namespace(namespace), digest: Digest([module; 32]) }, priority: Priority(priority) }
+        Place {
+            lane: Lane {
+                namespace: Namespace(namespace),
+                digest: Digest([module; 32]),
+            },
+            priority: Priority(priority),
+        }
     }
 
     fn id(n: u8) -> TaskId {
@@ -249,7 +306,12 @@ mod tests {
 
     fn take(lanes: &mut Lanes) -> Option<(Place, TaskId)> {
         let place = lanes.pick(|_| true)?;
-        Some((place, lanes.pop(place).expect("a place that was picked has a task")))
+        Some((
+            place,
+            lanes
+                .pop(place)
+                .expect("a place that was picked has a task"),
+        ))
     }
 
     #[test]
@@ -258,7 +320,9 @@ mod tests {
         for (n, priority) in [(1, 100), (2, 100), (3, 120)] {
             lanes.push(place(1, 1, priority), id(n), None);
         }
-        let order: Vec<_> = std::iter::from_fn(|| take(&mut lanes)).map(|(_, id)| id.0[0]).collect();
+        let order: Vec<_> = std::iter::from_fn(|| take(&mut lanes))
+            .map(|(_, id)| id.0[0])
+            .collect();
         assert_eq!(order, [3, 1, 2]);
     }
 
@@ -275,7 +339,10 @@ mod tests {
             let (place, _) = take(&mut lanes).expect("there is work");
             *counts.entry(place.priority.tier()).or_insert(0) += 1;
         }
-        assert_eq!(counts, BTreeMap::from([(Tier::High, 80), (Tier::Normal, 40), (Tier::Low, 10)]));
+        assert_eq!(
+            counts,
+            BTreeMap::from([(Tier::High, 80), (Tier::Normal, 40), (Tier::Low, 10)])
+        );
     }
 
     #[test]
@@ -286,9 +353,23 @@ mod tests {
                 lanes.push(place(namespace, module, 100), id(n), None);
             }
         }
-        let order: Vec<_> =
-            (0..8).map(|_| take(&mut lanes).expect("there is work").0.lane).map(|lane| (lane.namespace.0, lane.digest.0[0])).collect();
-        assert_eq!(order, [(1, 1), (2, 1), (1, 2), (2, 1), (1, 1), (2, 1), (1, 2), (2, 1)]);
+        let order: Vec<_> = (0..8)
+            .map(|_| take(&mut lanes).expect("there is work").0.lane)
+            .map(|lane| (lane.namespace.0, lane.digest.0[0]))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                (1, 1),
+                (2, 1),
+                (1, 2),
+                (2, 1),
+                (1, 1),
+                (2, 1),
+                (1, 2),
+                (2, 1)
+            ]
+        );
     }
 
     #[test]
@@ -307,17 +388,37 @@ mod tests {
         lanes.push(here, id(1), None);
         assert_eq!(lanes.room(here), Room::Window);
         lanes.mark_behind(here);
-        assert_eq!((lanes.room(here), lanes.read_from(here)), (Room::Behind, None));
+        assert_eq!(
+            (lanes.room(here), lanes.read_from(here)),
+            (Room::Behind, None)
+        );
         assert_eq!(lanes.pop(here), Some(id(1)));
         assert_eq!(lanes.read_from(here), Some(Position(1)));
-        lanes.refill(here, [(id(2), Position(5)), (id(3), Position(9))], Position(11), Behind::Rows);
-        assert_eq!((lanes.pop(here), lanes.pop(here)), (Some(id(2)), Some(id(3))));
+        lanes.refill(
+            here,
+            [(id(2), Position(5)), (id(3), Position(9))],
+            Position(11),
+            Behind::Rows,
+        );
+        assert_eq!(
+            (lanes.pop(here), lanes.pop(here)),
+            (Some(id(2)), Some(id(3)))
+        );
         assert_eq!(lanes.read_from(here), Some(Position(12)));
         lanes.refill(here, [], Position(11), Behind::Unread);
-        assert_eq!((lanes.pick(|_| true), lanes.room(here), lanes.has_unread()), (None, Room::Behind, true));
+        assert_eq!(
+            (lanes.pick(|_| true), lanes.room(here), lanes.has_unread()),
+            (None, Room::Behind, true)
+        );
         lanes.note_commit();
-        assert_eq!((lanes.pick(|_| true), lanes.read_from(here)), (Some(here), Some(Position(12))));
+        assert_eq!(
+            (lanes.pick(|_| true), lanes.read_from(here)),
+            (Some(here), Some(Position(12)))
+        );
         lanes.refill(here, [], Position(11), Behind::Nothing);
-        assert_eq!((lanes.pick(|_| true), lanes.room(here)), (None, Room::Window));
+        assert_eq!(
+            (lanes.pick(|_| true), lanes.room(here)),
+            (None, Room::Window)
+        );
     }
 }

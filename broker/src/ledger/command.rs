@@ -171,10 +171,14 @@ pub struct Readiness {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HelloRefused {
     /// Another process has the name.
-    #[error("a host named `{0}` is connected already; give this one another name, or wait until that one's lease has run out")]
+    #[error(
+        "a host named `{0}` is connected already; give this one another name, or wait until that one's lease has run out"
+    )]
     NameTaken(String),
     /// It saw more than this store has.
-    #[error("host saw commit {seen} of this store, but the store ends at {seq}: it was rolled back")]
+    #[error(
+        "host saw commit {seen} of this store, but the store ends at {seq}: it was rolled back"
+    )]
     RolledBack {
         /// What it saw.
         seen: u64,
@@ -201,7 +205,9 @@ pub enum Refused {
     #[error(transparent)]
     Rejected(#[from] Rejected),
     /// The key stands for another request.
-    #[error("idempotency key `{key}` was used for another request, of task {id}; use a new key, or send the same request")]
+    #[error(
+        "idempotency key `{key}` was used for another request, of task {id}; use a new key, or send the same request"
+    )]
     KeyConflict {
         /// The key.
         key: String,
@@ -209,7 +215,9 @@ pub enum Refused {
         id: TaskId,
     },
     /// Too little space is left.
-    #[error("the disk has {free} bytes left, under the floor of {floor} bytes: no new tasks until there is more; running ones go on")]
+    #[error(
+        "the disk has {free} bytes left, under the floor of {floor} bytes: no new tasks until there is more; running ones go on"
+    )]
     DiskFull {
         /// What is left.
         free: u64,

@@ -25,14 +25,32 @@ impl Ledger {
         let mut chosen = Vec::new();
         while chosen.len() < BATCH_COMMANDS_MAX {
             let hosts = &self.hosts;
-            let place = self.lanes.pick(|digest| hosts.iter().any(|host| host.credits() > 0 && host.ready.contains(digest)));
+            let place = self.lanes.pick(|digest| {
+                hosts
+                    .iter()
+                    .any(|host| host.credits() > 0 && host.ready.contains(digest))
+            });
             let Some(place) = place else { break };
-            let Some(id) = self.take_first(place)? else { continue };
-            let Some(host) = self.hosts.least_loaded(|host| host.ready.contains(&place.lane.digest)) else { break };
+            let Some(id) = self.take_first(place)? else {
+                continue;
+            };
+            let Some(host) = self
+                .hosts
+                .least_loaded(|host| host.ready.contains(&place.lane.digest))
+            else {
+                break;
+            };
             let host = Arc::clone(&host.name);
             let epoch = self.next_epoch()?;
-            let lease = Lease { epoch, host: Arc::clone(&host), started_at: self.time };
-            if self.apply(id, |task, _| transition::claim(task, lease)).is_ok() {
+            let lease = Lease {
+                epoch,
+                host: Arc::clone(&host),
+                started_at: self.time,
+            };
+            if self
+                .apply(id, |task, _| transition::claim(task, lease))
+                .is_ok()
+            {
                 self.assign(&host, id, epoch)?;
                 chosen.push(id);
             }
@@ -47,7 +65,9 @@ impl Ledger {
             self.read_behind(place, from)?;
         }
         while let Some(id) = self.lanes.pop(place) {
-            let Some(open) = self.open.get_mut(&id) else { continue };
+            let Some(open) = self.open.get_mut(&id) else {
+                continue;
+            };
             // It may have been cancelled since it was put there.
             if is_ready(&open.task) && open.in_window {
                 open.in_window = false;
@@ -61,12 +81,23 @@ impl Ledger {
     fn read_behind(&mut self, place: Place, from: key::Position) -> Result<(), Error> {
         let prefix = key::ready_prefix(place.lane, place.priority);
         let start = key::ready(place.lane, place.priority, from);
-        let pairs = self.store.scan(Space::Index, &prefix, &start.bytes, Direction::Ascending, REFILL)?;
+        let pairs = self.store.scan(
+            Space::Index,
+            &prefix,
+            &start.bytes,
+            Direction::Ascending,
+            REFILL,
+        )?;
         let reached_end = pairs.len() < REFILL;
         let mut read_to = from;
         let mut found = Vec::with_capacity(pairs.len());
         for pair in pairs {
-            let (Some((_, _, position)), Ok(id)) = (key::ready_of(&pair.key), pair.value[..].try_into().map(TaskId)) else { continue };
+            let (Some((_, _, position)), Ok(id)) = (
+                key::ready_of(&pair.key),
+                pair.value[..].try_into().map(TaskId),
+            ) else {
+                continue;
+            };
             read_to = position;
             // A task that this step has touched already, or that is not ready any more, is dealt with by its own state.
             if self.load(place.lane.namespace, id)?
@@ -91,7 +122,9 @@ impl Ledger {
 
     /// Sends an attempt to its host, when the commit is done.
     fn assign(&mut self, host: &Arc<str>, id: TaskId, epoch: Epoch) -> Result<(), Error> {
-        let Some(open) = self.open.get(&id) else { return Ok(()) };
+        let Some(open) = self.open.get(&id) else {
+            return Ok(());
+        };
         let namespace = open.namespace;
         let task = &open.task;
         let spec = &task.spec;
@@ -99,10 +132,19 @@ impl Ledger {
             (Some(payload), _) => Data::Inline(payload.clone()),
             (None, data) => self.data(data, key::payload(namespace, id))?,
         };
-        let checkpoint = open.beside.checkpoint.map(|state| self.data(state, key::checkpoint(namespace, id))).transpose()?;
+        let checkpoint = open
+            .beside
+            .checkpoint
+            .map(|state| self.data(state, key::checkpoint(namespace, id)))
+            .transpose()?;
         let token = self.secret.token(id, epoch, host);
         let assignment = Assignment {
-            attempt: AttemptRef { namespace: spec.namespace.clone(), id, epoch, token },
+            attempt: AttemptRef {
+                namespace: spec.namespace.clone(),
+                id,
+                epoch,
+                token,
+            },
             digest: spec.digest,
             function: spec.function.clone(),
             payload,
@@ -132,7 +174,10 @@ impl Ledger {
 
     pub(super) fn stop_attempt(&mut self, host: &str, epoch: Epoch, stop: Stop) {
         if let Some(session) = self.hosts.named(host) {
-            session.tell(ToHost::Stop { epoch, stop: Some(stop) });
+            session.tell(ToHost::Stop {
+                epoch,
+                stop: Some(stop),
+            });
         }
     }
 
@@ -146,7 +191,9 @@ impl Ledger {
         if !self.hosts.has_to_prepare(digest) {
             return;
         }
-        let size = read(&self.shared.registry).by_digest(digest).map(|module| module.size_bytes);
+        let size = read(&self.shared.registry)
+            .by_digest(digest)
+            .map(|module| module.size_bytes);
         if let Some(size) = size {
             self.hosts.prepare(*digest, size);
         }
@@ -159,24 +206,38 @@ impl Ledger {
         }
         for _ in 0..BURY {
             let hosts = &self.hosts;
-            let place = self.lanes.pick(|digest| hosts.broken(digest).is_some_and(|broken| broken.is_final));
+            let place = self
+                .lanes
+                .pick(|digest| hosts.broken(digest).is_some_and(|broken| broken.is_final));
             let Some(place) = place else { return Ok(false) };
-            let Some(id) = self.take_first(place)? else { continue };
-            let Some(broken) = self.hosts.broken(&place.lane.digest).cloned() else { continue };
+            let Some(id) = self.take_first(place)? else {
+                continue;
+            };
+            let Some(broken) = self.hosts.broken(&place.lane.digest).cloned() else {
+                continue;
+            };
             let epoch = self.next_epoch()?;
-            let lease = Lease { epoch, host: broken.host.into(), started_at: self.time };
+            let lease = Lease {
+                epoch,
+                host: broken.host.into(),
+                started_at: self.time,
+            };
             let mut message = broken.message;
             message.truncate(message.floor_char_boundary(ERROR_MESSAGE_BYTES_MAX));
             let report = Report {
                 epoch,
                 outcome: Outcome::CompileFailed,
                 result: None,
-                failure: Some(Failure { message, backtrace: String::new() }),
+                failure: Some(Failure {
+                    message,
+                    backtrace: String::new(),
+                }),
                 retry_after: None,
                 usage: Usage::default(),
             };
             let claimed = self.apply(id, |task, _| transition::claim(task, lease));
-            let buried = claimed.and_then(|()| self.apply(id, |task, now| transition::report(task, &report, now)));
+            let buried = claimed
+                .and_then(|()| self.apply(id, |task, now| transition::report(task, &report, now)));
             if let Err(rejected) = buried {
                 tracing::error!(task_id = %id, %rejected, "a task whose module cannot be compiled could not be ended");
             }

@@ -19,7 +19,12 @@ use crate::tables::key;
 
 impl Ledger {
     /// Begins a session: settles what the host has outcomes of, keeps what it holds, and takes back the rest.
-    pub(super) fn hello(&mut self, hello: Hello, link: Box<dyn Link>, reply: Reply<Result<SessionId, HelloRefused>>) -> Result<(), Error> {
+    pub(super) fn hello(
+        &mut self,
+        hello: Hello,
+        link: Box<dyn Link>,
+        reply: Reply<Result<SessionId, HelloRefused>>,
+    ) -> Result<(), Error> {
         let seq = self.store.durable_seq();
         if let Some((store, seen)) = hello.seen
             && store == self.store.store_id()
@@ -53,7 +58,10 @@ impl Ledger {
             if self.still_holds(&name, &attempt)? {
                 held.insert(attempt.epoch);
                 // It may have missed that it is to stop.
-                if let Some(State::Running { stop: Some(stop), .. }) = self.open.get(&attempt.id).map(|open| &open.task.state) {
+                if let Some(State::Running {
+                    stop: Some(stop), ..
+                }) = self.open.get(&attempt.id).map(|open| &open.task.state)
+                {
                     let stop = *stop;
                     self.stop_attempt(&name, attempt.epoch, stop);
                 }
@@ -62,13 +70,21 @@ impl Ledger {
             }
         }
         self.lose_all_but(&name, &held);
-        let welcome = ToHost::Welcome { store: self.store.store_id(), generation: self.store.generation(), fenced, seq };
+        let welcome = ToHost::Welcome {
+            store: self.store.store_id(),
+            generation: self.store.generation(),
+            fenced,
+            seq,
+        };
         if let Some(session) = self.hosts.named(&name) {
             session.welcome(welcome);
         }
         let lanes: Vec<_> = self.lanes.lanes().collect();
         lanes.into_iter().for_each(|lane| self.want_ready(lane));
-        self.shared.metrics.hosts.set(self.hosts.iter().filter(|host| host.is_connected()).count() as i64);
+        self.shared
+            .metrics
+            .hosts
+            .set(self.hosts.iter().filter(|host| host.is_connected()).count() as i64);
         tracing::info!(host = %name, slots = hello.slots, "host connected");
         self.answer(reply, Ok(id));
         Ok(())
@@ -79,7 +95,9 @@ impl Ledger {
     pub(super) fn from_host(&mut self, id: SessionId, message: FromHost) -> Result<(), Error> {
         let mono = self.mono;
         self.hosts.heard(id, mono);
-        let Some(session) = self.hosts.get(id) else { return Ok(()) };
+        let Some(session) = self.hosts.get(id) else {
+            return Ok(());
+        };
         let name = Arc::clone(&session.name);
         match message {
             FromHost::Credits(granted) => session.grant(granted),
@@ -92,7 +110,11 @@ impl Ledger {
                 });
                 session.ready.extend(held);
             }
-            FromHost::PrepareFailed { digest, message, permanent } => {
+            FromHost::PrepareFailed {
+                digest,
+                message,
+                permanent,
+            } => {
                 session.forget_asked(&digest);
                 tracing::warn!(host = %name, %digest, message, "host could not prepare a module");
                 if !self.hosts.compile_failed(digest, &name, message, permanent) {
@@ -120,7 +142,9 @@ impl Ledger {
     /// A connection ended. The leases go on, so that the host may come back to its work; those of one that had said
     /// that it ends are over.
     pub(super) fn disconnected(&mut self, id: SessionId) {
-        let Some(session) = self.hosts.get(id) else { return };
+        let Some(session) = self.hosts.get(id) else {
+            return;
+        };
         let (name, was_draining) = (Arc::clone(&session.name), session.draining);
         session.disconnect();
         tracing::info!(host = %name, held = session.held.len(), "host disconnected");
@@ -128,7 +152,10 @@ impl Ledger {
             self.lose_all_but(&name, &BTreeSet::new());
             self.hosts.remove(&name);
         }
-        self.shared.metrics.hosts.set(self.hosts.iter().filter(|host| host.is_connected()).count() as i64);
+        self.shared
+            .metrics
+            .hosts
+            .set(self.hosts.iter().filter(|host| host.is_connected()).count() as i64);
     }
 
     /// Takes back the attempts of hosts that were silent for too long.
@@ -141,8 +168,15 @@ impl Ledger {
     }
 
     fn lose_all_but(&mut self, name: &str, kept: &BTreeSet<Epoch>) {
-        let Some(session) = self.hosts.named(name) else { return };
-        let lost: Vec<_> = session.held.iter().filter(|(epoch, _)| !kept.contains(epoch)).map(|(epoch, (_, id))| (*epoch, *id)).collect();
+        let Some(session) = self.hosts.named(name) else {
+            return;
+        };
+        let lost: Vec<_> = session
+            .held
+            .iter()
+            .filter(|(epoch, _)| !kept.contains(epoch))
+            .map(|(epoch, (_, id))| (*epoch, *id))
+            .collect();
         session.held.retain(|epoch, _| kept.contains(epoch));
         for (epoch, id) in lost {
             match self.apply(id, |task, now| transition::lose(task, epoch, now)) {
@@ -157,24 +191,47 @@ impl Ledger {
 
     /// Whether an attempt that a host says it holds is its own; one whose claim was lost is restored.
     fn still_holds(&mut self, name: &Arc<str>, attempt: &AttemptRef) -> Result<bool, Error> {
-        let Some(namespace) = self.namespace(&attempt.namespace) else { return Ok(false) };
-        if !self.secret.verify(attempt.id, attempt.epoch, name, attempt.token) || !self.load(namespace, attempt.id)? {
+        let Some(namespace) = self.namespace(&attempt.namespace) else {
+            return Ok(false);
+        };
+        if !self
+            .secret
+            .verify(attempt.id, attempt.epoch, name, attempt.token)
+            || !self.load(namespace, attempt.id)?
+        {
             return Ok(false);
         }
         self.adopt(namespace, name, attempt.id, attempt.epoch)
     }
 
     /// Restores the claim of an attempt if it was lost with the last stop of the broker.
-    fn adopt(&mut self, namespace: Namespace, name: &Arc<str>, id: TaskId, epoch: Epoch) -> Result<bool, Error> {
-        let is_running = self.open.get(&id).and_then(|open| open.task.lease()).is_some_and(|lease| lease.epoch == epoch);
+    fn adopt(
+        &mut self,
+        namespace: Namespace,
+        name: &Arc<str>,
+        id: TaskId,
+        epoch: Epoch,
+    ) -> Result<bool, Error> {
+        let is_running = self
+            .open
+            .get(&id)
+            .and_then(|open| open.task.lease())
+            .is_some_and(|lease| lease.epoch == epoch);
         if !is_running {
             // Only the generation just before this one can have claims that its stop has lost: a claim is in the store
             // before it is sent, and was read when this generation began.
             if epoch.generation() + 1 != self.store.generation() {
                 return Ok(false);
             }
-            let lease = Lease { epoch, host: Arc::clone(name), started_at: self.time };
-            if self.apply(id, |task, _| transition::adopt(task, lease)).is_err() {
+            let lease = Lease {
+                epoch,
+                host: Arc::clone(name),
+                started_at: self.time,
+            };
+            if self
+                .apply(id, |task, _| transition::adopt(task, lease))
+                .is_err()
+            {
                 return Ok(false);
             }
             if let Some(open) = self.open.get_mut(&id) {
@@ -189,9 +246,16 @@ impl Ledger {
 
     /// Settles an attempt: the first valid report counts, the same again gets the same answer, a stale one is fenced.
     fn settle(&mut self, name: &Arc<str>, outcome: AttemptOutcome) -> Result<(), Error> {
-        let AttemptRef { namespace, id, epoch, token } = outcome.attempt.clone();
+        let AttemptRef {
+            namespace,
+            id,
+            epoch,
+            token,
+        } = outcome.attempt.clone();
         let fenced = match self.namespace(&namespace) {
-            Some(number) if self.secret.verify(id, epoch, name, token) && self.load(number, id)? => {
+            Some(number)
+                if self.secret.verify(id, epoch, name, token) && self.load(number, id)? =>
+            {
                 let result = self.report(number, name, id, outcome)?;
                 if result.is_err() {
                     self.shared.metrics.fenced.inc();
@@ -209,22 +273,58 @@ impl Ledger {
         Ok(())
     }
 
-    fn report(&mut self, namespace: Namespace, name: &Arc<str>, id: TaskId, outcome: AttemptOutcome) -> Result<Result<(), Rejected>, Error> {
-        let AttemptOutcome { attempt, mut outcome, result, mut failure, retry_after, usage } = outcome;
+    fn report(
+        &mut self,
+        namespace: Namespace,
+        name: &Arc<str>,
+        id: TaskId,
+        outcome: AttemptOutcome,
+    ) -> Result<Result<(), Rejected>, Error> {
+        let AttemptOutcome {
+            attempt,
+            mut outcome,
+            result,
+            mut failure,
+            retry_after,
+            usage,
+        } = outcome;
         let epoch = attempt.epoch;
-        if self.open.get(&id).is_some_and(|open| open.task.settled != Some(epoch)) && !self.adopt(namespace, name, id, epoch)? {
+        if self
+            .open
+            .get(&id)
+            .is_some_and(|open| open.task.settled != Some(epoch))
+            && !self.adopt(namespace, name, id, epoch)?
+        {
             return Ok(Err(Rejected::Fenced { offered: epoch }));
         }
-        let mut result = if outcome.class() == Class::Success { Some(result.unwrap_or(Data::Inline(Bytes::new()))) } else { None };
+        let mut result = if outcome.class() == Class::Success {
+            Some(result.unwrap_or(Data::Inline(Bytes::new())))
+        } else {
+            None
+        };
         let len = result.as_ref().map_or(0, size);
         if len > RESULT_BYTES_MAX as u64 {
             (outcome, result) = (Outcome::OutputLimit, None);
-            failure =
-                Some(Failure { message: format!("result of {len} bytes is over the limit of {RESULT_BYTES_MAX} bytes"), ..Failure::default() });
+            failure = Some(Failure {
+                message: format!(
+                    "result of {len} bytes is over the limit of {RESULT_BYTES_MAX} bytes"
+                ),
+                ..Failure::default()
+            });
         }
         let (data, row) = stored(result);
-        let report = Report { epoch, outcome, result: data, failure, retry_after, usage };
-        let settled_before = self.open.get(&id).is_some_and(|open| open.task.settled == Some(epoch));
+        let report = Report {
+            epoch,
+            outcome,
+            result: data,
+            failure,
+            retry_after,
+            usage,
+        };
+        let settled_before = self
+            .open
+            .get(&id)
+            .is_some_and(|open| open.task.settled == Some(epoch));
         let answer = self.apply(id, |task, now| transition::report(task, &report, now));
         if answer.is_ok() && !settled_before {
             if let Some(bytes) = row {
@@ -236,13 +336,29 @@ impl Ledger {
     }
 
     /// Keeps the newest state of an attempt. It is not synced by itself: what it saves is time.
-    fn checkpoint(&mut self, name: &Arc<str>, attempt: &AttemptRef, state: Data) -> Result<(), Error> {
-        let AttemptRef { namespace, id, epoch, token } = attempt;
-        let Some(number) = self.namespace(namespace) else { return Ok(()) };
+    fn checkpoint(
+        &mut self,
+        name: &Arc<str>,
+        attempt: &AttemptRef,
+        state: Data,
+    ) -> Result<(), Error> {
+        let AttemptRef {
+            namespace,
+            id,
+            epoch,
+            token,
+        } = attempt;
+        let Some(number) = self.namespace(namespace) else {
+            return Ok(());
+        };
         if size(&state) > CHECKPOINT_BYTES_MAX as u64
             || !self.secret.verify(*id, *epoch, name, *token)
             || !self.load(number, *id)?
-            || self.open.get(id).and_then(|open| open.task.lease()).is_none_or(|lease| lease.epoch != *epoch)
+            || self
+                .open
+                .get(id)
+                .and_then(|open| open.task.lease())
+                .is_none_or(|lease| lease.epoch != *epoch)
         {
             return Ok(());
         }
@@ -274,10 +390,16 @@ impl Ledger {
     }
 
     pub(super) fn readiness(&self, digest: &tq_core::Digest) -> Readiness {
-        let hosts = self.hosts.iter().filter(|host| host.is_connected() && host.ready.contains(digest));
+        let hosts = self
+            .hosts
+            .iter()
+            .filter(|host| host.is_connected() && host.ready.contains(digest));
         Readiness {
             hosts: hosts.map(|host| host.name.to_string()).collect(),
-            error: self.hosts.broken(digest).map(|broken| broken.message.clone()),
+            error: self
+                .hosts
+                .broken(digest)
+                .map(|broken| broken.message.clone()),
         }
     }
 }
@@ -295,7 +417,9 @@ fn stored(data: Option<Data>) -> (Option<DataRef>, Option<Bytes>) {
         None => (None, None),
         Some(Data::Blob { digest, len }) => (Some(DataRef::Blob { digest, len }), None),
         Some(Data::Inline(bytes)) => {
-            let data = DataRef::Row { len: bytes.len() as u64 };
+            let data = DataRef::Row {
+                len: bytes.len() as u64,
+            };
             (Some(data), (!bytes.is_empty()).then_some(bytes))
         }
     }

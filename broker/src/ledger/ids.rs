@@ -18,7 +18,11 @@ impl Ids {
     pub fn new(last: TaskId, seed: u64) -> Self {
         let mut millis = [0; 8];
         millis[2..].copy_from_slice(&last.0[..6]);
-        Self { millis: u64::from_be_bytes(millis), count: COUNT_MAX, random: seed }
+        Self {
+            millis: u64::from_be_bytes(millis),
+            count: COUNT_MAX,
+            random: seed,
+        }
     }
 
     /// Makes the next id.

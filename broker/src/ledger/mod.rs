@@ -26,9 +26,9 @@ mod thread;
 mod timers;
 mod token;
 
-
 pub use command::{
-    Command, Deploy, HelloRefused, HostView, LogChunk, Readiness, Refused, Reply, Submission, Submit, Submitted, Target, Watch, WatchId,
+    Command, Deploy, HelloRefused, HostView, LogChunk, Readiness, Refused, Reply, Submission,
+    Submit, Submitted, Target, Watch, WatchId,
 };
 pub(crate) use thread::wall;
 pub use thread::{Clock, Handle, Running, Stopped, Watching, start};
@@ -69,13 +69,17 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     /// The outcome of a commit is not known.
-    #[error("a commit failed, and whether it is on disk is not known; restart the broker, which reads what is there")]
+    #[error(
+        "a commit failed, and whether it is on disk is not known; restart the broker, which reads what is there"
+    )]
     Commit,
     /// A row cannot be read.
     #[error(transparent)]
     Row(#[from] row::Error),
     /// A host has seen more of this store than there is.
-    #[error("{0}; restore the newest copy of the data directory, or accept the loss with `tq admin repair`")]
+    #[error(
+        "{0}; restore the newest copy of the data directory, or accept the loss with `tq admin repair`"
+    )]
     RolledBack(HelloRefused),
     /// The thread panicked.
     #[error("the ledger panicked, which is a bug in tq; everything acknowledged is on disk")]
@@ -169,7 +173,11 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error`] if it cannot go on. Nothing was answered that is not on disk.
-    pub fn step(&mut self, now: Now, inputs: impl IntoIterator<Item = Command>) -> Result<Option<Duration>, Error> {
+    pub fn step(
+        &mut self,
+        now: Now,
+        inputs: impl IntoIterator<Item = Command>,
+    ) -> Result<Option<Duration>, Error> {
         self.mono = self.mono.max(now.mono);
         self.time = self.time.max(now.wall);
         for input in inputs {
@@ -184,8 +192,13 @@ impl Ledger {
         if timers_left || dead_left || rows_left {
             return Ok(Some(Duration::ZERO));
         }
-        let timer = self.next_timer.map(|at| at.since(self.time).max(Duration::from_millis(1)));
-        let lease = self.hosts.next_expiry().map(|at| at.saturating_sub(self.mono));
+        let timer = self
+            .next_timer
+            .map(|at| at.since(self.time).max(Duration::from_millis(1)));
+        let lease = self
+            .hosts
+            .next_expiry()
+            .map(|at| at.saturating_sub(self.mono));
         Ok(timer.into_iter().chain(lease).min())
     }
 
@@ -226,7 +239,12 @@ impl Ledger {
                 Ok(())
             }
             Command::Deploy(deploy) => self.deploy(*deploy),
-            Command::Rollback { namespace, name, version, reply } => {
+            Command::Rollback {
+                namespace,
+                name,
+                version,
+                reply,
+            } => {
                 let result = self.rollback(&namespace, &name, version);
                 self.answer(reply, result);
                 Ok(())
@@ -272,7 +290,9 @@ impl Ledger {
     }
 
     fn unwatch(&mut self, watch: WatchId) {
-        let Some((_, ids)) = self.watches.remove(&watch) else { return };
+        let Some((_, ids)) = self.watches.remove(&watch) else {
+            return;
+        };
         for id in ids {
             if let Entry::Occupied(mut watches) = self.watched.entry(id) {
                 watches.get_mut().retain(|other| *other != watch);
@@ -287,13 +307,16 @@ impl Ledger {
 /// Reads what others may be writing. A panic while writing poisons the lock; what it guards is still whole, since every
 /// write is one call.
 pub(crate) fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    lock.read()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 pub(crate) fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    lock.write()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 pub(crate) fn lock<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    lock.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

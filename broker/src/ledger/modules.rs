@@ -10,19 +10,32 @@ use crate::tables::{key, row};
 impl Ledger {
     /// Adds a version of a module, unless the current one is the same.
     pub(super) fn deploy(&mut self, deploy: Deploy) -> Result<(), Error> {
-        let Deploy { namespace, mut module, reply } = deploy;
+        let Deploy {
+            namespace,
+            mut module,
+            reply,
+        } = deploy;
         // The same bytes again are another chance for hosts that could not compile them.
         self.hosts.mend(&module.digest);
         let (current, last) = {
             let registry = read(&self.shared.registry);
             let versions = registry.versions(&namespace, &module.name).ok();
-            let current = versions.and_then(|versions| versions.all.get(&versions.current)).map(Arc::clone);
-            let last = versions.and_then(|versions| versions.all.keys().next_back().copied()).unwrap_or(0);
+            let current = versions
+                .and_then(|versions| versions.all.get(&versions.current))
+                .map(Arc::clone);
+            let last = versions
+                .and_then(|versions| versions.all.keys().next_back().copied())
+                .unwrap_or(0);
             (current, last)
         };
         let same = current.filter(|current| {
             let (version, uploaded_at) = (current.version, current.uploaded_at);
-            **current == Module { version, uploaded_at, ..module.clone() }
+            **current
+                == Module {
+                    version,
+                    uploaded_at,
+                    ..module.clone()
+                }
         });
         let digest = module.digest;
         let answer = match same {
@@ -31,7 +44,10 @@ impl Ledger {
                 module.version = last + 1;
                 module.uploaded_at = self.time;
                 let number = self.namespace_or_new(&namespace);
-                self.step.batch.put(key::module(number, &module.name, module.version), row::encode_module(number, &module));
+                self.step.batch.put(
+                    key::module(number, &module.name, module.version),
+                    row::encode_module(number, &module),
+                );
                 self.set_current(number, &module.name, module.version);
                 self.step.durable = true;
                 let version = module.version;
@@ -48,16 +64,30 @@ impl Ledger {
         Ok(())
     }
 
-    pub(super) fn rollback(&mut self, namespace: &str, name: &str, version: u32) -> Result<(), Refused> {
+    pub(super) fn rollback(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        version: u32,
+    ) -> Result<(), Refused> {
         let module = {
             let registry = read(&self.shared.registry);
             let versions = registry.versions(namespace, name)?;
             let version = match version {
-                0 => versions.all.range(..versions.current).next_back().map(|(version, _)| *version),
+                0 => versions
+                    .all
+                    .range(..versions.current)
+                    .next_back()
+                    .map(|(version, _)| *version),
                 version => Some(version),
             };
-            let none = || Refused::NoEarlierVersion { name: name.to_owned(), current: versions.current };
-            Arc::clone(registry.module(namespace, &format!("{name}@{}", version.ok_or_else(none)?))?)
+            let none = || Refused::NoEarlierVersion {
+                name: name.to_owned(),
+                current: versions.current,
+            };
+            Arc::clone(
+                registry.module(namespace, &format!("{name}@{}", version.ok_or_else(none)?))?,
+            )
         };
         let number = self.namespace_or_new(namespace);
         self.set_current(number, name, module.version);
@@ -68,7 +98,10 @@ impl Ledger {
     }
 
     fn set_current(&mut self, namespace: Namespace, name: &str, version: u32) {
-        self.step.batch.put(key::current(namespace, name), version.to_be_bytes().to_vec());
+        self.step.batch.put(
+            key::current(namespace, name),
+            version.to_be_bytes().to_vec(),
+        );
     }
 
     fn namespace_or_new(&mut self, name: &str) -> Namespace {
@@ -76,9 +109,18 @@ impl Ledger {
             return number;
         }
         let mut namespaces = write(&self.shared.namespaces);
-        let number = Namespace(namespaces.values().map(|number| number.0).max().unwrap_or(0) + 1);
+        let number = Namespace(
+            namespaces
+                .values()
+                .map(|number| number.0)
+                .max()
+                .unwrap_or(0)
+                + 1,
+        );
         namespaces.insert(name.to_owned(), number);
-        self.step.batch.put(key::namespace(name), number.0.to_be_bytes().to_vec());
+        self.step
+            .batch
+            .put(key::namespace(name), number.0.to_be_bytes().to_vec());
         number
     }
 }

@@ -30,9 +30,17 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error`] if the store cannot be read, or its rows make no sense.
-    pub fn open(store: Box<dyn Store>, config: Config, now: Now, metrics: Metrics) -> Result<Self, Error> {
+    pub fn open(
+        store: Box<dyn Store>,
+        config: Config,
+        now: Now,
+        metrics: Metrics,
+    ) -> Result<Self, Error> {
         let ledger_row = match store.get(&key::ledger())? {
-            Some(bytes) => LedgerRow::decode(bytes).map_err(|source| row::Error::Decode { kind: "ledger", source })?,
+            Some(bytes) => LedgerRow::decode(bytes).map_err(|source| row::Error::Decode {
+                kind: "ledger",
+                source,
+            })?,
             None => LedgerRow::default(),
         };
         let last_id = id(&ledger_row.last_id);
@@ -76,8 +84,14 @@ impl Ledger {
         ledger.recover_modules()?;
         ledger.recover_lanes()?;
         ledger.recover_open(id(&ledger_row.open_from))?;
-        let timers = ledger.store.scan(Space::Index, &key::timers(), &[], Direction::Ascending, 1)?;
-        ledger.next_timer = timers.first().and_then(|pair| key::timer_of(&pair.key)).map(|(at, ..)| at);
+        let timers =
+            ledger
+                .store
+                .scan(Space::Index, &key::timers(), &[], Direction::Ascending, 1)?;
+        ledger.next_timer = timers
+            .first()
+            .and_then(|pair| key::timer_of(&pair.key))
+            .map(|(at, ..)| at);
         ledger.commit()?;
         Ok(ledger)
     }
@@ -93,11 +107,19 @@ impl Ledger {
     }
 
     fn recover_secret(&mut self) -> Result<(), Error> {
-        let secret = match self.store.get(&key::secret())?.and_then(|bytes| bytes[..].try_into().ok()) {
+        let secret = match self
+            .store
+            .get(&key::secret())?
+            .and_then(|bytes| bytes[..].try_into().ok())
+        {
             Some(secret) => secret,
             None => {
                 // Two random UUIDs have 244 random bits between them; hashing spreads them over the key.
-                let random = [*uuid::Uuid::new_v4().as_bytes(), *uuid::Uuid::new_v4().as_bytes()].concat();
+                let random = [
+                    *uuid::Uuid::new_v4().as_bytes(),
+                    *uuid::Uuid::new_v4().as_bytes(),
+                ]
+                .concat();
                 let secret = *blake3::hash(&random).as_bytes();
                 self.step.batch.put(key::secret(), secret.to_vec());
                 self.step.durable = true;
@@ -115,7 +137,11 @@ impl Ledger {
                 let number = Namespace(u32::from_be_bytes(number));
                 names.insert(number, name.to_owned());
                 if let Some(bytes) = self.store.get(&key::counters(number))? {
-                    let counters = Counters::decode(bytes).map_err(|source| row::Error::Decode { kind: "counters", source })?;
+                    let counters =
+                        Counters::decode(bytes).map_err(|source| row::Error::Decode {
+                            kind: "counters",
+                            source,
+                        })?;
                     self.total.add(&counters);
                     self.counters.insert(number, counters);
                 }
@@ -131,13 +157,17 @@ impl Ledger {
             }
         }
         for (at, version) in currents {
-            if let (Some((namespace, module)), Ok(version)) = (key::current_of(&at), version[..].try_into())
+            if let (Some((namespace, module)), Ok(version)) =
+                (key::current_of(&at), version[..].try_into())
                 && let Some(name) = names.get(&namespace)
             {
                 registry.set_current(name, module, u32::from_be_bytes(version));
             }
         }
-        *super::write(&self.shared.namespaces) = names.into_iter().map(|(number, name)| (name, number)).collect();
+        *super::write(&self.shared.namespaces) = names
+            .into_iter()
+            .map(|(number, name)| (name, number))
+            .collect();
         Ok(())
     }
 
@@ -145,8 +175,17 @@ impl Ledger {
     fn recover_lanes(&mut self) -> Result<(), Error> {
         let mut from = Vec::new();
         loop {
-            let pairs = self.store.scan(Space::Index, &key::ready_all(), &from, Direction::Ascending, 1)?;
-            let Some((lane, priority, _)) = pairs.first().and_then(|pair| key::ready_of(&pair.key)) else { return Ok(()) };
+            let pairs = self.store.scan(
+                Space::Index,
+                &key::ready_all(),
+                &from,
+                Direction::Ascending,
+                1,
+            )?;
+            let Some((lane, priority, _)) = pairs.first().and_then(|pair| key::ready_of(&pair.key))
+            else {
+                return Ok(());
+            };
             self.lanes.mark_behind(Place { lane, priority });
             from = key::ready(lane, priority, key::Position(u64::MAX)).bytes;
             from.push(0);
@@ -162,14 +201,25 @@ impl Ledger {
                 self.recover_task(id, false);
             }
         }
-        let namespaces: Vec<Namespace> = super::read(&self.shared.namespaces).values().copied().collect();
+        let namespaces: Vec<Namespace> = super::read(&self.shared.namespaces)
+            .values()
+            .copied()
+            .collect();
         let mut recent = Vec::new();
         for namespace in namespaces {
             let mut from = key::task(namespace, open_from).bytes;
             loop {
-                let pairs = self.store.scan(Space::Tasks, &key::tasks(namespace), &from, Direction::Ascending, PAGE)?;
+                let pairs = self.store.scan(
+                    Space::Tasks,
+                    &key::tasks(namespace),
+                    &from,
+                    Direction::Ascending,
+                    PAGE,
+                )?;
                 for pair in &pairs {
-                    let Some((_, id)) = key::task_of(&pair.key) else { continue };
+                    let Some((_, id)) = key::task_of(&pair.key) else {
+                        continue;
+                    };
                     let (task, beside) = row::decode_task(id, &pair.value)?;
                     let is_in_memory = match task.state {
                         State::Ready { .. } => beside.position.is_none(),
@@ -203,14 +253,19 @@ impl Ledger {
 
     /// Takes up a task as it was: a running one is its host's, a ready one without a row goes into the window.
     fn recover_task(&mut self, id: TaskId, unindexed: bool) {
-        let Some(open) = self.open.get_mut(&id) else { return };
+        let Some(open) = self.open.get_mut(&id) else {
+            return;
+        };
         let namespace = open.namespace;
         let place = place(namespace, &open.task);
         match &open.task.state {
             State::Running { lease, .. } => {
                 open.unindexed = unindexed;
                 let (host, epoch) = (Arc::clone(&lease.host), lease.epoch);
-                self.hosts.entry(&host, self.mono).held.insert(epoch, (namespace, id));
+                self.hosts
+                    .entry(&host, self.mono)
+                    .held
+                    .insert(epoch, (namespace, id));
             }
             State::Ready { .. } if open.beside.position.is_none() => match self.lanes.room(place) {
                 Room::Window => {
@@ -238,11 +293,15 @@ impl Ledger {
         let mut all = Vec::new();
         let mut from = Vec::new();
         loop {
-            let pairs = self.store.scan(space, prefix, &from, Direction::Ascending, PAGE)?;
+            let pairs = self
+                .store
+                .scan(space, prefix, &from, Direction::Ascending, PAGE)?;
             let is_last = pairs.len() < PAGE;
             all.extend(pairs.into_iter().map(|pair| (pair.key, pair.value)));
             match all.last() {
-                Some((last, _)) if !is_last => from = Key::new(space, [&last[..], &[0]].concat()).bytes,
+                Some((last, _)) if !is_last => {
+                    from = Key::new(space, [&last[..], &[0]].concat()).bytes
+                }
                 Some(_) | None => return Ok(all),
             }
         }

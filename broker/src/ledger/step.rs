@@ -8,9 +8,9 @@ use tq_core::{TaskId, Timestamp, invariants};
 
 use super::{Error, Ledger, Open, lock};
 use crate::store::{Batch, Committed, Key, Level};
+use crate::tables::Namespace;
 use crate::tables::key::{self, Lane, Timer};
 use crate::tables::row::{self, IdempotencyRow, LedgerRow};
-use crate::tables::Namespace;
 
 /// Tasks that may be submitted before one that no index leads to gets an open row: what recovery reads at most.
 const UNINDEXED_SPAN: u64 = 32_768;
@@ -52,7 +52,10 @@ impl Ledger {
             return;
         }
         let stored = match self.open.get(&id) {
-            Some(open) if !is_new => Stored { state: Some(open.task.state.clone()), rows: rows(open) },
+            Some(open) if !is_new => Stored {
+                state: Some(open.task.state.clone()),
+                rows: rows(open),
+            },
             Some(_) | None => Stored::default(),
         };
         self.step.touched.insert(id, stored);
@@ -71,11 +74,22 @@ impl Ledger {
         let mut batch = step.batch;
         let mut touched_namespaces = Vec::new();
         for (id, stored) in &step.touched {
-            let Some(open) = self.open.get(id) else { continue };
+            let Some(open) = self.open.get(id) else {
+                continue;
+            };
             let rows = rows(open);
-            stored.rows.iter().filter(|row| !rows.contains(row)).for_each(|row| batch.delete(row.clone()));
-            rows.iter().filter(|row| !stored.rows.contains(row)).for_each(|row| batch.put(row.clone(), id.0.to_vec()));
-            batch.put(key::task(open.namespace, *id), row::encode_task(&open.task, &open.beside));
+            stored
+                .rows
+                .iter()
+                .filter(|row| !rows.contains(row))
+                .for_each(|row| batch.delete(row.clone()));
+            rows.iter()
+                .filter(|row| !stored.rows.contains(row))
+                .for_each(|row| batch.put(row.clone(), id.0.to_vec()));
+            batch.put(
+                key::task(open.namespace, *id),
+                row::encode_task(&open.task, &open.beside),
+            );
             let counters = self.counters.entry(open.namespace).or_default();
             if let Some(before) = &stored.state {
                 counters.leave(before);
@@ -89,15 +103,29 @@ impl Ledger {
         touched_namespaces.dedup();
         for namespace in touched_namespaces {
             let counters = self.counters.get(&namespace).copied().unwrap_or_default();
-            batch.put(key::counters(namespace), prost::Message::encode_to_vec(&counters));
+            batch.put(
+                key::counters(namespace),
+                prost::Message::encode_to_vec(&counters),
+            );
         }
         if !step.ended.is_empty() {
-            let ended: Vec<u8> = step.ended.iter().flat_map(|(namespace, id)| key::task_bytes(*namespace, *id)).collect();
+            let ended: Vec<u8> = step
+                .ended
+                .iter()
+                .flat_map(|(namespace, id)| key::task_bytes(*namespace, *id))
+                .collect();
             batch.put(key::settled(self.store.seq() + 1), ended);
         }
         if !batch.is_empty() {
-            batch.put(key::ledger(), prost::Message::encode_to_vec(&self.ledger_row()));
-            let level = if step.durable { Level::Disk } else { Level::Process };
+            batch.put(
+                key::ledger(),
+                prost::Message::encode_to_vec(&self.ledger_row()),
+            );
+            let level = if step.durable {
+                Level::Disk
+            } else {
+                Level::Process
+            };
             match self.store.commit(batch, level)? {
                 Committed::Yes(_) => {}
                 Committed::No | Committed::Unknown(_) => return Err(Error::Commit),
@@ -116,14 +144,24 @@ impl Ledger {
 
     /// Where recovery would begin after this commit.
     fn ledger_row(&self) -> LedgerRow {
-        let open_from = self.unindexed.front().map_or_else(|| next_id(self.last_id), |(id, _)| *id);
-        LedgerRow { open_from: open_from.0.to_vec(), time_ms: self.time.0, last_id: self.last_id.0.to_vec() }
+        let open_from = self
+            .unindexed
+            .front()
+            .map_or_else(|| next_id(self.last_id), |(id, _)| *id);
+        LedgerRow {
+            open_from: open_from.0.to_vec(),
+            time_ms: self.time.0,
+            last_id: self.last_id.0.to_vec(),
+        }
     }
 
     /// Lets go of tasks that have an end or an entry in an index, and gives the oldest of too many others an open row.
     fn index_oldest(&mut self) {
         while let Some((id, ordinal)) = self.unindexed.front().copied() {
-            let pins = self.open.get(&id).is_some_and(|open| open.unindexed && needs_open_row(open));
+            let pins = self
+                .open
+                .get(&id)
+                .is_some_and(|open| open.unindexed && needs_open_row(open));
             if pins && self.submitted - ordinal <= UNINDEXED_SPAN {
                 return;
             }
@@ -140,7 +178,9 @@ impl Ledger {
     /// Forgets touched tasks that need not be in memory any more.
     fn settle_memory(&mut self, touched: impl Iterator<Item = TaskId>) {
         for id in touched {
-            let Some(open) = self.open.get_mut(&id) else { continue };
+            let Some(open) = self.open.get_mut(&id) else {
+                continue;
+            };
             let stays = match open.task.state {
                 State::Running { .. } => {
                     self.payload_bytes -= open.payload.take().map_or(0, |payload| payload.len());
@@ -168,7 +208,10 @@ impl Ledger {
         for (_, id) in ended {
             for watch in self.watched.remove(id).unwrap_or_default() {
                 // A watch that nobody listens to any more is removed by its Unwatch.
-                let _gone = self.watches.get(&watch).is_some_and(|(ended, _)| ended.send(*id).is_err());
+                let _gone = self
+                    .watches
+                    .get(&watch)
+                    .is_some_and(|(ended, _)| ended.send(*id).is_err());
             }
         }
         let mut progress = lock(&self.shared.progress);
@@ -179,7 +222,8 @@ impl Ledger {
 
     /// Keeps a payload in memory while there is room.
     pub(super) fn keep_payload(&mut self, payload: Option<bytes::Bytes>) -> Option<bytes::Bytes> {
-        let payload = payload.filter(|payload| self.payload_bytes + payload.len() <= READY_WINDOW_PAYLOAD_BYTES)?;
+        let payload = payload
+            .filter(|payload| self.payload_bytes + payload.len() <= READY_WINDOW_PAYLOAD_BYTES)?;
         self.payload_bytes += payload.len();
         Some(payload)
     }
@@ -201,16 +245,31 @@ impl Ledger {
 
 /// The rows that a task's state implies, but for its own.
 fn rows(open: &Open) -> Vec<Key> {
-    let Open { namespace, task, beside, unindexed, .. } = open;
+    let Open {
+        namespace,
+        task,
+        beside,
+        unindexed,
+        ..
+    } = open;
     let mut rows = Vec::new();
     if !unindexed && needs_open_row(open) {
         rows.push(key::open(*namespace, task.id));
     }
     match &task.state {
-        State::Scheduled { run_at } => rows.push(key::timer(*run_at, Timer::Wake, *namespace, task.id)),
+        State::Scheduled { run_at } => {
+            rows.push(key::timer(*run_at, Timer::Wake, *namespace, task.id))
+        }
         State::Ready { .. } => {
-            let lane = Lane { namespace: *namespace, digest: task.spec.digest };
-            rows.extend(beside.position.map(|position| key::ready(lane, task.spec.priority, position)));
+            let lane = Lane {
+                namespace: *namespace,
+                digest: task.spec.digest,
+            };
+            rows.extend(
+                beside
+                    .position
+                    .map(|position| key::ready(lane, task.spec.priority, position)),
+            );
         }
         State::Blocked { .. }
         | State::Running { .. }
@@ -220,7 +279,11 @@ fn rows(open: &Open) -> Vec<Key> {
         | State::Expired { .. } => {}
     }
     if !task.state.is_terminal() {
-        rows.extend(task.spec.deadline.map(|deadline| key::timer(deadline, Timer::Deadline, *namespace, task.id)));
+        rows.extend(
+            task.spec
+                .deadline
+                .map(|deadline| key::timer(deadline, Timer::Deadline, *namespace, task.id)),
+        );
     }
     rows
 }
@@ -230,7 +293,11 @@ fn needs_open_row(open: &Open) -> bool {
     match open.task.state {
         State::Running { .. } | State::Blocked { .. } => true,
         State::Ready { .. } => open.beside.position.is_none(),
-        State::Scheduled { .. } | State::Succeeded { .. } | State::Dead { .. } | State::Cancelled { .. } | State::Expired { .. } => false,
+        State::Scheduled { .. }
+        | State::Succeeded { .. }
+        | State::Dead { .. }
+        | State::Cancelled { .. }
+        | State::Expired { .. } => false,
     }
 }
 

@@ -19,7 +19,11 @@ const FREE_BYTES_AGE_MAX: Duration = Duration::from_millis(100);
 impl Ledger {
     /// Takes all tasks of a request or none of them.
     pub(super) fn submit(&mut self, submit: Submit) -> Result<(), Error> {
-        let Submit { namespace, tasks, reply } = submit;
+        let Submit {
+            namespace,
+            tasks,
+            reply,
+        } = submit;
         let result = match self.namespace(&namespace) {
             None => Err(Refused::NoNamespace(namespace)),
             Some(number) => match self.refuse_when_full()? {
@@ -30,7 +34,10 @@ impl Ledger {
         match &result {
             Ok(submitted) => {
                 self.step.durable = true;
-                self.shared.metrics.submitted.inc_by(submitted.iter().filter(|task| !task.existed).count() as u64);
+                self.shared
+                    .metrics
+                    .submitted
+                    .inc_by(submitted.iter().filter(|task| !task.existed).count() as u64);
             }
             Err(_) => {
                 self.shared.metrics.refused.inc();
@@ -40,7 +47,11 @@ impl Ledger {
         Ok(())
     }
 
-    fn submit_all(&mut self, namespace: Namespace, tasks: Vec<Submission>) -> Result<Result<Vec<Submitted>, Refused>, Error> {
+    fn submit_all(
+        &mut self,
+        namespace: Namespace,
+        tasks: Vec<Submission>,
+    ) -> Result<Result<Vec<Submitted>, Refused>, Error> {
         // Everything that can be refused comes before the first change, so that a refused request changes nothing.
         let mut known = Vec::with_capacity(tasks.len());
         let mut in_request = std::collections::HashMap::new();
@@ -50,19 +61,29 @@ impl Ledger {
                 true => None,
                 false => self.key_holder(namespace, key)?,
             };
-            let conflict = |id| Refused::KeyConflict { key: key.clone(), id };
-            let twin = (!key.is_empty()).then(|| in_request.insert(key.clone(), index)).flatten();
+            let conflict = |id| Refused::KeyConflict {
+                key: key.clone(),
+                id,
+            };
+            let twin = (!key.is_empty())
+                .then(|| in_request.insert(key.clone(), index))
+                .flatten();
             match before {
                 Some((id, request)) if request != task.request => return Ok(Err(conflict(id))),
                 Some((id, _)) => known.push(Known::Task(id)),
                 None => match twin {
-                    Some(first) if tasks[first].request != task.request => return Ok(Err(conflict(TaskId([0; 16])))),
+                    Some(first) if tasks[first].request != task.request => {
+                        return Ok(Err(conflict(TaskId([0; 16]))));
+                    }
                     Some(first) => known.push(Known::Twin(first)),
                     None => known.push(Known::No),
                 },
             }
             if let Some(deadline) = task.spec.deadline.filter(|deadline| *deadline <= self.time) {
-                let rejected = transition::Rejected::DeadlinePassed { deadline: deadline.0, now: self.time.0 };
+                let rejected = transition::Rejected::DeadlinePassed {
+                    deadline: deadline.0,
+                    now: self.time.0,
+                };
                 return Ok(Err(rejected.into()));
             }
         }
@@ -70,29 +91,48 @@ impl Ledger {
         for (task, known) in tasks.into_iter().zip(known) {
             submitted.push(match known {
                 Known::Task(id) => Submitted { id, existed: true },
-                Known::Twin(first) => Submitted { id: submitted[first].id, existed: true },
-                Known::No => Submitted { id: self.submit_one(namespace, task), existed: false },
+                Known::Twin(first) => Submitted {
+                    id: submitted[first].id,
+                    existed: true,
+                },
+                Known::No => Submitted {
+                    id: self.submit_one(namespace, task),
+                    existed: false,
+                },
             });
         }
         Ok(Ok(submitted))
     }
 
     fn submit_one(&mut self, namespace: Namespace, submission: Submission) -> TaskId {
-        let Submission { spec, payload, request } = submission;
+        let Submission {
+            spec,
+            payload,
+            request,
+        } = submission;
         let id = self.ids.next(self.time);
         self.last_id = id;
         self.submitted += 1;
         if !spec.idempotency_key.is_empty() {
             let expires = self.time.after(IDEMPOTENCY_WINDOW);
-            let row = IdempotencyRow { id: id.0.to_vec(), request: request.to_vec(), expires_ms: expires.0 };
+            let row = IdempotencyRow {
+                id: id.0.to_vec(),
+                request: request.to_vec(),
+                expires_ms: expires.0,
+            };
             let key = key::idempotency(namespace, &spec.idempotency_key);
             self.step.batch.put(key.clone(), row.encode_to_vec());
-            self.step.batch.put(key::timer(expires, Timer::ForgetKey, namespace, id), spec.idempotency_key.clone());
+            self.step.batch.put(
+                key::timer(expires, Timer::ForgetKey, namespace, id),
+                spec.idempotency_key.clone(),
+            );
             self.step.keys.insert(key, row);
             self.note_timer(expires);
         }
         if let Some(payload) = &payload {
-            self.step.batch.put(key::payload(namespace, id), payload.clone());
+            self.step
+                .batch
+                .put(key::payload(namespace, id), payload.clone());
         }
         let deadline = spec.deadline;
         let transition = match transition::submit(id, Arc::new(spec), 0, self.time) {
@@ -104,7 +144,17 @@ impl Ledger {
         let payload = self.keep_payload(payload);
         let (task, effect) = (transition.next, transition.effect);
         self.is_sound(None, &task);
-        self.open.insert(id, Open { namespace, task, beside: Beside::default(), unindexed: false, in_window: false, payload });
+        self.open.insert(
+            id,
+            Open {
+                namespace,
+                task,
+                beside: Beside::default(),
+                unindexed: false,
+                in_window: false,
+                payload,
+            },
+        );
         match effect {
             Effect::Enqueue => {
                 self.enqueue(id, false);
@@ -123,20 +173,32 @@ impl Ledger {
     }
 
     /// The task that an idempotency key stands for, and the hash of its request.
-    fn key_holder(&self, namespace: Namespace, key: &str) -> Result<Option<(TaskId, [u8; 32])>, Error> {
+    fn key_holder(
+        &self,
+        namespace: Namespace,
+        key: &str,
+    ) -> Result<Option<(TaskId, [u8; 32])>, Error> {
         let at = key::idempotency(namespace, key);
         let row = match self.step.keys.get(&at) {
             Some(row) => Some(row.clone()),
             None => match self.store.get(&at)? {
                 Some(bytes) => {
                     let decoded = IdempotencyRow::decode(bytes);
-                    Some(decoded.map_err(|source| crate::tables::row::Error::Decode { kind: "idempotency key", source })?)
+                    Some(decoded.map_err(|source| crate::tables::row::Error::Decode {
+                        kind: "idempotency key",
+                        source,
+                    })?)
                 }
                 None => None,
             },
         };
         let row = row.filter(|row| row.expires_ms > self.time.0);
-        Ok(row.and_then(|row| Some((TaskId(row.id.try_into().ok()?), row.request.try_into().ok()?))))
+        Ok(row.and_then(|row| {
+            Some((
+                TaskId(row.id.try_into().ok()?),
+                row.request.try_into().ok()?,
+            ))
+        }))
     }
 
     /// Refuses submits while too little space is left. It is asked for at most ten times a second.

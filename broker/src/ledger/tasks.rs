@@ -23,9 +23,18 @@ impl Ledger {
         match self.open.entry(id) {
             Entry::Occupied(open) => Ok(open.get().namespace == namespace),
             Entry::Vacant(vacant) => {
-                let Some(bytes) = self.store.get(&key::task(namespace, id))? else { return Ok(false) };
+                let Some(bytes) = self.store.get(&key::task(namespace, id))? else {
+                    return Ok(false);
+                };
                 let (task, beside) = row::decode_task(id, &bytes)?;
-                vacant.insert(Open { namespace, task, beside, unindexed: false, in_window: false, payload: None });
+                vacant.insert(Open {
+                    namespace,
+                    task,
+                    beside,
+                    unindexed: false,
+                    in_window: false,
+                    payload: None,
+                });
                 self.step.loaded.push(id);
                 Ok(true)
             }
@@ -33,19 +42,31 @@ impl Ledger {
     }
 
     /// Runs a command of `core` on a task in memory, and takes over what becomes of it.
-    pub(super) fn apply(&mut self, id: TaskId, command: impl FnOnce(&Task, Timestamp) -> Result<Transition, Rejected>) -> Result<(), Rejected> {
+    pub(super) fn apply(
+        &mut self,
+        id: TaskId,
+        command: impl FnOnce(&Task, Timestamp) -> Result<Transition, Rejected>,
+    ) -> Result<(), Rejected> {
         let Some(open) = self.open.get(&id) else {
-            return Err(Rejected::WrongState { state: "unknown", expected: "known" });
+            return Err(Rejected::WrongState {
+                state: "unknown",
+                expected: "known",
+            });
         };
         let Transition { next, effect } = command(&open.task, self.time)?;
         if next == open.task {
             return Ok(());
         }
         if !self.is_sound(Some(&open.task), &next) {
-            return Err(Rejected::WrongState { state: open.task.state.name(), expected: "in a state that allows this" });
+            return Err(Rejected::WrongState {
+                state: open.task.state.name(),
+                expected: "in a state that allows this",
+            });
         }
         self.touch(id, false);
-        let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
+        let Some(open) = self.open.get_mut(&id) else {
+            return Ok(());
+        };
         let namespace = open.namespace;
         open.task = next;
         match effect {
@@ -70,7 +91,9 @@ impl Ledger {
     /// Puts a ready task into its lane: into memory if it is next to be run there, behind as a row if not.
     /// `needs_row` is false for a task that recovery finds without one.
     pub(super) fn enqueue(&mut self, id: TaskId, needs_row: bool) {
-        let Some(open) = self.open.get(&id) else { return };
+        let Some(open) = self.open.get(&id) else {
+            return;
+        };
         let place = place(open.namespace, &open.task);
         let room = self.lanes.room(place);
         let position = (needs_row || room == Room::Behind).then(|| self.next_position());
@@ -94,7 +117,9 @@ impl Ledger {
     pub(super) fn cancel(&mut self, target: Target) -> Result<(), Error> {
         let result = match self.find(&target.namespace, target.id)? {
             Err(refused) => Err(refused),
-            Ok(()) => self.apply(target.id, transition::cancel).map_err(Refused::from),
+            Ok(()) => self
+                .apply(target.id, transition::cancel)
+                .map_err(Refused::from),
         };
         self.answer_task(target, result);
         Ok(())
@@ -104,9 +129,14 @@ impl Ledger {
         let result = match self.find(&target.namespace, target.id)? {
             Err(refused) => Err(refused),
             Ok(()) => {
-                let spec = self.open.get(&target.id).map(|open| self.on_current_version(&open.task.spec));
-                spec.map_or(Ok(()), |spec| self.apply(target.id, |task, now| transition::redrive(task, spec, now)))
-                    .map_err(Refused::from)
+                let spec = self
+                    .open
+                    .get(&target.id)
+                    .map(|open| self.on_current_version(&open.task.spec));
+                spec.map_or(Ok(()), |spec| {
+                    self.apply(target.id, |task, now| transition::redrive(task, spec, now))
+                })
+                .map_err(Refused::from)
             }
         };
         self.answer_task(target, result);
@@ -114,15 +144,27 @@ impl Ledger {
     }
 
     fn find(&mut self, namespace: &str, id: TaskId) -> Result<Result<(), Refused>, Error> {
-        let none = || Refused::NoTask { namespace: namespace.to_owned(), id };
-        let Some(number) = self.namespace(namespace) else { return Ok(Err(none())) };
-        Ok(if self.load(number, id)? { Ok(()) } else { Err(none()) })
+        let none = || Refused::NoTask {
+            namespace: namespace.to_owned(),
+            id,
+        };
+        let Some(number) = self.namespace(namespace) else {
+            return Ok(Err(none()));
+        };
+        Ok(if self.load(number, id)? {
+            Ok(())
+        } else {
+            Err(none())
+        })
     }
 
     /// The answer is sent when the commit is done, and says what the task is then.
     fn answer_task(&mut self, target: Target, result: Result<(), Refused>) {
         let task = self.open.get(&target.id).map(|open| open.task.clone());
-        let none = Refused::NoTask { namespace: target.namespace, id: target.id };
+        let none = Refused::NoTask {
+            namespace: target.namespace,
+            id: target.id,
+        };
         self.step.durable |= result.is_ok();
         self.answer(target.reply, result.and_then(|()| task.ok_or(none)));
     }
@@ -131,7 +173,10 @@ impl Ledger {
     fn on_current_version(&self, spec: &Spec) -> Spec {
         let registry = read(&self.shared.registry);
         let mut spec = spec.clone();
-        if let Ok((module, _)) = registry.function(&spec.namespace, &format!("{}/{}", spec.module, spec.function)) {
+        if let Ok((module, _)) = registry.function(
+            &spec.namespace,
+            &format!("{}/{}", spec.module, spec.function),
+        ) {
             (spec.version, spec.digest) = (module.version, module.digest);
         }
         spec
@@ -139,7 +184,9 @@ impl Ledger {
 
     /// Keeps a piece of an attempt's log, as far as its limit allows. Best effort: it is not synced.
     pub(super) fn log(&mut self, chunk: &LogChunk) {
-        let Some(namespace) = self.namespace(&chunk.namespace) else { return };
+        let Some(namespace) = self.namespace(&chunk.namespace) else {
+            return;
+        };
         if self.log_sizes.len() >= LOG_SIZES_MAX {
             self.log_sizes.clear();
         }
@@ -156,7 +203,13 @@ impl Ledger {
 
 /// Where a task waits when it is ready.
 pub(super) fn place(namespace: Namespace, task: &Task) -> Place {
-    Place { lane: Lane { namespace, digest: task.spec.digest }, priority: task.spec.priority }
+    Place {
+        lane: Lane {
+            namespace,
+            digest: task.spec.digest,
+        },
+        priority: task.spec.priority,
+    }
 }
 
 /// Whether a task is ready.

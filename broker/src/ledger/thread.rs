@@ -70,7 +70,10 @@ impl Handle {
     /// A call that is dropped has not sent the command.
     pub async fn send(&self, command: Command) -> Result<(), Stopped> {
         let class = class(&command);
-        let permit = Arc::clone(&self.inbox.room[class as usize]).acquire_owned().await.map_err(|_| Stopped)?;
+        let permit = Arc::clone(&self.inbox.room[class as usize])
+            .acquire_owned()
+            .await
+            .map_err(|_| Stopped)?;
         self.inbox.push(class, command, Some(permit))
     }
 
@@ -78,7 +81,10 @@ impl Handle {
     ///
     /// # Errors
     /// [`Stopped`] if the ledger stopped before it answered. What was asked for may have been done.
-    pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopped> {
+    pub async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.send(command(reply)).await?;
         answer.await.map_err(|_| Stopped)
@@ -90,8 +96,14 @@ impl Handle {
     /// [`Stopped`] if the ledger takes no more.
     pub async fn watch(&self, ids: Vec<tq_core::TaskId>) -> Result<Watching, Stopped> {
         let (ended, receiver) = mpsc::unbounded_channel();
-        let id = self.ask(|reply| Command::Watch(Watch { ids, ended, reply })).await?;
-        Ok(Watching { ended: receiver, id, inbox: Arc::clone(&self.inbox) })
+        let id = self
+            .ask(|reply| Command::Watch(Watch { ids, ended, reply }))
+            .await?;
+        Ok(Watching {
+            ended: receiver,
+            id,
+            inbox: Arc::clone(&self.inbox),
+        })
     }
 
     /// Tells the ledger that a connection ended. Does not wait, so that it can be called while dropping.
@@ -115,7 +127,12 @@ impl Drop for Watching {
 }
 
 impl Inbox {
-    fn push(&self, class: Class, command: Command, permit: Option<OwnedSemaphorePermit>) -> Result<(), Stopped> {
+    fn push(
+        &self,
+        class: Class,
+        command: Command,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Stopped> {
         let mut queues = lock(&self.queues);
         if queues.closing {
             return Err(Stopped);
@@ -145,13 +162,19 @@ impl Inbox {
                 return None;
             }
             queues = match until {
-                None => self.arrived.wait(queues).unwrap_or_else(std::sync::PoisonError::into_inner),
+                None => self
+                    .arrived
+                    .wait(queues)
+                    .unwrap_or_else(std::sync::PoisonError::into_inner),
                 Some(until) => {
                     let left = until.saturating_duration_since(instant());
                     if left.is_zero() {
                         break;
                     }
-                    self.arrived.wait_timeout(queues, left).unwrap_or_else(std::sync::PoisonError::into_inner).0
+                    self.arrived
+                        .wait_timeout(queues, left)
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .0
                 }
             };
         }
@@ -176,14 +199,18 @@ impl Inbox {
 fn cost(command: &Command) -> usize {
     match command {
         Command::Submit(submit) => submit.tasks.len().max(1),
-        Command::FromHost(_, crate::dispatch::message::FromHost::Outcomes(outcomes)) => outcomes.len().max(1),
+        Command::FromHost(_, crate::dispatch::message::FromHost::Outcomes(outcomes)) => {
+            outcomes.len().max(1)
+        }
         _ => 1,
     }
 }
 
 fn class(command: &Command) -> Class {
     match command {
-        Command::Hello { .. } | Command::FromHost(..) | Command::Disconnected(_) => Class::Settlement,
+        Command::Hello { .. } | Command::FromHost(..) | Command::Disconnected(_) => {
+            Class::Settlement
+        }
         Command::Submit(_) => Class::Submit,
         Command::Log(_)
         | Command::Cancel(_)
@@ -224,20 +251,34 @@ impl Running {
 ///
 /// # Errors
 /// What the system says if there can be no more threads.
-pub fn start(ledger: Ledger, clock: Clock, failed: watch::Sender<Option<String>>) -> std::io::Result<(Handle, Running)> {
+pub fn start(
+    ledger: Ledger,
+    clock: Clock,
+    failed: watch::Sender<Option<String>>,
+) -> std::io::Result<(Handle, Running)> {
     let room = [(); 3].map(|()| Arc::new(Semaphore::new(INBOX_MAX)));
-    let inbox = Arc::new(Inbox { queues: Mutex::default(), arrived: Condvar::new(), room });
-    let handle = Handle { inbox: Arc::clone(&inbox), shared: ledger.shared(), reader: ledger.reader() };
+    let inbox = Arc::new(Inbox {
+        queues: Mutex::default(),
+        arrived: Condvar::new(),
+        room,
+    });
+    let handle = Handle {
+        inbox: Arc::clone(&inbox),
+        shared: ledger.shared(),
+        reader: ledger.reader(),
+    };
     let of_thread = Arc::clone(&inbox);
-    let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || {
-        let closes = CloseOnEnd(of_thread);
-        let result = run(ledger, &clock, &closes.0);
-        if let Err(error) = &result {
-            tracing::error!(%error, "ledger stopped");
-            failed.send_replace(Some(error.to_string()));
-        }
-        result
-    })?;
+    let thread = std::thread::Builder::new()
+        .name("ledger".into())
+        .spawn(move || {
+            let closes = CloseOnEnd(of_thread);
+            let result = run(ledger, &clock, &closes.0);
+            if let Err(error) = &result {
+                tracing::error!(%error, "ledger stopped");
+                failed.send_replace(Some(error.to_string()));
+            }
+            result
+        })?;
     Ok((handle, Running { inbox, thread }))
 }
 
@@ -263,7 +304,10 @@ fn run(mut ledger: Ledger, clock: &Clock, inbox: &Inbox) -> Result<(), Error> {
         wait = ledger.step(began, commands)?;
         let took = clock.now().mono.saturating_sub(began.mono);
         if took > STALL {
-            tracing::warn!(?took, "a step of the ledger took long; leases are extended by it");
+            tracing::warn!(
+                ?took,
+                "a step of the ledger took long; leases are extended by it"
+            );
             ledger.stood_still(took);
         }
     }
@@ -284,18 +328,29 @@ impl Clock {
 
     /// What the clocks say.
     pub fn now(&self) -> Now {
-        Now { wall: wall(), mono: instant().saturating_duration_since(self.start) }
+        Now {
+            wall: wall(),
+            mono: instant().saturating_duration_since(self.start),
+        }
     }
 }
 
 /// What the wall clock says.
-#[expect(clippy::disallowed_methods, reason = "the one place that asks the wall clock; everything else is given the time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that asks the wall clock; everything else is given the time"
+)]
 pub(crate) fn wall() -> Timestamp {
-    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let wall = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that asks the monotonic clock; everything else is given the time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that asks the monotonic clock; everything else is given the time"
+)]
 fn instant() -> Instant {
     Instant::now()
 }

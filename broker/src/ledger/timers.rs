@@ -21,10 +21,18 @@ impl Ledger {
             return Ok(false);
         }
         let from = key::timer_from(self.timers_from);
-        let pairs = self.store.scan(Space::Index, &key::timers(), &from, Direction::Ascending, BATCH_COMMANDS_MAX)?;
+        let pairs = self.store.scan(
+            Space::Index,
+            &key::timers(),
+            &from,
+            Direction::Ascending,
+            BATCH_COMMANDS_MAX,
+        )?;
         let was_full = pairs.len() == BATCH_COMMANDS_MAX;
         for pair in &pairs {
-            let Some((at, timer, namespace, id)) = key::timer_of(&pair.key) else { continue };
+            let Some((at, timer, namespace, id)) = key::timer_of(&pair.key) else {
+                continue;
+            };
             if at > self.time {
                 self.timers_from = self.time;
                 // What this step writes itself is not in the store yet.
@@ -33,7 +41,9 @@ impl Ledger {
             }
             self.timers_from = at;
             if timer == Timer::ForgetKey {
-                self.step.batch.delete(Key::new(Space::Index, pair.key.to_vec()));
+                self.step
+                    .batch
+                    .delete(Key::new(Space::Index, pair.key.to_vec()));
                 if let Ok(name) = std::str::from_utf8(&pair.value) {
                     self.step.batch.delete(key::idempotency(namespace, name));
                 }
@@ -48,7 +58,9 @@ impl Ledger {
                     Timer::ForgetKey => true,
                 };
             if !done || timer == Timer::Deadline {
-                self.step.batch.delete(Key::new(Space::Index, pair.key.to_vec()));
+                self.step
+                    .batch
+                    .delete(Key::new(Space::Index, pair.key.to_vec()));
             }
         }
         if !was_full {

@@ -12,7 +12,10 @@ impl Secret {
     /// Makes the token of an attempt: a keyed BLAKE3 hash over task, epoch and host, cut to 128 bits.
     pub fn token(&self, id: TaskId, epoch: Epoch, host: &str) -> Token {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&id.0).update(&epoch.0.to_be_bytes()).update(host.as_bytes());
+        hasher
+            .update(&id.0)
+            .update(&epoch.0.to_be_bytes())
+            .update(host.as_bytes());
         let mut token = [0; 16];
         token.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Token(token)
@@ -20,7 +23,12 @@ impl Secret {
 
     /// Whether a token is that of an attempt. The comparison takes the same time for every wrong one.
     pub fn verify(&self, id: TaskId, epoch: Epoch, host: &str, token: Token) -> bool {
-        let difference = self.token(id, epoch, host).0.iter().zip(token.0).fold(0, |all, (ours, theirs)| all | (ours ^ theirs));
+        let difference = self
+            .token(id, epoch, host)
+            .0
+            .iter()
+            .zip(token.0)
+            .fold(0, |all, (ours, theirs)| all | (ours ^ theirs));
         difference == 0
     }
 }

@@ -105,33 +105,40 @@ pub enum Unknown {
     },
 }
 
-/// Names near to one that is not there.
+/// Names near to one that is not there, or a few of those there are if none is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nearest(Vec<String>);
+pub struct Nearest {
+    names: Vec<String>,
+    is_near: bool,
+}
 
 impl Nearest {
     fn new<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Self {
+        const SHOWN_MAX: usize = 3;
         let candidates: Vec<&str> = candidates.collect();
-        let mut found: Vec<String> = nearest(name, candidates.iter().copied())
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        if found.is_empty() {
-            // With nothing alike, a few of those there are help more than none.
-            found = candidates.into_iter().take(3).map(str::to_owned).collect();
+        let near = nearest(name, candidates.iter().copied());
+        let is_near = !near.is_empty();
+        let names = if is_near { near } else { candidates };
+        Self {
+            names: names
+                .into_iter()
+                .take(SHOWN_MAX)
+                .map(str::to_owned)
+                .collect(),
+            is_near,
         }
-        Self(found)
     }
 }
 
 impl std::fmt::Display for Nearest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, name) in self.0.iter().enumerate() {
-            write!(
-                f,
-                "{}`{name}`",
-                if index == 0 { "; did you mean " } else { ", " }
-            )?;
+        for (index, name) in self.names.iter().enumerate() {
+            let before = match (index, self.is_near) {
+                (0, true) => "; did you mean ",
+                (0, false) => "; there is ",
+                (_, _) => ", ",
+            };
+            write!(f, "{before}`{name}`")?;
         }
         Ok(())
     }

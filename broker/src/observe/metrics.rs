@@ -65,13 +65,28 @@ impl Metrics {
 
     /// Counts an attempt that ended.
     pub fn attempt(&self, outcome: Outcome, usage: &Usage) {
-        self.attempts.get_or_create(&ByOutcome { outcome: outcome.name() }).inc();
-        self.attempt_seconds.0.observe(std::time::Duration::from_nanos(usage.wall_ns).as_secs_f64());
+        self.attempts
+            .get_or_create(&ByOutcome {
+                outcome: outcome.name(),
+            })
+            .inc();
+        self.attempt_seconds
+            .0
+            .observe(std::time::Duration::from_nanos(usage.wall_ns).as_secs_f64());
     }
 
     /// All metrics as OpenMetrics text, with the number of tasks in each state.
     pub fn encode(&self, counters: &Counters) -> String {
-        let Counters { blocked, scheduled, ready, running, succeeded, dead, cancelled, expired } = *counters;
+        let Counters {
+            blocked,
+            scheduled,
+            ready,
+            running,
+            succeeded,
+            dead,
+            cancelled,
+            expired,
+        } = *counters;
         let states = [
             ("blocked", blocked),
             ("scheduled", scheduled),
@@ -83,7 +98,9 @@ impl Metrics {
             ("expired", expired),
         ];
         for (state, count) in states {
-            self.tasks.get_or_create(&ByState { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+            self.tasks
+                .get_or_create(&ByState { state })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         let mut text = String::new();
         match text::encode(&mut text, &self.registry()) {
@@ -108,18 +125,42 @@ impl Metrics {
             tasks,
         } = self.clone();
         let mut registry = Registry::with_prefix("tq");
-        registry.register("build", "The version of tq", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register(
+            "build",
+            "The version of tq",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
         registry.register("tasks", "Tasks by state", tasks);
         registry.register("tasks_submitted", "Tasks taken in", submitted);
         registry.register("submits_refused", "Submits refused", refused);
         registry.register("tasks_ended", "Tasks ended, by state", ended);
-        registry.register("attempts_dispatched", "Attempts handed to hosts", dispatched);
-        registry.register("attempts_lost", "Attempts taken back from hosts that were gone", lost);
-        registry.register("attempts_fenced", "Reports of attempts that came too late and changed nothing", fenced);
+        registry.register(
+            "attempts_dispatched",
+            "Attempts handed to hosts",
+            dispatched,
+        );
+        registry.register(
+            "attempts_lost",
+            "Attempts taken back from hosts that were gone",
+            lost,
+        );
+        registry.register(
+            "attempts_fenced",
+            "Reports of attempts that came too late and changed nothing",
+            fenced,
+        );
         registry.register("attempts_settled", "Attempts settled, by outcome", attempts);
-        registry.register("attempt_duration_seconds", "Wall time of attempts as their hosts measured it", attempt_seconds.0);
+        registry.register(
+            "attempt_duration_seconds",
+            "Wall time of attempts as their hosts measured it",
+            attempt_seconds.0,
+        );
         registry.register("store_commits", "Commits of the store", commits);
-        registry.register("invariant_violations", "Transitions refused because they must not be: bugs", invariant_violations);
+        registry.register(
+            "invariant_violations",
+            "Transitions refused because they must not be: bugs",
+            invariant_violations,
+        );
         registry.register("hosts_connected", "Hosts that have a session", hosts);
         registry
     }

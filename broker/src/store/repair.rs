@@ -49,9 +49,19 @@ pub struct Problem {
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.store_id.map_or_else(|| "unreadable".to_owned(), |id| id.to_string());
-        let end = if self.is_clean { "closed in order" } else { "not closed in order" };
-        writeln!(f, "store {id}: commits up to {}, opened {} times, {end}", self.seq, self.generation)?;
+        let id = self
+            .store_id
+            .map_or_else(|| "unreadable".to_owned(), |id| id.to_string());
+        let end = if self.is_clean {
+            "closed in order"
+        } else {
+            "not closed in order"
+        };
+        writeln!(
+            f,
+            "store {id}: commits up to {}, opened {} times, {end}",
+            self.seq, self.generation
+        )?;
         match self.marked {
             Some(marked) => writeln!(f, "mark: commits up to {marked} are durable")?,
             None => writeln!(f, "mark: none")?,
@@ -61,10 +71,18 @@ impl fmt::Display for Check {
             writeln!(f, "{}: {pairs} pairs, {bytes} bytes", space.name())?;
         }
         for problem in &self.problems {
-            let remedy = if problem.is_repairable { "`tq admin repair` accepts the loss" } else { "restore a copy" };
+            let remedy = if problem.is_repairable {
+                "`tq admin repair` accepts the loss"
+            } else {
+                "restore a copy"
+            };
             writeln!(f, "problem: {} ({remedy})", problem.what)?;
         }
-        f.write_str(if self.problems.is_empty() { "no problems" } else { "the broker refuses to serve this store" })
+        f.write_str(if self.problems.is_empty() {
+            "no problems"
+        } else {
+            "the broker refuses to serve this store"
+        })
     }
 }
 
@@ -87,7 +105,11 @@ pub struct Repair {
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "store {}: commits up to {} are left of {}", self.store_id, self.recovered, self.expected)?;
+        writeln!(
+            f,
+            "store {}: commits up to {} are left of {}",
+            self.store_id, self.recovered, self.expected
+        )?;
         match self.lost {
             Some((first, last)) => writeln!(f, "lost: commits {first} to {last}")?,
             None => writeln!(f, "lost: nothing that is known")?,

@@ -88,7 +88,17 @@ pub fn namespace_of(key: &[u8]) -> Option<&str> {
 
 /// One version of a module.
 pub fn module(namespace: Namespace, name: &str, version: u32) -> Key {
-    Key::new(Space::Meta, [&[meta::MODULE], &namespace.0.to_be_bytes()[..], name.as_bytes(), &[0], &version.to_be_bytes()].concat())
+    Key::new(
+        Space::Meta,
+        [
+            &[meta::MODULE],
+            &namespace.0.to_be_bytes()[..],
+            name.as_bytes(),
+            &[0],
+            &version.to_be_bytes(),
+        ]
+        .concat(),
+    )
 }
 
 /// Before all versions of all modules.
@@ -98,7 +108,15 @@ pub fn modules() -> Vec<u8> {
 
 /// The version that a module's name points at.
 pub fn current(namespace: Namespace, name: &str) -> Key {
-    Key::new(Space::Meta, [&[meta::CURRENT], &namespace.0.to_be_bytes()[..], name.as_bytes()].concat())
+    Key::new(
+        Space::Meta,
+        [
+            &[meta::CURRENT],
+            &namespace.0.to_be_bytes()[..],
+            name.as_bytes(),
+        ]
+        .concat(),
+    )
 }
 
 /// Before all pointers of modules.
@@ -109,12 +127,18 @@ pub fn currents() -> Vec<u8> {
 /// The namespace and name in a key of [`current`].
 pub fn current_of(key: &[u8]) -> Option<(Namespace, &str)> {
     let (namespace, name) = key.strip_prefix(&[meta::CURRENT])?.split_first_chunk()?;
-    Some((Namespace(u32::from_be_bytes(*namespace)), std::str::from_utf8(name).ok()?))
+    Some((
+        Namespace(u32::from_be_bytes(*namespace)),
+        std::str::from_utf8(name).ok()?,
+    ))
 }
 
 /// How many tasks of a namespace are in which state.
 pub fn counters(namespace: Namespace) -> Key {
-    Key::new(Space::Meta, [&[meta::COUNTERS], &namespace.0.to_be_bytes()[..]].concat())
+    Key::new(
+        Space::Meta,
+        [&[meta::COUNTERS], &namespace.0.to_be_bytes()[..]].concat(),
+    )
 }
 
 /// A task's row.
@@ -135,7 +159,10 @@ pub fn task_bytes(namespace: Namespace, id: TaskId) -> Vec<u8> {
 /// The task that is named at the end of a key.
 pub fn task_of(key: &[u8]) -> Option<(Namespace, TaskId)> {
     let (id, rest) = (key.last_chunk()?, key.get(..key.len().checked_sub(16)?)?);
-    Some((Namespace(u32::from_be_bytes(*rest.last_chunk()?)), TaskId(*id)))
+    Some((
+        Namespace(u32::from_be_bytes(*rest.last_chunk()?)),
+        TaskId(*id),
+    ))
 }
 
 /// A ready task that is not in memory, or was not always. The value is its id.
@@ -148,7 +175,13 @@ pub fn ready(lane: Lane, priority: Priority, position: Position) -> Key {
 /// The ready tasks of one lane and priority, the first one first.
 pub fn ready_prefix(lane: Lane, priority: Priority) -> Vec<u8> {
     // Inverted, so that a scan of a lane meets high priorities first.
-    [&[index::READY], &lane.namespace.0.to_be_bytes()[..], &lane.digest.0, &[u8::MAX - priority.0]].concat()
+    [
+        &[index::READY],
+        &lane.namespace.0.to_be_bytes()[..],
+        &lane.digest.0,
+        &[u8::MAX - priority.0],
+    ]
+    .concat()
 }
 
 /// Before all ready tasks.
@@ -161,13 +194,28 @@ pub fn ready_of(key: &[u8]) -> Option<(Lane, Priority, Position)> {
     let (namespace, rest) = key.strip_prefix(&[index::READY])?.split_first_chunk()?;
     let (digest, rest) = rest.split_first_chunk()?;
     let (priority, position) = rest.split_first()?;
-    let lane = Lane { namespace: Namespace(u32::from_be_bytes(*namespace)), digest: Digest(*digest) };
-    Some((lane, Priority(u8::MAX - priority), Position(u64::from_be_bytes(position.try_into().ok()?))))
+    let lane = Lane {
+        namespace: Namespace(u32::from_be_bytes(*namespace)),
+        digest: Digest(*digest),
+    };
+    Some((
+        lane,
+        Priority(u8::MAX - priority),
+        Position(u64::from_be_bytes(position.try_into().ok()?)),
+    ))
 }
 
 /// Something that happens to a task at a time.
 pub fn timer(at: Timestamp, timer: Timer, namespace: Namespace, id: TaskId) -> Key {
-    Key::new(Space::Index, [&timer_from(at)[..], &[timer as u8], &task_bytes(namespace, id)].concat())
+    Key::new(
+        Space::Index,
+        [
+            &timer_from(at)[..],
+            &[timer as u8],
+            &task_bytes(namespace, id),
+        ]
+        .concat(),
+    )
 }
 
 /// Before all timers.
@@ -195,7 +243,10 @@ pub fn timer_of(key: &[u8]) -> Option<(Timestamp, Timer, Namespace, TaskId)> {
 
 /// An open task that recovery would not find by scanning from where it begins.
 pub fn open(namespace: Namespace, id: TaskId) -> Key {
-    Key::new(Space::Index, [&[index::OPEN], &task_bytes(namespace, id)[..]].concat())
+    Key::new(
+        Space::Index,
+        [&[index::OPEN], &task_bytes(namespace, id)[..]].concat(),
+    )
 }
 
 /// Before all such tasks.
@@ -205,12 +256,23 @@ pub fn opens() -> Vec<u8> {
 
 /// The task that an idempotency key stands for.
 pub fn idempotency(namespace: Namespace, key: &str) -> Key {
-    Key::new(Space::Index, [&[index::IDEMPOTENCY], &namespace.0.to_be_bytes()[..], key.as_bytes()].concat())
+    Key::new(
+        Space::Index,
+        [
+            &[index::IDEMPOTENCY],
+            &namespace.0.to_be_bytes()[..],
+            key.as_bytes(),
+        ]
+        .concat(),
+    )
 }
 
 /// The tasks that ended in one commit. The number is the commit's sequence.
 pub fn settled(seq: u64) -> Key {
-    Key::new(Space::Index, [&[index::SETTLED], &seq.to_be_bytes()[..]].concat())
+    Key::new(
+        Space::Index,
+        [&[index::SETTLED], &seq.to_be_bytes()[..]].concat(),
+    )
 }
 
 /// Before all of them.
@@ -220,7 +282,9 @@ pub fn settled_all() -> Vec<u8> {
 
 /// The sequence in a key of [`settled`].
 pub fn settled_of(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.strip_prefix(&[index::SETTLED])?.try_into().ok()?))
+    Some(u64::from_be_bytes(
+        key.strip_prefix(&[index::SETTLED])?.try_into().ok()?,
+    ))
 }
 
 /// A task's payload.
@@ -253,11 +317,16 @@ pub fn logs(namespace: Namespace, id: TaskId) -> Vec<u8> {
 
 /// The attempt in a key of [`log`].
 pub fn log_epoch_of(key: &[u8]) -> Option<Epoch> {
-    Some(Epoch(u64::from_be_bytes(*key.get(..key.len().checked_sub(4)?)?.last_chunk()?)))
+    Some(Epoch(u64::from_be_bytes(
+        *key.get(..key.len().checked_sub(4)?)?.last_chunk()?,
+    )))
 }
 
 fn in_payloads(kind: u8, namespace: Namespace, id: TaskId) -> Key {
-    Key::new(Space::Payloads, [&[kind], &task_bytes(namespace, id)[..]].concat())
+    Key::new(
+        Space::Payloads,
+        [&[kind], &task_bytes(namespace, id)[..]].concat(),
+    )
 }
 
 #[cfg(test)]
@@ -290,7 +359,10 @@ mod tests {
 
     #[test]
     fn higher_priority_comes_first_in_a_lane() {
-        let lane = Lane { namespace: Namespace(1), digest: Digest([2; 32]) };
+        let lane = Lane {
+            namespace: Namespace(1),
+            digest: Digest([2; 32]),
+        };
         assert!(ready(lane, Priority(200), Position(9)) < ready(lane, Priority(100), Position(1)));
         assert!(ready(lane, Priority(100), Position(1)) < ready(lane, Priority(100), Position(2)));
     }

@@ -9,8 +9,8 @@ use tq_core::task::{Attempt, DataRef, Failure, Lease, Spec, State, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
 
 use super::key::Position;
-use crate::modules::registry::{Function, Module};
 use crate::modules::Entry;
+use crate::modules::registry::{Function, Module};
 
 /// A row that does not mean what its key says.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,16 @@ impl Counters {
 
     /// Adds the counts of another namespace.
     pub fn add(&mut self, other: &Self) {
-        let Self { blocked, scheduled, ready, running, succeeded, dead, cancelled, expired } = other;
+        let Self {
+            blocked,
+            scheduled,
+            ready,
+            running,
+            succeeded,
+            dead,
+            cancelled,
+            expired,
+        } = other;
         self.blocked += blocked;
         self.scheduled += scheduled;
         self.ready += ready;
@@ -286,7 +295,19 @@ mod state {
 
 /// Encodes a task and what stands beside it.
 pub fn encode_task(task: &Task, beside: &Beside) -> Vec<u8> {
-    let Task { id: _, spec, state, round, failures, losses, started, attempts, last_epoch, settled, result } = task;
+    let Task {
+        id: _,
+        spec,
+        state,
+        round,
+        failures,
+        losses,
+        started,
+        attempts,
+        last_epoch,
+        settled,
+        result,
+    } = task;
     let mut row = TaskRow {
         spec: Some(spec_row(spec)),
         round: *round,
@@ -309,7 +330,11 @@ pub fn encode_task(task: &Task, beside: &Beside) -> Vec<u8> {
         State::Scheduled { run_at } => (state::SCHEDULED, run_at.0),
         State::Ready { since } => (state::READY, since.0),
         State::Running { lease, stop } => {
-            row.lease = Some(LeaseRow { epoch: lease.epoch.0, host: lease.host.to_string(), started_ms: lease.started_at.0 });
+            row.lease = Some(LeaseRow {
+                epoch: lease.epoch.0,
+                host: lease.host.to_string(),
+                started_ms: lease.started_at.0,
+            });
             row.stop = match stop {
                 None => 0,
                 Some(Stop::Cancel) => 1,
@@ -335,13 +360,19 @@ pub fn decode_task(id: TaskId, bytes: &[u8]) -> Result<(Task, Beside), Error> {
     let row = TaskRow::decode(bytes).map_err(|source| Error::Decode { kind: KIND, source })?;
     let at = Timestamp(row.at_ms);
     let state = match row.state {
-        state::BLOCKED => State::Blocked { pending: row.pending },
+        state::BLOCKED => State::Blocked {
+            pending: row.pending,
+        },
         state::SCHEDULED => State::Scheduled { run_at: at },
         state::READY => State::Ready { since: at },
         state::RUNNING => {
             let lease = row.lease.ok_or_else(|| unknown("lease"))?;
             State::Running {
-                lease: Lease { epoch: Epoch(lease.epoch), host: lease.host.into(), started_at: Timestamp(lease.started_ms) },
+                lease: Lease {
+                    epoch: Epoch(lease.epoch),
+                    host: lease.host.into(),
+                    started_at: Timestamp(lease.started_ms),
+                },
                 stop: match row.stop {
                     0 => None,
                     1 => Some(Stop::Cancel),
@@ -364,12 +395,19 @@ pub fn decode_task(id: TaskId, bytes: &[u8]) -> Result<(Task, Beside), Error> {
         failures: row.failures,
         losses: row.losses,
         started: row.started,
-        attempts: row.attempts.into_iter().map(attempt).collect::<Result<_, _>>()?,
+        attempts: row
+            .attempts
+            .into_iter()
+            .map(attempt)
+            .collect::<Result<_, _>>()?,
         last_epoch: row.last_epoch.map(Epoch),
         settled: row.settled.map(Epoch),
         result: row.result.map(data).transpose()?,
     };
-    let beside = Beside { position: row.ready_position.map(Position), checkpoint: row.checkpoint.map(data).transpose()? };
+    let beside = Beside {
+        position: row.ready_position.map(Position),
+        checkpoint: row.checkpoint.map(data).transpose()?,
+    };
     Ok((task, beside))
 }
 
@@ -413,7 +451,10 @@ fn spec_row(spec: &Spec) -> SpecRow {
 }
 
 fn spec(row: SpecRow) -> Result<Spec, Error> {
-    let unknown = |field| Error::Field { kind: "task", field };
+    let unknown = |field| Error::Field {
+        kind: "task",
+        field,
+    };
     Ok(Spec {
         namespace: row.namespace,
         module: row.module,
@@ -435,8 +476,23 @@ fn spec(row: SpecRow) -> Result<Spec, Error> {
 }
 
 fn attempt_row(attempt: &Attempt) -> AttemptRow {
-    let Attempt { number, round, host, epoch, outcome, failure, usage, started_at, ended_at } = attempt;
-    let Usage { fuel, memory_bytes_peak, wall_ns, cpu_ns } = *usage;
+    let Attempt {
+        number,
+        round,
+        host,
+        epoch,
+        outcome,
+        failure,
+        usage,
+        started_at,
+        ended_at,
+    } = attempt;
+    let Usage {
+        fuel,
+        memory_bytes_peak,
+        wall_ns,
+        cpu_ns,
+    } = *usage;
     AttemptRow {
         number: *number,
         round: *round,
@@ -444,7 +500,9 @@ fn attempt_row(attempt: &Attempt) -> AttemptRow {
         epoch: epoch.0,
         outcome: outcome.name().to_owned(),
         failure: failure.as_ref().map(|failure| failure.message.clone()),
-        backtrace: failure.as_ref().map_or_else(String::new, |failure| failure.backtrace.clone()),
+        backtrace: failure
+            .as_ref()
+            .map_or_else(String::new, |failure| failure.backtrace.clone()),
         fuel,
         memory_bytes_peak,
         wall_ns,
@@ -455,16 +513,30 @@ fn attempt_row(attempt: &Attempt) -> AttemptRow {
 }
 
 fn attempt(row: AttemptRow) -> Result<Attempt, Error> {
-    let AttemptRow { fuel, memory_bytes_peak, wall_ns, cpu_ns, .. } = row;
+    let AttemptRow {
+        fuel,
+        memory_bytes_peak,
+        wall_ns,
+        cpu_ns,
+        ..
+    } = row;
     let backtrace = row.backtrace;
     Ok(Attempt {
         number: row.number,
         round: row.round,
         host: row.host.into(),
         epoch: Epoch(row.epoch),
-        outcome: row.outcome.parse().map_err(|_| Error::Field { kind: "task", field: "outcome" })?,
+        outcome: row.outcome.parse().map_err(|_| Error::Field {
+            kind: "task",
+            field: "outcome",
+        })?,
         failure: row.failure.map(|message| Failure { message, backtrace }),
-        usage: Usage { fuel, memory_bytes_peak, wall_ns, cpu_ns },
+        usage: Usage {
+            fuel,
+            memory_bytes_peak,
+            wall_ns,
+            cpu_ns,
+        },
         started_at: Timestamp(row.started_ms),
         ended_at: Timestamp(row.ended_ms),
     })
@@ -472,8 +544,14 @@ fn attempt(row: AttemptRow) -> Result<Attempt, Error> {
 
 fn data_row(data: DataRef) -> DataRow {
     match data {
-        DataRef::Row { len } => DataRow { len, digest: Vec::new() },
-        DataRef::Blob { digest, len } => DataRow { len, digest: digest.0.to_vec() },
+        DataRef::Row { len } => DataRow {
+            len,
+            digest: Vec::new(),
+        },
+        DataRef::Blob { digest, len } => DataRow {
+            len,
+            digest: digest.0.to_vec(),
+        },
     }
 }
 
@@ -481,8 +559,14 @@ fn data(row: DataRow) -> Result<DataRef, Error> {
     if row.digest.is_empty() {
         return Ok(DataRef::Row { len: row.len });
     }
-    let digest = digest(&row.digest).ok_or(Error::Field { kind: "task", field: "blob" })?;
-    Ok(DataRef::Blob { digest, len: row.len })
+    let digest = digest(&row.digest).ok_or(Error::Field {
+        kind: "task",
+        field: "blob",
+    })?;
+    Ok(DataRef::Blob {
+        digest,
+        len: row.len,
+    })
 }
 
 fn digest(bytes: &[u8]) -> Option<Digest> {
@@ -490,22 +574,50 @@ fn digest(bytes: &[u8]) -> Option<Digest> {
 }
 
 fn limits_row(limits: &Limits) -> LimitsRow {
-    let Limits { fuel, memory_bytes, timeout } = *limits;
-    LimitsRow { fuel, memory_bytes, timeout_ms: millis(timeout) }
+    let Limits {
+        fuel,
+        memory_bytes,
+        timeout,
+    } = *limits;
+    LimitsRow {
+        fuel,
+        memory_bytes,
+        timeout_ms: millis(timeout),
+    }
 }
 
 fn limits(row: &LimitsRow) -> Limits {
-    Limits { fuel: row.fuel, memory_bytes: row.memory_bytes, timeout: Duration::from_millis(row.timeout_ms) }
+    Limits {
+        fuel: row.fuel,
+        memory_bytes: row.memory_bytes,
+        timeout: Duration::from_millis(row.timeout_ms),
+    }
 }
 
 fn retry_row(retry: &RetryPolicy) -> RetryRow {
-    let RetryPolicy { max_attempts, backoff, cap } = *retry;
-    RetryRow { max_attempts, backoff_ms: millis(backoff), cap_ms: millis(cap) }
+    let RetryPolicy {
+        max_attempts,
+        backoff,
+        cap,
+    } = *retry;
+    RetryRow {
+        max_attempts,
+        backoff_ms: millis(backoff),
+        cap_ms: millis(cap),
+    }
 }
 
 fn retry(row: &RetryRow) -> RetryPolicy {
-    let RetryRow { max_attempts, backoff_ms, cap_ms } = *row;
-    RetryPolicy { max_attempts, backoff: Duration::from_millis(backoff_ms), cap: Duration::from_millis(cap_ms) }
+    let RetryRow {
+        max_attempts,
+        backoff_ms,
+        cap_ms,
+    } = *row;
+    RetryPolicy {
+        max_attempts,
+        backoff: Duration::from_millis(backoff_ms),
+        cap: Duration::from_millis(cap_ms),
+    }
 }
 
 fn millis(span: Duration) -> u64 {
@@ -552,9 +664,25 @@ struct ModuleRow {
 
 /// Encodes one version of a module.
 pub fn encode_module(namespace: super::Namespace, module: &Module) -> Vec<u8> {
-    let Module { name, version, digest, size_bytes, entry, functions, uploaded_at, not_granted } = module;
+    let Module {
+        name,
+        version,
+        digest,
+        size_bytes,
+        entry,
+        functions,
+        uploaded_at,
+        not_granted,
+    } = module;
     let functions = functions.iter().map(|function| {
-        let Function { name, doc, input, output, limits, retry } = function;
+        let Function {
+            name,
+            doc,
+            input,
+            output,
+            limits,
+            retry,
+        } = function;
         FunctionRow {
             name: name.clone(),
             doc: doc.clone(),
@@ -599,12 +727,20 @@ pub fn decode_module(bytes: &[u8]) -> Result<(super::Namespace, Module), Error> 
     let module = Module {
         name: row.name,
         version: row.version,
-        digest: digest(&row.digest).ok_or(Error::Field { kind: KIND, field: "digest" })?,
+        digest: digest(&row.digest).ok_or(Error::Field {
+            kind: KIND,
+            field: "digest",
+        })?,
         size_bytes: row.size_bytes,
         entry: match row.entry {
             1 => Entry::Handler,
             2 => Entry::Program,
-            _ => return Err(Error::Field { kind: KIND, field: "entry" }),
+            _ => {
+                return Err(Error::Field {
+                    kind: KIND,
+                    field: "entry",
+                });
+            }
         },
         functions: functions.collect(),
         uploaded_at: Timestamp(row.uploaded_ms),

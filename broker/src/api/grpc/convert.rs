@@ -10,7 +10,9 @@ use tq_core::{Digest, Epoch, Limits, Outcome, RetryPolicy, TaskId, Timestamp};
 use tq_proto::v1;
 
 use crate::api::status::invalid;
-use crate::dispatch::message::{Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost, Token};
+use crate::dispatch::message::{
+    Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost, Token,
+};
 use crate::modules::Entry;
 use crate::modules::registry::{Function, Module};
 use crate::store::StoreId;
@@ -20,11 +22,21 @@ pub(super) fn task_id(text: &str) -> Result<TaskId, Status> {
 }
 
 pub(super) fn digest(bytes: &[u8]) -> Result<Digest, Status> {
-    bytes.try_into().map(Digest).map_err(|_| invalid(format_args!("digest has {} bytes; SHA-256 has 32", bytes.len())))
+    bytes.try_into().map(Digest).map_err(|_| {
+        invalid(format_args!(
+            "digest has {} bytes; SHA-256 has 32",
+            bytes.len()
+        ))
+    })
 }
 
 fn fixed<const N: usize>(what: &str, bytes: &[u8]) -> Result<[u8; N], Status> {
-    bytes.try_into().map_err(|_| invalid(format_args!("{what} has {} bytes; it has to have {N}", bytes.len())))
+    bytes.try_into().map_err(|_| {
+        invalid(format_args!(
+            "{what} has {} bytes; it has to have {N}",
+            bytes.len()
+        ))
+    })
 }
 
 fn millis(span: Duration) -> u64 {
@@ -40,10 +52,22 @@ pub(super) fn lower(limits: &Limits, named: Option<&v1::LimitOverrides>) -> Resu
     let overridden = overridden(limits, named);
     let rows = [
         ("fuel", "", overridden.fuel, limits.fuel),
-        ("memory", " bytes", overridden.memory_bytes, limits.memory_bytes),
-        ("timeout", " ms", millis(overridden.timeout), millis(limits.timeout)),
+        (
+            "memory",
+            " bytes",
+            overridden.memory_bytes,
+            limits.memory_bytes,
+        ),
+        (
+            "timeout",
+            " ms",
+            millis(overridden.timeout),
+            millis(limits.timeout),
+        ),
     ];
-    if let Some((limit, unit, value, most)) = rows.into_iter().find(|(_, _, value, most)| value > most) {
+    if let Some((limit, unit, value, most)) =
+        rows.into_iter().find(|(_, _, value, most)| value > most)
+    {
         return Err(invalid(format_args!(
             "{limit} is {value}{unit}, over the function's limit of {most}{unit}\nhint: a call may only lower limits; deploy the function with a higher one"
         )));
@@ -54,7 +78,11 @@ pub(super) fn lower(limits: &Limits, named: Option<&v1::LimitOverrides>) -> Resu
 
 /// Limits with what was named in place of what is inherited.
 pub(super) fn overridden(inherited: &Limits, named: Option<&v1::LimitOverrides>) -> Limits {
-    let v1::LimitOverrides { fuel, memory_bytes, timeout_ms } = named.copied().unwrap_or_default();
+    let v1::LimitOverrides {
+        fuel,
+        memory_bytes,
+        timeout_ms,
+    } = named.copied().unwrap_or_default();
     Limits {
         fuel: fuel.unwrap_or(inherited.fuel),
         memory_bytes: memory_bytes.unwrap_or(inherited.memory_bytes),
@@ -63,8 +91,15 @@ pub(super) fn overridden(inherited: &Limits, named: Option<&v1::LimitOverrides>)
 }
 
 /// A retry policy with what was named in place of what is inherited.
-pub(super) fn retry(inherited: &RetryPolicy, named: Option<&v1::RetryOverrides>) -> Result<RetryPolicy, Status> {
-    let v1::RetryOverrides { max_attempts, backoff_ms, cap_ms } = named.copied().unwrap_or_default();
+pub(super) fn retry(
+    inherited: &RetryPolicy,
+    named: Option<&v1::RetryOverrides>,
+) -> Result<RetryPolicy, Status> {
+    let v1::RetryOverrides {
+        max_attempts,
+        backoff_ms,
+        cap_ms,
+    } = named.copied().unwrap_or_default();
     let retry = RetryPolicy {
         max_attempts: max_attempts.unwrap_or(inherited.max_attempts),
         backoff: backoff_ms.map_or(inherited.backoff, Duration::from_millis),
@@ -75,21 +110,49 @@ pub(super) fn retry(inherited: &RetryPolicy, named: Option<&v1::RetryOverrides>)
 }
 
 fn limits_out(limits: &Limits) -> v1::Limits {
-    v1::Limits { fuel: limits.fuel, memory_bytes: limits.memory_bytes, timeout_ms: millis(limits.timeout) }
+    v1::Limits {
+        fuel: limits.fuel,
+        memory_bytes: limits.memory_bytes,
+        timeout_ms: millis(limits.timeout),
+    }
 }
 
 fn retry_out(retry: &RetryPolicy) -> v1::RetryPolicy {
-    v1::RetryPolicy { max_attempts: retry.max_attempts, backoff_ms: millis(retry.backoff), cap_ms: millis(retry.cap) }
+    v1::RetryPolicy {
+        max_attempts: retry.max_attempts,
+        backoff_ms: millis(retry.backoff),
+        cap_ms: millis(retry.cap),
+    }
 }
 
 fn usage_out(usage: Usage) -> v1::Usage {
-    let Usage { fuel, memory_bytes_peak, wall_ns, cpu_ns } = usage;
-    v1::Usage { fuel, memory_bytes_peak, wall_ns, cpu_ns }
+    let Usage {
+        fuel,
+        memory_bytes_peak,
+        wall_ns,
+        cpu_ns,
+    } = usage;
+    v1::Usage {
+        fuel,
+        memory_bytes_peak,
+        wall_ns,
+        cpu_ns,
+    }
 }
 
 fn usage_in(usage: Option<v1::Usage>) -> Usage {
-    let v1::Usage { fuel, memory_bytes_peak, wall_ns, cpu_ns } = usage.unwrap_or_default();
-    Usage { fuel, memory_bytes_peak, wall_ns, cpu_ns }
+    let v1::Usage {
+        fuel,
+        memory_bytes_peak,
+        wall_ns,
+        cpu_ns,
+    } = usage.unwrap_or_default();
+    Usage {
+        fuel,
+        memory_bytes_peak,
+        wall_ns,
+        cpu_ns,
+    }
 }
 
 fn attempt_out(attempt: &Attempt) -> v1::Attempt {
@@ -99,7 +162,10 @@ fn attempt_out(attempt: &Attempt) -> v1::Attempt {
         host: attempt.host.to_string(),
         outcome: attempt.outcome.name().to_owned(),
         usage: Some(usage_out(attempt.usage)),
-        failure: failure.map(|failure| v1::Failure { message: failure.message.clone(), backtrace: failure.backtrace.clone() }),
+        failure: failure.map(|failure| v1::Failure {
+            message: failure.message.clone(),
+            backtrace: failure.backtrace.clone(),
+        }),
         started_ms: attempt.started_at.0,
         ended_ms: attempt.ended_at.0,
         round: attempt.round,
@@ -179,7 +245,14 @@ pub(super) fn task_out(task: &Task) -> v1::Task {
 }
 
 fn function_out(function: &Function) -> v1::Function {
-    let Function { name, doc, input, output, limits, retry } = function;
+    let Function {
+        name,
+        doc,
+        input,
+        output,
+        limits,
+        retry,
+    } = function;
     v1::Function {
         name: name.clone(),
         doc: doc.clone(),
@@ -191,7 +264,12 @@ fn function_out(function: &Function) -> v1::Function {
 }
 
 /// A module as it is shown, without what hosts say of it.
-pub(super) fn module_out(namespace: &str, module: &Module, current: u32, versions: Vec<u32>) -> v1::Module {
+pub(super) fn module_out(
+    namespace: &str,
+    module: &Module,
+    current: u32,
+    versions: Vec<u32>,
+) -> v1::Module {
     let entry = match module.entry {
         Entry::Handler => v1::Entry::Handler,
         Entry::Program => v1::Entry::Program,
@@ -216,48 +294,93 @@ fn data_in(data: v1::Data) -> Result<Data, Status> {
     match data.kind {
         None => Ok(Data::Inline(Bytes::new())),
         Some(v1::data::Kind::Inline(bytes)) => Ok(Data::Inline(bytes)),
-        Some(v1::data::Kind::Blob(blob)) => Ok(Data::Blob { digest: digest(&blob.digest)?, len: blob.size_bytes }),
+        Some(v1::data::Kind::Blob(blob)) => Ok(Data::Blob {
+            digest: digest(&blob.digest)?,
+            len: blob.size_bytes,
+        }),
     }
 }
 
 fn data_out(data: Data) -> v1::Data {
     let kind = match data {
         Data::Inline(bytes) => v1::data::Kind::Inline(bytes),
-        Data::Blob { digest, len } => v1::data::Kind::Blob(v1::Blob { digest: bytes(&digest.0), size_bytes: len }),
+        Data::Blob { digest, len } => v1::data::Kind::Blob(v1::Blob {
+            digest: bytes(&digest.0),
+            size_bytes: len,
+        }),
     };
     v1::Data { kind: Some(kind) }
 }
 
 fn attempt_in(namespace: String, id: &str, epoch: u64, token: &[u8]) -> Result<AttemptRef, Status> {
-    Ok(AttemptRef { namespace, id: task_id(id)?, epoch: Epoch(epoch), token: Token(fixed("token", token)?) })
+    Ok(AttemptRef {
+        namespace,
+        id: task_id(id)?,
+        epoch: Epoch(epoch),
+        token: Token(fixed("token", token)?),
+    })
 }
 
 fn outcome_in(outcome: v1::AttemptOutcome) -> Result<AttemptOutcome, Status> {
     Ok(AttemptOutcome {
-        attempt: attempt_in(outcome.namespace, &outcome.task_id, outcome.epoch, &outcome.token)?,
+        attempt: attempt_in(
+            outcome.namespace,
+            &outcome.task_id,
+            outcome.epoch,
+            &outcome.token,
+        )?,
         outcome: outcome.outcome.parse().map_err(invalid)?,
         result: outcome.result.map(data_in).transpose()?,
-        failure: outcome.failure.map(|v1::Failure { message, backtrace }| Failure { message, backtrace }),
+        failure: outcome
+            .failure
+            .map(|v1::Failure { message, backtrace }| Failure { message, backtrace }),
         retry_after: outcome.retry_after_ms.map(Duration::from_millis),
         usage: usage_in(outcome.usage),
     })
 }
 
 pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
-    let v1::Hello { name, incarnation, slots, ready, held, outcomes, seen_seq, seen_store, version } = hello;
+    let v1::Hello {
+        name,
+        incarnation,
+        slots,
+        ready,
+        held,
+        outcomes,
+        seen_seq,
+        seen_store,
+        version,
+    } = hello;
     tq_core::name::check("host name", &name).map_err(invalid)?;
     if slots == 0 || slots > tq_core::limits::SLOTS_MAX {
-        return Err(invalid(format_args!("slots is {slots}; it may be 1 to {}", tq_core::limits::SLOTS_MAX)));
+        return Err(invalid(format_args!(
+            "slots is {slots}; it may be 1 to {}",
+            tq_core::limits::SLOTS_MAX
+        )));
     }
-    let held = held.into_iter().map(|attempt| attempt_in(attempt.namespace, &attempt.task_id, attempt.epoch, &attempt.token));
-    let seen = (!seen_store.is_empty()).then(|| fixed("seen_store", &seen_store).map(|store| (StoreId(store), seen_seq)));
+    let held = held.into_iter().map(|attempt| {
+        attempt_in(
+            attempt.namespace,
+            &attempt.task_id,
+            attempt.epoch,
+            &attempt.token,
+        )
+    });
+    let seen = (!seen_store.is_empty())
+        .then(|| fixed("seen_store", &seen_store).map(|store| (StoreId(store), seen_seq)));
     Ok(Hello {
         name,
         incarnation: fixed("incarnation", &incarnation)?,
         slots,
-        ready: ready.iter().map(|bytes| digest(bytes)).collect::<Result<_, _>>()?,
+        ready: ready
+            .iter()
+            .map(|bytes| digest(bytes))
+            .collect::<Result<_, _>>()?,
         held: held.collect::<Result<_, _>>()?,
-        outcomes: outcomes.into_iter().map(outcome_in).collect::<Result<_, _>>()?,
+        outcomes: outcomes
+            .into_iter()
+            .map(outcome_in)
+            .collect::<Result<_, _>>()?,
         seen: seen.transpose()?,
         version,
     })
@@ -267,27 +390,50 @@ pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
 pub(super) fn from_host_in(message: v1::HostMessage) -> Result<FromHost, Status> {
     use v1::host_message::Kind;
     let Some(kind) = message.kind else {
-        return Err(invalid("message of a host has no kind that this broker knows"));
+        return Err(invalid(
+            "message of a host has no kind that this broker knows",
+        ));
     };
     Ok(match kind {
         Kind::Hello(_) => return Err(invalid("a session has one hello, as its first message")),
         Kind::Credits(credits) => FromHost::Credits(credits.granted),
-        Kind::Outcomes(outcomes) => FromHost::Outcomes(outcomes.outcomes.into_iter().map(outcome_in).collect::<Result<_, _>>()?),
+        Kind::Outcomes(outcomes) => FromHost::Outcomes(
+            outcomes
+                .outcomes
+                .into_iter()
+                .map(outcome_in)
+                .collect::<Result<_, _>>()?,
+        ),
         Kind::Progress(progress) => {
             let reports = progress.reports.into_iter().map(|report| {
                 let mut note = report.note;
                 note.truncate(note.floor_char_boundary(tq_core::limits::PROGRESS_NOTE_BYTES_MAX));
-                Ok((task_id(&report.task_id)?, Epoch(report.epoch), report.fraction, note))
+                Ok((
+                    task_id(&report.task_id)?,
+                    Epoch(report.epoch),
+                    report.fraction,
+                    note,
+                ))
             });
             FromHost::Progress(reports.collect::<Result<_, Status>>()?)
         }
         Kind::Ready(ready) => FromHost::Ready {
-            held: ready.digests.iter().map(|bytes| digest(bytes)).collect::<Result<_, _>>()?,
-            dropped: ready.dropped.iter().map(|bytes| digest(bytes)).collect::<Result<_, _>>()?,
+            held: ready
+                .digests
+                .iter()
+                .map(|bytes| digest(bytes))
+                .collect::<Result<_, _>>()?,
+            dropped: ready
+                .dropped
+                .iter()
+                .map(|bytes| digest(bytes))
+                .collect::<Result<_, _>>()?,
         },
-        Kind::PrepareFailed(failed) => {
-            FromHost::PrepareFailed { digest: digest(&failed.digest)?, message: failed.message, permanent: failed.permanent }
-        }
+        Kind::PrepareFailed(failed) => FromHost::PrepareFailed {
+            digest: digest(&failed.digest)?,
+            message: failed.message,
+            permanent: failed.permanent,
+        },
         Kind::Checkpoint(saved) => FromHost::Checkpoint {
             attempt: attempt_in(saved.namespace, &saved.task_id, saved.epoch, &saved.token)?,
             state: data_in(saved.state.unwrap_or_default())?,
@@ -299,7 +445,13 @@ pub(super) fn from_host_in(message: v1::HostMessage) -> Result<FromHost, Status>
 
 fn assignment_out(assignment: Assignment) -> v1::Assignment {
     let Assignment {
-        attempt: AttemptRef { namespace, id, epoch, token },
+        attempt:
+            AttemptRef {
+                namespace,
+                id,
+                epoch,
+                token,
+            },
         digest,
         function,
         payload,
@@ -335,7 +487,12 @@ fn assignment_out(assignment: Assignment) -> v1::Assignment {
 pub(super) fn to_host_out(message: ToHost) -> v1::BrokerMessage {
     use v1::broker_message::Kind;
     let kind = match message {
-        ToHost::Welcome { store, generation, fenced, seq } => Kind::Welcome(v1::Welcome {
+        ToHost::Welcome {
+            store,
+            generation,
+            fenced,
+            seq,
+        } => Kind::Welcome(v1::Welcome {
             store: bytes(&store.0),
             generation,
             lease_ms: millis(tq_core::limits::LEASE),
@@ -343,21 +500,34 @@ pub(super) fn to_host_out(message: ToHost) -> v1::BrokerMessage {
             fenced: fenced.into_iter().map(|epoch| epoch.0).collect(),
             seq,
         }),
-        ToHost::Assignments { assignments, seq } => {
-            Kind::Assignments(v1::Assignments { assignments: assignments.into_iter().map(assignment_out).collect(), seq })
-        }
+        ToHost::Assignments { assignments, seq } => Kind::Assignments(v1::Assignments {
+            assignments: assignments.into_iter().map(assignment_out).collect(),
+            seq,
+        }),
         ToHost::Acks { acks, seq } => {
-            let acks = acks.into_iter().map(|(epoch, fenced)| v1::Ack { epoch: epoch.0, fenced });
-            Kind::Acks(v1::Acks { acks: acks.collect(), seq })
+            let acks = acks.into_iter().map(|(epoch, fenced)| v1::Ack {
+                epoch: epoch.0,
+                fenced,
+            });
+            Kind::Acks(v1::Acks {
+                acks: acks.collect(),
+                seq,
+            })
         }
-        ToHost::Prepare { digest, size_bytes } => Kind::Prepare(v1::Prepare { digest: bytes(&digest.0), size_bytes }),
+        ToHost::Prepare { digest, size_bytes } => Kind::Prepare(v1::Prepare {
+            digest: bytes(&digest.0),
+            size_bytes,
+        }),
         ToHost::Stop { epoch, stop } => {
             let reason = match stop {
                 Some(Stop::Cancel) => v1::StopReason::Cancelled,
                 Some(Stop::Deadline) => v1::StopReason::Deadline,
                 None => v1::StopReason::Fenced,
             };
-            Kind::Stop(v1::Stop { epoch: epoch.0, reason: reason.into() })
+            Kind::Stop(v1::Stop {
+                epoch: epoch.0,
+                reason: reason.into(),
+            })
         }
         ToHost::Heartbeat => Kind::Heartbeat(v1::Heartbeat {}),
     };

@@ -10,8 +10,16 @@ pub(super) struct Hosts(pub(super) Context);
 
 #[tonic::async_trait]
 impl HostService for Hosts {
-    async fn list_hosts(&self, _: Request<v1::ListHostsRequest>) -> Result<Response<v1::ListHostsResponse>, Status> {
-        let hosts = self.0.ledger.ask(Command::Hosts).await.map_err(ApiError::from)?;
+    async fn list_hosts(
+        &self,
+        _: Request<v1::ListHostsRequest>,
+    ) -> Result<Response<v1::ListHostsResponse>, Status> {
+        let hosts = self
+            .0
+            .ledger
+            .ask(Command::Hosts)
+            .await
+            .map_err(ApiError::from)?;
         let hosts = hosts.into_iter().map(|host| {
             let state = match (host.is_connected, host.is_draining) {
                 (true, true) => v1::HostState::Draining,
@@ -28,6 +36,8 @@ impl HostService for Hosts {
                 connected_ms: host.connected_ms,
             }
         });
-        Ok(Response::new(v1::ListHostsResponse { hosts: hosts.collect() }))
+        Ok(Response::new(v1::ListHostsResponse {
+            hosts: hosts.collect(),
+        }))
     }
 }

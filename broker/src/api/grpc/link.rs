@@ -5,8 +5,8 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use tq_core::limits::{CHUNK_BYTES, LOG_BYTES_MAX, RESULT_BYTES_MAX};
 use tq_core::Epoch;
+use tq_core::limits::{CHUNK_BYTES, LOG_BYTES_MAX, RESULT_BYTES_MAX};
 use tq_proto::v1;
 use tq_proto::v1::host_link_server::HostLink;
 
@@ -49,19 +49,30 @@ impl HostLink for Link {
     type SessionStream = Outgoing<v1::BrokerMessage>;
     type FetchBlobStream = Outgoing<v1::BlobChunk>;
 
-    async fn session(&self, request: Request<Streaming<v1::HostMessage>>) -> Result<Response<Self::SessionStream>, Status> {
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::HostMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
         let mut incoming = request.into_inner();
         let first = incoming.message().await?.and_then(|message| message.kind);
         let Some(v1::host_message::Kind::Hello(hello)) = first else {
-            return Err(invalid("the first message of a session has to be its hello"));
+            return Err(invalid(
+                "the first message of a session has to be its hello",
+            ));
         };
         let hello = Box::new(convert::hello_in(hello)?);
         let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
         let link = Box::new(Outbound(sender));
         let ledger = self.0.ledger.clone();
-        let session = ledger.ask(|reply| Command::Hello { hello, link, reply }).await.map_err(ApiError::from)?;
+        let session = ledger
+            .ask(|reply| Command::Hello { hello, link, reply })
+            .await
+            .map_err(ApiError::from)?;
         let session = session.map_err(ApiError::from)?;
-        let ends = Ends { ledger: ledger.clone(), session };
+        let ends = Ends {
+            ledger: ledger.clone(),
+            session,
+        };
         let stop = self.0.stop.clone();
         // The session lives as long as its outgoing stream is polled; what comes in is read beside it.
         let reads = async move {
@@ -73,7 +84,12 @@ impl HostLink for Link {
                 };
                 match message.and_then(|message| message.map(convert::from_host_in).transpose()) {
                     Ok(Some(message)) => {
-                        if ends.ledger.send(Command::FromHost(session, message)).await.is_err() {
+                        if ends
+                            .ledger
+                            .send(Command::FromHost(session, message))
+                            .await
+                            .is_err()
+                        {
                             return;
                         }
                     }
@@ -85,42 +101,70 @@ impl HostLink for Link {
                 }
             }
         };
-        let reads = futures_util::stream::once(reads).filter_map(|()| std::future::ready(Some(None)));
-        let writes = ReceiverStream::new(receiver).map(Some).chain(futures_util::stream::once(std::future::ready(None)));
+        let reads =
+            futures_util::stream::once(reads).filter_map(|()| std::future::ready(Some(None)));
+        let writes = ReceiverStream::new(receiver)
+            .map(Some)
+            .chain(futures_util::stream::once(std::future::ready(None)));
         // Whichever of the two ends first ends the session.
-        let both = futures_util::stream::select(reads, writes).take_while(|item| std::future::ready(item.is_some()));
+        let both = futures_util::stream::select(reads, writes)
+            .take_while(|item| std::future::ready(item.is_some()));
         Ok(Response::new(Box::pin(both.filter_map(std::future::ready))))
     }
 
-    async fn fetch_blob(&self, request: Request<v1::FetchBlobRequest>) -> Result<Response<Self::FetchBlobStream>, Status> {
+    async fn fetch_blob(
+        &self,
+        request: Request<v1::FetchBlobRequest>,
+    ) -> Result<Response<Self::FetchBlobStream>, Status> {
         let digest = convert::digest(&request.into_inner().digest)?;
         let blobs = self.0.blobs.clone();
-        let opened = tokio::task::spawn_blocking(move || blobs.open_read(digest)).await.map_err(ApiError::from)?;
+        let opened = tokio::task::spawn_blocking(move || blobs.open_read(digest))
+            .await
+            .map_err(ApiError::from)?;
         let Some(reader) = opened.map_err(ApiError::from)? else {
             return Err(Status::not_found(format!("there is no blob {digest}")));
         };
         let chunks = futures_util::stream::try_unfold(reader, |mut reader| async move {
-            let read = move || reader.next_chunk().map(|chunk| chunk.map(|data| (v1::BlobChunk { data }, reader)));
-            Ok(tokio::task::spawn_blocking(read).await.map_err(ApiError::from)?.map_err(ApiError::from)?)
+            let read = move || {
+                reader
+                    .next_chunk()
+                    .map(|chunk| chunk.map(|data| (v1::BlobChunk { data }, reader)))
+            };
+            Ok(tokio::task::spawn_blocking(read)
+                .await
+                .map_err(ApiError::from)?
+                .map_err(ApiError::from)?)
         });
         Ok(Response::new(Box::pin(chunks)))
     }
 
-    async fn put_blob(&self, request: Request<Streaming<v1::PutBlobRequest>>) -> Result<Response<v1::PutBlobResponse>, Status> {
+    async fn put_blob(
+        &self,
+        request: Request<Streaming<v1::PutBlobRequest>>,
+    ) -> Result<Response<v1::PutBlobResponse>, Status> {
         use v1::put_blob_request::Part;
         let mut incoming = request.into_inner();
-        let Some(Part::Header(header)) = incoming.message().await?.and_then(|message| message.part) else {
+        let Some(Part::Header(header)) = incoming.message().await?.and_then(|message| message.part)
+        else {
             return Err(invalid("the first message of a blob has to be its header"));
         };
         if header.size_bytes > RESULT_BYTES_MAX as u64 {
-            return Err(invalid(format_args!("blob of {} bytes is over the limit of {RESULT_BYTES_MAX} bytes", header.size_bytes)));
+            return Err(invalid(format_args!(
+                "blob of {} bytes is over the limit of {RESULT_BYTES_MAX} bytes",
+                header.size_bytes
+            )));
         }
         let digest = convert::digest(&header.digest)?;
         let mut bytes = Vec::with_capacity(usize::try_from(header.size_bytes).unwrap_or_default());
         while let Some(message) = incoming.message().await? {
-            let Some(Part::Chunk(chunk)) = message.part else { return Err(invalid("a blob has one header")) };
+            let Some(Part::Chunk(chunk)) = message.part else {
+                return Err(invalid("a blob has one header"));
+            };
             if chunk.len() > CHUNK_BYTES || bytes.len() + chunk.len() > RESULT_BYTES_MAX {
-                return Err(invalid(format_args!("chunk of {} bytes is over the limit of {CHUNK_BYTES} bytes, or of the blob", chunk.len())));
+                return Err(invalid(format_args!(
+                    "chunk of {} bytes is over the limit of {CHUNK_BYTES} bytes, or of the blob",
+                    chunk.len()
+                )));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -130,19 +174,36 @@ impl HostLink for Link {
             upload.write(&bytes)?;
             upload.finish()
         };
-        tokio::task::spawn_blocking(put).await.map_err(ApiError::from)?.map_err(ApiError::from)?;
+        tokio::task::spawn_blocking(put)
+            .await
+            .map_err(ApiError::from)?
+            .map_err(ApiError::from)?;
         Ok(Response::new(v1::PutBlobResponse {}))
     }
 
-    async fn put_logs(&self, request: Request<Streaming<v1::PutLogsRequest>>) -> Result<Response<v1::PutLogsResponse>, Status> {
+    async fn put_logs(
+        &self,
+        request: Request<Streaming<v1::PutLogsRequest>>,
+    ) -> Result<Response<v1::PutLogsResponse>, Status> {
         let mut incoming = request.into_inner();
         while let Some(chunk) = incoming.message().await? {
             if chunk.text.len() > LOG_BYTES_MAX {
-                return Err(invalid(format_args!("piece of {} bytes of a log is over the limit of {LOG_BYTES_MAX} bytes", chunk.text.len())));
+                return Err(invalid(format_args!(
+                    "piece of {} bytes of a log is over the limit of {LOG_BYTES_MAX} bytes",
+                    chunk.text.len()
+                )));
             }
-            let chunk =
-                LogChunk { namespace: chunk.namespace, id: convert::task_id(&chunk.task_id)?, epoch: Epoch(chunk.epoch), text: chunk.text };
-            self.0.ledger.send(Command::Log(chunk)).await.map_err(ApiError::from)?;
+            let chunk = LogChunk {
+                namespace: chunk.namespace,
+                id: convert::task_id(&chunk.task_id)?,
+                epoch: Epoch(chunk.epoch),
+                text: chunk.text,
+            };
+            self.0
+                .ledger
+                .send(Command::Log(chunk))
+                .await
+                .map_err(ApiError::from)?;
         }
         Ok(Response::new(v1::PutLogsResponse {}))
     }

@@ -33,27 +33,58 @@ struct Context {
 /// # Panics
 /// If the generated descriptors are not what they were generated to be.
 pub fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken) -> Router {
-    let context = Context { ledger: ledger.clone(), blobs, stop };
+    let context = Context {
+        ledger: ledger.clone(),
+        blobs,
+        stop,
+    };
     let (health, health_service) = tonic_health::server::health_reporter();
     // The reporter is dropped: a broker that answers at all serves, and one that cannot serve stops.
     drop(health);
-    let reflection = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(tq_proto::DESCRIPTORS);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tq_proto::DESCRIPTORS)
+    };
     let grpc = tonic::service::Routes::builder()
         .routes()
-        .add_service(TaskServiceServer::new(tasks::Tasks(context.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(ModuleServiceServer::new(modules::Modules(context.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(
+            TaskServiceServer::new(tasks::Tasks(context.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            ModuleServiceServer::new(modules::Modules(context.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
         .add_service(HostServiceServer::new(hosts::Hosts(context.clone())))
-        .add_service(HostLinkServer::new(link::Link(context)).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(
+            HostLinkServer::new(link::Link(context)).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
         .add_service(health_service)
-        .add_service(reflection().build_v1().expect("generated descriptors decode"))
-        .add_service(reflection().build_v1alpha().expect("generated descriptors decode"))
+        .add_service(
+            reflection()
+                .build_v1()
+                .expect("generated descriptors decode"),
+        )
+        .add_service(
+            reflection()
+                .build_v1alpha()
+                .expect("generated descriptors decode"),
+        )
         .prepare()
         .into_axum_router();
     let metrics = move || {
         let shared = ledger.shared();
         let counters = *lock(&shared.counters);
         let text = shared.metrics.encode(&counters);
-        async move { ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text) }
+        async move {
+            (
+                [(
+                    CONTENT_TYPE,
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                )],
+                text,
+            )
+        }
     };
     Router::new().route("/metrics", get(metrics)).merge(grpc)
 }

@@ -24,28 +24,46 @@ impl ModuleService for Modules {
     ) -> Result<Response<v1::UploadModuleResponse>, Status> {
         use v1::upload_module_request::Part;
         let mut incoming = request.into_inner();
-        let Some(Part::Header(header)) = incoming.message().await?.and_then(|message| message.part) else {
-            return Err(invalid("the first message of an upload has to be its header"));
+        let Some(Part::Header(header)) = incoming.message().await?.and_then(|message| message.part)
+        else {
+            return Err(invalid(
+                "the first message of an upload has to be its header",
+            ));
         };
         let namespace = named(header.namespace.clone())?;
         tq_core::name::check("module name", &header.name).map_err(invalid)?;
         if header.size_bytes > MODULE_BYTES_MAX as u64 {
-            return Err(invalid(format_args!("module of {} bytes is over the limit of {MODULE_BYTES_MAX} bytes", header.size_bytes)));
+            return Err(invalid(format_args!(
+                "module of {} bytes is over the limit of {MODULE_BYTES_MAX} bytes",
+                header.size_bytes
+            )));
         }
         let settings = Settings::new(&header)?;
         let digest = convert::digest(&header.digest)?;
         let mut bytes = Vec::with_capacity(usize::try_from(header.size_bytes).unwrap_or_default());
         while let Some(message) = incoming.message().await? {
-            let Some(Part::Chunk(chunk)) = message.part else { return Err(invalid("an upload has one header")) };
+            let Some(Part::Chunk(chunk)) = message.part else {
+                return Err(invalid("an upload has one header"));
+            };
             if chunk.len() > CHUNK_BYTES {
-                return Err(invalid(format_args!("chunk of {} bytes is over the limit of {CHUNK_BYTES} bytes", chunk.len())));
+                return Err(invalid(format_args!(
+                    "chunk of {} bytes is over the limit of {CHUNK_BYTES} bytes",
+                    chunk.len()
+                )));
             }
             if (bytes.len() + chunk.len()) as u64 > header.size_bytes {
-                return Err(invalid(format_args!("upload has more than the {} bytes that were announced", header.size_bytes)));
+                return Err(invalid(format_args!(
+                    "upload has more than the {} bytes that were announced",
+                    header.size_bytes
+                )));
             }
             bytes.extend_from_slice(&chunk);
         }
-        let declared: Vec<String> = header.functions.iter().map(|function| function.name.clone()).collect();
+        let declared: Vec<String> = header
+            .functions
+            .iter()
+            .map(|function| function.name.clone())
+            .collect();
         let blobs = self.0.blobs.clone();
         let size_bytes = header.size_bytes;
         // Looked at before anything is written, so that a refused upload leaves nothing behind.
@@ -58,7 +76,11 @@ impl ModuleService for Modules {
         });
         let inspected = inspected.await.map_err(ApiError::from)??;
         let not_granted = inspected.not_granted.clone();
-        let functions = inspected.functions.into_iter().map(|function| settings.function(function)).collect();
+        let functions = inspected
+            .functions
+            .into_iter()
+            .map(|function| settings.function(function))
+            .collect();
         let module = Module {
             name: header.name.clone(),
             version: 0,
@@ -71,34 +93,77 @@ impl ModuleService for Modules {
         };
         let deployed = {
             let namespace = namespace.clone();
-            self.0.ledger.ask(|reply| Command::Deploy(Box::new(Deploy { namespace, module, reply }))).await
+            self.0
+                .ledger
+                .ask(|reply| {
+                    Command::Deploy(Box::new(Deploy {
+                        namespace,
+                        module,
+                        reply,
+                    }))
+                })
+                .await
         };
         let (_, unchanged) = deployed.map_err(ApiError::from)?.map_err(ApiError::from)?;
         let module = self.show(&namespace, &header.name).await?;
-        Ok(Response::new(v1::UploadModuleResponse { module: Some(module), unchanged, not_granted }))
+        Ok(Response::new(v1::UploadModuleResponse {
+            module: Some(module),
+            unchanged,
+            not_granted,
+        }))
     }
 
-    async fn get_module(&self, request: Request<v1::GetModuleRequest>) -> Result<Response<v1::Module>, Status> {
+    async fn get_module(
+        &self,
+        request: Request<v1::GetModuleRequest>,
+    ) -> Result<Response<v1::Module>, Status> {
         let v1::GetModuleRequest { namespace, name } = request.into_inner();
         Ok(Response::new(self.show(&named(namespace)?, &name).await?))
     }
 
-    async fn list_modules(&self, request: Request<v1::ListModulesRequest>) -> Result<Response<v1::ListModulesResponse>, Status> {
+    async fn list_modules(
+        &self,
+        request: Request<v1::ListModulesRequest>,
+    ) -> Result<Response<v1::ListModulesResponse>, Status> {
         let namespace = named(request.into_inner().namespace)?;
         let registry = read(&self.0.ledger.shared().registry);
         let modules = registry.list(&namespace).filter_map(|versions| {
             let module = versions.all.get(&versions.current)?;
-            Some(convert::module_out(&namespace, module, versions.current, versions.all.keys().copied().collect()))
+            Some(convert::module_out(
+                &namespace,
+                module,
+                versions.current,
+                versions.all.keys().copied().collect(),
+            ))
         });
-        Ok(Response::new(v1::ListModulesResponse { modules: modules.collect() }))
+        Ok(Response::new(v1::ListModulesResponse {
+            modules: modules.collect(),
+        }))
     }
 
-    async fn rollback_module(&self, request: Request<v1::RollbackModuleRequest>) -> Result<Response<v1::Module>, Status> {
-        let v1::RollbackModuleRequest { namespace, name, version } = request.into_inner();
+    async fn rollback_module(
+        &self,
+        request: Request<v1::RollbackModuleRequest>,
+    ) -> Result<Response<v1::Module>, Status> {
+        let v1::RollbackModuleRequest {
+            namespace,
+            name,
+            version,
+        } = request.into_inner();
         let namespace = named(namespace)?;
         let (of_namespace, of_name) = (namespace.clone(), name.clone());
-        let command = |reply| Command::Rollback { namespace: of_namespace, name: of_name, version, reply };
-        self.0.ledger.ask(command).await.map_err(ApiError::from)?.map_err(ApiError::from)?;
+        let command = |reply| Command::Rollback {
+            namespace: of_namespace,
+            name: of_name,
+            version,
+            reply,
+        };
+        self.0
+            .ledger
+            .ask(command)
+            .await
+            .map_err(ApiError::from)?
+            .map_err(ApiError::from)?;
         Ok(Response::new(self.show(&namespace, &name).await?))
     }
 }
@@ -109,11 +174,23 @@ impl Modules {
         let (module, mut shown) = {
             let registry = read(&self.0.ledger.shared().registry);
             let module = Arc::clone(registry.module(namespace, name).map_err(ApiError::from)?);
-            let versions = registry.versions(namespace, &module.name).map_err(ApiError::from)?;
-            let shown = convert::module_out(namespace, &module, versions.current, versions.all.keys().copied().collect());
+            let versions = registry
+                .versions(namespace, &module.name)
+                .map_err(ApiError::from)?;
+            let shown = convert::module_out(
+                namespace,
+                &module,
+                versions.current,
+                versions.all.keys().copied().collect(),
+            );
             (module, shown)
         };
-        let readiness = self.0.ledger.ask(|reply| Command::Readiness(module.digest, reply)).await.map_err(ApiError::from)?;
+        let readiness = self
+            .0
+            .ledger
+            .ask(|reply| Command::Readiness(module.digest, reply))
+            .await
+            .map_err(ApiError::from)?;
         shown.ready_on = readiness.hosts;
         shown.compile_error = readiness.error.unwrap_or_default();
         Ok(shown)
@@ -135,19 +212,55 @@ impl Settings {
         let mut functions = HashMap::new();
         for function in &header.functions {
             if !tq_core::name::is_function(&function.name) {
-                return Err(invalid(format_args!("`{}` cannot be the name of a function", function.name.escape_debug())));
+                return Err(invalid(format_args!(
+                    "`{}` cannot be the name of a function",
+                    function.name.escape_debug()
+                )));
             }
             let own = convert::overridden(&limits, function.limits.as_ref());
-            own.check().map_err(|error| invalid(format_args!("function `{}`: {error}", function.name)))?;
-            let of_function = |status: Status| invalid(format_args!("function `{}`: {}", function.name, status.message()));
-            functions.insert(function.name.clone(), (own, convert::retry(&retry, function.retry.as_ref()).map_err(of_function)?));
+            own.check()
+                .map_err(|error| invalid(format_args!("function `{}`: {error}", function.name)))?;
+            let of_function = |status: Status| {
+                invalid(format_args!(
+                    "function `{}`: {}",
+                    function.name,
+                    status.message()
+                ))
+            };
+            functions.insert(
+                function.name.clone(),
+                (
+                    own,
+                    convert::retry(&retry, function.retry.as_ref()).map_err(of_function)?,
+                ),
+            );
         }
-        Ok(Self { limits, retry, functions })
+        Ok(Self {
+            limits,
+            retry,
+            functions,
+        })
     }
 
     fn function(&self, function: inspect::Function) -> Function {
-        let (limits, retry) = self.functions.get(&function.name).copied().unwrap_or((self.limits, self.retry));
-        let inspect::Function { name, doc, input, output } = function;
-        Function { name, doc, input: input.as_str().to_owned(), output: output.as_str().to_owned(), limits, retry }
+        let (limits, retry) = self
+            .functions
+            .get(&function.name)
+            .copied()
+            .unwrap_or((self.limits, self.retry));
+        let inspect::Function {
+            name,
+            doc,
+            input,
+            output,
+        } = function;
+        Function {
+            name,
+            doc,
+            input: input.as_str().to_owned(),
+            output: output.as_str().to_owned(),
+            limits,
+            retry,
+        }
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,16 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tq_core::limits::{
-    ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, CONTENT_TYPE_BYTES_MAX, DELAY_MAX, IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, LIST_PAGE_MAX,
-    LIST_SCAN_MAX, PAYLOAD_BYTES_MAX, SUBMIT_BATCH_MAX, WATCH_IDS_MAX,
+    ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, CONTENT_TYPE_BYTES_MAX, DELAY_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, LIST_PAGE_MAX, LIST_SCAN_MAX, PAYLOAD_BYTES_MAX,
+    SUBMIT_BATCH_MAX, WATCH_IDS_MAX,
 };
 use tq_core::task::{DataRef, Spec, Task};
 use tq_core::{Priority, TaskId, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::task_service_server::TaskService;
+use tracing::Instrument;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
@@ -39,73 +42,153 @@ type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl TaskService for Tasks {
-    async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::SubmitResponse>, Status> {
         let v1::SubmitRequest { namespace, tasks } = request.into_inner();
         let namespace = named(namespace)?;
         if tasks.is_empty() || tasks.len() > SUBMIT_BATCH_MAX {
-            return Err(invalid(format_args!("request has {} tasks; it may have 1 to {SUBMIT_BATCH_MAX}", tasks.len())));
+            return Err(invalid(format_args!(
+                "request has {} tasks; it may have 1 to {SUBMIT_BATCH_MAX}",
+                tasks.len()
+            )));
         }
         let now = wall();
         let count = tasks.len();
+        let span = tracing::debug_span!(
+            "submit task",
+            rpc.method = "Submit",
+            tq.namespace = namespace,
+            tq.task.count = count
+        );
         let mut submissions = Vec::with_capacity(count);
-        for (index, task) in tasks.into_iter().enumerate() {
+        for (index, mut task) in tasks.into_iter().enumerate() {
+            trace(&span, &mut task.traceparent);
             let submission = self.submission(&namespace, task, now);
-            submissions.push(submission.map_err(|status| if count == 1 { status } else { in_batch(&status, index) })?);
+            submissions.push(submission.map_err(|status| {
+                if count == 1 {
+                    status
+                } else {
+                    in_batch(&status, index)
+                }
+            })?);
         }
         // Only when every task of the request is sound, so that a refused one leaves nothing behind.
         self.put_large(&mut submissions).await?;
-        let submitted = self.0.ledger.ask(|reply| Command::Submit(Submit { namespace, tasks: submissions, reply })).await;
+        let submit = self.0.ledger.ask(|reply| {
+            Command::Submit(Submit {
+                namespace,
+                tasks: submissions,
+                reply,
+            })
+        });
+        let submitted = submit.instrument(span).await;
         let submitted = submitted.map_err(ApiError::from)?.map_err(ApiError::from)?;
-        let tasks = submitted.into_iter().map(|task| v1::Submitted { id: task.id.to_string(), existed: task.existed });
-        Ok(Response::new(v1::SubmitResponse { tasks: tasks.collect() }))
+        let tasks = submitted.into_iter().map(|task| v1::Submitted {
+            id: task.id.to_string(),
+            existed: task.existed,
+        });
+        Ok(Response::new(v1::SubmitResponse {
+            tasks: tasks.collect(),
+        }))
     }
 
-    async fn get_task(&self, request: Request<v1::GetTaskRequest>) -> Result<Response<v1::Task>, Status> {
-        let v1::GetTaskRequest { namespace, id, include_result, include_payload } = request.into_inner();
+    async fn get_task(
+        &self,
+        request: Request<v1::GetTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let v1::GetTaskRequest {
+            namespace,
+            id,
+            include_result,
+            include_payload,
+        } = request.into_inner();
         let namespace = named(namespace)?;
         let id = convert::task_id(&id)?;
         let reads = self.reads(&namespace);
         let task = blocking(move || reads.show(id, include_result, include_payload)).await?;
-        task.map(Response::new).ok_or_else(|| no_task(namespace, id))
+        task.map(Response::new)
+            .ok_or_else(|| no_task(namespace, id))
     }
 
-    async fn list_tasks(&self, request: Request<v1::ListTasksRequest>) -> Result<Response<v1::ListTasksResponse>, Status> {
-        let v1::ListTasksRequest { namespace, state, limit, cursor } = request.into_inner();
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        let v1::ListTasksRequest {
+            namespace,
+            state,
+            limit,
+            cursor,
+        } = request.into_inner();
         let namespace = named(namespace)?;
-        let state = v1::TaskState::try_from(state).map_err(|_| invalid(format_args!("state {state} is not one")))?;
+        let state = v1::TaskState::try_from(state)
+            .map_err(|_| invalid(format_args!("state {state} is not one")))?;
         let limit = match limit as usize {
             0 => 100,
             limit if limit <= LIST_PAGE_MAX => limit,
-            limit => return Err(invalid(format_args!("limit is {limit}; it may be 1 to {LIST_PAGE_MAX}"))),
+            limit => {
+                return Err(invalid(format_args!(
+                    "limit is {limit}; it may be 1 to {LIST_PAGE_MAX}"
+                )));
+            }
         };
-        let before = if cursor.is_empty() { None } else { Some(convert::task_id(&cursor)?) };
+        let before = if cursor.is_empty() {
+            None
+        } else {
+            Some(convert::task_id(&cursor)?)
+        };
         let reads = self.reads(&namespace);
         let (tasks, next) = blocking(move || reads.list(state, limit, before)).await?;
         let next = next.map(|id| id.to_string()).unwrap_or_default();
         Ok(Response::new(v1::ListTasksResponse { tasks, next }))
     }
 
-    async fn cancel_task(&self, request: Request<v1::CancelTaskRequest>) -> Result<Response<v1::Task>, Status> {
+    async fn cancel_task(
+        &self,
+        request: Request<v1::CancelTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
         let v1::CancelTaskRequest { namespace, id } = request.into_inner();
         self.change(namespace, &id, Command::Cancel).await
     }
 
-    async fn redrive_task(&self, request: Request<v1::RedriveTaskRequest>) -> Result<Response<v1::Task>, Status> {
+    async fn redrive_task(
+        &self,
+        request: Request<v1::RedriveTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
         let v1::RedriveTaskRequest { namespace, id } = request.into_inner();
         self.change(namespace, &id, Command::Redrive).await
     }
 
     type WatchTasksStream = Outgoing<v1::WatchTasksResponse>;
 
-    async fn watch_tasks(&self, request: Request<v1::WatchTasksRequest>) -> Result<Response<Self::WatchTasksStream>, Status> {
-        let v1::WatchTasksRequest { namespace, ids, after_seq, include_result } = request.into_inner();
+    async fn watch_tasks(
+        &self,
+        request: Request<v1::WatchTasksRequest>,
+    ) -> Result<Response<Self::WatchTasksStream>, Status> {
+        let v1::WatchTasksRequest {
+            namespace,
+            ids,
+            after_seq,
+            include_result,
+        } = request.into_inner();
         let namespace = named(namespace)?;
         if ids.len() > WATCH_IDS_MAX {
-            return Err(invalid(format_args!("watch names {} tasks; it may name {WATCH_IDS_MAX}", ids.len())));
+            return Err(invalid(format_args!(
+                "watch names {} tasks; it may name {WATCH_IDS_MAX}",
+                ids.len()
+            )));
         }
-        let ids = ids.iter().map(|id| convert::task_id(id)).collect::<Result<Vec<_>, _>>()?;
+        let ids = ids
+            .iter()
+            .map(|id| convert::task_id(id))
+            .collect::<Result<Vec<_>, _>>()?;
         let (sender, receiver) = mpsc::channel(2);
-        let out = Out { sender, include_result };
+        let out = Out {
+            sender,
+            include_result,
+        };
         let context = self.0.clone();
         let work: Pin<Box<dyn Future<Output = Result<(), Status>> + Send>> = if ids.is_empty() {
             Box::pin(watch_all(context, namespace, after_seq, out))
@@ -121,47 +204,90 @@ impl TaskService for Tasks {
         });
         // The watch works as long as its stream is polled, and ends with it.
         let work = futures_util::StreamExt::filter_map(work, std::future::ready);
-        Ok(Response::new(Box::pin(futures_util::stream::select(ReceiverStream::new(receiver), work))))
+        Ok(Response::new(Box::pin(futures_util::stream::select(
+            ReceiverStream::new(receiver),
+            work,
+        ))))
     }
 
     type GetTaskLogsStream = Outgoing<v1::LogChunk>;
 
-    async fn get_task_logs(&self, request: Request<v1::GetTaskLogsRequest>) -> Result<Response<Self::GetTaskLogsStream>, Status> {
+    async fn get_task_logs(
+        &self,
+        request: Request<v1::GetTaskLogsRequest>,
+    ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
         let v1::GetTaskLogsRequest { namespace, id } = request.into_inner();
         let namespace = named(namespace)?;
         let id = convert::task_id(&id)?;
         let reads = Arc::new(self.reads(&namespace));
         let of_task = Arc::clone(&reads);
-        let task = blocking(move || of_task.task(id)).await?.ok_or_else(|| no_task(namespace, id))?;
+        let task = blocking(move || of_task.task(id))
+            .await?
+            .ok_or_else(|| no_task(namespace, id))?;
         let chunks = futures_util::stream::try_unfold(Some(Vec::new()), move |from| {
             let (reads, task) = (Arc::clone(&reads), task.clone());
             async move {
-                let Some(from) = from else { return Ok::<_, Status>(None) };
+                let Some(from) = from else {
+                    return Ok::<_, Status>(None);
+                };
                 let (chunks, next) = blocking(move || reads.logs(&task, &from)).await?;
-                Ok(Some((futures_util::stream::iter(chunks.into_iter().map(Ok)), next)))
+                Ok(Some((
+                    futures_util::stream::iter(chunks.into_iter().map(Ok)),
+                    next,
+                )))
             }
         });
-        Ok(Response::new(Box::pin(futures_util::TryStreamExt::try_flatten(chunks))))
+        Ok(Response::new(Box::pin(
+            futures_util::TryStreamExt::try_flatten(chunks),
+        )))
     }
 }
 
 impl Tasks {
     /// Checks one task of a request and makes what the ledger takes of it.
-    fn submission(&self, namespace: &str, task: v1::NewTask, now: Timestamp) -> Result<Submission, Status> {
+    fn submission(
+        &self,
+        namespace: &str,
+        task: v1::NewTask,
+        now: Timestamp,
+    ) -> Result<Submission, Status> {
         let registry = read(&self.0.ledger.shared().registry);
-        let (module, function) = registry.function(namespace, &task.function).map_err(ApiError::from)?;
+        let (module, function) = registry
+            .function(namespace, &task.function)
+            .map_err(ApiError::from)?;
         over("payload", task.payload.len(), PAYLOAD_BYTES_MAX)?;
-        over("idempotency key", task.idempotency_key.len(), IDEMPOTENCY_KEY_BYTES_MAX)?;
-        over("content type", task.content_type.len(), CONTENT_TYPE_BYTES_MAX)?;
-        over("arguments", task.arguments.iter().map(|argument| argument.len() + 1).sum(), ARGUMENTS_BYTES_MAX)?;
+        over(
+            "idempotency key",
+            task.idempotency_key.len(),
+            IDEMPOTENCY_KEY_BYTES_MAX,
+        )?;
+        over(
+            "content type",
+            task.content_type.len(),
+            CONTENT_TYPE_BYTES_MAX,
+        )?;
+        over(
+            "arguments",
+            task.arguments
+                .iter()
+                .map(|argument| argument.len() + 1)
+                .sum(),
+            ARGUMENTS_BYTES_MAX,
+        )?;
         if task.arguments.len() > ARGUMENTS_MAX {
-            return Err(invalid(format_args!("there are {} arguments, over the limit of {ARGUMENTS_MAX}", task.arguments.len())));
+            return Err(invalid(format_args!(
+                "there are {} arguments, over the limit of {ARGUMENTS_MAX}",
+                task.arguments.len()
+            )));
         }
         if task.traceparent.len() > 256 || !task.traceparent.is_ascii() {
             return Err(invalid("traceparent is not a W3C trace context"));
         }
         if !task.arguments.is_empty() && module.entry == crate::modules::Entry::Handler {
-            return Err(invalid(format_args!("`{}` takes a payload, not arguments: it is no plain program", task.function)));
+            return Err(invalid(format_args!(
+                "`{}` takes a payload, not arguments: it is no plain program",
+                task.function
+            )));
         }
         let priority = match task.priority {
             None => Priority::DEFAULT,
@@ -179,7 +305,10 @@ impl Tasks {
         let deadline = task.deadline_ms.map(Timestamp);
         for (what, at) in [("run_at", run_at), ("deadline", deadline)] {
             if at.is_some_and(|at| at > now.after(DELAY_MAX)) {
-                return Err(invalid(format_args!("{what} is more than {} days ahead", DELAY_MAX.as_secs() / 86_400)));
+                return Err(invalid(format_args!(
+                    "{what} is more than {} days ahead",
+                    DELAY_MAX.as_secs() / 86_400
+                )));
             }
         }
         if let (Some(run_at), Some(deadline)) = (run_at, deadline)
@@ -194,7 +323,9 @@ impl Tasks {
             version: module.version,
             digest: module.digest,
             function: function.name.clone(),
-            payload: DataRef::Row { len: task.payload.len() as u64 },
+            payload: DataRef::Row {
+                len: task.payload.len() as u64,
+            },
             content_type: task.content_type,
             arguments: task.arguments,
             limits: convert::lower(&function.limits, task.limits.as_ref())?,
@@ -206,13 +337,19 @@ impl Tasks {
             traceparent: task.traceparent,
             submitted_at: now,
         };
-        Ok(Submission { spec, payload: (!task.payload.is_empty()).then_some(task.payload), request })
+        Ok(Submission {
+            spec,
+            payload: (!task.payload.is_empty()).then_some(task.payload),
+            request,
+        })
     }
 
     /// Puts payloads that are too large for a row into files.
     async fn put_large(&self, submissions: &mut [Submission]) -> Result<(), Status> {
         for submission in submissions {
-            let large = submission.payload.take_if(|payload| payload.len() > INLINE_BYTES_MAX);
+            let large = submission
+                .payload
+                .take_if(|payload| payload.len() > INLINE_BYTES_MAX);
             if let Some(payload) = large {
                 let blobs = self.0.blobs.clone();
                 let len = payload.len() as u64;
@@ -223,11 +360,29 @@ impl Tasks {
         Ok(())
     }
 
-    async fn change(&self, namespace: String, id: &str, command: impl FnOnce(Target) -> Command) -> Result<Response<v1::Task>, Status> {
+    async fn change(
+        &self,
+        namespace: String,
+        id: &str,
+        command: impl FnOnce(Target) -> Command,
+    ) -> Result<Response<v1::Task>, Status> {
         let namespace = named(namespace)?;
         let id = convert::task_id(id)?;
-        let task = self.0.ledger.ask(|reply| command(Target { namespace, id, reply })).await.map_err(ApiError::from)?;
-        Ok(Response::new(convert::task_out(&task.map_err(ApiError::from)?)))
+        let task = self
+            .0
+            .ledger
+            .ask(|reply| {
+                command(Target {
+                    namespace,
+                    id,
+                    reply,
+                })
+            })
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(convert::task_out(
+            &task.map_err(ApiError::from)?,
+        )))
     }
 
     fn reads(&self, namespace: &str) -> Reads {
@@ -256,17 +411,33 @@ impl Reads {
     }
 
     fn task(&self, id: TaskId) -> Result<Option<Task>, ApiError> {
-        let Some(namespace) = self.namespace else { return Ok(None) };
+        let Some(namespace) = self.namespace else {
+            return Ok(None);
+        };
         let bytes = self.store.get(&key::task(namespace, id))?;
-        Ok(bytes.map(|bytes| row::decode_task(id, &bytes)).transpose()?.map(|(task, _)| task))
+        Ok(bytes
+            .map(|bytes| row::decode_task(id, &bytes))
+            .transpose()?
+            .map(|(task, _)| task))
     }
 
-    fn show(&self, id: TaskId, include_result: bool, include_payload: bool) -> Result<Option<v1::Task>, ApiError> {
-        let (Some(task), Some(namespace)) = (self.task(id)?, self.namespace) else { return Ok(None) };
+    fn show(
+        &self,
+        id: TaskId,
+        include_result: bool,
+        include_payload: bool,
+    ) -> Result<Option<v1::Task>, ApiError> {
+        let (Some(task), Some(namespace)) = (self.task(id)?, self.namespace) else {
+            return Ok(None);
+        };
         let mut shown = convert::task_out(&task);
         let result = task.result.filter(|_| include_result);
-        shown.result = result.map(|data| self.data(data, key::result(namespace, id))).transpose()?;
-        shown.payload = include_payload.then(|| self.data(task.spec.payload, key::payload(namespace, id))).transpose()?;
+        shown.result = result
+            .map(|data| self.data(data, key::result(namespace, id)))
+            .transpose()?;
+        shown.payload = include_payload
+            .then(|| self.data(task.spec.payload, key::payload(namespace, id)))
+            .transpose()?;
         let progress = lock(&self.shared.progress).get(&id).cloned();
         shown.progress = progress.map(|(fraction, note)| v1::Progress { fraction, note });
         Ok(Some(shown))
@@ -278,14 +449,23 @@ impl Reads {
             DataRef::Row { .. } => self.store.get(&row)?.unwrap_or_default(),
             DataRef::Blob { digest, .. } => {
                 let bytes = self.blobs.get(digest)?;
-                bytes.map(Bytes::from).ok_or_else(|| Status::data_loss(format!("blob {digest} is missing on the broker's disk")))?
+                bytes.map(Bytes::from).ok_or_else(|| {
+                    Status::data_loss(format!("blob {digest} is missing on the broker's disk"))
+                })?
             }
         })
     }
 
     /// A page of tasks, the newest first, and where the next one begins. It looks at a bounded number of rows.
-    fn list(&self, state: v1::TaskState, limit: usize, before: Option<TaskId>) -> Result<(Vec<v1::Task>, Option<TaskId>), ApiError> {
-        let Some(namespace) = self.namespace else { return Ok((Vec::new(), None)) };
+    fn list(
+        &self,
+        state: v1::TaskState,
+        limit: usize,
+        before: Option<TaskId>,
+    ) -> Result<(Vec<v1::Task>, Option<TaskId>), ApiError> {
+        let Some(namespace) = self.namespace else {
+            return Ok((Vec::new(), None));
+        };
         let mut from = match before {
             // The cursor is the last task of the page before, so that this one begins after it.
             Some(id) => match u128::from_be_bytes(id.0).checked_sub(1) {
@@ -299,9 +479,17 @@ impl Reads {
         let mut looked = 0;
         while looked < LIST_SCAN_MAX {
             let page = (limit - tasks.len()).clamp(16, 1_000);
-            let pairs = self.store.scan(Space::Tasks, &key::tasks(namespace), &from, Direction::Descending, page)?;
+            let pairs = self.store.scan(
+                Space::Tasks,
+                &key::tasks(namespace),
+                &from,
+                Direction::Descending,
+                page,
+            )?;
             for pair in &pairs {
-                let Some((_, id)) = key::task_of(&pair.key) else { continue };
+                let Some((_, id)) = key::task_of(&pair.key) else {
+                    continue;
+                };
                 let (task, _) = row::decode_task(id, &pair.value)?;
                 last = Some(id);
                 if state == v1::TaskState::Unspecified || state == convert::state_out(&task.state) {
@@ -314,7 +502,9 @@ impl Reads {
             looked += pairs.len();
             let next = last.and_then(|id| u128::from_be_bytes(id.0).checked_sub(1));
             match next {
-                Some(next) if pairs.len() == page => from = key::task(namespace, TaskId(next.to_be_bytes())).bytes,
+                Some(next) if pairs.len() == page => {
+                    from = key::task(namespace, TaskId(next.to_be_bytes())).bytes
+                }
                 Some(_) | None => return Ok((tasks, None)),
             }
         }
@@ -322,20 +512,46 @@ impl Reads {
     }
 
     /// Pieces of a task's log from a key on, and where to go on.
-    fn logs(&self, task: &Task, from: &[u8]) -> Result<(Vec<v1::LogChunk>, Option<Vec<u8>>), ApiError> {
-        let Some(namespace) = self.namespace else { return Ok((Vec::new(), None)) };
-        let pairs = self.store.scan(Space::Payloads, &key::logs(namespace, task.id), from, Direction::Ascending, LOG_PAGE)?;
-        let next = pairs.last().filter(|_| pairs.len() == LOG_PAGE).map(|last| [&last.key[..], &[0]].concat());
+    fn logs(
+        &self,
+        task: &Task,
+        from: &[u8],
+    ) -> Result<(Vec<v1::LogChunk>, Option<Vec<u8>>), ApiError> {
+        let Some(namespace) = self.namespace else {
+            return Ok((Vec::new(), None));
+        };
+        let pairs = self.store.scan(
+            Space::Payloads,
+            &key::logs(namespace, task.id),
+            from,
+            Direction::Ascending,
+            LOG_PAGE,
+        )?;
+        let next = pairs
+            .last()
+            .filter(|_| pairs.len() == LOG_PAGE)
+            .map(|last| [&last.key[..], &[0]].concat());
         let chunks = pairs.into_iter().map(|pair| {
             let epoch = key::log_epoch_of(&pair.key);
-            let attempt = task.attempts.iter().find(|attempt| Some(attempt.epoch) == epoch).map(|attempt| attempt.number);
-            v1::LogChunk { attempt: attempt.unwrap_or(task.started), text: pair.value }
+            let attempt = task
+                .attempts
+                .iter()
+                .find(|attempt| Some(attempt.epoch) == epoch)
+                .map(|attempt| attempt.number);
+            v1::LogChunk {
+                attempt: attempt.unwrap_or(task.started),
+                text: pair.value,
+            }
         });
         Ok((chunks.collect(), next))
     }
 
     /// Those of `ids` that have ended, as they are shown, up to a bound in bytes; and those that are left.
-    fn ended(&self, ids: Vec<TaskId>, include_result: bool) -> Result<(Vec<v1::Task>, Vec<TaskId>), ApiError> {
+    fn ended(
+        &self,
+        ids: Vec<TaskId>,
+        include_result: bool,
+    ) -> Result<(Vec<v1::Task>, Vec<TaskId>), ApiError> {
         let mut shown = Vec::new();
         let mut bytes = 0;
         let mut ids = ids.into_iter();
@@ -343,8 +559,13 @@ impl Reads {
             && shown.len() < WATCH_BATCH
             && let Some(id) = ids.next()
         {
-            let ended = self.show(id, include_result, false)?.filter(|task| task.ended_ms > 0);
-            bytes += ended.as_ref().and_then(|task| task.result.as_ref()).map_or(0, Bytes::len);
+            let ended = self
+                .show(id, include_result, false)?
+                .filter(|task| task.ended_ms > 0);
+            bytes += ended
+                .as_ref()
+                .and_then(|task| task.result.as_ref())
+                .map_or(0, Bytes::len);
             shown.extend(ended);
         }
         Ok((shown, ids.collect()))
@@ -354,10 +575,22 @@ impl Reads {
     /// no more.
     fn settled_after(&self, seq: u64) -> Result<Option<(Vec<TaskId>, u64)>, ApiError> {
         let from = key::settled(seq + 1);
-        let pairs = self.store.scan(Space::Index, &key::settled_all(), &from.bytes, Direction::Ascending, SETTLED_PAGE)?;
-        let Some(last) = pairs.last().and_then(|pair| key::settled_of(&pair.key)) else { return Ok(None) };
-        let ended = pairs.iter().flat_map(|pair| row::decode_settled(&pair.value));
-        let ids = ended.filter(|(namespace, _)| Some(*namespace) == self.namespace).map(|(_, id)| id);
+        let pairs = self.store.scan(
+            Space::Index,
+            &key::settled_all(),
+            &from.bytes,
+            Direction::Ascending,
+            SETTLED_PAGE,
+        )?;
+        let Some(last) = pairs.last().and_then(|pair| key::settled_of(&pair.key)) else {
+            return Ok(None);
+        };
+        let ended = pairs
+            .iter()
+            .flat_map(|pair| row::decode_settled(&pair.value));
+        let ids = ended
+            .filter(|(namespace, _)| Some(*namespace) == self.namespace)
+            .map(|(_, id)| id);
         Ok(Some((ids.collect(), last)))
     }
 }
@@ -370,12 +603,24 @@ struct Out {
 
 impl Out {
     /// Sends ends in responses of a bounded size; only the last one has the new sequence. `false` if nobody listens.
-    async fn send(&self, reads: &Arc<Reads>, mut ids: Vec<TaskId>, before: u64, after: u64) -> Result<bool, Status> {
+    async fn send(
+        &self,
+        reads: &Arc<Reads>,
+        mut ids: Vec<TaskId>,
+        before: u64,
+        after: u64,
+    ) -> Result<bool, Status> {
         loop {
             let (reads, include_result) = (Arc::clone(reads), self.include_result);
             let (ended, left) = blocking(move || reads.ended(ids, include_result)).await?;
             let seq = if left.is_empty() { after } else { before };
-            if !ended.is_empty() && self.sender.send(Ok(v1::WatchTasksResponse { ended, seq })).await.is_err() {
+            if !ended.is_empty()
+                && self
+                    .sender
+                    .send(Ok(v1::WatchTasksResponse { ended, seq }))
+                    .await
+                    .is_err()
+            {
                 return Ok(false);
             }
             if left.is_empty() {
@@ -387,8 +632,17 @@ impl Out {
 }
 
 /// Tells the ends of some tasks, and ends with the last of them.
-async fn watch_ids(context: Context, namespace: String, ids: Vec<TaskId>, out: Out) -> Result<(), Status> {
-    let mut watching = context.ledger.watch(ids.clone()).await.map_err(ApiError::from)?;
+async fn watch_ids(
+    context: Context,
+    namespace: String,
+    ids: Vec<TaskId>,
+    out: Out,
+) -> Result<(), Status> {
+    let mut watching = context
+        .ledger
+        .watch(ids.clone())
+        .await
+        .map_err(ApiError::from)?;
     let settled = context.ledger.shared().settled.subscribe();
     let seq = || *settled.borrow();
     let reads = Arc::new(Reads::new(&context, &namespace));
@@ -433,10 +687,18 @@ async fn watch_ids(context: Context, namespace: String, ids: Vec<TaskId>, out: O
 
 /// Tells all ends of a namespace, from a sequence on: the rows that the ledger writes of each commit's ends are read
 /// behind it, so that a slow listener costs nothing.
-async fn watch_all(context: Context, namespace: String, after_seq: Option<u64>, out: Out) -> Result<(), Status> {
+async fn watch_all(
+    context: Context,
+    namespace: String,
+    after_seq: Option<u64>,
+    out: Out,
+) -> Result<(), Status> {
     let mut settled = context.ledger.shared().settled.subscribe();
     let mut seq = after_seq.unwrap_or_else(|| *settled.borrow());
-    let first = v1::WatchTasksResponse { ended: Vec::new(), seq };
+    let first = v1::WatchTasksResponse {
+        ended: Vec::new(),
+        seq,
+    };
     if out.sender.send(Ok(first)).await.is_err() {
         return Ok(());
     }
@@ -465,8 +727,12 @@ async fn watch_all(context: Context, namespace: String, after_seq: Option<u64>, 
 }
 
 /// Runs what may block on the disk on a thread for that.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, ApiError> + Send + 'static) -> Result<T, Status> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(ApiError::from)??)
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, Status> {
+    Ok(tokio::task::spawn_blocking(work)
+        .await
+        .map_err(ApiError::from)??)
 }
 
 /// The namespace of a request: `default` if it names none.
@@ -479,7 +745,13 @@ pub(super) fn named(namespace: String) -> Result<String, Status> {
 }
 
 fn over(what: &str, len: usize, max: usize) -> Result<(), Status> {
-    if len > max { Err(invalid(format_args!("{what} of {len} bytes is over the limit of {max} bytes"))) } else { Ok(()) }
+    if len > max {
+        Err(invalid(format_args!(
+            "{what} of {len} bytes is over the limit of {max} bytes"
+        )))
+    } else {
+        Ok(())
+    }
 }
 
 fn no_task(namespace: String, id: TaskId) -> Status {
@@ -488,7 +760,26 @@ fn no_task(namespace: String, id: TaskId) -> Status {
 
 /// The same error, saying which task of the request has it.
 fn in_batch(status: &Status, index: usize) -> Status {
-    Status::new(status.code(), format!("task {index} of the request: {}", status.message()))
+    Status::new(
+        status.code(),
+        format!("task {index} of the request: {}", status.message()),
+    )
+}
+
+/// Puts the span of a submit between its client and the attempts that come of it, if traces are switched on.
+fn trace(span: &tracing::Span, traceparent: &mut String) {
+    if span.is_disabled() {
+        return;
+    }
+    let mut carrier = HashMap::from([("traceparent".to_owned(), std::mem::take(traceparent))]);
+    opentelemetry::global::get_text_map_propagator(|propagator| {
+        // A span has one parent: of a batch, the first task's submitter is taken.
+        if let Err(error) = span.set_parent(propagator.extract(&carrier)) {
+            tracing::debug!(%error, "submit is not linked to the trace of its client");
+        }
+        propagator.inject_context(&span.context(), &mut carrier);
+    });
+    *traceparent = carrier.remove("traceparent").unwrap_or_default();
 }
 
 /// Tells one request from another under the same idempotency key. What only says when or who does not count.
@@ -508,13 +799,20 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
         traceparent: _,
     } = task;
     let mut hasher = blake3::Hasher::new();
-    let mut field = |bytes: &[u8]| drop(hasher.update(&(bytes.len() as u64).to_be_bytes()).update(bytes));
+    let mut field = |bytes: &[u8]| {
+        drop(
+            hasher
+                .update(&(bytes.len() as u64).to_be_bytes())
+                .update(bytes),
+        )
+    };
     field(function.as_bytes());
     field(payload);
     field(content_type.as_bytes());
     field(&(arguments.len() as u64).to_be_bytes());
-    arguments.iter().for_each(|argument| field(argument.as_bytes()));
+    arguments
+        .iter()
+        .for_each(|argument| field(argument.as_bytes()));
     field(format!("{priority:?} {run_at_ms:?} {delay_ms:?} {limits:?} {retry:?}").as_bytes());
     *hasher.finalize().as_bytes()
 }
-
