@@ -1,2 +1,56 @@
-//! Set-up, tests and evidence runs of tq.
-fn main() {}
+//! Set-up, tests and evidence runs of tq: `cargo xtask`. The standard library only, so that it builds in seconds.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "talking to the terminal is what this program is for"
+)]
+
+mod evidence;
+mod suites;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use crate::tools::Failed;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--strict]     format, lints, builds and every test, with a table at the end. Installs the wasm32-wasip2 target
+                      if rustup is there. A suite that lacks a tool is listed as skipped, with the fix; with --strict
+                      that is a failure, and packages are installed where this runs as root
+  generate            write generated code anew: the protocol and the SDK's bindings
+  evidence [NAME]     a measurement that takes too long for every change; without NAME, lists what there is
+  coverage            line coverage of the tests, a table (needs cargo-llvm-cov)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test"] => test::run(false),
+        ["test", "--strict"] => test::run(true),
+        ["generate"] => evidence::generate(),
+        ["evidence"] => {
+            println!("{}", evidence::list());
+            Ok(())
+        }
+        ["evidence", name, rest @ ..] => evidence::run(name, rest),
+        ["coverage", rest @ ..] => evidence::run("coverage", rest),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(why)) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

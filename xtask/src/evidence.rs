@@ -1,0 +1,93 @@
+//! Measurements and long runs, and code that is written anew: what somebody asks for by name.
+
+use std::process::Command;
+
+use crate::tools::{self, Failed, cargo, is_installed};
+
+/// What can be asked for: its name, what it takes, and what it does.
+const EVIDENCE: &[(&str, &str, &str)] = &[
+    (
+        "layouts",
+        "[--layout NAME] [--scenario passed|backlog] [--tasks N] …",
+        "layouts of a task's rows on disk against each other (docs/adr/0001)",
+    ),
+    (
+        "kill-runs",
+        "[--seeds N]",
+        "brokers and hosts killed at random under load, histories checked",
+    ),
+    (
+        "bench",
+        "[--tasks N | --seconds S] [--dir DIR]",
+        "throughput and latency of the whole, beside this machine's floors",
+    ),
+    (
+        "sandbox",
+        "",
+        "what running one task in the sandbox costs by itself",
+    ),
+    (
+        "coverage",
+        "[ARGS of cargo llvm-cov]",
+        "line coverage of the tests",
+    ),
+];
+
+/// All that can be asked for, for people.
+pub(crate) fn list() -> String {
+    let lines = EVIDENCE
+        .iter()
+        .map(|(name, takes, does)| format!("\n  {:<72}{does}", format!("{name} {takes}")));
+    format!(
+        "cargo xtask evidence NAME, where NAME is one of{}",
+        lines.collect::<String>()
+    )
+}
+
+/// Collects what `name` stands for, with arguments of its own.
+///
+/// # Errors
+/// There is no such name, a tool is not there, or what ran did not succeed.
+pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
+    match name {
+        "layouts" | "sandbox" => {
+            // Of the whole workspace: the features of its dependencies are then the ones that are built already.
+            let mut bench = cargo(&["bench", "--workspace", "--bench", name, "--"]);
+            tools::run(bench.args(arguments))
+        }
+        "kill-runs" => {
+            tools::run(&mut cargo(&["build", "--release"]))?;
+            let runs = &["build", "--release", "--workspace", "--bin", "kill_runs"];
+            tools::run(&mut cargo(runs))?;
+            tools::run(Command::new(tools::programs()?.join("kill_runs")).args(arguments))
+        }
+        "bench" => {
+            let mut bench = cargo(&["run", "--release", "--", "bench"]);
+            tools::run(bench.args(arguments))
+        }
+        "coverage" => coverage(arguments),
+        _ => Err(Failed(format!("`{name}` is not there\n{}", list()))),
+    }
+}
+
+/// Runs the tests with counters in them, and prints which lines they reached.
+fn coverage(arguments: &[&str]) -> Result<(), Failed> {
+    if !is_installed("cargo-llvm-cov") {
+        let fix = "rustup component add llvm-tools && cargo install cargo-llvm-cov --locked";
+        return Err(Failed(format!(
+            "cargo-llvm-cov is not there; install it with\n  {fix}"
+        )));
+    }
+    tools::run(cargo(&["llvm-cov", "--release", "--workspace"]).args(arguments))
+}
+
+/// Writes committed generated code anew, by way of the tests that check it.
+///
+/// # Errors
+/// It does not compile, or cannot be written.
+pub(crate) fn generate() -> Result<(), Failed> {
+    let mut command = cargo(&["test", "--release", "--workspace"]);
+    command.args(["--test", "generated_is_fresh"]);
+    command.args(["--test", "sdk_bindings_are_fresh"]);
+    tools::run(command.env("TQ_BLESS", "1"))
+}
