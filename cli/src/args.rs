@@ -405,7 +405,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminCommand {
-    /// Check a broker's data directory, without changing it
+    /// Check a broker's data directory, without changing it; exit code 1 if something is wrong
     #[command(after_help = "Example:\n  tq admin check --data-dir .tq")]
     Check(AdminArgs),
     /// Accept what a damaged or rolled-back data directory has lost, so that a broker serves it again

@@ -67,7 +67,8 @@ pub(crate) struct Telemetry {
 /// A filter or an endpoint that cannot be used.
 pub(crate) fn start(config: &Config, role: Role) -> anyhow::Result<Telemetry> {
     let level = match role {
-        Role::Node => "info",
+        // The store below the broker tells each of its steps at this level.
+        Role::Node => "warn,tq=info,tq_broker=info,tq_host=info",
         Role::Client => "warn",
     };
     let directives = config.log_filter.value.as_deref().unwrap_or(level);

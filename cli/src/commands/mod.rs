@@ -52,8 +52,8 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             ModuleCommand::Rollback { name, to } => module::rollback::run(config, &name, to).await,
         },
         Command::Admin(admin) => match admin {
-            AdminCommand::Check(args) => admin::check::run(&args),
-            AdminCommand::Repair(args) => admin::repair::run(&args),
+            AdminCommand::Check(args) => admin::check::run(config, &args),
+            AdminCommand::Repair(args) => admin::repair::run(config, &args),
         },
         Command::Config(ConfigCommand::Show) => config::show::run(config),
         Command::Demo => demo::run().await,

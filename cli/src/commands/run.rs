@@ -101,11 +101,19 @@ async fn explain(client: &Client, task: &Task) {
         "error: task {} ended {state} {attempts}: {outcome}",
         task.id
     ));
-    if let Some(text) = task.attempts.last().and_then(table::failure) {
-        output::note(text);
+    let failure = task
+        .attempts
+        .last()
+        .and_then(table::failure)
+        .unwrap_or_default();
+    if !failure.is_empty() {
+        output::note(&failure);
     }
     let log = log_tail(client, &task.id).await;
-    if !log.is_empty() {
+    // A program's failure quotes the end of its log already.
+    if let Some(last) = log.lines().last()
+        && !failure.contains(last.trim())
+    {
         output::note(format!("last lines of its log:\n{log}"));
     }
     output::note(format!(
