@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status as Refusal, Streaming};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tq_core::id::{Digest, Epoch};
 use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, MESSAGE_BYTES_MAX, MODULE_BYTES_MAX};
 use tq_core::outcome::Outcome;
@@ -519,7 +520,7 @@ impl Agent {
     fn start(&mut self, assignment: Assignment) {
         let epoch = Epoch(assignment.epoch);
         let (cache, bulk) = (Arc::clone(&self.cache), self.bulk.clone());
-        let span = tracing::info_span!(
+        let span = tracing::debug_span!(
             "run attempt",
             tq.task.id = assignment.task_id,
             tq.namespace = assignment.namespace,
@@ -527,9 +528,13 @@ impl Agent {
             tq.epoch = %epoch,
             tq.attempt = assignment.attempt,
             tq.outcome = tracing::field::Empty,
-            traceparent = assignment.traceparent,
         );
         if !span.is_disabled() {
+            let carrier = HashMap::from([("traceparent".to_owned(), assignment.traceparent.clone())]);
+            let submitter = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&carrier));
+            if let Err(error) = span.set_parent(submitter) {
+                tracing::debug!(%error, "attempt is not linked to the trace of its submit");
+            }
             self.spans.insert(epoch, span);
         }
         let mut resolving =

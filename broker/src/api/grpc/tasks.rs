@@ -62,9 +62,11 @@ impl TaskService for Tasks {
             tq.namespace = namespace,
             tq.task.count = count
         );
+        // A span has one parent: of a batch, the first task's submitter is taken.
+        let traceparent = link(&span, &tasks[0].traceparent);
         let mut submissions = Vec::with_capacity(count);
         for (index, mut task) in tasks.into_iter().enumerate() {
-            trace(&span, &mut task.traceparent);
+            task.traceparent = traceparent.clone().unwrap_or(task.traceparent);
             let submission = self.submission(&namespace, task, now);
             submissions.push(submission.map_err(|status| {
                 if count == 1 {
@@ -766,20 +768,21 @@ fn in_batch(status: &Status, index: usize) -> Status {
     )
 }
 
-/// Puts the span of a submit between its client and the attempts that come of it, if traces are switched on.
-fn trace(span: &tracing::Span, traceparent: &mut String) {
+/// Makes a span the child of its request's sender, and returns what makes others its children. None if traces are
+/// switched off.
+fn link(span: &tracing::Span, traceparent: &str) -> Option<String> {
     if span.is_disabled() {
-        return;
+        return None;
     }
-    let mut carrier = HashMap::from([("traceparent".to_owned(), std::mem::take(traceparent))]);
+    let mut carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
     opentelemetry::global::get_text_map_propagator(|propagator| {
-        // A span has one parent: of a batch, the first task's submitter is taken.
         if let Err(error) = span.set_parent(propagator.extract(&carrier)) {
             tracing::debug!(%error, "submit is not linked to the trace of its client");
         }
+        carrier.clear();
         propagator.inject_context(&span.context(), &mut carrier);
     });
-    *traceparent = carrier.remove("traceparent").unwrap_or_default();
+    carrier.remove("traceparent")
 }
 
 /// Tells one request from another under the same idempotency key. What only says when or who does not count.
