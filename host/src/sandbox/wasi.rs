@@ -150,3 +150,25 @@ impl WasiHttpHooks for NoRequests {
         HTTP_CHUNK_BYTES
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::{BodyExt, Empty};
+
+    use super::*;
+
+    #[test]
+    fn requests_are_denied() {
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let request = http::Request::get("https://example.com/")
+            .body(body)
+            .unwrap();
+        let processed = Box::new(std::future::ready(Ok(())));
+        let sent = Box::into_pin(NoRequests.send_request(request, None, processed));
+        assert!(matches!(
+            sent.now_or_never(),
+            Some(Err(wasmtime_wasi_http::Error::HttpRequestDenied))
+        ));
+    }
+}
