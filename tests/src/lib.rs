@@ -1,1 +1,26 @@
 //! The test harness of tq and its process-level tests.
+//!
+//! The tests run the `tq` binary as a user does: a broker, hosts and commands are processes of their own, on a data
+//! directory and a port of their own, so that tests do not disturb each other. A process ends with the value that stands
+//! for it. Every wait has a condition and an upper bound, [`PATIENCE`]; nothing waits for a span of time to pass.
+//!
+//! What goes wrong in here is a failed test, so that the harness panics instead of returning errors. What the processes
+//! wrote to standard error is printed then.
+
+mod command;
+pub mod guest;
+pub mod history;
+mod kill_run;
+pub mod metrics;
+mod node;
+mod process;
+mod random;
+pub mod requirement;
+mod wait;
+
+pub use command::{Ran, Tq};
+pub use kill_run::{Plan, Report, kill_run};
+pub use node::{Broker, Dev, Host};
+pub use process::Process;
+pub use random::Random;
+pub use wait::{PATIENCE, eventually, within};

@@ -1,0 +1,124 @@
+//! Running a `tq` command to its end.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::process::{binary, command};
+use crate::wait::within;
+
+/// `tq`, as it is called for one broker.
+#[derive(Clone, Debug, Default)]
+pub struct Tq {
+    broker: Option<String>,
+    folder: Option<PathBuf>,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub struct Ran {
+    /// The command line, for messages.
+    pub line: String,
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Tq {
+    /// Commands that find the broker at `url` in `TQ_BROKER`.
+    #[must_use]
+    pub fn at(url: &str) -> Self {
+        Self { broker: Some(url.to_owned()), folder: None }
+    }
+
+    /// The same, run in `folder`.
+    #[must_use]
+    pub fn inside(&self, folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()), ..self.clone() }
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// It does not end in time.
+    pub async fn run<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Ran {
+        self.run_with_input(words, &[]).await
+    }
+
+    /// Runs a command to its end, with `input` on its standard input.
+    ///
+    /// # Panics
+    /// It does not end in time.
+    pub async fn run_with_input<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>, input: &[u8]) -> Ran {
+        let words: Vec<S> = words.into_iter().collect();
+        let spoken: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy()).collect();
+        let line = format!("tq {}", spoken.join(" "));
+        let mut command = command(binary());
+        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(url) = &self.broker {
+            command.env("TQ_BROKER", url);
+        }
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("`{line}` cannot be started: {error}"));
+        let mut stdin = child.stdin.take().expect("standard input is piped");
+        let ended = async {
+            let feed = async move {
+                // A command that does not read its input closes it, which is its right.
+                drop(stdin.write_all(input).await);
+            };
+            let ((), output) = tokio::join!(feed, child.wait_with_output());
+            output.expect("a child can be waited for")
+        };
+        let output = within(&line, ended).await;
+        Ran { line, code: output.status.code(), stdout: output.stdout, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+
+    /// Deploys the component in `path` as `name`, with further `flags`.
+    ///
+    /// # Panics
+    /// It is refused.
+    pub async fn deploy(&self, path: &Path, name: &str, flags: &[&str]) {
+        let words = [OsStr::new("deploy"), path.as_os_str(), OsStr::new("--name"), OsStr::new(name)];
+        self.run(words.into_iter().chain(flags.iter().map(OsStr::new))).await.ok();
+    }
+}
+
+impl Ran {
+    /// Standard output of a command that has succeeded, as text.
+    ///
+    /// # Panics
+    /// It has not succeeded.
+    #[track_caller]
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.ok();
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Checks that it has succeeded.
+    ///
+    /// # Panics
+    /// It has not.
+    #[track_caller]
+    pub fn ok(&self) {
+        assert_eq!(self.code, Some(0), "`{}` wrote: {}", self.line, self.stderr);
+    }
+
+    /// Standard output as JSON, whatever the exit code is.
+    ///
+    /// # Panics
+    /// It is no JSON.
+    #[track_caller]
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("`{}` printed no JSON ({error}), and wrote: {}", self.line, self.stderr))
+    }
+}

@@ -1,0 +1,150 @@
+//! A process of `tq`: started, watched, disturbed and ended.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::wait::within;
+
+/// Lines of standard error that are kept.
+const LINES_KEPT: usize = 2_000;
+
+/// A process, which is killed when this is dropped.
+pub struct Process {
+    name: String,
+    child: Child,
+    lines: watch::Receiver<VecDeque<String>>,
+    /// Reads standard error to its end, so that the process is never held up by a full pipe.
+    reader: JoinSet<()>,
+}
+
+/// The `tq` binary: the one in `TQ_BIN`, or else the one that cargo puts beside the directory of the tests.
+///
+/// # Panics
+/// It is not there.
+#[must_use]
+pub(crate) fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("TQ_BIN") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("a process knows its own file");
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("tq")).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("there is no `tq` near `{}`; build it with `cargo build --release`, or name it in TQ_BIN", own.display()))
+}
+
+/// A command of `program` that knows nothing of the settings of whoever runs the tests.
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TQ_") {
+            command.env_remove(name);
+        }
+    }
+    // A folder that is not there, so that nobody's config.toml is read.
+    command.env("XDG_CONFIG_HOME", "/nonexistent").env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").env("TQ_LOG", "info,fjall=warn,lsm_tree=warn").kill_on_drop(true);
+    command
+}
+
+impl Process {
+    /// Starts `command`; `name` is what it is called in messages.
+    pub(crate) fn spawn(name: &str, mut command: Command) -> Self {
+        let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = started.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        let stderr = child.stderr.take().expect("standard error is piped");
+        let (sender, lines) = watch::channel(VecDeque::new());
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
+            let mut stderr = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = stderr.next_line().await {
+                sender.send_modify(|lines: &mut VecDeque<String>| {
+                    lines.push_back(line);
+                    if lines.len() > LINES_KEPT {
+                        lines.pop_front();
+                    }
+                });
+            }
+        });
+        Self { name: name.to_owned(), child, lines, reader }
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// It has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
+    }
+
+    /// Waits for a line on standard error that has `text` in it, also among those that came before.
+    ///
+    /// # Panics
+    /// The process ends without it, or it does not come in time.
+    pub async fn line(&mut self, text: &str) -> String {
+        let find = |lines: &VecDeque<String>| lines.iter().find(|line| line.contains(text)).cloned();
+        let what = format!("{}: a line with `{text}`", self.name);
+        let mut lines = self.lines.clone();
+        let seen = within(&what, lines.wait_for(|lines| find(lines).is_some())).await.ok().and_then(|lines| find(&lines));
+        seen.unwrap_or_else(|| panic!("{what}: it ended before"))
+    }
+
+    /// What it has written to standard error so far, a line each.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.lines.borrow().iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Sends SIGKILL and waits until it is gone.
+    pub async fn kill9(&mut self) {
+        within("kill -9", self.child.kill()).await.expect("it was still there to be killed");
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Panics
+    /// It ends otherwise than with exit code 0.
+    pub async fn stop(mut self) {
+        self.signal(Signal::TERM);
+        let status = self.end().await;
+        assert_eq!(status.code(), Some(0), "{} after SIGTERM: {status}", self.name);
+    }
+
+    /// Stops the process where it is, as a machine that hangs.
+    pub fn sigstop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn sigcont(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits until it ends by itself, and until all that it wrote is in [`Process::log`].
+    pub async fn end(&mut self) -> ExitStatus {
+        let status = within(&format!("{}: its end", self.name), self.child.wait()).await;
+        within("the rest of its log", self.reader.join_next()).await;
+        status.expect("a child can be waited for")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("it is a process id");
+        kill_process(pid, signal).expect("its own child can be signalled");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Nothing is left to be done about a standard error that is gone.
+            drop(write!(std::io::stderr(), "---- {} wrote:\n{}----\n", self.name, self.log()));
+        }
+    }
+}
