@@ -89,5 +89,6 @@ pub(crate) fn generate() -> Result<(), Failed> {
     let mut command = cargo(&["test", "--release", "--workspace"]);
     command.args(["--test", "generated_is_fresh"]);
     command.args(["--test", "sdk_bindings_are_fresh"]);
+    command.args(["--test", "docs_are_true"]);
     tools::run(command.env("TQ_BLESS", "1"))
 }

@@ -36,14 +36,15 @@ pub(crate) struct Reader {
 pub(crate) struct Outcome {
     /// Every suite with its counts, by name.
     pub(crate) suites: Vec<(String, Counts)>,
-    /// What tests said of why they did nothing: `SUITE: REASON; fix: FIX`.
+    /// What tests said of why they did nothing: `TEST: WHAT IT LACKS`.
     pub(crate) skips: Vec<String>,
 }
 
 impl Reader {
     /// Reads a line. The result is whether it is worth showing: the output of tests that passed is not.
     pub(crate) fn line(&mut self, line: &str) -> bool {
-        if let Some(skip) = line.trim().strip_prefix("SKIPPED: ") {
+        // `SKIPPED TEST: WHAT IT LACKS`, as tests/src/requirement.rs writes it.
+        if let Some(skip) = line.trim().strip_prefix("SKIPPED ") {
             self.skips.push(skip.to_owned());
             self.suite().idle += 1;
             return true;
@@ -187,7 +188,7 @@ mod tests {
         PASS [   0.005s] (2/5) tq-tests::syncs acknowledged_is_synced
   stderr ───
 
-    SKIPPED: syncs: strace is not there; fix: apt-get install strace
+    SKIPPED syncs: strace is not there: apt-get install strace
     more words
         SLOW [> 60.000s] (───────) tq-tests::durability kills
         FAIL [   0.010s] (3/5) tq-tests::durability kills
@@ -217,7 +218,7 @@ mod tests {
         );
         assert_eq!(
             outcome.skips,
-            ["syncs: strace is not there; fix: apt-get install strace"]
+            ["syncs: strace is not there: apt-get install strace"]
         );
     }
 
@@ -226,7 +227,7 @@ mod tests {
         let text = "
         FAIL [   0.005s] (1/1) tq-tests::syncs acknowledged_is_synced
   stderr ───
-    SKIPPED: syncs: strace is not there; fix: apt-get install strace
+    SKIPPED syncs: strace is not there: apt-get install strace
 ";
         let outcome = check(text, true, &[("tq-tests::syncs", [0, 1, 0])], &[]);
         assert_eq!(outcome.skips.len(), 1);
@@ -239,7 +240,7 @@ mod tests {
 test id::tests::no_text_panics ... ok
 test result: ok. 21 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.36s
      Running tests/syncs.rs (target/release/deps/syncs-0123456789abcdef)
-SKIPPED: syncs: strace is not there; fix: apt-get install strace
+SKIPPED syncs: strace is not there: apt-get install strace
 test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s
    Doc-tests tq_sdk
 test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: what every change has to pass, on a developer's machine and in CI alike.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ struct Row {
 struct Report {
     strict: bool,
     rows: Vec<Row>,
-    /// What was skipped: `SUITE: REASON; fix: FIX`.
+    /// What was skipped, why, and the fix.
     skips: Vec<String>,
 }
 
@@ -57,16 +58,14 @@ impl Report {
         self.format();
         self.lints();
 
-        let build_guests = &[
-            "build",
-            "--release",
-            "--target",
-            WASM,
-            "--manifest-path",
-            EXAMPLES,
-        ];
-        let guests = self.cargo("build guests", build_guests);
-        let binary = self.cargo("build tq", &["build", "--release"]);
+        let guests = self.stage("build guests", || {
+            // The very command of tests/src/guest.rs, so that the tests find everything built.
+            let mut build = examples("build");
+            tools::run(build.args(["--release", "--locked", "--target", WASM]))
+        });
+        let binary = self.stage("build tq", || {
+            tools::run(&mut cargo(&["build", "--release"]))
+        });
         // Tests would all say the same.
         if guests && binary {
             self.tests();
@@ -97,68 +96,60 @@ impl Report {
             return self.skip("lints: clippy is not there", "rustup component add clippy");
         }
         self.stage("lints", || {
-            let lint = |arguments: &[&str]| {
-                let mut command = cargo(&["clippy", "--release"]);
-                tools::run(command.args(arguments).args(["--", "-D", "warnings"]))
+            let lint = |mut command: Command, arguments: &[&str]| {
+                command.arg("--release").args(arguments);
+                tools::run(command.args(["--", "-D", "warnings"]))
             };
-            lint(&["--workspace", "--all-targets"])?;
+            lint(cargo(&["clippy"]), &["--workspace", "--all-targets"])?;
             // The SDK has code that only guests compile.
-            lint(&["--package", "tq-sdk", "--target", WASM])?;
-            lint(&["--manifest-path", EXAMPLES, "--target", WASM])
+            let sdk = &["--package", "tq-sdk", "--target", WASM];
+            lint(cargo(&["clippy"]), sdk)?;
+            lint(examples("clippy"), &["--target", WASM])
         });
     }
 
     fn tests(&mut self) {
         if is_installed("cargo-nextest") {
-            self.suites(
-                "tests",
-                &[
-                    "nextest",
-                    "run",
-                    "--release",
-                    "--workspace",
-                    "--no-fail-fast",
-                    "--status-level",
-                    "pass",
-                    "--final-status-level",
-                    "none",
-                    // Of tests that passed, only what they say of why they did nothing is shown.
-                    "--success-output",
-                    "immediate",
-                    "--color",
-                    "never",
-                ],
-            );
+            let nextest = cargo(&[
+                "nextest",
+                "run",
+                "--release",
+                "--workspace",
+                "--no-fail-fast",
+                "--status-level",
+                "pass",
+                "--final-status-level",
+                "none",
+                // Of tests that passed, only what they say of why they did nothing is shown.
+                "--success-output",
+                "immediate",
+                "--color",
+                "never",
+            ]);
+            self.suites("tests", nextest);
         } else {
-            self.suites(
-                "tests",
-                &[
-                    "test",
-                    "--release",
-                    "--workspace",
-                    "--lib",
-                    "--bins",
-                    "--tests",
-                    "--no-fail-fast",
-                ],
-            );
+            let test = cargo(&[
+                "test",
+                "--release",
+                "--workspace",
+                "--lib",
+                "--bins",
+                "--tests",
+                "--no-fail-fast",
+            ]);
+            self.suites("tests", test);
         }
-        let documentation = &[
+        let words = [
             "test",
             "--release",
             "--workspace",
             "--doc",
             "--no-fail-fast",
         ];
-        self.suites("documentation", documentation);
-        let examples = &[
-            "test",
-            "--release",
-            "--manifest-path",
-            EXAMPLES,
-            "--no-fail-fast",
-        ];
-        self.suites("examples", examples);
+        self.suites("documentation", cargo(&words));
+        let mut test = examples("test");
+        test.args(["--release", "--no-fail-fast"]);
+        self.suites("examples", test);
     }
 
     /// Runs a stage that passes or fails as a whole. The result is whether it passed.
@@ -183,15 +174,10 @@ impl Report {
         done.is_ok()
     }
 
-    fn cargo(&mut self, name: &str, arguments: &[&str]) -> bool {
-        self.stage(name, || tools::run(&mut cargo(arguments)))
-    }
-
     /// Runs a stage of tests.
-    fn suites(&mut self, name: &str, arguments: &[&str]) {
+    fn suites(&mut self, name: &str, mut command: Command) {
         eprintln!("\n== {name}");
         let started = tools::now();
-        let mut command = cargo(arguments);
         command.env("CARGO_TERM_COLOR", "never");
         if self.strict {
             command.env("TQ_STRICT", "1");
@@ -310,6 +296,15 @@ fn set_up(strict: bool) -> Result<(), Failed> {
         apt(&["install", "--yes", "--no-install-recommends", "strace"])?;
     }
     Ok(())
+}
+
+/// A command of cargo in the workspace of the examples. Built guests are where tests/src/guest.rs looks for them too.
+fn examples(what: &str) -> Command {
+    let target = std::env::var_os("TQ_GUESTS_TARGET_DIR")
+        .map_or_else(|| "guest-examples/target".into(), PathBuf::from);
+    let mut command = cargo(&[what, "--manifest-path", EXAMPLES, "--target-dir"]);
+    command.arg(target);
+    command
 }
 
 fn sum(all: impl Iterator<Item = Counts>) -> Counts {

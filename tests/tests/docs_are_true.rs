@@ -1,0 +1,372 @@
+//! What the documents say of the code, compared with the code.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tq_core::limits::{self, Limits};
+use tq_core::outcome::{Class, Outcome};
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn read(path: &str) -> anyhow::Result<String> {
+    fs::read_to_string(root().join(path)).with_context(|| format!("reading {path}"))
+}
+
+/// Every document that is ours.
+fn documents() -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = vec![
+        root().join("README.md"),
+        root().join("CONTRIBUTING.md"),
+        root().join("CHANGELOG.md"),
+    ];
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What stands in backticks, outside of blocks of code.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// The cells of a row of a table.
+fn cells(line: &str) -> Vec<&str> {
+    line.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+#[test]
+fn links_lead_to_files() -> anyhow::Result<()> {
+    let mut broken = Vec::new();
+    let mut count = 0;
+    for document in documents()? {
+        let text = fs::read_to_string(&document)?;
+        let folder = document.parent().context("a document is in a folder")?;
+        for link in text.split("](").skip(1) {
+            let target = link.split(')').next().unwrap_or(link);
+            let file = target.split('#').next().unwrap_or(target);
+            if file.is_empty() || target.starts_with("https://") {
+                continue;
+            }
+            count += 1;
+            if !folder.join(file).try_exists()? {
+                broken.push(format!("{}: {target}", document.display()));
+            }
+        }
+    }
+    ensure!(broken.is_empty(), "links that lead nowhere: {broken:#?}");
+    ensure!(
+        count > 10,
+        "only {count} links were found: the search is broken"
+    );
+    Ok(())
+}
+
+#[test]
+fn tests_that_hold_invariants_exist() -> anyhow::Result<()> {
+    let text = read("docs/architecture.md")?;
+    let mut numbers = Vec::new();
+    let mut missing = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("| INV-")) {
+        numbers.push(cells(line)[0].to_owned());
+        let mut file = String::new();
+        for word in quoted(line) {
+            if word.ends_with(".rs") {
+                file = read(word)?;
+            } else if !file.contains(&format!("fn {word}(")) {
+                missing.push(word.to_owned());
+            }
+        }
+    }
+    ensure!(missing.is_empty(), "tests that are not there: {missing:#?}");
+    let expected: Vec<_> = (1..=numbers.len())
+        .map(|number| format!("INV-{number}"))
+        .collect();
+    ensure!(numbers == expected, "invariants are numbered {numbers:?}");
+    // What is checked at run time is in the table under the same words.
+    let rules = read("core/src/invariants.rs")?;
+    for rule in rules.split("\"INV-").skip(1) {
+        let (number, words) = rule
+            .split_once(": ")
+            .context("a rule has a number and words")?;
+        let words = words.split('"').next().unwrap_or(words);
+        let row = text
+            .lines()
+            .find(|line| line.starts_with(&format!("| INV-{number} |")))
+            .context(number.to_owned())?;
+        ensure!(
+            row.contains("checked at run time"),
+            "INV-{number} does not say that it is checked at run time ({words})"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn outcomes_are_all_listed() -> anyhow::Result<()> {
+    let text = read("docs/reference/outcomes.md")?;
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let listed: Vec<_> = rows
+        .map(|line| {
+            (
+                cells(line)[0].trim_matches('`').to_owned(),
+                cells(line)[1].to_owned(),
+            )
+        })
+        .collect();
+    let class = |outcome: &Outcome| match outcome.class() {
+        Class::Success => "success",
+        Class::Retryable => "retryable",
+        Class::Permanent => "permanent",
+        Class::Stopped => "stopped",
+        Class::HostLost => "host lost",
+    };
+    let expected: Vec<_> = Outcome::ALL
+        .iter()
+        .map(|outcome| (outcome.name().to_owned(), class(outcome).to_owned()))
+        .collect();
+    ensure!(
+        listed == expected,
+        "listed: {listed:#?}\nin the code: {expected:#?}"
+    );
+    Ok(())
+}
+
+/// The names under which a `metrics.rs` registers, with their units.
+fn registered(source: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for call in source.split(".register").skip(1) {
+        let (kind, arguments) = call.split_once('(').unwrap_or((call, ""));
+        let Some(name) = arguments.split('"').nth(1) else {
+            continue;
+        };
+        let unit = arguments
+            .split("Unit::")
+            .nth(1)
+            .filter(|_| kind == "_with_unit");
+        let unit = unit.map(|unit| {
+            unit.chars()
+                .take_while(char::is_ascii_alphabetic)
+                .collect::<String>()
+        });
+        names.insert(match unit {
+            Some(unit) => format!("tq_{name}_{}", unit.to_lowercase()),
+            None => format!("tq_{name}"),
+        });
+    }
+    names
+}
+
+#[test]
+fn metrics_are_all_listed() -> anyhow::Result<()> {
+    let text = read("docs/reference/metrics.md")?;
+    let (broker, host) = text
+        .split_once("\n## Host")
+        .context("the page has a part for hosts")?;
+    for (part, source) in [
+        (broker, "broker/src/observe/metrics.rs"),
+        (host, "host/src/metrics.rs"),
+    ] {
+        let rows = part.lines().filter(|line| line.starts_with("| `"));
+        let listed = rows.map(|line| {
+            let name = cells(line)[0].trim_matches('`');
+            let name = name
+                .strip_suffix("_total")
+                .or_else(|| name.strip_suffix("_info"))
+                .unwrap_or(name);
+            name.to_owned()
+        });
+        let listed: BTreeSet<_> = listed.collect();
+        let registered = registered(&read(source)?);
+        ensure!(
+            registered.len() > 5,
+            "{source}: the search found only {registered:?}"
+        );
+        ensure!(
+            listed == registered,
+            "{source}: listed {listed:#?}\nregistered {registered:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// A value as people write it.
+trait Shown {
+    fn shown(&self, name: &str) -> String;
+}
+
+impl Shown for u64 {
+    fn shown(&self, name: &str) -> String {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.into_iter().find(|(shift, _)| {
+            name.contains("BYTES") && *self > 0 && self.trailing_zeros() >= *shift
+        }) {
+            Some((shift, unit)) => format!("{} {unit}", self >> shift),
+            None if name.contains("BYTES") => format!("{self} B"),
+            None => grouped(*self),
+        }
+    }
+}
+
+impl Shown for u32 {
+    fn shown(&self, name: &str) -> String {
+        u64::from(*self).shown(name)
+    }
+}
+
+impl Shown for usize {
+    fn shown(&self, name: &str) -> String {
+        (*self as u64).shown(name)
+    }
+}
+
+impl Shown for Duration {
+    fn shown(&self, _: &str) -> String {
+        let ms = self.as_millis();
+        match [
+            (86_400_000, "days"),
+            (3_600_000, "h"),
+            (60_000, "min"),
+            (1_000, "s"),
+        ]
+        .into_iter()
+        .find(|(unit, _)| ms % unit == 0 && ms / unit > 1)
+        {
+            Some((unit, word)) => format!("{} {word}", ms / unit),
+            None => format!("{ms} ms"),
+        }
+    }
+}
+
+/// 1234567 as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+macro_rules! values {
+    ($($name:ident)*) => {
+        &[$((stringify!($name), &limits::$name as &dyn Shown)),*]
+    };
+}
+
+/// Every constant of `core/src/limits.rs`; the page is not generated while one is missing here.
+const VALUES: &[(&str, &dyn Shown)] = values![
+    NAME_BYTES_MAX PAYLOAD_BYTES_MAX RESULT_BYTES_MAX INLINE_BYTES_MAX MODULE_BYTES_MAX CHUNK_BYTES ARGUMENTS_BYTES_MAX
+    ARGUMENTS_MAX IDEMPOTENCY_KEY_BYTES_MAX IDEMPOTENCY_WINDOW CONTENT_TYPE_BYTES_MAX SUBMIT_BATCH_MAX WATCH_IDS_MAX
+    MESSAGE_BYTES_MAX LIST_SCAN_MAX LIST_PAGE_MAX DELAY_MAX ATTEMPTS_MAX ATTEMPTS_KEPT LOSSES_MAX ERROR_MESSAGE_BYTES_MAX
+    BACKTRACE_BYTES_MAX BACKTRACE_FRAMES_MAX LOG_BYTES_MAX LOG_LINE_BYTES_MAX LOG_CHUNK_BYTES FLUSH_INTERVAL
+    CHECKPOINT_BYTES_MAX PROGRESS_NOTE_BYTES_MAX MEMORIES_MAX TABLES_MAX INSTANCES_MAX TABLE_ELEMENTS_MAX STACK_BYTES_MAX
+    HANDLES_MAX HOSTCALL_BYTES_MAX RANDOM_BYTES_MAX HTTP_FIELDS_BYTES_MAX HTTP_CHUNK_BYTES CANCEL_GRACE EPOCH_TICK
+    COMPILE_CPU COMPILE_WALL COMPILE_MEMORY_BYTES COMPILES_MAX COMPILE_THREADS_MAX COMPILED_BYTES_MAX
+    COMPILE_MESSAGE_BYTES_MAX COMPILED_CACHE_BYTES READY_MODULES_MAX COMPILE_FAILURES_MAX LEASE HEARTBEAT RECOVERY_WAIT
+    SLOTS_MAX EVENTS_MAX ROOM_WAIT SHUTDOWN_WAIT OUTCOMES_KEPT_MAX FREE_BYTES_FLOOR INBOX_MAX BATCH_COMMANDS_MAX READY_WINDOW
+    READY_WINDOW_PAYLOAD_BYTES MODULE_FUNCTIONS_MAX MODULE_PARTS_MAX MODULE_CORE_FUNCTIONS_MAX MODULE_IMPORTS_MAX
+    MODULE_FUNCTION_BYTES_MAX MODULE_TYPE_DEPTH_MAX MODULE_TYPES_MAX MODULE_TYPE_COPIES_BYTES_MAX
+    MODULE_DESCRIPTIONS_BYTES_MAX
+];
+
+/// The page, made of the constants and their comments.
+fn limits_page(source: &str) -> anyhow::Result<String> {
+    let mut page = String::from(
+        "# Limits\n\nGenerated from `core/src/limits.rs` by `cargo xtask generate`; do not edit.\n\n\
+         ## Of an attempt\n\nSet in `tq.toml` or by flags of `tq deploy`; a call may only lower them.\n\n\
+         | | default | least | most |\n|---|---|---|---|\n",
+    );
+    let Limits {
+        fuel,
+        memory_bytes,
+        timeout,
+    } = Limits::DEFAULT;
+    let (least, most) = (Limits::MIN, Limits::MAX);
+    writeln!(
+        page,
+        "| fuel | {} | {} | {} |",
+        grouped(fuel),
+        grouped(least.fuel),
+        grouped(most.fuel)
+    )?;
+    let bytes = |bytes: u64| bytes.shown("BYTES");
+    writeln!(
+        page,
+        "| memory | {} | {} | {} |",
+        bytes(memory_bytes),
+        bytes(least.memory_bytes),
+        bytes(most.memory_bytes)
+    )?;
+    let time = |time: Duration| time.shown("");
+    writeln!(
+        page,
+        "| timeout | {} | {} | {} |",
+        time(timeout),
+        time(least.timeout),
+        time(most.timeout)
+    )?;
+    page.push_str("\n## Of everything else\n\nEach is a constant; the value that is over it and the limit are in the error.\n\n| | | why |\n|---|---|---|\n");
+    let mut comment = Vec::new();
+    let mut listed = 0;
+    for line in source.lines() {
+        if let Some(words) = line.strip_prefix("/// ") {
+            comment.push(words);
+        } else if let Some(rest) = line.strip_prefix("pub const ") {
+            let name = rest.split(':').next().unwrap_or(rest);
+            let (_, value) = VALUES
+                .iter()
+                .find(|(known, _)| *known == name)
+                .with_context(|| format!("{name} is not in VALUES"))?;
+            let why = comment
+                .join(" ")
+                .replace("[`", "`")
+                .replace("`]", "`")
+                .replace("Limits::memory_bytes", "memory");
+            writeln!(page, "| `{name}` | {} | {why} |", value.shown(name))?;
+            listed += 1;
+            comment.clear();
+        } else {
+            comment.clear();
+        }
+    }
+    ensure!(
+        listed == VALUES.len(),
+        "{listed} constants are in the source, {} in VALUES",
+        VALUES.len()
+    );
+    Ok(page)
+}
+
+/// Generates the page again and compares; `TQ_BLESS=1` writes it instead.
+#[test]
+fn limits_are_what_the_code_has() -> anyhow::Result<()> {
+    let page = limits_page(&read("core/src/limits.rs")?)?;
+    let path = root().join("docs/reference/limits.md");
+    if std::env::var_os("TQ_BLESS").is_some() {
+        return Ok(fs::write(path, page)?);
+    }
+    let found = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    ensure!(
+        found == page,
+        "docs/reference/limits.md is stale: run `cargo xtask generate`"
+    );
+    Ok(())
+}
