@@ -1,6 +1,6 @@
 //! Guests that a compiler made: `guest-examples/faults`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -15,14 +15,18 @@ use crate::{Host, attempt, ready, run};
 
 static FAULTS: LazyLock<Arc<Ready>> = LazyLock::new(|| {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-examples");
+    let target = std::env::var_os("TQ_GUESTS_TARGET_DIR")
+        .map_or_else(|| workspace.join("target"), PathBuf::from);
+    // All of them: the command is the one of tests/src/guest.rs, so that neither replaces what the other reads.
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "--package", "faults"])
-        .args(["--target", "wasm32-wasip2"])
+        .args(["build", "--release", "--quiet", "--locked"])
+        .args(["--target", "wasm32-wasip2", "--target-dir"])
+        .arg(&target)
         .current_dir(&workspace)
         .status()
         .unwrap();
     assert!(built.success(), "guest-examples do not build");
-    let file = workspace.join("target/wasm32-wasip2/release/faults.wasm");
+    let file = target.join("wasm32-wasip2/release/faults.wasm");
     ready(std::fs::read(file).unwrap())
 });
 
