@@ -323,7 +323,7 @@ fn limits_page(source: &str) -> anyhow::Result<String> {
         time(least.timeout),
         time(most.timeout)
     )?;
-    page.push_str("\n## Of everything else\n\nEach is a constant; the value that is over it and the limit are in the error.\n\n| | | why |\n|---|---|---|\n");
+    page.push_str("\n## Of everything else\n\nEach is a constant. Where something is over one, the error names the limit and the value.\n\n| | | why |\n|---|---|---|\n");
     let mut comment = Vec::new();
     let mut listed = 0;
     for line in source.lines() {
