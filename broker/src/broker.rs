@@ -154,6 +154,7 @@ fn open(config: &Config) -> Result<(Ledger, Blobs, Clock), Error> {
     let settings = ledger::Config {
         free_bytes_floor: config.free_bytes_floor,
         seed,
+        ..ledger::Config::default()
     };
     let ledger = Ledger::open(Box::new(store), settings, clock.now(), Metrics::default())?;
     Ok((ledger, blobs, clock))

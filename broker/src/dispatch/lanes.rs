@@ -10,10 +10,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
-use tq_core::limits::READY_WINDOW;
 use tq_core::{Digest, Priority, TaskId, Tier};
 
 use crate::tables::key::{Lane, Namespace, Position};
+
+/// Rows that are read at once when the window of a lane is empty.
+const REFILL: usize = 256;
+/// Stale entries that a window may have beside as many as it has live ones.
+const STALE_MAX: usize = 64;
 
 /// A lane at one priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,36 +28,27 @@ pub struct Place {
     pub priority: Priority,
 }
 
-/// What there may be behind a window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Behind {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Rows.
-    Rows,
-    /// Rows that can be read only after the commit under way.
-    Unread,
-}
+/// A task's hold on its entry in a window. An entry whose task holds another one, or none, is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(u64);
 
 #[derive(Debug, Default)]
 struct Line {
-    window: VecDeque<TaskId>,
-    behind: Behind,
-    /// Rows behind the window come after this one.
+    window: VecDeque<(TaskId, Ticket)>,
+    /// Entries of the window that are not stale.
+    live: usize,
+    /// There are rows behind the window.
+    has_behind: bool,
+    /// They come after this one.
     read_to: Position,
+    /// Those of them that the commit under way writes, so that no scan finds them yet.
+    fresh: VecDeque<(TaskId, Position)>,
 }
 
 impl Line {
-    /// Whether its first task can be had now.
+    /// Whether a task of it can be had.
     fn is_open(&self) -> bool {
-        !self.window.is_empty() || self.behind == Behind::Rows
-    }
-}
-
-impl Default for Position {
-    fn default() -> Self {
-        Self(0)
+        self.live > 0 || self.has_behind
     }
 }
 
@@ -67,14 +62,17 @@ pub enum Room {
 }
 
 /// All ready tasks, by namespace, tier and lane.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lanes {
     tenants: BTreeMap<Namespace, Tenant>,
     /// The namespace that was served last.
     last: Option<Namespace>,
+    /// Entries that all windows together hold.
+    window_max: usize,
     in_window: usize,
-    /// Where there are rows that can be read only after the commit under way.
-    unread: Vec<Place>,
+    last_ticket: u64,
+    /// Where there are rows that the commit under way writes.
+    fresh: Vec<Place>,
 }
 
 #[derive(Debug, Default)]
@@ -88,109 +86,169 @@ struct Tenant {
 }
 
 impl Lanes {
-    /// Whether a task that becomes ready at `place` may go into the window: only if nothing is behind it already.
-    pub fn room(&self, place: Place) -> Room {
-        let behind = self
-            .line(place)
-            .is_some_and(|line| line.behind != Behind::Nothing);
-        if behind || self.in_window >= READY_WINDOW {
-            Room::Behind
-        } else {
-            Room::Window
+    /// No lanes yet. Their windows hold `window_max` tasks together; a lane that finds no room has [`REFILL`] of its own.
+    pub fn new(window_max: usize) -> Self {
+        Self {
+            tenants: BTreeMap::new(),
+            last: None,
+            window_max,
+            in_window: 0,
+            last_ticket: 0,
+            fresh: Vec::new(),
         }
     }
 
-    /// Puts a task at the end of the window. `position` is that of its row, if it has one.
-    pub fn push(&mut self, place: Place, id: TaskId, position: Option<Position>) {
-        let line = self.line_mut(place);
-        line.window.push_back(id);
-        line.read_to = line.read_to.max(position.unwrap_or_default());
-        self.in_window += 1;
+    /// Rows that are read at once, and entries that a lane may have however full the others are.
+    pub fn refill(&self) -> usize {
+        REFILL.min(self.window_max)
     }
 
-    /// Notes that there are rows behind the window of `place`.
-    pub fn mark_behind(&mut self, place: Place) {
+    /// Whether the windows hold all that they may.
+    pub fn is_full(&self) -> bool {
+        self.in_window >= self.window_max
+    }
+
+    /// Tasks in all windows.
+    #[cfg(test)]
+    pub fn in_window(&self) -> usize {
+        self.in_window
+    }
+
+    /// Whether the row at `position` is still to be read behind the window of `place`.
+    #[cfg(test)]
+    pub fn leads_to(&self, place: Place, position: Position) -> bool {
+        self.line(place).is_some_and(|line| line.has_behind && position > line.read_to)
+    }
+
+    /// Whether a task that becomes ready at `place` may go into the window: only if nothing is behind it already.
+    pub fn room(&self, place: Place) -> Room {
+        let line = self.line(place);
+        let has_behind = line.is_some_and(|line| line.has_behind);
+        // Lanes that nobody serves may fill the window; they must not slow down the others.
+        let has_room = !self.is_full() || line.map_or(0, |line| line.live) < self.refill();
+        if has_room && !has_behind { Room::Window } else { Room::Behind }
+    }
+
+    /// Puts a task at the end of the window. `position` is that of its row, if it has one.
+    pub fn push(&mut self, place: Place, id: TaskId, position: Option<Position>) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
         let line = self.line_mut(place);
-        if line.behind == Behind::Nothing {
-            line.behind = Behind::Rows;
+        line.window.push_back((id, ticket));
+        line.live += 1;
+        line.read_to = line.read_to.max(position.unwrap_or_default());
+        self.in_window += 1;
+        ticket
+    }
+
+    /// Puts a task behind the window. The commit under way writes its row.
+    pub fn push_behind(&mut self, place: Place, id: TaskId, position: Position) {
+        self.mark_behind(place, position);
+        let line = self.line_mut(place);
+        if line.fresh.is_empty() {
+            self.fresh.push(place);
+        }
+        self.line_mut(place).fresh.push_back((id, position));
+    }
+
+    /// Notes that there are rows behind the window of `place`, none of them before `position`.
+    pub fn mark_behind(&mut self, place: Place, position: Position) {
+        let line = self.line_mut(place);
+        if !line.has_behind {
+            line.has_behind = true;
+            // A scan from further ahead would wade through what is left of rows that were deleted.
+            line.read_to = line.read_to.max(Position(position.0.saturating_sub(1)));
         }
     }
 
     /// Where to go on reading rows when the window of `place` is empty; none if there is nothing behind it.
     pub fn read_from(&self, place: Place) -> Option<Position> {
         self.line(place)
-            .filter(|line| line.window.is_empty() && line.behind == Behind::Rows)
+            .filter(|line| line.live == 0 && line.has_behind)
             .map(|line| Position(line.read_to.0 + 1))
     }
 
-    /// Takes what was read behind the window up to `read_to`, the first one first, and notes what is left there.
-    pub fn refill(
+    /// Notes that the rows behind the window were read up to `read_to`. If they ended there, returns the next ones that
+    /// the commit under way writes; they count as read.
+    pub fn note_read(
         &mut self,
         place: Place,
-        rows: impl IntoIterator<Item = (TaskId, Position)>,
         read_to: Position,
-        behind: Behind,
-    ) {
-        for (id, position) in rows {
-            self.push(place, id, Some(position));
-        }
+        reached_end: bool,
+    ) -> Vec<(TaskId, Position)> {
+        let limit = self.refill();
         let line = self.line_mut(place);
         line.read_to = line.read_to.max(read_to);
-        line.behind = behind;
-        if behind == Behind::Unread {
-            self.unread.push(place);
+        let mut fresh = Vec::new();
+        if reached_end {
+            fresh.extend(line.fresh.drain(..limit.min(line.fresh.len())));
+            line.read_to = fresh.last().map_or(line.read_to, |(_, position)| *position);
+            line.has_behind = !line.fresh.is_empty();
         }
-        self.forget_if_empty(place);
-    }
-
-    /// Whether there are rows that can be read after the commit under way.
-    pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
+        fresh
     }
 
     /// Notes that what was written can be read.
     pub fn note_commit(&mut self) {
-        for place in std::mem::take(&mut self.unread) {
-            self.line_mut(place).behind = Behind::Rows;
+        for place in std::mem::take(&mut self.fresh) {
+            let tenant = self.tenants.get_mut(&place.lane.namespace);
+            if let Some(line) = tenant.and_then(|tenant| tenant.lines.get_mut(&at(place))) {
+                line.fresh.clear();
+            }
         }
     }
 
     /// The place whose turn it is, among those whose module `can_run` accepts. Nothing is taken yet.
     pub fn pick(&mut self, can_run: impl Fn(&Digest) -> bool) -> Option<Place> {
-        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let turn = self
-            .tenants
-            .range((after, Bound::Unbounded))
-            .chain(self.tenants.range(..));
-        let namespaces: Vec<Namespace> = turn
-            .map(|(namespace, _)| *namespace)
-            .take(self.tenants.len())
-            .collect();
-        for namespace in namespaces {
-            if let Some(place) = self
-                .tenants
-                .get_mut(&namespace)
-                .and_then(|tenant| tenant.pick(namespace, &can_run))
-            {
+        let mut after = self.last;
+        for _ in 0..self.tenants.len() {
+            let rest = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+            let next = self.tenants.range(rest).next().or_else(|| self.tenants.iter().next());
+            let namespace = *next?.0;
+            let tenant = self.tenants.get_mut(&namespace)?;
+            if let Some(place) = tenant.pick(namespace, &can_run) {
                 self.last = Some(namespace);
                 return Some(place);
             }
+            after = Some(namespace);
         }
         None
     }
 
-    /// Takes the first task in the window of `place`.
-    pub fn pop(&mut self, place: Place) -> Option<TaskId> {
-        let id = self
-            .tenants
-            .get_mut(&place.lane.namespace)?
-            .lines
-            .get_mut(&at(place))?
-            .window
-            .pop_front();
-        self.in_window -= usize::from(id.is_some());
-        self.forget_if_empty(place);
-        id
+    /// Takes the first entry out of the window of `place`. If it is not stale, its task [leaves](Self::leave).
+    pub fn pop(&mut self, place: Place) -> Option<(TaskId, Ticket)> {
+        let tenant = self.tenants.get_mut(&place.lane.namespace)?;
+        tenant.lines.get_mut(&at(place))?.window.pop_front()
+    }
+
+    /// Notes that an entry in the window of `place` is stale from now on. Returns whether so many are that it is time to
+    /// [sweep](Self::sweep) them out.
+    pub fn leave(&mut self, place: Place) -> bool {
+        self.in_window -= 1;
+        let line = self.line_mut(place);
+        line.live -= 1;
+        if line.live == 0 {
+            line.window.clear();
+            self.forget_if_empty(place);
+            return false;
+        }
+        line.window.len() > 2 * line.live + STALE_MAX
+    }
+
+    /// Removes the stale entries of a window; `is_live` tells which are not.
+    pub fn sweep(&mut self, place: Place, is_live: impl Fn(TaskId, Ticket) -> bool) {
+        self.line_mut(place).window.retain(|(id, ticket)| is_live(*id, *ticket));
+    }
+
+    /// Forgets a lane that has nothing left.
+    pub fn forget_if_empty(&mut self, place: Place) {
+        let Some(tenant) = self.tenants.get_mut(&place.lane.namespace) else { return };
+        if tenant.lines.get(&at(place)).is_some_and(|line| !line.is_open()) {
+            tenant.lines.remove(&at(place));
+        }
+        if tenant.lines.is_empty() {
+            self.tenants.remove(&place.lane.namespace);
+        }
     }
 
     /// The lanes that have tasks, in no order that matters.
@@ -217,22 +275,6 @@ impl Lanes {
             .lines
             .entry(at(place))
             .or_default()
-    }
-
-    fn forget_if_empty(&mut self, place: Place) {
-        let Some(tenant) = self.tenants.get_mut(&place.lane.namespace) else {
-            return;
-        };
-        if tenant
-            .lines
-            .get(&at(place))
-            .is_some_and(|line| line.window.is_empty() && line.behind == Behind::Nothing)
-        {
-            tenant.lines.remove(&at(place));
-        }
-        if tenant.lines.is_empty() {
-            self.tenants.remove(&place.lane.namespace);
-        }
     }
 }
 
@@ -306,17 +348,14 @@ mod tests {
 
     fn take(lanes: &mut Lanes) -> Option<(Place, TaskId)> {
         let place = lanes.pick(|_| true)?;
-        Some((
-            place,
-            lanes
-                .pop(place)
-                .expect("a place that was picked has a task"),
-        ))
+        let (id, _) = lanes.pop(place).expect("a place that was picked has a task");
+        lanes.leave(place);
+        Some((place, id))
     }
 
     #[test]
     fn first_in_is_first_out_and_higher_priority_before_that() {
-        let mut lanes = Lanes::default();
+        let mut lanes = Lanes::new(1_000);
         for (n, priority) in [(1, 100), (2, 100), (3, 120)] {
             lanes.push(place(1, 1, priority), id(n), None);
         }
@@ -328,7 +367,7 @@ mod tests {
 
     #[test]
     fn tiers_share_by_weight() {
-        let mut lanes = Lanes::default();
+        let mut lanes = Lanes::new(1_000);
         for n in 0..130 {
             for priority in [10, 100, 200] {
                 lanes.push(place(1, 1, priority), id(n), None);
@@ -347,7 +386,7 @@ mod tests {
 
     #[test]
     fn namespaces_and_lanes_take_turns() {
-        let mut lanes = Lanes::default();
+        let mut lanes = Lanes::new(1_000);
         for n in 0..4 {
             for (namespace, module) in [(1, 1), (1, 2), (2, 1)] {
                 lanes.push(place(namespace, module, 100), id(n), None);
@@ -374,7 +413,7 @@ mod tests {
 
     #[test]
     fn lane_that_no_host_can_run_holds_up_nobody() {
-        let mut lanes = Lanes::default();
+        let mut lanes = Lanes::new(1_000);
         lanes.push(place(1, 1, 200), id(1), None);
         lanes.push(place(1, 2, 10), id(2), None);
         assert_eq!(lanes.pick(|digest| digest.0[0] == 2), Some(place(1, 2, 10)));
@@ -383,42 +422,46 @@ mod tests {
 
     #[test]
     fn what_is_behind_the_window_comes_after_it_and_once() {
-        let mut lanes = Lanes::default();
+        let mut lanes = Lanes::new(1_000);
         let here = place(1, 1, 100);
         lanes.push(here, id(1), None);
         assert_eq!(lanes.room(here), Room::Window);
-        lanes.mark_behind(here);
-        assert_eq!(
-            (lanes.room(here), lanes.read_from(here)),
-            (Room::Behind, None)
-        );
-        assert_eq!(lanes.pop(here), Some(id(1)));
-        assert_eq!(lanes.read_from(here), Some(Position(1)));
-        lanes.refill(
-            here,
-            [(id(2), Position(5)), (id(3), Position(9))],
-            Position(11),
-            Behind::Rows,
-        );
-        assert_eq!(
-            (lanes.pop(here), lanes.pop(here)),
-            (Some(id(2)), Some(id(3)))
-        );
-        assert_eq!(lanes.read_from(here), Some(Position(12)));
-        lanes.refill(here, [], Position(11), Behind::Unread);
-        assert_eq!(
-            (lanes.pick(|_| true), lanes.room(here), lanes.has_unread()),
-            (None, Room::Behind, true)
-        );
+        lanes.mark_behind(here, Position(5));
+        assert_eq!((lanes.room(here), lanes.read_from(here)), (Room::Behind, None));
+        assert_eq!(take(&mut lanes), Some((here, id(1))));
+        assert_eq!((lanes.pick(|_| true), lanes.read_from(here)), (Some(here), Some(Position(5))));
+        lanes.push_behind(here, id(3), Position(12));
+        assert_eq!(lanes.note_read(here, Position(11), false), []);
+        assert_eq!((lanes.room(here), lanes.read_from(here)), (Room::Behind, Some(Position(12))));
+        // No scan finds what the commit under way writes; it is had from memory, and once.
+        assert_eq!(lanes.note_read(here, Position(11), true), [(id(3), Position(12))]);
+        assert_eq!(lanes.room(here), Room::Window);
+        lanes.push_behind(here, id(4), Position(13));
         lanes.note_commit();
-        assert_eq!(
-            (lanes.pick(|_| true), lanes.read_from(here)),
-            (Some(here), Some(Position(12)))
-        );
-        lanes.refill(here, [], Position(11), Behind::Nothing);
-        assert_eq!(
-            (lanes.pick(|_| true), lanes.room(here)),
-            (None, Room::Window)
-        );
+        assert_eq!(lanes.read_from(here), Some(Position(13)));
+        assert_eq!(lanes.note_read(here, Position(13), true), []);
+        lanes.forget_if_empty(here);
+        assert_eq!((lanes.pick(|_| true), lanes.lanes().count()), (None, 0));
+    }
+
+    #[test]
+    fn stale_entries_take_no_room() {
+        let mut lanes = Lanes::new(2);
+        let (idle, busy) = (place(1, 1, 100), place(1, 2, 100));
+        lanes.push(idle, id(1), None);
+        lanes.push(idle, id(2), None);
+        assert_eq!((lanes.room(idle), lanes.room(busy)), (Room::Behind, Room::Window));
+        assert!(!lanes.leave(idle));
+        assert_eq!((lanes.room(idle), lanes.in_window()), (Room::Window, 1));
+        let kept = lanes.push(idle, id(3), None);
+        let mut is_time = false;
+        for n in 0..STALE_MAX + 8 {
+            lanes.push(idle, id(n as u8), None);
+            is_time |= lanes.leave(idle);
+        }
+        assert!(is_time);
+        lanes.leave(idle);
+        lanes.sweep(idle, |_, ticket| ticket == kept);
+        assert_eq!((lanes.pop(idle), lanes.pop(idle)), (Some((id(3), kept)), None));
     }
 }

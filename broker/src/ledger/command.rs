@@ -100,18 +100,20 @@ pub struct Target {
     pub reply: Reply<Result<Task, Refused>>,
 }
 
-/// The number of a watch.
+/// The number of a watch, never used twice by one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WatchId(pub u64);
 
 /// Wants to be told when tasks end. What ended before the answer is not told: the caller reads it afterwards.
 pub struct Watch {
+    /// The number by which it is ended. Whoever asks has taken it, so that the watch can be ended even if its answer is lost.
+    pub id: WatchId,
     /// The tasks. Each is told at most once, so that the channel is bounded by their number.
     pub ids: Vec<TaskId>,
     /// Where ends are told.
     pub ended: mpsc::UnboundedSender<TaskId>,
     /// The watch is registered.
-    pub reply: Reply<WatchId>,
+    pub reply: Reply<()>,
 }
 
 /// A module to be deployed. Its bytes are on disk.
@@ -205,14 +207,12 @@ pub enum Refused {
     #[error(transparent)]
     Rejected(#[from] Rejected),
     /// The key stands for another request.
-    #[error(
-        "idempotency key `{key}` was used for another request, of task {id}; use a new key, or send the same request"
-    )]
+    #[error("idempotency key `{key}` was used for another request, {}; use a new key, or send the same request", of(*.id))]
     KeyConflict {
         /// The key.
         key: String,
-        /// The task that it stands for.
-        id: TaskId,
+        /// The task that it stands for; none if that one is in the same submit.
+        id: Option<TaskId>,
     },
     /// Too little space is left.
     #[error(
@@ -238,4 +238,8 @@ pub enum Refused {
     /// A limit is out of its range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
+}
+
+fn of(id: Option<TaskId>) -> String {
+    id.map_or_else(|| "in the same submit".to_owned(), |id| format!("of task {id}"))
 }

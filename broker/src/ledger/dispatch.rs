@@ -7,116 +7,102 @@ use tq_core::outcome::{Outcome, Usage};
 use tq_core::task::{DataRef, Failure, Lease, Report, Stop};
 use tq_core::{Digest, Epoch, TaskId, transition};
 
-use super::tasks::is_ready;
+use super::tasks::{is_ready, place};
 use super::{Error, Ledger, read};
-use crate::dispatch::lanes::{Behind, Place};
+use crate::dispatch::lanes::Place;
 use crate::dispatch::message::{Assignment, AttemptRef, Data, ToHost};
 use crate::store::{Direction, Key, Space};
-use crate::tables::key::{self, Lane};
+use crate::tables::key::{self, Position};
 
-/// Rows that are read at once when the window of a lane is empty.
-const REFILL: usize = 256;
 /// Tasks of a module that cannot be compiled which one step buries.
 const BURY: usize = 256;
 
 impl Ledger {
-    /// Gives out tasks as long as there are hosts with credits that can run them.
-    pub(super) fn dispatch(&mut self) -> Result<(), Error> {
-        let mut chosen = Vec::new();
-        while chosen.len() < BATCH_COMMANDS_MAX {
+    /// Gives out tasks as long as there are hosts with credits that can run them. Returns whether there may be more.
+    pub(super) fn dispatch(&mut self) -> Result<bool, Error> {
+        let mut fed = std::mem::take(&mut self.step.fed);
+        fed.sort_unstable();
+        fed.dedup();
+        fed.iter().for_each(|lane| self.prepare(&lane.digest));
+        let mut chosen = 0;
+        while chosen < BATCH_COMMANDS_MAX {
             let hosts = &self.hosts;
-            let place = self.lanes.pick(|digest| {
-                hosts
-                    .iter()
-                    .any(|host| host.credits() > 0 && host.ready.contains(digest))
-            });
-            let Some(place) = place else { break };
-            let Some(id) = self.take_first(place)? else {
-                continue;
-            };
-            let Some(host) = self
-                .hosts
-                .least_loaded(|host| host.ready.contains(&place.lane.digest))
-            else {
-                break;
-            };
-            let host = Arc::clone(&host.name);
+            let can_run = |digest: &Digest| hosts.iter().any(|host| host.credits() > 0 && host.ready.contains(digest));
+            let Some(place) = self.lanes.pick(can_run) else { break };
+            // Before the task is taken, so that none is taken in vain.
+            let host = self.hosts.least_loaded(|host| host.ready.contains(&place.lane.digest));
+            let Some(host) = host.map(|host| Arc::clone(&host.name)) else { break };
+            let Some(id) = self.take_first(place)? else { continue };
             let epoch = self.next_epoch()?;
-            let lease = Lease {
-                epoch,
-                host: Arc::clone(&host),
-                started_at: self.time,
-            };
-            if self
-                .apply(id, |task, _| transition::claim(task, lease))
-                .is_ok()
-            {
-                self.assign(&host, id, epoch)?;
-                chosen.push(id);
+            let lease = Lease { epoch, host: Arc::clone(&host), started_at: self.time };
+            match self.apply(id, |task, _| transition::claim(task, lease)) {
+                Ok(()) => {
+                    self.assign(&host, id, epoch)?;
+                    chosen += 1;
+                }
+                Err(rejected) => tracing::error!(task_id = %id, %rejected, "a ready task could not be handed out"),
             }
         }
-        self.shared.metrics.dispatched.inc_by(chosen.len() as u64);
-        Ok(())
+        self.shared.metrics.dispatched.inc_by(chosen as u64);
+        Ok(chosen == BATCH_COMMANDS_MAX)
     }
 
-    /// Takes the first task of a place that is still ready, into memory.
+    /// Takes the first task of a place that is still ready, into memory. None if what was read of it was not ready any
+    /// more; there may be more to read.
     fn take_first(&mut self, place: Place) -> Result<Option<TaskId>, Error> {
         if let Some(from) = self.lanes.read_from(place) {
             self.read_behind(place, from)?;
         }
-        while let Some(id) = self.lanes.pop(place) {
-            let Some(open) = self.open.get_mut(&id) else {
-                continue;
-            };
-            // It may have been cancelled since it was put there.
-            if is_ready(&open.task) && open.in_window {
-                open.in_window = false;
+        while let Some((id, ticket)) = self.lanes.pop(place) {
+            if self.open.get(&id).is_some_and(|open| open.in_window == Some(ticket)) {
+                self.leave_window(id);
                 return Ok(Some(id));
             }
         }
         Ok(None)
     }
 
+    /// Takes a task out of the window, whose entry is stale from now on.
+    pub(super) fn leave_window(&mut self, id: TaskId) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        if open.in_window.take().is_none() {
+            return;
+        }
+        let place = place(open.namespace, &open.task);
+        if self.lanes.leave(place) {
+            let open = &self.open;
+            self.lanes.sweep(place, |id, ticket| open.get(&id).is_some_and(|open| open.in_window == Some(ticket)));
+        }
+    }
+
     /// Reads the next rows behind the window of a place.
-    fn read_behind(&mut self, place: Place, from: key::Position) -> Result<(), Error> {
+    fn read_behind(&mut self, place: Place, from: Position) -> Result<(), Error> {
         let prefix = key::ready_prefix(place.lane, place.priority);
         let start = key::ready(place.lane, place.priority, from);
-        let pairs = self.store.scan(
-            Space::Index,
-            &prefix,
-            &start.bytes,
-            Direction::Ascending,
-            REFILL,
-        )?;
-        let reached_end = pairs.len() < REFILL;
+        let limit = self.lanes.refill();
+        let pairs = self.store.scan(Space::Index, &prefix, &start.bytes, Direction::Ascending, limit)?;
+        let reached_end = pairs.len() < limit;
         let mut read_to = from;
-        let mut found = Vec::with_capacity(pairs.len());
+        let mut rows = Vec::with_capacity(pairs.len());
         for pair in pairs {
-            let (Some((_, _, position)), Ok(id)) = (
-                key::ready_of(&pair.key),
-                pair.value[..].try_into().map(TaskId),
-            ) else {
-                continue;
-            };
-            read_to = position;
-            // A task that this step has touched already, or that is not ready any more, is dealt with by its own state.
+            if let (Some((_, _, position)), Ok(id)) = (key::ready_of(&pair.key), pair.value[..].try_into().map(TaskId)) {
+                read_to = position;
+                rows.push((id, position));
+            }
+        }
+        rows.extend(self.lanes.note_read(place, read_to, reached_end));
+        for (id, position) in rows {
+            // One that this step has changed already is where its own state says.
             if self.load(place.lane.namespace, id)?
                 && let Some(open) = self.open.get_mut(&id)
                 && is_ready(&open.task)
                 && open.beside.position == Some(position)
-                && !open.in_window
+                && open.in_window.is_none()
             {
-                open.in_window = true;
-                found.push((id, position));
+                open.in_window = Some(self.lanes.push(place, id, Some(position)));
             }
         }
-        // What this step itself puts behind the window is not in the store yet, and can be read after the commit.
-        let behind = match (reached_end, self.step.positions) {
-            (true, 0) => Behind::Nothing,
-            (true, _) => Behind::Unread,
-            (false, _) => Behind::Rows,
-        };
-        self.lanes.refill(place, found, read_to, behind);
+        self.lanes.forget_if_empty(place);
         Ok(())
     }
 
@@ -181,11 +167,6 @@ impl Ledger {
         }
     }
 
-    /// Sees to it that hosts prepare the module of a lane that has tasks.
-    pub(super) fn want_ready(&mut self, lane: Lane) {
-        self.prepare(&lane.digest);
-    }
-
     /// Asks hosts that do not hold a module to prepare it.
     pub(super) fn prepare(&mut self, digest: &Digest) {
         if !self.hosts.has_to_prepare(digest) {
@@ -210,10 +191,8 @@ impl Ledger {
                 .lanes
                 .pick(|digest| hosts.broken(digest).is_some_and(|broken| broken.is_final));
             let Some(place) = place else { return Ok(false) };
+            let Some(broken) = self.hosts.broken(&place.lane.digest).cloned() else { return Ok(false) };
             let Some(id) = self.take_first(place)? else {
-                continue;
-            };
-            let Some(broken) = self.hosts.broken(&place.lane.digest).cloned() else {
                 continue;
             };
             let epoch = self.next_epoch()?;

@@ -10,7 +10,7 @@ use tq_core::task::{DataRef, Failure, Lease, Report, State};
 use tq_core::transition::{self, Rejected};
 use tq_core::{Epoch, TaskId};
 
-use super::{Error, HelloRefused, HostView, Ledger, Readiness, Reply, lock};
+use super::{Error, HelloRefused, HostView, Ledger, Readiness, Reply, lock, read};
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost};
@@ -79,8 +79,7 @@ impl Ledger {
         if let Some(session) = self.hosts.named(&name) {
             session.welcome(welcome);
         }
-        let lanes: Vec<_> = self.lanes.lanes().collect();
-        lanes.into_iter().for_each(|lane| self.want_ready(lane));
+        self.step.fed.extend(self.lanes.lanes());
         self.shared
             .metrics
             .hosts
@@ -109,6 +108,8 @@ impl Ledger {
                     session.forget_asked(digest);
                 });
                 session.ready.extend(held);
+                // It may have let go of what tasks are waiting for.
+                self.step.fed.extend(self.lanes.lanes().filter(|lane| dropped.contains(&lane.digest)));
             }
             FromHost::PrepareFailed {
                 digest,
@@ -116,6 +117,9 @@ impl Ledger {
                 permanent,
             } => {
                 session.forget_asked(&digest);
+                if read(&self.shared.registry).by_digest(&digest).is_none() {
+                    return Ok(());
+                }
                 tracing::warn!(host = %name, %digest, message, "host could not prepare a module");
                 if !self.hosts.compile_failed(digest, &name, message, permanent) {
                     self.prepare(&digest);
@@ -124,7 +128,7 @@ impl Ledger {
             FromHost::Progress(reports) => {
                 let mut progress = lock(&self.shared.progress);
                 for (id, epoch, fraction, note) in reports {
-                    if session.held.contains_key(&epoch) {
+                    if session.held.get(&epoch).is_some_and(|(_, held)| *held == id) && !fraction.is_nan() {
                         progress.insert(id, (fraction.clamp(0.0, 1.0), note));
                     }
                 }
@@ -233,9 +237,6 @@ impl Ledger {
                 .is_err()
             {
                 return Ok(false);
-            }
-            if let Some(open) = self.open.get_mut(&id) {
-                open.in_window = false;
             }
         }
         if let Some(session) = self.hosts.named(name) {

@@ -22,6 +22,8 @@ mod recovery;
 mod step;
 mod submit;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod timers;
 mod token;
@@ -40,12 +42,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
+use tq_core::limits::{FREE_BYTES_FLOOR, READY_WINDOW};
 use tq_core::task::Task;
 use tq_core::{Epoch, TaskId, Timestamp};
 
 use self::ids::Ids;
 use self::step::Step;
 use self::token::Secret;
+use crate::dispatch::lanes::Ticket;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
 use crate::observe::Metrics;
@@ -96,7 +100,25 @@ pub struct Config {
     pub free_bytes_floor: u64,
     /// Seeds the random bits of ids.
     pub seed: u64,
+    /// Ready tasks held in memory, over all lanes; at least 1. The others are index rows.
+    pub ready_window: usize,
+    /// Tasks that may be submitted before one that no index leads to gets an open row: what recovery reads at most.
+    pub unindexed_span: u64,
 }
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            free_bytes_floor: FREE_BYTES_FLOOR,
+            seed: 0,
+            ready_window: READY_WINDOW,
+            unindexed_span: UNINDEXED_SPAN,
+        }
+    }
+}
+
+/// Reading so many rows takes a recovery a fraction of a second.
+const UNINDEXED_SPAN: u64 = 32_768;
 
 /// What others may look at while the ledger works.
 pub struct Shared {
@@ -122,8 +144,8 @@ struct Open {
     beside: Beside,
     /// Recovery finds it by scanning from where it begins, so that it needs no open row.
     unindexed: bool,
-    /// It is ready, and in the window of its lane.
-    in_window: bool,
+    /// It is ready, and in the window of its lane by this ticket.
+    in_window: Option<Ticket>,
     /// The payload, if it is small and there was room for it.
     payload: Option<Bytes>,
 }
@@ -155,7 +177,6 @@ pub struct Ledger {
     total: Counters,
     watches: HashMap<WatchId, (mpsc::UnboundedSender<TaskId>, Vec<TaskId>)>,
     watched: HashMap<TaskId, Vec<WatchId>>,
-    last_watch: u64,
     /// No timer is due before this one.
     next_timer: Option<Timestamp>,
     /// Timers up to here have been dealt with.
@@ -186,10 +207,9 @@ impl Ledger {
         self.expire_leases();
         let timers_left = self.fire_timers()?;
         let dead_left = self.bury_broken()?;
-        self.dispatch()?;
-        let rows_left = self.lanes.has_unread();
+        let ready_left = self.dispatch()?;
         self.commit()?;
-        if timers_left || dead_left || rows_left {
+        if timers_left || dead_left || ready_left {
             return Ok(Some(Duration::ZERO));
         }
         let timer = self
@@ -223,10 +243,7 @@ impl Ledger {
                 self.disconnected(session);
                 Ok(())
             }
-            Command::Log(chunk) => {
-                self.log(&chunk);
-                Ok(())
-            }
+            Command::Log(chunk) => self.log(&chunk),
             Command::Submit(submit) => self.submit(submit),
             Command::Cancel(target) => self.cancel(target),
             Command::Redrive(target) => self.redrive(target),
@@ -280,13 +297,16 @@ impl Ledger {
     }
 
     fn watch(&mut self, watch: Watch) {
-        self.last_watch += 1;
-        let id = WatchId(self.last_watch);
-        for task in &watch.ids {
-            self.watched.entry(*task).or_default().push(id);
+        let Watch { id, ids, ended, reply } = watch;
+        for task in &ids {
+            let watches = self.watched.entry(*task).or_default();
+            // Those of one watch come one after the other.
+            if watches.last() != Some(&id) {
+                watches.push(id);
+            }
         }
-        self.watches.insert(id, (watch.ended, watch.ids));
-        self.answer(watch.reply, id);
+        self.watches.insert(id, (ended, ids));
+        self.answer(reply, ());
     }
 
     fn unwatch(&mut self, watch: WatchId) {

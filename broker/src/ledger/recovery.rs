@@ -13,7 +13,7 @@ use super::step::Step;
 use super::tasks::place;
 use super::token::Secret;
 use super::{Config, Error, Ledger, Now, Shared};
-use crate::dispatch::lanes::{Place, Room};
+use crate::dispatch::lanes::Place;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
 use crate::observe::Metrics;
@@ -66,13 +66,12 @@ impl Ledger {
             payload_bytes: 0,
             unindexed: VecDeque::new(),
             submitted: 0,
-            lanes: Lanes::default(),
+            lanes: Lanes::new(config.ready_window),
             hosts: Hosts::default(),
             counters: BTreeMap::new(),
             total: Counters::default(),
             watches: HashMap::new(),
             watched: HashMap::new(),
-            last_watch: 0,
             next_timer: None,
             timers_from: Timestamp::EPOCH,
             free_bytes: None,
@@ -182,11 +181,11 @@ impl Ledger {
                 Direction::Ascending,
                 1,
             )?;
-            let Some((lane, priority, _)) = pairs.first().and_then(|pair| key::ready_of(&pair.key))
+            let Some((lane, priority, position)) = pairs.first().and_then(|pair| key::ready_of(&pair.key))
             else {
                 return Ok(());
             };
-            self.lanes.mark_behind(Place { lane, priority });
+            self.lanes.mark_behind(Place { lane, priority }, position);
             from = key::ready(lane, priority, key::Position(u64::MAX)).bytes;
             from.push(0);
         }
@@ -267,14 +266,16 @@ impl Ledger {
                     .held
                     .insert(epoch, (namespace, id));
             }
-            State::Ready { .. } if open.beside.position.is_none() => match self.lanes.room(place) {
-                Room::Window => {
-                    open.unindexed = unindexed;
-                    open.in_window = true;
-                    self.lanes.push(place, id, None);
+            State::Ready { .. } if open.beside.position.is_none() => {
+                open.unindexed = unindexed;
+                if self.lanes.is_full() {
+                    self.touch(id, false);
+                    self.enqueue(id, true);
+                } else {
+                    // It was in the window already, so it comes before whatever is behind it now.
+                    open.in_window = Some(self.lanes.push(place, id, None));
                 }
-                Room::Behind => self.enqueue(id, true),
-            },
+            }
             State::Ready { .. }
             | State::Blocked { .. }
             | State::Scheduled { .. }

@@ -12,8 +12,8 @@ use crate::tables::Namespace;
 use crate::tables::key::{self, Lane, Timer};
 use crate::tables::row::{self, IdempotencyRow, LedgerRow};
 
-/// Tasks that may be submitted before one that no index leads to gets an open row: what recovery reads at most.
-const UNINDEXED_SPAN: u64 = 32_768;
+/// Attempts of which the sizes of logs are remembered between steps.
+const LOG_SIZES_MAX: usize = 10_000;
 
 /// What a step has changed so far. Commands of one step see each other's effects: tasks that they touch are in
 /// [`Ledger::open`] until the commit, those that ended too.
@@ -36,6 +36,8 @@ pub(super) struct Step {
     pub(super) first_timer: Option<Timestamp>,
     /// How many positions it has given.
     pub(super) positions: u64,
+    /// Lanes that got tasks.
+    pub(super) fed: Vec<Lane>,
 }
 
 #[derive(Debug, Default)]
@@ -70,8 +72,9 @@ impl Ledger {
     /// Writes all changes as one batch, then answers and sends.
     pub(super) fn commit(&mut self) -> Result<(), Error> {
         self.index_oldest();
-        let step = std::mem::take(&mut self.step);
+        let mut step = std::mem::take(&mut self.step);
         let mut batch = step.batch;
+        let mut first_timer = step.first_timer;
         let mut touched_namespaces = Vec::new();
         for (id, stored) in &step.touched {
             let Some(open) = self.open.get(id) else {
@@ -83,9 +86,11 @@ impl Ledger {
                 .iter()
                 .filter(|row| !rows.contains(row))
                 .for_each(|row| batch.delete(row.clone()));
-            rows.iter()
-                .filter(|row| !stored.rows.contains(row))
-                .for_each(|row| batch.put(row.clone(), id.0.to_vec()));
+            for row in rows.iter().filter(|row| !stored.rows.contains(row)) {
+                let timer = key::timer_of(&row.bytes).map(|(at, ..)| at);
+                first_timer = first_timer.into_iter().chain(timer).min();
+                batch.put(row.clone(), id.0.to_vec());
+            }
             batch.put(
                 key::task(open.namespace, *id),
                 row::encode_task(&open.task, &open.beside),
@@ -108,6 +113,11 @@ impl Ledger {
                 prost::Message::encode_to_vec(&counters),
             );
         }
+        self.next_timer = self.next_timer.into_iter().chain(first_timer).min();
+        // A task that ended and was redriven in one step has not ended.
+        step.ended.retain(|(_, id)| self.open.get(id).is_some_and(|open| open.task.state.is_terminal()));
+        step.ended.sort_unstable();
+        step.ended.dedup();
         if !step.ended.is_empty() {
             let ended: Vec<u8> = step
                 .ended
@@ -132,8 +142,13 @@ impl Ledger {
             }
             self.shared.metrics.commits.inc();
         }
+        self.forget_progress(step.touched.keys());
         self.settle_memory(step.touched.keys().chain(&step.loaded).copied());
         self.lanes.note_commit();
+        if self.log_sizes.len() > LOG_SIZES_MAX {
+            // What is written is in the store now, and is read there when it is needed again.
+            self.log_sizes.clear();
+        }
         for answer in step.after {
             answer();
         }
@@ -162,7 +177,7 @@ impl Ledger {
                 .open
                 .get(&id)
                 .is_some_and(|open| open.unindexed && needs_open_row(open));
-            if pins && self.submitted - ordinal <= UNINDEXED_SPAN {
+            if pins && self.submitted - ordinal <= self.config.unindexed_span {
                 return;
             }
             self.unindexed.pop_front();
@@ -186,7 +201,7 @@ impl Ledger {
                     self.payload_bytes -= open.payload.take().map_or(0, |payload| payload.len());
                     true
                 }
-                State::Ready { .. } => open.in_window,
+                State::Ready { .. } => open.in_window.is_some(),
                 State::Blocked { .. }
                 | State::Scheduled { .. }
                 | State::Succeeded { .. }
@@ -199,6 +214,16 @@ impl Ledger {
             }
         }
         *lock(&self.shared.counters) = self.total;
+    }
+
+    /// Forgets how far attempts were that are over.
+    fn forget_progress<'a>(&self, touched: impl Iterator<Item = &'a TaskId>) {
+        let mut progress = lock(&self.shared.progress);
+        if !progress.is_empty() {
+            touched
+                .filter(|id| self.open.get(*id).is_none_or(|open| open.task.lease().is_none()))
+                .for_each(|id| drop(progress.remove(id)));
+        }
     }
 
     fn tell_ends(&mut self, ended: &[(Namespace, TaskId)]) {
@@ -214,9 +239,6 @@ impl Ledger {
                     .is_some_and(|(ended, _)| ended.send(*id).is_err());
             }
         }
-        let mut progress = lock(&self.shared.progress);
-        ended.iter().for_each(|(_, id)| drop(progress.remove(id)));
-        drop(progress);
         self.shared.settled.send_replace(self.store.seq());
     }
 

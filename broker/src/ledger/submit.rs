@@ -69,17 +69,20 @@ impl Ledger {
                 .then(|| in_request.insert(key.clone(), index))
                 .flatten();
             match before {
-                Some((id, request)) if request != task.request => return Ok(Err(conflict(id))),
+                Some((id, request)) if request != task.request => return Ok(Err(conflict(Some(id)))),
                 Some((id, _)) => known.push(Known::Task(id)),
                 None => match twin {
                     Some(first) if tasks[first].request != task.request => {
-                        return Ok(Err(conflict(TaskId([0; 16]))));
+                        return Ok(Err(conflict(None)));
                     }
                     Some(first) => known.push(Known::Twin(first)),
                     None => known.push(Known::No),
                 },
             }
-            if let Some(deadline) = task.spec.deadline.filter(|deadline| *deadline <= self.time) {
+            // What is there already is answered with, however late it is asked for again.
+            if let Some(Known::No) = known.last()
+                && let Some(deadline) = task.spec.deadline.filter(|deadline| *deadline <= self.time)
+            {
                 let rejected = transition::Rejected::DeadlinePassed {
                     deadline: deadline.0,
                     now: self.time.0,
@@ -127,14 +130,13 @@ impl Ledger {
                 spec.idempotency_key.clone(),
             );
             self.step.keys.insert(key, row);
-            self.note_timer(expires);
+            self.step.first_timer = self.step.first_timer.into_iter().chain([expires]).min();
         }
         if let Some(payload) = &payload {
             self.step
                 .batch
                 .put(key::payload(namespace, id), payload.clone());
         }
-        let deadline = spec.deadline;
         let transition = match transition::submit(id, Arc::new(spec), 0, self.time) {
             Ok(transition) => transition,
             // Checked before the first change of the request.
@@ -151,23 +153,19 @@ impl Ledger {
                 task,
                 beside: Beside::default(),
                 unindexed: false,
-                in_window: false,
+                in_window: None,
                 payload,
             },
         );
         match effect {
             Effect::Enqueue => {
                 self.enqueue(id, false);
-                if let Some(open) = self.open.get_mut(&id).filter(|open| open.in_window) {
+                if let Some(open) = self.open.get_mut(&id).filter(|open| open.in_window.is_some()) {
                     open.unindexed = true;
                     self.unindexed.push_back((id, self.submitted));
                 }
             }
-            Effect::SetTimer(at) => self.note_timer(at),
-            Effect::None | Effect::StopAttempt { .. } | Effect::End => {}
-        }
-        if let Some(deadline) = deadline {
-            self.note_timer(deadline);
+            Effect::SetTimer(_) | Effect::None | Effect::StopAttempt { .. } | Effect::End => {}
         }
         id
     }
@@ -178,27 +176,18 @@ impl Ledger {
         namespace: Namespace,
         key: &str,
     ) -> Result<Option<(TaskId, [u8; 32])>, Error> {
+        let row = self.key_row(namespace, key)?.filter(|row| row.expires_ms > self.time.0);
+        Ok(row.and_then(|row| Some((TaskId(row.id.try_into().ok()?), row.request.try_into().ok()?))))
+    }
+
+    /// The row of an idempotency key, which may be past its time.
+    pub(super) fn key_row(&self, namespace: Namespace, key: &str) -> Result<Option<IdempotencyRow>, Error> {
         let at = key::idempotency(namespace, key);
-        let row = match self.step.keys.get(&at) {
-            Some(row) => Some(row.clone()),
-            None => match self.store.get(&at)? {
-                Some(bytes) => {
-                    let decoded = IdempotencyRow::decode(bytes);
-                    Some(decoded.map_err(|source| crate::tables::row::Error::Decode {
-                        kind: "idempotency key",
-                        source,
-                    })?)
-                }
-                None => None,
-            },
-        };
-        let row = row.filter(|row| row.expires_ms > self.time.0);
-        Ok(row.and_then(|row| {
-            Some((
-                TaskId(row.id.try_into().ok()?),
-                row.request.try_into().ok()?,
-            ))
-        }))
+        if let Some(row) = self.step.keys.get(&at) {
+            return Ok(Some(row.clone()));
+        }
+        let decode = |source| crate::tables::row::Error::Decode { kind: "idempotency key", source };
+        Ok(self.store.get(&at)?.map(IdempotencyRow::decode).transpose().map_err(decode)?)
     }
 
     /// Refuses submits while too little space is left. It is asked for at most ten times a second.

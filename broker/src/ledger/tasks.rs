@@ -5,17 +5,16 @@ use std::collections::hash_map::Entry;
 use tq_core::limits::LOG_BYTES_MAX;
 use tq_core::task::{DataRef, Spec, State, Task};
 use tq_core::transition::{self, Effect, Rejected, Transition};
-use tq_core::{TaskId, Timestamp};
+use tq_core::{Epoch, TaskId, Timestamp};
 
 use super::{Error, Ledger, LogChunk, Open, Refused, Target, read};
 use crate::dispatch::lanes::{Place, Room};
+use crate::store::{Direction, Space};
 use crate::tables::key::{self, Lane, Namespace, Position};
 use crate::tables::row;
 
 /// Positions that one commit can give, as a power of two.
 const POSITION_BITS: u32 = 20;
-/// Tasks of which the sizes of logs are remembered.
-const LOG_SIZES_MAX: usize = 10_000;
 
 impl Ledger {
     /// Makes sure that a task is in memory. `false` if there is none.
@@ -32,7 +31,7 @@ impl Ledger {
                     task,
                     beside,
                     unindexed: false,
-                    in_window: false,
+                    in_window: None,
                     payload: None,
                 });
                 self.step.loaded.push(id);
@@ -68,11 +67,15 @@ impl Ledger {
             return Ok(());
         };
         let namespace = open.namespace;
+        if !is_ready(&next) {
+            self.leave_window(id);
+        }
+        let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
         open.task = next;
         match effect {
-            Effect::None => {}
+            // A timer is a row that the state implies.
+            Effect::None | Effect::SetTimer(_) => {}
             Effect::Enqueue => self.enqueue(id, true),
-            Effect::SetTimer(at) => self.note_timer(at),
             Effect::StopAttempt { host, epoch, stop } => self.stop_attempt(&host, epoch, stop),
             Effect::End => {
                 if let Some(open) = self.open.get_mut(&id) {
@@ -97,15 +100,20 @@ impl Ledger {
         let place = place(open.namespace, &open.task);
         let room = self.lanes.room(place);
         let position = (needs_row || room == Room::Behind).then(|| self.next_position());
-        match room {
-            Room::Window => self.lanes.push(place, id, position),
-            Room::Behind => self.lanes.mark_behind(place),
-        }
+        let ticket = match (room, position) {
+            (Room::Behind, Some(position)) => {
+                self.lanes.push_behind(place, id, position);
+                None
+            }
+            (Room::Window | Room::Behind, position) => Some(self.lanes.push(place, id, position)),
+        };
         if let Some(open) = self.open.get_mut(&id) {
             open.beside.position = position;
-            open.in_window = room == Room::Window;
+            open.in_window = ticket;
         }
-        self.want_ready(place.lane);
+        if self.step.fed.last() != Some(&place.lane) {
+            self.step.fed.push(place.lane);
+        }
     }
 
     /// A place after every other that was ever given.
@@ -183,22 +191,49 @@ impl Ledger {
     }
 
     /// Keeps a piece of an attempt's log, as far as its limit allows. Best effort: it is not synced.
-    pub(super) fn log(&mut self, chunk: &LogChunk) {
-        let Some(namespace) = self.namespace(&chunk.namespace) else {
-            return;
-        };
-        if self.log_sizes.len() >= LOG_SIZES_MAX {
-            self.log_sizes.clear();
+    pub(super) fn log(&mut self, chunk: &LogChunk) -> Result<(), Error> {
+        let Some(namespace) = self.namespace(&chunk.namespace) else { return Ok(()) };
+        let attempt = (chunk.id, chunk.epoch);
+        if !self.log_sizes.contains_key(&attempt) {
+            if !self.load(namespace, chunk.id)? || !self.open.get(&chunk.id).is_some_and(|open| had(&open.task, chunk.epoch)) {
+                return Ok(());
+            }
+            let written = self.written_log(namespace, chunk.id, chunk.epoch)?;
+            self.log_sizes.insert(attempt, written);
         }
-        let (bytes, pieces) = self.log_sizes.entry((chunk.id, chunk.epoch)).or_default();
+        let Some((bytes, pieces)) = self.log_sizes.get_mut(&attempt) else { return Ok(()) };
         if *bytes + chunk.text.len() > LOG_BYTES_MAX + LOG_BYTES_MAX / 8 {
-            return;
+            return Ok(());
         }
         *bytes += chunk.text.len();
         *pieces += 1;
         let at = key::log(namespace, chunk.id, chunk.epoch, *pieces);
         self.step.batch.put(at, chunk.text.clone());
+        Ok(())
     }
+
+    /// Bytes and pieces that the log of an attempt has in the store, so that a broker that has forgotten or never knew
+    /// them goes on where they end.
+    fn written_log(&self, namespace: Namespace, id: TaskId, epoch: Epoch) -> Result<(usize, u32), Error> {
+        const PAGE: usize = 1_000;
+        let prefix = [&key::logs(namespace, id)[..], &epoch.0.to_be_bytes()].concat();
+        let (mut bytes, mut pieces) = (0, 0);
+        loop {
+            let from = key::log(namespace, id, epoch, pieces + 1).bytes;
+            let page = self.store.scan(Space::Payloads, &prefix, &from, Direction::Ascending, PAGE)?;
+            bytes += page.iter().map(|piece| piece.value.len()).sum::<usize>();
+            let last = page.last().and_then(|piece| piece.key.last_chunk().copied());
+            pieces = last.map_or(pieces, u32::from_be_bytes);
+            if page.len() < PAGE {
+                return Ok((bytes, pieces));
+            }
+        }
+    }
+}
+
+/// Whether a task has or had an attempt.
+fn had(task: &Task, epoch: Epoch) -> bool {
+    task.lease().is_some_and(|lease| lease.epoch == epoch) || task.attempts.iter().any(|attempt| attempt.epoch == epoch)
 }
 
 /// Where a task waits when it is ready.

@@ -1,6 +1,7 @@
 //! The thread that drives the ledger, and the handle by which others reach it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -39,6 +40,8 @@ struct Inbox {
     queues: Mutex<Queues>,
     arrived: Condvar,
     room: [Arc<Semaphore>; 3],
+    /// Watches that were ever asked for.
+    watches: AtomicU64,
 }
 
 #[derive(Default)]
@@ -96,14 +99,11 @@ impl Handle {
     /// [`Stopped`] if the ledger takes no more.
     pub async fn watch(&self, ids: Vec<tq_core::TaskId>) -> Result<Watching, Stopped> {
         let (ended, receiver) = mpsc::unbounded_channel();
-        let id = self
-            .ask(|reply| Command::Watch(Watch { ids, ended, reply }))
-            .await?;
-        Ok(Watching {
-            ended: receiver,
-            id,
-            inbox: Arc::clone(&self.inbox),
-        })
+        let id = WatchId(self.inbox.watches.fetch_add(1, Ordering::Relaxed));
+        // Made before it is registered: a call that is dropped half way ends what it may have begun.
+        let watching = Watching { ended: receiver, id, inbox: Arc::clone(&self.inbox) };
+        self.ask(|reply| Command::Watch(Watch { id, ids, ended, reply })).await?;
+        Ok(watching)
     }
 
     /// Tells the ledger that a connection ended. Does not wait, so that it can be called while dropping.
@@ -261,6 +261,7 @@ pub fn start(
         queues: Mutex::default(),
         arrived: Condvar::new(),
         room,
+        watches: AtomicU64::new(0),
     });
     let handle = Handle {
         inbox: Arc::clone(&inbox),
@@ -299,10 +300,18 @@ impl Drop for CloseOnEnd {
 
 fn run(mut ledger: Ledger, clock: &Clock, inbox: &Inbox) -> Result<(), Error> {
     let mut wait = Some(Duration::ZERO);
+    let mut ended = clock.now();
     while let Some(commands) = inbox.take(wait) {
         let began = clock.now();
+        // Whoever was to wake it after `wait` did not run either: the process was stopped, or the machine.
+        let slept = began.mono.saturating_sub(ended.mono);
+        if let Some(late) = wait.and_then(|wait| slept.checked_sub(wait + STALL)) {
+            tracing::warn!(?late, "the broker stood still; leases are extended by that");
+            ledger.stood_still(late + STALL);
+        }
         wait = ledger.step(began, commands)?;
-        let took = clock.now().mono.saturating_sub(began.mono);
+        ended = clock.now();
+        let took = ended.mono.saturating_sub(began.mono);
         if took > STALL {
             tracing::warn!(
                 ?took,

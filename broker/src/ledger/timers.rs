@@ -2,19 +2,13 @@
 //! dealt with, so that no scan begins before that.
 
 use tq_core::limits::BATCH_COMMANDS_MAX;
-use tq_core::{Timestamp, transition};
+use tq_core::transition;
 
 use super::{Error, Ledger};
 use crate::store::{Direction, Key, Space};
 use crate::tables::key::{self, Timer};
 
 impl Ledger {
-    /// Takes note of a timer that is being written.
-    pub(super) fn note_timer(&mut self, at: Timestamp) {
-        self.next_timer = self.next_timer.into_iter().chain([at]).min();
-        self.step.first_timer = self.step.first_timer.into_iter().chain([at]).min();
-    }
-
     /// Deals with timers that are due, a bounded number of them. Returns whether there are more.
     pub(super) fn fire_timers(&mut self) -> Result<bool, Error> {
         if self.next_timer.is_none_or(|at| at > self.time) {
@@ -35,8 +29,8 @@ impl Ledger {
             };
             if at > self.time {
                 self.timers_from = self.time;
-                // What this step writes itself is not in the store yet.
-                self.next_timer = self.step.first_timer.into_iter().chain([at]).min();
+                // What this step writes itself is not in the store yet; the commit takes note of it.
+                self.next_timer = Some(at);
                 return Ok(false);
             }
             self.timers_from = at;
@@ -44,7 +38,10 @@ impl Ledger {
                 self.step
                     .batch
                     .delete(Key::new(Space::Index, pair.key.to_vec()));
-                if let Ok(name) = std::str::from_utf8(&pair.value) {
+                // The key may have been used again after its time, before the timer was dealt with.
+                if let Ok(name) = std::str::from_utf8(&pair.value)
+                    && self.key_row(namespace, name)?.is_some_and(|row| row.id == id.0)
+                {
                     self.step.batch.delete(key::idempotency(namespace, name));
                 }
                 continue;
@@ -66,7 +63,7 @@ impl Ledger {
         if !was_full {
             // What is written from now on is due after now.
             self.timers_from = self.time;
-            self.next_timer = self.step.first_timer;
+            self.next_timer = None;
         }
         Ok(was_full)
     }

@@ -130,6 +130,11 @@ impl Disk {
         state.faults.insert(at, fault);
     }
 
+    /// Lets no commit fail any more that was to.
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
+    }
+
     /// Sets what [`Store::free_bytes`] answers; it is [`u64::MAX`] before.
     pub fn set_free_bytes(&self, bytes: u64) {
         self.state().free_bytes = Some(bytes);

@@ -10,7 +10,7 @@ pub struct Namespace(pub u32);
 
 /// A task's place in its lane. It rises with every task that becomes ready, over restarts too, so that cursors only
 /// advance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
 /// Tasks that any of the same hosts can run: those of one module in one namespace.

@@ -1,0 +1,171 @@
+//! What happens when the broker or its machine stops.
+
+use std::time::Duration;
+
+use tq_core::limits::LEASE;
+use tq_core::outcome::Outcome;
+
+use super::sim::{OTHER, Sim, spec, submission};
+use crate::ledger::Error;
+use crate::store::memory::{Crash, Fault};
+
+#[test]
+fn attempts_that_hosts_hold_go_on_after_a_restart() {
+    for crash in [None, Some(Crash::Process), Some(Crash::Power)] {
+        let mut sim = Sim::new();
+        sim.connect("a", 2);
+        let id = sim.submit(spec());
+        // A power loss forgets no claim that was synced with what came after it.
+        sim.submit(spec());
+        let held: Vec<_> = sim.hosts["a"].held.keys().copied().collect();
+        match crash {
+            None => sim.restart(),
+            Some(crash) => sim.crash(crash),
+        }
+        sim.hello("a");
+        sim.connect("b", 2);
+        assert_eq!(sim.hosts["a"].held.keys().copied().collect::<Vec<_>>(), held);
+        assert!(sim.hosts["b"].held.is_empty(), "nothing runs twice");
+        sim.finish_all("a");
+        assert_eq!((sim.state(id), sim.task(id).attempts.len()), ("succeeded", 1));
+    }
+}
+
+#[test]
+fn attempts_whose_host_does_not_come_back_go_to_others() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let id = sim.submit(spec());
+    sim.crash(Crash::Process);
+    sim.connect("b", 1);
+    sim.advance(LEASE - Duration::from_secs(1));
+    assert!(sim.hosts["b"].held.is_empty());
+    sim.advance(Duration::from_secs(1));
+    sim.finish_all("b");
+    assert_eq!(sim.state(id), "succeeded");
+}
+
+#[test]
+fn claim_that_a_power_loss_forgot_is_restored_by_its_token() {
+    for is_done in [false, true] {
+        let mut sim = Sim::new();
+        let id = sim.submit(spec());
+        sim.connect("a", 1);
+        let epoch = sim.hosts["a"].only();
+        sim.crash(Crash::Power);
+        assert_eq!(sim.state(id), "ready", "the claim was not synced");
+        if is_done {
+            sim.finish("a", epoch, Outcome::Succeeded);
+        }
+        sim.hello("a");
+        sim.settle();
+        if is_done {
+            assert_eq!(sim.hosts["a"].acks, [(epoch, false)]);
+        } else {
+            assert_eq!(sim.hosts["a"].only(), epoch);
+            sim.finish_all("a");
+        }
+        let task = sim.task(id);
+        assert_eq!((task.state.name(), task.attempts.len(), task.started), ("succeeded", 1, 1));
+    }
+}
+
+#[test]
+fn forged_token_restores_nothing() {
+    let mut sim = Sim::new();
+    let id = sim.submit(spec());
+    sim.connect("a", 1);
+    sim.crash(Crash::Power);
+    let host = sim.host_mut("a");
+    host.held.values_mut().for_each(|assignment| assignment.attempt.token.0[0] ^= 1);
+    let epoch = host.only();
+    sim.finish("a", epoch, Outcome::Succeeded);
+    sim.hello("a");
+    sim.settle();
+    assert_eq!(sim.hosts["a"].acks, [(epoch, true)]);
+    assert_ne!(sim.state(id), "succeeded");
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_power_loss() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let (done, cancelled) = (sim.submit(spec()), sim.submit(spec()));
+    let dead = sim.submit(spec());
+    sim.cancel(cancelled).expect("it waits");
+    sim.finish_all("a");
+    sim.cancel(dead).expect_err("it succeeded");
+    let mut other = spec();
+    other.digest = OTHER;
+    let redriven = sim.submit(other);
+    sim.cancel(redriven).expect("it waits");
+    sim.redrive(redriven).expect("it is cancelled");
+    let before = sim.tasks();
+    sim.crash(Crash::Power);
+    assert_eq!(sim.tasks(), before);
+    assert_eq!((sim.state(done), sim.state(cancelled), sim.state(redriven)), ("succeeded", "cancelled", "running"));
+}
+
+#[test]
+fn nothing_is_answered_that_may_not_be_on_disk() {
+    for fault in [Fault::NotCommitted, Fault::UnknownBefore, Fault::UnknownAfter] {
+        let mut sim = Sim::new();
+        sim.connect("a", 1);
+        let mut answer = sim.send_submit(vec![submission(spec(), 0)]);
+        sim.disk.fail_commit(1, fault);
+        assert!(matches!(sim.try_step(), Err(Error::Commit)));
+        assert!(answer.try_recv().is_err() && sim.hosts["a"].held.is_empty());
+        sim.crash(Crash::Process);
+        assert_eq!(sim.tasks().len(), usize::from(fault == Fault::UnknownAfter));
+    }
+}
+
+#[test]
+fn broker_that_has_lost_what_a_host_saw_refuses_to_serve() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    sim.submit(spec());
+    sim.finish_all("a");
+    let store = sim.ledger().store.store_id();
+    let seq = sim.ledger().store.seq();
+    sim.host_mut("a").pretend_to_have_seen(store, seq + 1_000);
+    sim.hello("a");
+    assert!(matches!(sim.try_step(), Err(Error::RolledBack(_))));
+}
+
+#[test]
+fn time_does_not_go_back_over_a_restart() {
+    let mut sim = Sim::new();
+    sim.advance(Duration::from_secs(60));
+    let id = sim.submit(spec());
+    sim.now.wall = tq_core::Timestamp(1);
+    sim.restart();
+    let later = sim.submit(spec());
+    assert!(later > id, "ids rise");
+    assert!(sim.ledger().time >= tq_core::Timestamp(1_060_000));
+}
+
+#[test]
+fn order_of_a_lane_survives_a_restart() {
+    let mut sim = Sim::new();
+    let ids: Vec<_> = (0..20).map(|_| sim.submit(spec())).collect();
+    sim.crash(Crash::Power);
+    sim.connect("a", 1);
+    assert_eq!(sim.finish_all("a"), ids);
+}
+
+#[test]
+fn old_open_tasks_are_found_however_many_came_after_them() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let first = sim.submit(spec());
+    sim.host_mut("a").slots = 1;
+    let others: Vec<_> = (0..30).map(|_| sim.submit(spec())).collect();
+    let from = sim.ledger().unindexed.front().copied();
+    assert!(from.is_none_or(|(id, _)| id > first), "it has an open row by now");
+    sim.crash(Crash::Power);
+    sim.hello("a");
+    sim.settle();
+    assert_eq!(sim.finish_all("a").len(), others.len() + 1);
+    assert_eq!(sim.ledger().store.seq(), sim.ledger().store.durable_seq());
+}

@@ -1,0 +1,409 @@
+//! What happens to tasks while the broker and its hosts are well.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tq_core::limits::{IDEMPOTENCY_WINDOW, LOG_BYTES_MAX};
+use tq_core::outcome::Outcome;
+use tq_core::task::{DataRef, State, Stop};
+use tq_core::{Epoch, TaskId, Timestamp};
+
+use super::sim::{MODULE, OTHER, Sim, TENANT, attempt_of, spec, submission};
+use crate::dispatch::message::{Data, FromHost};
+use crate::ledger::{Command, LogChunk, Refused, lock};
+use crate::store::memory::Crash;
+use crate::store::{Direction, Space};
+use crate::tables::key;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn in_seconds(sim: &Sim, seconds: u64) -> Option<Timestamp> {
+    Some(sim.now.wall.after(SECOND * seconds as u32))
+}
+
+#[test]
+fn task_runs_once_and_keeps_its_result() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let id = sim.submit(spec());
+    let epoch = sim.hosts["a"].only();
+    sim.finish("a", epoch, Outcome::Succeeded);
+    sim.settle();
+    let task = sim.task(id);
+    assert_eq!((task.state.name(), task.attempts.len(), task.result), ("succeeded", 1, Some(DataRef::Row { len: 3 })));
+    let result = sim.ledger().store.get(&key::result(sim.tenant(), id)).expect("the store can be read");
+    assert_eq!(result.as_deref(), Some(&b"out"[..]));
+    assert_eq!(sim.hosts["a"].acks, [(epoch, false)]);
+    assert_eq!(sim.accepted, [(id, epoch, Outcome::Succeeded)]);
+}
+
+#[test]
+fn batch_is_taken_whole_or_not_at_all() {
+    let mut sim = Sim::new();
+    let mut late = spec();
+    late.deadline = Some(Timestamp(1));
+    let refused = sim.submit_all(vec![submission(spec(), 0), submission(late, 0)]);
+    assert!(matches!(refused, Err(Refused::Rejected(_))));
+    assert!(sim.tasks().is_empty());
+    let taken = sim.submit_all(vec![submission(spec(), 0), submission(spec(), 0)]).expect("both are good");
+    assert_eq!((taken.len(), sim.tasks().len()), (2, 2));
+}
+
+#[test]
+fn idempotency_key_names_one_task() {
+    let mut sim = Sim::new();
+    let mut keyed = spec();
+    keyed.idempotency_key = "k".to_owned();
+    // Twins in one request are one task.
+    let twins = sim.submit_all(vec![submission(keyed.clone(), 1), submission(keyed.clone(), 1)]).expect("twins are one");
+    let id = twins[0].id;
+    assert_eq!(twins.iter().map(|task| (task.id, task.existed)).collect::<Vec<_>>(), [(id, false), (id, true)]);
+    for crash in [Crash::Process, Crash::Power] {
+        sim.crash(crash);
+        let again = sim.submit_all(vec![submission(keyed.clone(), 1)]).expect("the same request");
+        assert_eq!((again[0].id, again[0].existed), (id, true));
+    }
+    let conflict = |id| Err(Refused::KeyConflict { key: "k".to_owned(), id });
+    assert_eq!(sim.submit_all(vec![submission(keyed.clone(), 2)]), conflict(Some(id)));
+    let mut other = keyed.clone();
+    other.idempotency_key = "l".to_owned();
+    assert_eq!(
+        sim.submit_all(vec![submission(other.clone(), 1), submission(other, 2)]),
+        Err(Refused::KeyConflict { key: "l".to_owned(), id: None })
+    );
+    assert_eq!(sim.tasks().len(), 1);
+}
+
+#[test]
+fn idempotency_key_is_forgotten_after_a_day_and_not_before() {
+    let mut sim = Sim::new();
+    let mut keyed = spec();
+    keyed.idempotency_key = "k".to_owned();
+    let first = sim.submit(keyed.clone());
+    sim.skip(IDEMPOTENCY_WINDOW - SECOND);
+    assert_eq!(sim.submit(keyed.clone()), first);
+    sim.skip(SECOND);
+    // The timer of the first use is due in the very step that brings the second one.
+    let second = sim.submit(keyed.clone());
+    assert_ne!(second, first);
+    assert_eq!(sim.submit(keyed), second);
+    sim.skip(IDEMPOTENCY_WINDOW);
+    sim.settle();
+    let key = key::idempotency(sim.tenant(), "k");
+    assert_eq!(sim.ledger().store.get(&key).expect("the store can be read"), None);
+}
+
+#[test]
+fn same_request_is_answered_after_its_deadline_too() {
+    let mut sim = Sim::new();
+    let mut keyed = spec();
+    keyed.idempotency_key = "k".to_owned();
+    keyed.deadline = in_seconds(&sim, 5);
+    let id = sim.submit(keyed.clone());
+    sim.advance(SECOND * 6);
+    assert_eq!((sim.submit(keyed), sim.state(id)), (id, "expired"));
+}
+
+#[test]
+fn delayed_task_starts_at_its_time_and_not_before() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let mut delayed = spec();
+    delayed.run_at = in_seconds(&sim, 5);
+    let id = sim.submit(delayed);
+    sim.advance(Duration::from_millis(4_999));
+    assert_eq!((sim.state(id), sim.hosts["a"].held.len()), ("scheduled", 0));
+    sim.advance(Duration::from_millis(1));
+    assert_eq!((sim.state(id), sim.hosts["a"].held.len()), ("running", 1));
+}
+
+#[test]
+fn ledger_asks_to_be_called_when_a_timer_is_due() {
+    let mut sim = Sim::new();
+    assert_eq!(sim.wait, None);
+    let mut delayed = spec();
+    delayed.run_at = in_seconds(&sim, 5);
+    sim.submit(delayed);
+    assert_eq!(sim.wait, Some(SECOND * 5));
+    sim.restart();
+    sim.step();
+    assert_eq!(sim.wait, Some(SECOND * 5));
+}
+
+#[test]
+fn deadline_ends_waiting_tasks_and_stops_running_ones() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let mut urgent = spec();
+    urgent.deadline = in_seconds(&sim, 5);
+    let (runs, waits) = (sim.submit(urgent.clone()), sim.submit(urgent));
+    sim.advance(SECOND * 5);
+    let epoch = sim.hosts["a"].only();
+    assert_eq!((sim.state(runs), sim.state(waits)), ("running", "expired"));
+    assert_eq!(sim.hosts["a"].stops, [(epoch, Some(Stop::Deadline))]);
+    sim.finish("a", epoch, Outcome::DeadlineExceeded);
+    sim.settle();
+    assert_eq!((sim.state(runs), sim.task(runs).outcome()), ("expired", Some(Outcome::DeadlineExceeded)));
+}
+
+#[test]
+fn cancel_ends_waiting_tasks_and_stops_running_ones() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let (runs, waits) = (sim.submit(spec()), sim.submit(spec()));
+    assert!(sim.cancel(waits).is_ok_and(|task| task.state.name() == "cancelled"));
+    assert!(sim.cancel(runs).is_ok_and(|task| matches!(task.state, State::Running { stop: Some(Stop::Cancel), .. })));
+    assert!(sim.cancel(runs).is_ok(), "cancelling twice is cancelling once");
+    let epoch = sim.hosts["a"].only();
+    assert_eq!(sim.hosts["a"].stops, [(epoch, Some(Stop::Cancel))]);
+    sim.finish("a", epoch, Outcome::Cancelled);
+    sim.settle();
+    assert_eq!(sim.state(runs), "cancelled");
+    assert!(matches!(sim.cancel(TaskId([1; 16])), Err(Refused::NoTask { .. })));
+}
+
+#[test]
+fn cancel_and_success_of_one_step_give_the_answer_of_their_order() {
+    for cancel_first in [true, false] {
+        let mut sim = Sim::new();
+        sim.connect("a", 1);
+        let id = sim.submit(spec());
+        let epoch = sim.hosts["a"].only();
+        let mut answer = None;
+        if cancel_first {
+            answer = Some(sim.send_cancel(id));
+        }
+        sim.finish("a", epoch, Outcome::Succeeded);
+        let mut answer = answer.unwrap_or_else(|| sim.send_cancel(id));
+        sim.settle();
+        // Told to stop or not, what succeeded has succeeded.
+        assert_eq!(sim.state(id), "succeeded");
+        assert_eq!(answer.try_recv().expect("a cancel is answered").is_ok(), cancel_first);
+    }
+}
+
+#[test]
+fn failed_attempts_are_repeated_after_a_pause_and_then_the_task_is_dead() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let id = sim.submit(spec());
+    for attempt in 1..=3 {
+        let epoch = sim.hosts["a"].only();
+        sim.finish("a", epoch, Outcome::Trap);
+        sim.settle();
+        assert_eq!(sim.state(id), if attempt < 3 { "scheduled" } else { "dead" });
+        sim.advance(SECOND * 4);
+    }
+    assert_eq!(sim.task(id).attempts.len(), 3);
+    let id = sim.submit(spec());
+    let epoch = sim.hosts["a"].only();
+    sim.finish("a", epoch, Outcome::FuelExhausted);
+    sim.settle();
+    assert_eq!(sim.state(id), "dead", "what would end alike is not repeated");
+}
+
+#[test]
+fn redrive_runs_the_current_version() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let id = sim.submit(spec());
+    let epoch = sim.hosts["a"].only();
+    assert!(matches!(sim.redrive(id), Err(Refused::Rejected(_))), "it has not ended");
+    sim.finish("a", epoch, Outcome::FatalError);
+    sim.settle();
+    sim.host_mut("a").ready.insert(OTHER);
+    sim.deploy(OTHER);
+    assert!(sim.redrive(id).is_ok());
+    sim.settle();
+    let epoch = sim.hosts["a"].only();
+    let assignment = &sim.hosts["a"].held[&epoch];
+    assert_eq!((assignment.digest, assignment.number), (OTHER, 1));
+    sim.finish("a", epoch, Outcome::Succeeded);
+    sim.settle();
+    let task = sim.task(id);
+    assert_eq!((task.state.name(), task.round, task.spec.version), ("succeeded", 2, 2));
+}
+
+#[test]
+fn deadline_of_a_redriven_task_still_holds() {
+    let mut sim = Sim::new();
+    let mut urgent = spec();
+    urgent.deadline = in_seconds(&sim, 60);
+    let id = sim.submit(urgent);
+    sim.cancel(id).expect("it waits");
+    // The timer of the cancelled task is gone, and whoever waits for the next one knows of none.
+    sim.advance(SECOND * 61 - SECOND * 60);
+    let mut other = spec();
+    other.run_at = in_seconds(&sim, 1);
+    sim.submit(other);
+    sim.advance(SECOND * 2);
+    sim.redrive(id).expect("it was cancelled");
+    sim.advance(SECOND * 60);
+    assert_eq!(sim.state(id), "expired");
+}
+
+#[test]
+fn checkpoint_is_given_to_the_next_attempt_and_goes_with_the_task() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let id = sim.submit(spec());
+    let epoch = sim.hosts["a"].only();
+    let attempt = attempt_of(&sim, "a", epoch);
+    let state = Data::Inline(Bytes::from_static(b"half"));
+    sim.say("a", FromHost::Checkpoint { attempt: attempt.clone(), state: state.clone() });
+    sim.finish("a", epoch, Outcome::Timeout);
+    sim.advance(SECOND * 4);
+    let next = sim.hosts["a"].only();
+    assert_eq!(sim.hosts["a"].held[&next].checkpoint, Some(state.clone()));
+    // That of an attempt that is over comes too late.
+    sim.say("a", FromHost::Checkpoint { attempt, state: Data::Inline(Bytes::from_static(b"old")) });
+    sim.settle();
+    sim.finish("a", next, Outcome::Succeeded);
+    sim.settle();
+    let row = sim.ledger().store.get(&key::checkpoint(sim.tenant(), id)).expect("the store can be read");
+    assert_eq!(row, None);
+}
+
+#[test]
+fn higher_priority_goes_first_and_equals_in_their_order() {
+    let mut sim = Sim::new();
+    let mut tasks = Vec::new();
+    for priority in [100, 120, 100, 120, 110] {
+        let mut task = spec();
+        task.priority = tq_core::Priority(priority);
+        tasks.push((priority, sim.submit(task)));
+    }
+    sim.connect("a", 1);
+    let order = sim.finish_all("a");
+    tasks.sort_by_key(|(priority, id)| (u8::MAX - priority, *id));
+    assert_eq!(order, tasks.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
+}
+
+#[test]
+fn watchers_are_told_of_each_end_once() {
+    let mut sim = Sim::new();
+    sim.connect("a", 2);
+    let (first, second) = (sim.submit(spec()), sim.submit(spec()));
+    let (id, mut ends) = sim.watch(vec![first, second, first]);
+    let (_, mut others) = sim.watch(vec![first]);
+    sim.settle();
+    sim.finish_all("a");
+    let mut told: Vec<_> = std::iter::from_fn(|| ends.try_recv().ok()).collect();
+    told.sort_unstable();
+    assert_eq!(told, [first, second]);
+    assert_eq!((others.try_recv().ok(), others.try_recv().ok()), (Some(first), None));
+    sim.inbox.push(Command::Unwatch(id));
+    let (unheard, _) = sim.watch(vec![TaskId([3; 16])]);
+    sim.inbox.push(Command::Unwatch(unheard));
+    sim.settle();
+    assert_eq!((sim.ledger().watches.len(), sim.ledger().watched.len()), (1, 0));
+}
+
+#[test]
+fn progress_is_that_of_the_running_attempt() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let id = sim.submit(spec());
+    let epoch = sim.hosts["a"].only();
+    let foreign = TaskId([3; 16]);
+    sim.say("a", FromHost::Progress(vec![(id, epoch, 0.5, "half".to_owned()), (foreign, epoch, 0.5, String::new())]));
+    sim.settle();
+    let shared = sim.ledger().shared();
+    assert_eq!(lock(&shared.progress).get(&id).map(|(fraction, _)| *fraction), Some(0.5));
+    assert_eq!(lock(&shared.progress).len(), 1);
+    sim.finish("a", epoch, Outcome::Trap);
+    sim.settle();
+    assert!(lock(&shared.progress).is_empty());
+}
+
+#[test]
+fn log_is_bounded_and_goes_on_after_a_restart() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let id = sim.submit(spec());
+    let epoch = sim.hosts["a"].only();
+    let chunk = |epoch, len| {
+        let text = Bytes::from(vec![b'x'; len]);
+        Command::Log(LogChunk { namespace: TENANT.to_owned(), id, epoch, text })
+    };
+    let pieces = |sim: &Sim| {
+        let prefix = key::logs(sim.tenant(), id);
+        let pairs = sim.ledger().store.scan(Space::Payloads, &prefix, &[], Direction::Ascending, usize::MAX);
+        pairs.expect("the store can be read").iter().map(|pair| pair.value.len()).collect::<Vec<_>>()
+    };
+    sim.inbox.extend([chunk(epoch, 10), chunk(epoch, 20), chunk(Epoch(77), 30)]);
+    sim.settle();
+    assert_eq!(pieces(&sim), [10, 20], "an attempt that the task never had has no log");
+    sim.restart();
+    sim.inbox.push(chunk(epoch, 40));
+    sim.settle();
+    assert_eq!(pieces(&sim), [10, 20, 40]);
+    sim.inbox.extend([chunk(epoch, LOG_BYTES_MAX), chunk(epoch, LOG_BYTES_MAX), chunk(epoch, 5)]);
+    sim.settle();
+    assert_eq!(pieces(&sim), [10, 20, 40, LOG_BYTES_MAX, 5]);
+}
+
+#[test]
+fn little_space_refuses_submits_and_nothing_else() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let (id, dead) = (sim.submit(spec()), sim.submit(spec()));
+    sim.disk.set_free_bytes(1_000);
+    sim.advance(SECOND);
+    let full = Err(Refused::DiskFull { free: 1_000, floor: sim.config.free_bytes_floor });
+    assert_eq!(sim.submit_all(vec![submission(spec(), 0)]), full);
+    sim.cancel(dead).expect("a cancel needs little room");
+    sim.finish_all("a");
+    assert_eq!((sim.state(id), sim.state(dead)), ("succeeded", "cancelled"));
+    sim.disk.set_free_bytes(u64::MAX);
+    sim.advance(SECOND);
+    sim.submit(spec());
+}
+
+#[test]
+fn module_that_two_hosts_cannot_compile_ends_its_tasks_until_it_is_deployed_again() {
+    let mut sim = Sim::new();
+    sim.deploy(OTHER);
+    let mut other = spec();
+    other.digest = OTHER;
+    let ids: Vec<_> = (0..9).map(|_| sim.submit(other.clone())).collect();
+    let runs = sim.submit(spec());
+    sim.connect("a", 1);
+    sim.connect("b", 1);
+    for name in ["a", "b"] {
+        assert_eq!(sim.hosts[name].prepares, [OTHER], "it is asked once");
+        let message = "no".to_owned();
+        sim.say(name, FromHost::PrepareFailed { digest: OTHER, message, permanent: false });
+        sim.settle();
+        sim.host_mut(name).prepares.clear();
+    }
+    for id in &ids {
+        let task = sim.task(*id);
+        assert_eq!((task.state.name(), task.outcome()), ("dead", Some(Outcome::CompileFailed)));
+    }
+    assert_eq!((sim.state(runs), sim.hosts["a"].prepares.len()), ("running", 0));
+    sim.host_mut("a").ready.insert(OTHER);
+    sim.deploy(OTHER);
+    sim.redrive(ids[0]).expect("it is dead");
+    sim.finish_all("a");
+    sim.finish_all("b");
+    sim.finish_all("a");
+    assert_eq!((sim.state(ids[0]), sim.state(runs)), ("succeeded", "succeeded"));
+}
+
+#[test]
+fn host_that_lets_go_of_a_module_is_asked_for_it_again_when_tasks_wait() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let (first, second) = (sim.submit(spec()), sim.submit(spec()));
+    sim.host_mut("a").ready.clear();
+    sim.say("a", FromHost::Ready { held: Vec::new(), dropped: vec![MODULE] });
+    sim.settle();
+    assert_eq!(sim.hosts["a"].prepares, [MODULE]);
+    sim.finish_all("a");
+    assert_eq!((sim.state(first), sim.state(second)), ("succeeded", "ready"));
+    sim.host_mut("a").ready.insert(MODULE);
+    sim.say("a", FromHost::Ready { held: vec![MODULE], dropped: Vec::new() });
+    sim.settle();
+    assert_eq!(sim.state(second), "running");
+}

@@ -1,0 +1,87 @@
+//! Tasks that are rows because the windows are full.
+
+use tq_core::outcome::Outcome;
+
+use super::sim::{OTHER, Sim, spec, submission};
+use crate::store::memory::Crash;
+
+#[test]
+fn tasks_behind_the_window_run_in_their_order() {
+    let mut sim = Sim::new();
+    let batch = || (0..10).map(|_| submission(spec(), 0)).collect();
+    let mut ids: Vec<_> = Vec::new();
+    for _ in 0..3 {
+        let submitted = sim.submit_all(batch()).expect("they are taken");
+        ids.extend(submitted.into_iter().map(|task| task.id));
+    }
+    assert_eq!(sim.ledger().open.len(), 4, "the others are rows");
+    sim.connect("a", 3);
+    assert_eq!(sim.finish_all("a"), ids);
+    assert_eq!(sim.ledger().lanes.lanes().count(), 0);
+}
+
+#[test]
+fn tasks_that_one_step_writes_and_hands_out_keep_their_order() {
+    let mut sim = Sim::new();
+    let mut ids: Vec<_> = (0..6).map(|_| sim.submit(spec())).collect();
+    sim.connect("a", 40);
+    assert_eq!(sim.hosts["a"].held.len(), 6);
+    // More than the window holds, all of it wanted at once.
+    let batch = (0..20).map(|_| submission(spec(), 0)).collect();
+    ids.extend(sim.submit_all(batch).expect("they are taken").into_iter().map(|task| task.id));
+    assert_eq!(sim.hosts["a"].held.len(), 26);
+    assert_eq!(sim.finish_all("a"), ids);
+}
+
+#[test]
+fn cancelled_tasks_leave_no_rows_behind() {
+    let mut sim = Sim::new();
+    let ids: Vec<_> = (0..20).map(|_| sim.submit(spec())).collect();
+    for id in ids.iter().step_by(2) {
+        sim.cancel(*id).expect("it waits");
+    }
+    sim.crash(Crash::Process);
+    for id in ids.iter().skip(1).step_by(4) {
+        sim.cancel(*id).expect("it waits");
+    }
+    sim.connect("a", 2);
+    let left: Vec<_> = ids.iter().skip(3).step_by(4).copied().collect();
+    assert_eq!(sim.finish_all("a"), left);
+}
+
+#[test]
+fn lane_that_nobody_serves_does_not_take_the_window_from_others() {
+    let mut sim = Sim::new();
+    let mut other = spec();
+    other.digest = OTHER;
+    for _ in 0..10 {
+        sim.submit(other.clone());
+    }
+    let id = sim.submit(spec());
+    assert!(sim.ledger().open.contains_key(&id), "it has a window of its own");
+    sim.connect("a", 1);
+    assert_eq!(sim.finish_all("a"), [id]);
+}
+
+#[test]
+fn windows_do_not_fill_with_tasks_that_are_gone() {
+    let mut sim = Sim::new();
+    for _ in 0..500 {
+        let id = sim.submit(spec());
+        sim.cancel(id).expect("it waits");
+    }
+    assert_eq!((sim.ledger().open.len(), sim.ledger().lanes.lanes().count()), (0, 0));
+}
+
+#[test]
+fn task_that_comes_back_goes_to_the_end_of_its_lane() {
+    let mut sim = Sim::new();
+    let ids: Vec<_> = (0..8).map(|_| sim.submit(spec())).collect();
+    sim.connect("a", 1);
+    let epoch = sim.hosts["a"].only();
+    // The host could not run it, through no fault of the task.
+    sim.finish("a", epoch, Outcome::HostError);
+    sim.settle();
+    let expected: Vec<_> = ids[1..].iter().chain(&ids[..1]).copied().collect();
+    assert_eq!(sim.finish_all("a"), expected);
+}
