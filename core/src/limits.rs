@@ -205,12 +205,11 @@ pub const READY_MODULES_MAX: usize = 256;
 /// Failures to compile a module after which its tasks are dead.
 pub const COMPILE_FAILURES_MAX: u32 = 2;
 
-/// A host that was silent for this long has lost its attempts.
+/// A host that was silent for this long has lost its attempts. A restarted broker waits as long for the hosts that its
+/// rows name.
 pub const LEASE: Duration = Duration::from_secs(10);
 /// How often an otherwise silent session carries a sign of life; three of them fit well into [`LEASE`].
 pub const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long a restarted broker waits for the hosts that its rows name before it takes their attempts back.
-pub const RECOVERY_WAIT: Duration = Duration::from_secs(10);
 /// Slots that one host may offer.
 pub const SLOTS_MAX: u32 = 4_096;
 /// Events of running attempts that wait for their session; a slot beyond that waits.
