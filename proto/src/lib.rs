@@ -1,7 +1,12 @@
 //! The wire format of tq: `tq/v1/*.proto` and the code generated from it. The comments stand in the `.proto` files.
 
 /// Version 1 of the protocol.
-#[expect(missing_docs, reason = "generated code")]
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 #[rustfmt::skip]
 pub mod v1 {
     include!("generated/tq.v1.rs");

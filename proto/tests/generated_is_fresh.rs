@@ -11,7 +11,10 @@ const FILES: [&str; 5] = ["common", "tasks", "modules", "hosts", "link"];
 #[test]
 fn generated_code_is_fresh() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files: Vec<_> = FILES.iter().map(|name| root.join(format!("tq/v1/{name}.proto"))).collect();
+    let files: Vec<_> = FILES
+        .iter()
+        .map(|name| root.join(format!("tq/v1/{name}.proto")))
+        .collect();
     let descriptors = protox::compile(&files, [root]).expect("the protocol compiles");
     let out = tempfile::tempdir().expect("a temporary directory");
     tonic_prost_build::configure()
@@ -22,7 +25,10 @@ fn generated_code_is_fresh() {
         .expect("code is generated");
     let code = std::fs::read(out.path().join("tq.v1.rs")).expect("the generated file is there");
     check(&root.join("src/generated/tq.v1.rs"), &code);
-    check(&root.join("src/generated/tq.v1.bin"), &without_source(&descriptors).encode_to_vec());
+    check(
+        &root.join("src/generated/tq.v1.bin"),
+        &without_source(&descriptors).encode_to_vec(),
+    );
 }
 
 /// Comments become rustdoc, and lists in them may not be what rustdoc expects; the descriptors serve reflection, which needs none.
@@ -39,5 +45,9 @@ fn check(path: &Path, expected: &[u8]) {
         std::fs::write(path, expected).expect("the generated file can be written");
     }
     let committed = std::fs::read(path).unwrap_or_default();
-    assert!(committed == expected, "{} is stale: run `cargo xtask generate`", path.display());
+    assert!(
+        committed == expected,
+        "{} is stale: run `cargo xtask generate`",
+        path.display()
+    );
 }
