@@ -183,7 +183,10 @@ pub async fn kill_run(plan: Plan) -> Report {
     let mut ended = ended;
     // If they do not all end, the checker says which did not.
     if tokio::time::timeout(PATIENCE, ended.wait_for(|now| *now >= tasks)).await.is_err() {
-        report.violations.push(format!("only {} of {tasks} tasks were seen to end within {PATIENCE:?}", *ended.borrow()));
+        let hosts = client.hosts().await;
+        report.violations.push(format!("only {} of {tasks} tasks were seen to end within {PATIENCE:?}, on {hosts:?}", *ended.borrow()));
+        report.violations.push(format!("the broker wrote: {}", broker.process.log()));
+        report.violations.push(format!("the host wrote: {}", host.process.log()));
     }
 
     let listed: Vec<Task> = client.list_tasks(None).try_collect().await.expect("the broker is there");

@@ -16,6 +16,7 @@ mod node;
 mod process;
 mod random;
 pub mod requirement;
+pub mod trace;
 mod wait;
 
 pub use command::{Ran, Tq};

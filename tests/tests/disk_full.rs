@@ -1,0 +1,97 @@
+//! A disk that fills up: submits are refused while there is still room for what runs to be settled.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tq_client::{Code, Error, NewTask, TaskState, Watch};
+use tq_core::limits::FREE_BYTES_FLOOR;
+use tq_tests::{Broker, Host, guest, requirement, within};
+
+const DISK_BYTES: u64 = 700 << 20;
+
+/// A small disk of its own, which is unmounted when this is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None` if mounting is not allowed here.
+    fn mount(path: &Path) -> Option<Self> {
+        std::fs::create_dir(path).expect("a folder can be made");
+        let size = format!("size={DISK_BYTES}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tq-test"]).arg(path).output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| Self(path.to_owned()))
+    }
+
+    /// Takes all of the disk but `free` bytes.
+    fn fill(&self, free: u64) -> Ballast {
+        let path = self.0.join("ballast");
+        let now = rustix::fs::statvfs(&self.0).expect("the disk is mounted");
+        let len = (now.f_bavail * now.f_frsize).saturating_sub(free);
+        let file = File::create(&path).expect("the disk can be written");
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len).expect("there is room");
+        Ballast(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a process that is being killed may still hold a file.
+        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
+    }
+}
+
+struct Ballast(PathBuf);
+
+impl Ballast {
+    fn remove(self) {
+        std::fs::remove_file(self.0).expect("it is there");
+    }
+}
+
+fn call(function: &str, payload: &str) -> Vec<NewTask> {
+    vec![NewTask { function: format!("faults/{function}"), payload: payload.to_owned().into(), ..NewTask::default() }]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disk_refuses_submits_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&folder.path().join("disk")) else {
+        return requirement::skip("disk_full", "a small disk cannot be mounted; fix: run as root, outside of an unprivileged container");
+    };
+    let broker = Broker::start(&disk.0.join("broker")).await;
+    let host = Host::start(&broker, &folder.path().join("host"), "a", 8).await;
+    broker.tq().deploy(&guest::example("faults"), "faults", &[]).await;
+    broker.holds("faults", &["a"]).await;
+    let client = broker.client().await;
+    let mut running = Vec::new();
+    for _ in 0..8 {
+        running.extend(client.submit(call("sleep", "1500")).await.unwrap());
+    }
+    let ids: Vec<String> = running.into_iter().map(|task| task.id).collect();
+
+    let ballast = disk.fill(FREE_BYTES_FLOOR / 2);
+    let refused = client.submit(call("echo", "x")).await.expect_err("the disk is full");
+    assert!(matches!(&refused, Error::Refused { code: Code::ResourceExhausted, .. }), "{refused:?}");
+    assert!(refused.to_string().contains(&FREE_BYTES_FLOOR.to_string()), "{refused}");
+    assert!(refused.hint().is_some_and(|hint| hint.contains("free some space")), "{refused:?}");
+    let ran = broker.tq().run(["submit", "faults/echo", "x"]).await;
+    assert_eq!(ran.code, Some(4), "{}", ran.stderr);
+    let upload = broker.tq().run(["deploy".as_ref(), guest::example("word-count").as_os_str(), "--name".as_ref(), "words".as_ref()]).await;
+    assert_eq!(upload.code, Some(4), "{}", upload.stderr);
+    assert!(upload.stderr.contains("free some space"), "{}", upload.stderr);
+
+    // What was taken in is settled, and can be looked at and cancelled.
+    let mut watching = client.watch(Watch::Ids(ids.clone()), true);
+    let mut settled = 0;
+    while let Some(tasks) = within("running tasks settle", watching.next()).await.unwrap() {
+        assert!(tasks.iter().all(|task| task.state() == TaskState::Succeeded), "{tasks:?}");
+        settled += tasks.len();
+    }
+    assert_eq!(settled, ids.len());
+    assert_eq!(client.task_page(None, 100, "").await.unwrap().tasks.len(), ids.len());
+
+    ballast.remove();
+    broker.tq().run(["run", "faults/echo", "x"]).await.ok();
+    host.process.stop().await;
+    broker.process.stop().await;
+}
