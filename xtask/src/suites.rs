@@ -20,9 +20,19 @@ struct Suite {
     idle: u64,
 }
 
-/// Reads the lines of `cargo nextest run` or `cargo test`.
-#[derive(Debug, Default)]
+/// Who runs the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// `cargo nextest run`. It shows what each test printed, with the summary of a `cargo test` of one test in it.
+    Nextest,
+    /// `cargo test`.
+    Cargo,
+}
+
+/// Reads what a runner prints.
+#[derive(Debug)]
 pub(crate) struct Reader {
+    runner: Runner,
     suites: BTreeMap<String, Suite>,
     /// The suite that the last line belongs to.
     current: String,
@@ -41,6 +51,16 @@ pub(crate) struct Outcome {
 }
 
 impl Reader {
+    pub(crate) fn new(runner: Runner) -> Self {
+        Self {
+            runner,
+            suites: BTreeMap::new(),
+            current: String::new(),
+            in_passed: false,
+            skips: Vec::new(),
+        }
+    }
+
     /// Reads a line. The result is whether it is worth showing: the output of tests that passed is not.
     pub(crate) fn line(&mut self, line: &str) -> bool {
         // `SKIPPED TEST: WHAT IT LACKS`, as tests/src/requirement.rs writes it.
@@ -49,10 +69,20 @@ impl Reader {
             self.suite().idle += 1;
             return true;
         }
-        if let Some((status, rest)) = nextest_status(line) {
-            self.nextest(status, rest);
-            return true;
+        match (self.runner, nextest_status(line)) {
+            (Runner::Nextest, Some((status, rest))) => {
+                self.nextest(status, rest);
+                true
+            }
+            (Runner::Nextest, None) => !self.in_passed,
+            (Runner::Cargo, _) => {
+                self.cargo(line);
+                true
+            }
         }
+    }
+
+    fn cargo(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             // `Running unittests src/lib.rs (target/release/deps/tq_core-0123456789abcdef)`
@@ -84,7 +114,6 @@ impl Reader {
             }
             _ => {}
         }
-        !self.in_passed
     }
 
     /// Reads `PASS` and `[   0.005s] (  1/123) tq-core id::tests::no_text_panics`.
@@ -160,8 +189,14 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, strict: bool, expected: &[(&str, [u64; 3])], hidden: &[&str]) -> Outcome {
-        let mut reader = Reader::default();
+    fn check(
+        runner: Runner,
+        text: &str,
+        strict: bool,
+        expected: &[(&str, [u64; 3])],
+        hidden: &[&str],
+    ) -> Outcome {
+        let mut reader = Reader::new(runner);
         let not_shown: Vec<_> = text.lines().filter(|line| !reader.line(line)).collect();
         let outcome = reader.finish(strict);
         let expected: Vec<_> = expected
@@ -189,7 +224,7 @@ mod tests {
   stderr ───
 
     SKIPPED syncs: strace is not there: apt-get install strace
-    more words
+    test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 4 filtered out; finished in 0.34s
         SLOW [> 60.000s] (───────) tq-tests::durability kills
         FAIL [   0.010s] (3/5) tq-tests::durability kills
   stdout ───
@@ -203,8 +238,14 @@ mod tests {
 
     #[test]
     fn nextest_is_counted_by_suite_and_the_output_of_passed_tests_hidden() {
-        let hidden = ["  stderr ───", "", "    more words", "────────────"];
+        let hidden = [
+            "  stderr ───",
+            "",
+            "    test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 4 filtered out; finished in 0.34s",
+            "────────────",
+        ];
         let outcome = check(
+            Runner::Nextest,
             NEXTEST,
             false,
             &[
@@ -229,7 +270,13 @@ mod tests {
   stderr ───
     SKIPPED syncs: strace is not there: apt-get install strace
 ";
-        let outcome = check(text, true, &[("tq-tests::syncs", [0, 1, 0])], &[]);
+        let outcome = check(
+            Runner::Nextest,
+            text,
+            true,
+            &[("tq-tests::syncs", [0, 1, 0])],
+            &[],
+        );
         assert_eq!(outcome.skips.len(), 1);
     }
 
@@ -246,6 +293,7 @@ test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; 
 test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s
 ";
         check(
+            Runner::Cargo,
             text,
             false,
             &[

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::suites::{Counts, Outcome, Reader};
+use crate::suites::{Counts, Outcome, Reader, Runner};
 use crate::tools::{self, Failed, WASM, cargo, is_installed};
 
 /// The workspace of the examples.
@@ -126,7 +126,7 @@ impl Report {
                 "--color",
                 "never",
             ]);
-            self.suites("tests", nextest);
+            self.suites("tests", Runner::Nextest, nextest);
         } else {
             let test = cargo(&[
                 "test",
@@ -137,7 +137,7 @@ impl Report {
                 "--tests",
                 "--no-fail-fast",
             ]);
-            self.suites("tests", test);
+            self.suites("tests", Runner::Cargo, test);
         }
         let words = [
             "test",
@@ -146,10 +146,10 @@ impl Report {
             "--doc",
             "--no-fail-fast",
         ];
-        self.suites("documentation", cargo(&words));
+        self.suites("documentation", Runner::Cargo, cargo(&words));
         let mut test = examples("test");
         test.args(["--release", "--no-fail-fast"]);
-        self.suites("examples", test);
+        self.suites("examples", Runner::Cargo, test);
     }
 
     /// Runs a stage that passes or fails as a whole. The result is whether it passed.
@@ -175,14 +175,14 @@ impl Report {
     }
 
     /// Runs a stage of tests.
-    fn suites(&mut self, name: &str, mut command: Command) {
+    fn suites(&mut self, name: &str, runner: Runner, mut command: Command) {
         eprintln!("\n== {name}");
         let started = tools::now();
         command.env("CARGO_TERM_COLOR", "never");
         if self.strict {
             command.env("TQ_STRICT", "1");
         }
-        let mut reader = Reader::default();
+        let mut reader = Reader::new(runner);
         let ended = tools::read(&mut command, |line| {
             if reader.line(line) {
                 eprintln!("{line}");
@@ -246,7 +246,8 @@ impl Report {
         );
         for row in &self.rows {
             line(&row.name, &seconds(row.took), &row.counts);
-            for (suite, counts) in &row.suites {
+            let suites = row.suites.iter();
+            for (suite, counts) in suites.filter(|(_, counts)| *counts != Counts::default()) {
                 line(&format!("  {suite}"), "", counts);
             }
         }
