@@ -85,7 +85,7 @@ impl Broker {
         let (tell, failed) = watch::channel(None);
         let (handle, running) = ledger::start(ledger, clock, tell).map_err(Error::Thread)?;
         let stop = CancellationToken::new();
-        let routes = api::routes(handle, blobs, stop.clone());
+        let routes = api::routes(handle, blobs, stop.clone()).await;
         let server = api::serve(listener, routes).map_err(|source| Error::Listen {
             address: config.listen,
             source,

@@ -4,5 +4,5 @@ mod grpc;
 mod serve;
 mod status;
 
-pub use grpc::routes;
-pub use serve::{Server, serve};
+pub(crate) use grpc::routes;
+pub(crate) use serve::{Server, serve};

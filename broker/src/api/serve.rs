@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(30);
 
 /// A listener that serves until it is stopped.
-pub struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -35,12 +35,12 @@ pub struct Server {
 
 impl Server {
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Stops accepting, lets requests finish until `patience` is over, and cuts the rest.
-    pub async fn shutdown(self, patience: Duration) {
+    pub(crate) async fn shutdown(self, patience: Duration) {
         let Self {
             address: _,
             stop,
@@ -58,7 +58,7 @@ impl Server {
 ///
 /// # Errors
 /// What the system says of the listener's address.
-pub fn serve(listener: TcpListener, router: Router) -> std::io::Result<Server> {
+pub(crate) fn serve(listener: TcpListener, router: Router) -> std::io::Result<Server> {
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();

@@ -117,7 +117,8 @@ impl Lanes {
     /// Whether the row at `position` is still to be read behind the window of `place`.
     #[cfg(test)]
     pub fn leads_to(&self, place: Place, position: Position) -> bool {
-        self.line(place).is_some_and(|line| line.has_behind && position > line.read_to)
+        self.line(place)
+            .is_some_and(|line| line.has_behind && position > line.read_to)
     }
 
     /// Whether a task that becomes ready at `place` may go into the window: only if nothing is behind it already.
@@ -126,7 +127,11 @@ impl Lanes {
         let has_behind = line.is_some_and(|line| line.has_behind);
         // Lanes that nobody serves may fill the window; they must not slow down the others.
         let has_room = !self.is_full() || line.map_or(0, |line| line.live) < self.refill();
-        if has_room && !has_behind { Room::Window } else { Room::Behind }
+        if has_room && !has_behind {
+            Room::Window
+        } else {
+            Room::Behind
+        }
     }
 
     /// Puts a task at the end of the window. `position` is that of its row, if it has one.
@@ -202,8 +207,15 @@ impl Lanes {
     pub fn pick(&mut self, can_run: impl Fn(&Digest) -> bool) -> Option<Place> {
         let mut after = self.last;
         for _ in 0..self.tenants.len() {
-            let rest = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-            let next = self.tenants.range(rest).next().or_else(|| self.tenants.iter().next());
+            let rest = (
+                after.map_or(Bound::Unbounded, Bound::Excluded),
+                Bound::Unbounded,
+            );
+            let next = self
+                .tenants
+                .range(rest)
+                .next()
+                .or_else(|| self.tenants.iter().next());
             let namespace = *next?.0;
             let tenant = self.tenants.get_mut(&namespace)?;
             if let Some(place) = tenant.pick(namespace, &can_run) {
@@ -237,13 +249,21 @@ impl Lanes {
 
     /// Removes the stale entries of a window; `is_live` tells which are not.
     pub fn sweep(&mut self, place: Place, is_live: impl Fn(TaskId, Ticket) -> bool) {
-        self.line_mut(place).window.retain(|(id, ticket)| is_live(*id, *ticket));
+        self.line_mut(place)
+            .window
+            .retain(|(id, ticket)| is_live(*id, *ticket));
     }
 
     /// Forgets a lane that has nothing left.
     pub fn forget_if_empty(&mut self, place: Place) {
-        let Some(tenant) = self.tenants.get_mut(&place.lane.namespace) else { return };
-        if tenant.lines.get(&at(place)).is_some_and(|line| !line.is_open()) {
+        let Some(tenant) = self.tenants.get_mut(&place.lane.namespace) else {
+            return;
+        };
+        if tenant
+            .lines
+            .get(&at(place))
+            .is_some_and(|line| !line.is_open())
+        {
             tenant.lines.remove(&at(place));
         }
         if tenant.lines.is_empty() {
@@ -305,7 +325,7 @@ impl Tenant {
     /// The highest priority of a tier that has a lane to run, and the lane whose turn it is there.
     fn first(&self, tier: Tier, can_run: &impl Fn(&Digest) -> bool) -> Option<(u8, Digest)> {
         let (from, to) = match tier {
-            Tier::High => (u8::MAX - 255, u8::MAX - 170),
+            Tier::High => (0, u8::MAX - 170),
             Tier::Normal => (u8::MAX - 169, u8::MAX - 85),
             Tier::Low => (u8::MAX - 84, u8::MAX),
         };
@@ -348,7 +368,9 @@ mod tests {
 
     fn take(lanes: &mut Lanes) -> Option<(Place, TaskId)> {
         let place = lanes.pick(|_| true)?;
-        let (id, _) = lanes.pop(place).expect("a place that was picked has a task");
+        let (id, _) = lanes
+            .pop(place)
+            .expect("a place that was picked has a task");
         lanes.leave(place);
         Some((place, id))
     }
@@ -427,14 +449,26 @@ mod tests {
         lanes.push(here, id(1), None);
         assert_eq!(lanes.room(here), Room::Window);
         lanes.mark_behind(here, Position(5));
-        assert_eq!((lanes.room(here), lanes.read_from(here)), (Room::Behind, None));
+        assert_eq!(
+            (lanes.room(here), lanes.read_from(here)),
+            (Room::Behind, None)
+        );
         assert_eq!(take(&mut lanes), Some((here, id(1))));
-        assert_eq!((lanes.pick(|_| true), lanes.read_from(here)), (Some(here), Some(Position(5))));
+        assert_eq!(
+            (lanes.pick(|_| true), lanes.read_from(here)),
+            (Some(here), Some(Position(5)))
+        );
         lanes.push_behind(here, id(3), Position(12));
         assert_eq!(lanes.note_read(here, Position(11), false), []);
-        assert_eq!((lanes.room(here), lanes.read_from(here)), (Room::Behind, Some(Position(12))));
+        assert_eq!(
+            (lanes.room(here), lanes.read_from(here)),
+            (Room::Behind, Some(Position(12)))
+        );
         // No scan finds what the commit under way writes; it is had from memory, and once.
-        assert_eq!(lanes.note_read(here, Position(11), true), [(id(3), Position(12))]);
+        assert_eq!(
+            lanes.note_read(here, Position(11), true),
+            [(id(3), Position(12))]
+        );
         assert_eq!(lanes.room(here), Room::Window);
         lanes.push_behind(here, id(4), Position(13));
         lanes.note_commit();
@@ -450,7 +484,10 @@ mod tests {
         let (idle, busy) = (place(1, 1, 100), place(1, 2, 100));
         lanes.push(idle, id(1), None);
         lanes.push(idle, id(2), None);
-        assert_eq!((lanes.room(idle), lanes.room(busy)), (Room::Behind, Room::Window));
+        assert_eq!(
+            (lanes.room(idle), lanes.room(busy)),
+            (Room::Behind, Room::Window)
+        );
         assert!(!lanes.leave(idle));
         assert_eq!((lanes.room(idle), lanes.in_window()), (Room::Window, 1));
         let kept = lanes.push(idle, id(3), None);
@@ -462,6 +499,9 @@ mod tests {
         assert!(is_time);
         lanes.leave(idle);
         lanes.sweep(idle, |_, ticket| ticket == kept);
-        assert_eq!((lanes.pop(idle), lanes.pop(idle)), (Some((id(3), kept)), None));
+        assert_eq!(
+            (lanes.pop(idle), lanes.pop(idle)),
+            (Some((id(3), kept)), None)
+        );
     }
 }

@@ -241,5 +241,8 @@ pub enum Refused {
 }
 
 fn of(id: Option<TaskId>) -> String {
-    id.map_or_else(|| "in the same submit".to_owned(), |id| format!("of task {id}"))
+    id.map_or_else(
+        || "in the same submit".to_owned(),
+        |id| format!("of task {id}"),
+    )
 }

@@ -27,20 +27,38 @@ impl Ledger {
         let mut chosen = 0;
         while chosen < BATCH_COMMANDS_MAX {
             let hosts = &self.hosts;
-            let can_run = |digest: &Digest| hosts.iter().any(|host| host.credits() > 0 && host.ready.contains(digest));
-            let Some(place) = self.lanes.pick(can_run) else { break };
+            let can_run = |digest: &Digest| {
+                hosts
+                    .iter()
+                    .any(|host| host.credits() > 0 && host.ready.contains(digest))
+            };
+            let Some(place) = self.lanes.pick(can_run) else {
+                break;
+            };
             // Before the task is taken, so that none is taken in vain.
-            let host = self.hosts.least_loaded(|host| host.ready.contains(&place.lane.digest));
-            let Some(host) = host.map(|host| Arc::clone(&host.name)) else { break };
-            let Some(id) = self.take_first(place)? else { continue };
+            let host = self
+                .hosts
+                .least_loaded(|host| host.ready.contains(&place.lane.digest));
+            let Some(host) = host.map(|host| Arc::clone(&host.name)) else {
+                break;
+            };
+            let Some(id) = self.take_first(place)? else {
+                continue;
+            };
             let epoch = self.next_epoch()?;
-            let lease = Lease { epoch, host: Arc::clone(&host), started_at: self.time };
+            let lease = Lease {
+                epoch,
+                host: Arc::clone(&host),
+                started_at: self.time,
+            };
             match self.apply(id, |task, _| transition::claim(task, lease)) {
                 Ok(()) => {
                     self.assign(&host, id, epoch)?;
                     chosen += 1;
                 }
-                Err(rejected) => tracing::error!(task_id = %id, %rejected, "a ready task could not be handed out"),
+                Err(rejected) => {
+                    tracing::error!(task_id = %id, %rejected, "a ready task could not be handed out")
+                }
             }
         }
         self.shared.metrics.dispatched.inc_by(chosen as u64);
@@ -54,7 +72,11 @@ impl Ledger {
             self.read_behind(place, from)?;
         }
         while let Some((id, ticket)) = self.lanes.pop(place) {
-            if self.open.get(&id).is_some_and(|open| open.in_window == Some(ticket)) {
+            if self
+                .open
+                .get(&id)
+                .is_some_and(|open| open.in_window == Some(ticket))
+            {
                 self.leave_window(id);
                 return Ok(Some(id));
             }
@@ -64,14 +86,19 @@ impl Ledger {
 
     /// Takes a task out of the window, whose entry is stale from now on.
     pub(super) fn leave_window(&mut self, id: TaskId) {
-        let Some(open) = self.open.get_mut(&id) else { return };
+        let Some(open) = self.open.get_mut(&id) else {
+            return;
+        };
         if open.in_window.take().is_none() {
             return;
         }
         let place = place(open.namespace, &open.task);
         if self.lanes.leave(place) {
             let open = &self.open;
-            self.lanes.sweep(place, |id, ticket| open.get(&id).is_some_and(|open| open.in_window == Some(ticket)));
+            self.lanes.sweep(place, |id, ticket| {
+                open.get(&id)
+                    .is_some_and(|open| open.in_window == Some(ticket))
+            });
         }
     }
 
@@ -80,12 +107,21 @@ impl Ledger {
         let prefix = key::ready_prefix(place.lane, place.priority);
         let start = key::ready(place.lane, place.priority, from);
         let limit = self.lanes.refill();
-        let pairs = self.store.scan(Space::Index, &prefix, &start.bytes, Direction::Ascending, limit)?;
+        let pairs = self.store.scan(
+            Space::Index,
+            &prefix,
+            &start.bytes,
+            Direction::Ascending,
+            limit,
+        )?;
         let reached_end = pairs.len() < limit;
         let mut read_to = from;
         let mut rows = Vec::with_capacity(pairs.len());
         for pair in pairs {
-            if let (Some((_, _, position)), Ok(id)) = (key::ready_of(&pair.key), pair.value[..].try_into().map(TaskId)) {
+            if let (Some((_, _, position)), Ok(id)) = (
+                key::ready_of(&pair.key),
+                pair.value[..].try_into().map(TaskId),
+            ) {
                 read_to = position;
                 rows.push((id, position));
             }
@@ -191,7 +227,9 @@ impl Ledger {
                 .lanes
                 .pick(|digest| hosts.broken(digest).is_some_and(|broken| broken.is_final));
             let Some(place) = place else { return Ok(false) };
-            let Some(broken) = self.hosts.broken(&place.lane.digest).cloned() else { return Ok(false) };
+            let Some(broken) = self.hosts.broken(&place.lane.digest).cloned() else {
+                return Ok(false);
+            };
             let Some(id) = self.take_first(place)? else {
                 continue;
             };

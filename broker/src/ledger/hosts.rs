@@ -91,7 +91,7 @@ impl Ledger {
 
     /// Takes what a connected host says. What comes from a connection that is not its host's any more is dropped: the
     /// host says it again on its new one.
-    pub(super) fn from_host(&mut self, id: SessionId, message: FromHost) -> Result<(), Error> {
+    pub(super) fn hear(&mut self, id: SessionId, message: FromHost) -> Result<(), Error> {
         let mono = self.mono;
         self.hosts.heard(id, mono);
         let Some(session) = self.hosts.get(id) else {
@@ -109,7 +109,11 @@ impl Ledger {
                 });
                 session.ready.extend(held);
                 // It may have let go of what tasks are waiting for.
-                self.step.fed.extend(self.lanes.lanes().filter(|lane| dropped.contains(&lane.digest)));
+                self.step.fed.extend(
+                    self.lanes
+                        .lanes()
+                        .filter(|lane| dropped.contains(&lane.digest)),
+                );
             }
             FromHost::PrepareFailed {
                 digest,
@@ -128,7 +132,12 @@ impl Ledger {
             FromHost::Progress(reports) => {
                 let mut progress = lock(&self.shared.progress);
                 for (id, epoch, fraction, note) in reports {
-                    if session.held.get(&epoch).is_some_and(|(_, held)| *held == id) && !fraction.is_nan() {
+                    if session
+                        .held
+                        .get(&epoch)
+                        .is_some_and(|(_, held)| *held == id)
+                        && !fraction.is_nan()
+                    {
                         progress.insert(id, (fraction.clamp(0.0, 1.0), note));
                     }
                 }

@@ -4,7 +4,7 @@ use tq_core::{TaskId, Timestamp};
 
 /// Makes ids. Pure: the same seed and times give the same ids.
 #[derive(Debug)]
-pub struct Ids {
+pub(super) struct Ids {
     millis: u64,
     /// Counts within a millisecond: the 12 bits of `rand_a` and the first 14 of `rand_b`.
     count: u32,
@@ -15,7 +15,7 @@ const COUNT_MAX: u32 = (1 << 26) - 1;
 
 impl Ids {
     /// Begins after `last`, the id that was given last.
-    pub fn new(last: TaskId, seed: u64) -> Self {
+    pub(super) fn new(last: TaskId, seed: u64) -> Self {
         let mut millis = [0; 8];
         millis[2..].copy_from_slice(&last.0[..6]);
         Self {
@@ -26,7 +26,7 @@ impl Ids {
     }
 
     /// Makes the next id.
-    pub fn next(&mut self, now: Timestamp) -> TaskId {
+    pub(super) fn next(&mut self, now: Timestamp) -> TaskId {
         if now.0 > self.millis {
             (self.millis, self.count) = (now.0, 0);
         } else if self.count < COUNT_MAX {

@@ -238,7 +238,7 @@ impl Ledger {
     fn take(&mut self, input: Command) -> Result<(), Error> {
         match input {
             Command::Hello { hello, link, reply } => self.hello(*hello, link, reply),
-            Command::FromHost(session, message) => self.from_host(session, message),
+            Command::FromHost(session, message) => self.hear(session, message),
             Command::Disconnected(session) => {
                 self.disconnected(session);
                 Ok(())
@@ -297,7 +297,12 @@ impl Ledger {
     }
 
     fn watch(&mut self, watch: Watch) {
-        let Watch { id, ids, ended, reply } = watch;
+        let Watch {
+            id,
+            ids,
+            ended,
+            reply,
+        } = watch;
         for task in &ids {
             let watches = self.watched.entry(*task).or_default();
             // Those of one watch come one after the other.

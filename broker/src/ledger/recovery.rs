@@ -181,7 +181,8 @@ impl Ledger {
                 Direction::Ascending,
                 1,
             )?;
-            let Some((lane, priority, position)) = pairs.first().and_then(|pair| key::ready_of(&pair.key))
+            let Some((lane, priority, position)) =
+                pairs.first().and_then(|pair| key::ready_of(&pair.key))
             else {
                 return Ok(());
             };

@@ -69,7 +69,9 @@ impl Ledger {
                 .then(|| in_request.insert(key.clone(), index))
                 .flatten();
             match before {
-                Some((id, request)) if request != task.request => return Ok(Err(conflict(Some(id)))),
+                Some((id, request)) if request != task.request => {
+                    return Ok(Err(conflict(Some(id))));
+                }
                 Some((id, _)) => known.push(Known::Task(id)),
                 None => match twin {
                     Some(first) if tasks[first].request != task.request => {
@@ -160,7 +162,11 @@ impl Ledger {
         match effect {
             Effect::Enqueue => {
                 self.enqueue(id, false);
-                if let Some(open) = self.open.get_mut(&id).filter(|open| open.in_window.is_some()) {
+                if let Some(open) = self
+                    .open
+                    .get_mut(&id)
+                    .filter(|open| open.in_window.is_some())
+                {
                     open.unindexed = true;
                     self.unindexed.push_back((id, self.submitted));
                 }
@@ -176,18 +182,37 @@ impl Ledger {
         namespace: Namespace,
         key: &str,
     ) -> Result<Option<(TaskId, [u8; 32])>, Error> {
-        let row = self.key_row(namespace, key)?.filter(|row| row.expires_ms > self.time.0);
-        Ok(row.and_then(|row| Some((TaskId(row.id.try_into().ok()?), row.request.try_into().ok()?))))
+        let row = self
+            .key_row(namespace, key)?
+            .filter(|row| row.expires_ms > self.time.0);
+        Ok(row.and_then(|row| {
+            Some((
+                TaskId(row.id.try_into().ok()?),
+                row.request.try_into().ok()?,
+            ))
+        }))
     }
 
     /// The row of an idempotency key, which may be past its time.
-    pub(super) fn key_row(&self, namespace: Namespace, key: &str) -> Result<Option<IdempotencyRow>, Error> {
+    pub(super) fn key_row(
+        &self,
+        namespace: Namespace,
+        key: &str,
+    ) -> Result<Option<IdempotencyRow>, Error> {
         let at = key::idempotency(namespace, key);
         if let Some(row) = self.step.keys.get(&at) {
             return Ok(Some(row.clone()));
         }
-        let decode = |source| crate::tables::row::Error::Decode { kind: "idempotency key", source };
-        Ok(self.store.get(&at)?.map(IdempotencyRow::decode).transpose().map_err(decode)?)
+        let decode = |source| crate::tables::row::Error::Decode {
+            kind: "idempotency key",
+            source,
+        };
+        Ok(self
+            .store
+            .get(&at)?
+            .map(IdempotencyRow::decode)
+            .transpose()
+            .map_err(decode)?)
     }
 
     /// Refuses submits while too little space is left. It is asked for at most ten times a second.

@@ -70,7 +70,9 @@ impl Ledger {
         if !is_ready(&next) {
             self.leave_window(id);
         }
-        let Some(open) = self.open.get_mut(&id) else { return Ok(()) };
+        let Some(open) = self.open.get_mut(&id) else {
+            return Ok(());
+        };
         open.task = next;
         match effect {
             // A timer is a row that the state implies.
@@ -192,16 +194,25 @@ impl Ledger {
 
     /// Keeps a piece of an attempt's log, as far as its limit allows. Best effort: it is not synced.
     pub(super) fn log(&mut self, chunk: &LogChunk) -> Result<(), Error> {
-        let Some(namespace) = self.namespace(&chunk.namespace) else { return Ok(()) };
+        let Some(namespace) = self.namespace(&chunk.namespace) else {
+            return Ok(());
+        };
         let attempt = (chunk.id, chunk.epoch);
         if !self.log_sizes.contains_key(&attempt) {
-            if !self.load(namespace, chunk.id)? || !self.open.get(&chunk.id).is_some_and(|open| had(&open.task, chunk.epoch)) {
+            if !self.load(namespace, chunk.id)?
+                || !self
+                    .open
+                    .get(&chunk.id)
+                    .is_some_and(|open| had(&open.task, chunk.epoch))
+            {
                 return Ok(());
             }
             let written = self.written_log(namespace, chunk.id, chunk.epoch)?;
             self.log_sizes.insert(attempt, written);
         }
-        let Some((bytes, pieces)) = self.log_sizes.get_mut(&attempt) else { return Ok(()) };
+        let Some((bytes, pieces)) = self.log_sizes.get_mut(&attempt) else {
+            return Ok(());
+        };
         if *bytes + chunk.text.len() > LOG_BYTES_MAX + LOG_BYTES_MAX / 8 {
             return Ok(());
         }
@@ -214,15 +225,24 @@ impl Ledger {
 
     /// Bytes and pieces that the log of an attempt has in the store, so that a broker that has forgotten or never knew
     /// them goes on where they end.
-    fn written_log(&self, namespace: Namespace, id: TaskId, epoch: Epoch) -> Result<(usize, u32), Error> {
+    fn written_log(
+        &self,
+        namespace: Namespace,
+        id: TaskId,
+        epoch: Epoch,
+    ) -> Result<(usize, u32), Error> {
         const PAGE: usize = 1_000;
         let prefix = [&key::logs(namespace, id)[..], &epoch.0.to_be_bytes()].concat();
         let (mut bytes, mut pieces) = (0, 0);
         loop {
             let from = key::log(namespace, id, epoch, pieces + 1).bytes;
-            let page = self.store.scan(Space::Payloads, &prefix, &from, Direction::Ascending, PAGE)?;
+            let page =
+                self.store
+                    .scan(Space::Payloads, &prefix, &from, Direction::Ascending, PAGE)?;
             bytes += page.iter().map(|piece| piece.value.len()).sum::<usize>();
-            let last = page.last().and_then(|piece| piece.key.last_chunk().copied());
+            let last = page
+                .last()
+                .and_then(|piece| piece.key.last_chunk().copied());
             pieces = last.map_or(pieces, u32::from_be_bytes);
             if page.len() < PAGE {
                 return Ok((bytes, pieces));
@@ -233,7 +253,8 @@ impl Ledger {
 
 /// Whether a task has or had an attempt.
 fn had(task: &Task, epoch: Epoch) -> bool {
-    task.lease().is_some_and(|lease| lease.epoch == epoch) || task.attempts.iter().any(|attempt| attempt.epoch == epoch)
+    task.lease().is_some_and(|lease| lease.epoch == epoch)
+        || task.attempts.iter().any(|attempt| attempt.epoch == epoch)
 }
 
 /// Where a task waits when it is ready.

@@ -101,8 +101,20 @@ impl Handle {
         let (ended, receiver) = mpsc::unbounded_channel();
         let id = WatchId(self.inbox.watches.fetch_add(1, Ordering::Relaxed));
         // Made before it is registered: a call that is dropped half way ends what it may have begun.
-        let watching = Watching { ended: receiver, id, inbox: Arc::clone(&self.inbox) };
-        self.ask(|reply| Command::Watch(Watch { id, ids, ended, reply })).await?;
+        let watching = Watching {
+            ended: receiver,
+            id,
+            inbox: Arc::clone(&self.inbox),
+        };
+        self.ask(|reply| {
+            Command::Watch(Watch {
+                id,
+                ids,
+                ended,
+                reply,
+            })
+        })
+        .await?;
         Ok(watching)
     }
 

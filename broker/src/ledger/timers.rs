@@ -40,7 +40,9 @@ impl Ledger {
                     .delete(Key::new(Space::Index, pair.key.to_vec()));
                 // The key may have been used again after its time, before the timer was dealt with.
                 if let Ok(name) = std::str::from_utf8(&pair.value)
-                    && self.key_row(namespace, name)?.is_some_and(|row| row.id == id.0)
+                    && self
+                        .key_row(namespace, name)?
+                        .is_some_and(|row| row.id == id.0)
                 {
                     self.step.batch.delete(key::idempotency(namespace, name));
                 }

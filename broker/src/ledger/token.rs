@@ -6,11 +6,11 @@ use crate::dispatch::message::Token;
 
 /// The store's secret. It never leaves the broker.
 #[derive(Clone)]
-pub struct Secret(pub [u8; 32]);
+pub(super) struct Secret(pub(super) [u8; 32]);
 
 impl Secret {
     /// Makes the token of an attempt: a keyed BLAKE3 hash over task, epoch and host, cut to 128 bits.
-    pub fn token(&self, id: TaskId, epoch: Epoch, host: &str) -> Token {
+    pub(super) fn token(&self, id: TaskId, epoch: Epoch, host: &str) -> Token {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher
             .update(&id.0)
@@ -22,7 +22,7 @@ impl Secret {
     }
 
     /// Whether a token is that of an attempt. The comparison takes the same time for every wrong one.
-    pub fn verify(&self, id: TaskId, epoch: Epoch, host: &str, token: Token) -> bool {
+    pub(super) fn verify(&self, id: TaskId, epoch: Epoch, host: &str, token: Token) -> bool {
         let difference = self
             .token(id, epoch, host)
             .0

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message;
+use prost::{Message, encoding};
 use tq_core::outcome::Usage;
 use tq_core::task::{Attempt, DataRef, Failure, Lease, Spec, State, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
@@ -33,6 +33,9 @@ pub enum Error {
     },
 }
 
+/// What most specs take as a row.
+const SPEC_BYTES: usize = 512;
+
 /// Where recovery begins, written with every commit that moves it.
 #[derive(Clone, PartialEq, Message)]
 pub struct LedgerRow {
@@ -50,20 +53,28 @@ pub struct LedgerRow {
 /// How many tasks of a namespace are in which state.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Counters {
+    /// Waiting for other tasks.
     #[prost(uint64, tag = "1")]
     pub blocked: u64,
+    /// Waiting for a time.
     #[prost(uint64, tag = "2")]
     pub scheduled: u64,
+    /// Waiting for a host.
     #[prost(uint64, tag = "3")]
     pub ready: u64,
+    /// On a host.
     #[prost(uint64, tag = "4")]
     pub running: u64,
+    /// Ended with a result.
     #[prost(uint64, tag = "5")]
     pub succeeded: u64,
+    /// Ended without one, by their own doing.
     #[prost(uint64, tag = "6")]
     pub dead: u64,
+    /// Ended because someone asked.
     #[prost(uint64, tag = "7")]
     pub cancelled: u64,
+    /// Ended by their deadline.
     #[prost(uint64, tag = "8")]
     pub expired: u64,
 }
@@ -119,11 +130,13 @@ impl Counters {
 /// What an idempotency key stands for.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct IdempotencyRow {
+    /// The task that it stands for.
     #[prost(bytes = "vec", tag = "1")]
     pub id: Vec<u8>,
     /// BLAKE3 of what was asked for.
     #[prost(bytes = "vec", tag = "2")]
     pub request: Vec<u8>,
+    /// When it is forgotten, in milliseconds since the Unix epoch.
     #[prost(uint64, tag = "3")]
     pub expires_ms: u64,
 }
@@ -309,7 +322,6 @@ pub fn encode_task(task: &Task, beside: &Beside) -> Vec<u8> {
         result,
     } = task;
     let mut row = TaskRow {
-        spec: Some(spec_row(spec)),
         round: *round,
         failures: *failures,
         losses: *losses,
@@ -347,7 +359,12 @@ pub fn encode_task(task: &Task, beside: &Beside) -> Vec<u8> {
         State::Cancelled { ended_at } => (state::CANCELLED, ended_at.0),
         State::Expired { ended_at } => (state::EXPIRED, ended_at.0),
     };
-    row.encode_to_vec()
+    // The fields of a message may come in any order, and the spec is the first one.
+    let spec = encode_spec(spec);
+    let mut bytes = Vec::with_capacity(spec.len() + row.encoded_len() + 8);
+    slice(1, &spec, &mut bytes);
+    row.encode_raw(&mut bytes);
+    bytes
 }
 
 /// Decodes the row of the task `id`, and what stands beside it.
@@ -411,7 +428,8 @@ pub fn decode_task(id: TaskId, bytes: &[u8]) -> Result<(Task, Beside), Error> {
     Ok((task, beside))
 }
 
-fn spec_row(spec: &Spec) -> SpecRow {
+/// Encodes a [`SpecRow`] without copying the texts into one first: it is part of every row that is written.
+fn encode_spec(spec: &Spec) -> Vec<u8> {
     let Spec {
         namespace,
         module,
@@ -430,24 +448,48 @@ fn spec_row(spec: &Spec) -> SpecRow {
         traceparent,
         submitted_at,
     } = spec;
-    SpecRow {
-        namespace: namespace.clone(),
-        module: module.clone(),
-        version: *version,
-        digest: digest.0.to_vec(),
-        function: function.clone(),
-        payload: Some(data_row(*payload)),
-        content_type: content_type.clone(),
-        arguments: arguments.clone(),
-        limits: Some(limits_row(limits)),
-        retry: Some(retry_row(retry)),
-        priority: priority.0.into(),
-        run_at_ms: run_at.map(|at| at.0),
-        deadline_ms: deadline.map(|at| at.0),
-        idempotency_key: idempotency_key.clone(),
-        traceparent: traceparent.clone(),
-        submitted_ms: submitted_at.0,
+    let mut row = Vec::with_capacity(SPEC_BYTES);
+    text(1, module, &mut row);
+    number(2, (*version).into(), &mut row);
+    slice(3, &digest.0, &mut row);
+    text(4, function, &mut row);
+    encoding::message::encode(5, &data_row(*payload), &mut row);
+    text(6, content_type, &mut row);
+    encoding::string::encode_repeated(7, arguments, &mut row);
+    encoding::message::encode(8, &limits_row(limits), &mut row);
+    encoding::message::encode(9, &retry_row(retry), &mut row);
+    number(10, priority.0.into(), &mut row);
+    if let Some(at) = run_at {
+        encoding::uint64::encode(11, &at.0, &mut row);
     }
+    if let Some(at) = deadline {
+        encoding::uint64::encode(12, &at.0, &mut row);
+    }
+    text(13, idempotency_key, &mut row);
+    text(14, traceparent, &mut row);
+    number(15, submitted_at.0, &mut row);
+    text(16, namespace, &mut row);
+    row
+}
+
+/// Writes a text, which is left out if it is empty.
+fn text(tag: u32, text: &str, row: &mut Vec<u8>) {
+    if !text.is_empty() {
+        slice(tag, text.as_bytes(), row);
+    }
+}
+
+/// Writes a number, which is left out if it is 0.
+fn number(tag: u32, number: u64, row: &mut Vec<u8>) {
+    if number != 0 {
+        encoding::uint64::encode(tag, &number, row);
+    }
+}
+
+fn slice(tag: u32, bytes: &[u8], row: &mut Vec<u8>) {
+    encoding::encode_key(tag, encoding::WireType::LengthDelimited, row);
+    encoding::encode_varint(bytes.len() as u64, row);
+    row.extend_from_slice(bytes);
 }
 
 fn spec(row: SpecRow) -> Result<Spec, Error> {
@@ -752,4 +794,149 @@ pub fn decode_module(bytes: &[u8]) -> Result<(super::Namespace, Module), Error> 
 /// The tasks that ended in one commit, as the bytes of [`super::key::task_bytes`] one after the other.
 pub fn decode_settled(bytes: &[u8]) -> impl Iterator<Item = (super::Namespace, TaskId)> + '_ {
     bytes.chunks_exact(20).filter_map(super::key::task_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use tq_core::Outcome;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(task: &Task, beside: &Beside) {
+        let bytes = encode_task(task, beside);
+        let decoded = decode_task(task.id, &bytes).expect("what was encoded can be decoded");
+        assert_eq!((&decoded.0, &decoded.1), (task, beside));
+        // It is what protobuf makes of it, but for the order of fields.
+        let row = TaskRow::decode(&bytes[..]).expect("it is a message");
+        assert_eq!(row.encoded_len(), bytes.len());
+    }
+
+    fn task() -> Task {
+        let spec = Spec {
+            namespace: "n".to_owned(),
+            module: "m".to_owned(),
+            version: 3,
+            digest: Digest([7; 32]),
+            function: "f".to_owned(),
+            payload: DataRef::Blob {
+                digest: Digest([8; 32]),
+                len: 70_000,
+            },
+            content_type: "text/plain".to_owned(),
+            arguments: vec!["-v".to_owned(), String::new()],
+            limits: Limits::DEFAULT,
+            retry: RetryPolicy::DEFAULT,
+            priority: Priority(200),
+            run_at: Some(Timestamp(0)),
+            deadline: Some(Timestamp(u64::MAX)),
+            idempotency_key: "k".to_owned(),
+            traceparent: "00-4bf9-00f0-01".to_owned(),
+            submitted_at: Timestamp(5),
+        };
+        let attempt = Attempt {
+            number: 1,
+            round: 1,
+            host: "a".into(),
+            epoch: Epoch::new(1, 1),
+            outcome: Outcome::Trap,
+            failure: Some(Failure {
+                message: "unreachable".to_owned(),
+                backtrace: "f".to_owned(),
+            }),
+            usage: Usage {
+                fuel: 1,
+                memory_bytes_peak: 2,
+                wall_ns: 3,
+                cpu_ns: 4,
+            },
+            started_at: Timestamp(6),
+            ended_at: Timestamp(7),
+        };
+        Task {
+            id: TaskId([1; 16]),
+            spec: Arc::new(spec),
+            state: State::Ready {
+                since: Timestamp(9),
+            },
+            round: 1,
+            failures: 1,
+            losses: 0,
+            started: 1,
+            attempts: vec![attempt],
+            last_epoch: Some(Epoch::new(1, 1)),
+            settled: Some(Epoch::new(1, 1)),
+            result: None,
+        }
+    }
+
+    #[test]
+    fn tasks_survive_their_rows() {
+        let full = Beside {
+            position: Some(Position(3)),
+            checkpoint: Some(DataRef::Row { len: 4 }),
+        };
+        let lease = |stop| State::Running {
+            lease: Lease {
+                epoch: Epoch::new(1, 2),
+                host: "b".into(),
+                started_at: Timestamp(8),
+            },
+            stop,
+        };
+        let ended_at = Timestamp(10);
+        let states = [
+            State::Blocked { pending: 2 },
+            State::Scheduled {
+                run_at: Timestamp(9),
+            },
+            State::Ready {
+                since: Timestamp(9),
+            },
+            lease(None),
+            lease(Some(Stop::Cancel)),
+            lease(Some(Stop::Deadline)),
+            State::Succeeded { ended_at },
+            State::Dead { ended_at },
+            State::Cancelled { ended_at },
+            State::Expired { ended_at },
+        ];
+        for state in states {
+            let task = Task { state, ..task() };
+            check(&task, &Beside::default());
+            check(&task, &full);
+        }
+    }
+
+    #[test]
+    fn empty_fields_survive_too() {
+        let spec = Spec {
+            namespace: String::new(),
+            module: String::new(),
+            version: 0,
+            digest: Digest([0; 32]),
+            function: String::new(),
+            payload: DataRef::Row { len: 0 },
+            content_type: String::new(),
+            arguments: Vec::new(),
+            limits: Limits::MIN,
+            retry: RetryPolicy {
+                max_attempts: 0,
+                backoff: Duration::ZERO,
+                cap: Duration::ZERO,
+            },
+            priority: Priority(0),
+            run_at: None,
+            deadline: None,
+            idempotency_key: String::new(),
+            traceparent: String::new(),
+            submitted_at: Timestamp::EPOCH,
+        };
+        let task = Task {
+            spec: Arc::new(spec),
+            attempts: Vec::new(),
+            ..task()
+        };
+        check(&task, &Beside::default());
+    }
 }

@@ -32,15 +32,18 @@ struct Context {
 ///
 /// # Panics
 /// If the generated descriptors are not what they were generated to be.
-pub fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken) -> Router {
+pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken) -> Router {
     let context = Context {
         ledger: ledger.clone(),
         blobs,
         stop,
     };
     let (health, health_service) = tonic_health::server::health_reporter();
-    // The reporter is dropped: a broker that answers at all serves, and one that cannot serve stops.
-    drop(health);
+    // For good: a broker that answers at all serves, and one that cannot serve stops.
+    health.set_serving::<TaskServiceServer<tasks::Tasks>>().await;
+    health.set_serving::<ModuleServiceServer<modules::Modules>>().await;
+    health.set_serving::<HostServiceServer<hosts::Hosts>>().await;
+    health.set_serving::<HostLinkServer<link::Link>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tq_proto::DESCRIPTORS)
@@ -52,7 +55,7 @@ pub fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken) -> Router {
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(
-            ModuleServiceServer::new(modules::Modules(context.clone()))
+            ModuleServiceServer::new(modules::Modules::new(context.clone()))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(HostServiceServer::new(hosts::Hosts(context.clone())))

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX};
 use tq_core::{Limits, RetryPolicy, Timestamp};
@@ -14,7 +15,13 @@ use crate::ledger::{Command, Deploy, read};
 use crate::modules::inspect;
 use crate::modules::registry::{Function, Module};
 
-pub(super) struct Modules(pub(super) Context);
+/// Inspections under way at once: each may hold some hundred megabytes and a processor for seconds.
+const INSPECTIONS_MAX: usize = 2;
+
+pub(super) struct Modules {
+    context: Context,
+    inspections: Arc<Semaphore>,
+}
 
 #[tonic::async_trait]
 impl ModuleService for Modules {
@@ -64,10 +71,14 @@ impl ModuleService for Modules {
             .iter()
             .map(|function| function.name.clone())
             .collect();
-        let blobs = self.0.blobs.clone();
+        let blobs = self.context.blobs.clone();
         let size_bytes = header.size_bytes;
+        // Moved into the thread, so that a call that is dropped does not let another one in beside what still runs.
+        let permit = Arc::clone(&self.inspections).acquire_owned().await;
+        let permit = permit.map_err(|_| Status::unavailable("the broker is stopping"))?;
         // Looked at before anything is written, so that a refused upload leaves nothing behind.
         let inspected = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
+            let _permit = permit;
             let inspected = inspect::inspect(&bytes, &declared)?;
             let mut upload = blobs.begin(digest, size_bytes)?;
             upload.write(&bytes)?;
@@ -93,7 +104,7 @@ impl ModuleService for Modules {
         };
         let deployed = {
             let namespace = namespace.clone();
-            self.0
+            self.context
                 .ledger
                 .ask(|reply| {
                     Command::Deploy(Box::new(Deploy {
@@ -126,7 +137,7 @@ impl ModuleService for Modules {
         request: Request<v1::ListModulesRequest>,
     ) -> Result<Response<v1::ListModulesResponse>, Status> {
         let namespace = named(request.into_inner().namespace)?;
-        let registry = read(&self.0.ledger.shared().registry);
+        let registry = read(&self.context.ledger.shared().registry);
         let modules = registry.list(&namespace).filter_map(|versions| {
             let module = versions.all.get(&versions.current)?;
             Some(convert::module_out(
@@ -158,7 +169,7 @@ impl ModuleService for Modules {
             version,
             reply,
         };
-        self.0
+        self.context
             .ledger
             .ask(command)
             .await
@@ -169,10 +180,18 @@ impl ModuleService for Modules {
 }
 
 impl Modules {
+    pub(super) fn new(context: Context) -> Self {
+        let inspections = Arc::new(Semaphore::new(INSPECTIONS_MAX));
+        Self {
+            context,
+            inspections,
+        }
+    }
+
     /// A module with what hosts say of it.
     async fn show(&self, namespace: &str, name: &str) -> Result<v1::Module, Status> {
         let (module, mut shown) = {
-            let registry = read(&self.0.ledger.shared().registry);
+            let registry = read(&self.context.ledger.shared().registry);
             let module = Arc::clone(registry.module(namespace, name).map_err(ApiError::from)?);
             let versions = registry
                 .versions(namespace, &module.name)
@@ -186,7 +205,7 @@ impl Modules {
             (module, shown)
         };
         let readiness = self
-            .0
+            .context
             .ledger
             .ask(|reply| Command::Readiness(module.digest, reply))
             .await

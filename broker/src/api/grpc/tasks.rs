@@ -666,7 +666,9 @@ async fn watch_ids(
         return Err(no_task(namespace, id));
     }
     let mut open: HashSet<TaskId> = ids.into_iter().collect();
-    ended.iter().for_each(|id| drop(open.remove(id)));
+    for id in &ended {
+        open.remove(id);
+    }
     if !out.send(&reads, ended, seq(), seq()).await? {
         return Ok(());
     }
@@ -803,11 +805,8 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
     } = task;
     let mut hasher = blake3::Hasher::new();
     let mut field = |bytes: &[u8]| {
-        drop(
-            hasher
-                .update(&(bytes.len() as u64).to_be_bytes())
-                .update(bytes),
-        )
+        let len = (bytes.len() as u64).to_be_bytes();
+        hasher.update(&len).update(bytes);
     };
     field(function.as_bytes());
     field(payload);

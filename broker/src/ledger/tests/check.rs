@@ -11,9 +11,9 @@ use super::sim::Sim;
 use crate::ledger::lock;
 use crate::ledger::tasks::place;
 use crate::store::{Direction, Space};
+use crate::tables::Namespace;
 use crate::tables::key::{self, Timer};
 use crate::tables::row::{self, Beside, Counters, IdempotencyRow, LedgerRow};
-use crate::tables::Namespace;
 
 type Tasks = BTreeMap<TaskId, (Namespace, Task, Beside)>;
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -22,7 +22,11 @@ impl Sim {
     /// Checks all of the store and the ledger's memory.
     #[track_caller]
     pub(super) fn check(&self) {
-        assert_eq!(self.metrics.invariant_violations.get(), 0, "no transition breaks an invariant");
+        assert_eq!(
+            self.metrics.invariant_violations.get(),
+            0,
+            "no transition breaks an invariant"
+        );
         let tasks = self.tasks();
         self.check_counters(&tasks);
         self.check_ready_and_open(&tasks);
@@ -43,9 +47,14 @@ impl Sim {
     }
 
     fn rows(&self, space: Space, prefix: &[u8]) -> Pairs {
-        let pairs = self.ledger().store.scan(space, prefix, &[], Direction::Ascending, usize::MAX);
+        let pairs = self
+            .ledger()
+            .store
+            .scan(space, prefix, &[], Direction::Ascending, usize::MAX);
         let pairs = pairs.expect("the store can be read").into_iter();
-        pairs.map(|pair| (pair.key.to_vec(), pair.value.to_vec())).collect()
+        pairs
+            .map(|pair| (pair.key.to_vec(), pair.value.to_vec()))
+            .collect()
     }
 
     fn check_counters(&self, tasks: &Tasks) {
@@ -56,20 +65,41 @@ impl Sim {
             total.enter(&task.state);
         }
         for (namespace, counters) in counted {
-            let written = self.ledger().store.get(&key::counters(namespace)).expect("the store can be read");
-            let written = Counters::decode(written.expect("counters are on disk")).expect("a row of counters");
+            let written = self
+                .ledger()
+                .store
+                .get(&key::counters(namespace))
+                .expect("the store can be read");
+            let written = Counters::decode(written.expect("counters are on disk"))
+                .expect("a row of counters");
             assert_eq!(written, counters, "counters on disk are those of the tasks");
         }
-        assert_eq!(*lock(&self.ledger().shared.counters), total, "counters in memory are those of the tasks");
+        assert_eq!(
+            *lock(&self.ledger().shared.counters),
+            total,
+            "counters in memory are those of the tasks"
+        );
     }
 
     fn check_ready_and_open(&self, tasks: &Tasks) {
         let ledger = self.ledger();
-        let ready: BTreeSet<_> = self.rows(Space::Index, &key::ready_all()).into_iter().collect();
-        let opens: BTreeSet<TaskId> =
-            self.rows(Space::Index, &key::opens()).iter().filter_map(|(key, _)| key::task_of(key)).map(|(_, id)| id).collect();
-        let ledger_row = ledger.store.get(&key::ledger()).expect("the store can be read");
-        let ledger_row = ledger_row.map(|bytes| LedgerRow::decode(bytes).expect("the ledger's row")).unwrap_or_default();
+        let ready: BTreeSet<_> = self
+            .rows(Space::Index, &key::ready_all())
+            .into_iter()
+            .collect();
+        let opens: BTreeSet<TaskId> = self
+            .rows(Space::Index, &key::opens())
+            .iter()
+            .filter_map(|(key, _)| key::task_of(key))
+            .map(|(_, id)| id)
+            .collect();
+        let ledger_row = ledger
+            .store
+            .get(&key::ledger())
+            .expect("the store can be read");
+        let ledger_row = ledger_row
+            .map(|bytes| LedgerRow::decode(bytes).expect("the ledger's row"))
+            .unwrap_or_default();
         let open_from = TaskId(ledger_row.open_from.try_into().unwrap_or([0; 16]));
         let (mut expected, mut in_windows) = (BTreeSet::new(), 0);
         for (id, (namespace, task, beside)) in tasks {
@@ -85,14 +115,26 @@ impl Sim {
                     needs_open = beside.position.is_none();
                     let in_window = in_memory.is_some_and(|open| open.in_window.is_some());
                     in_windows += usize::from(in_window);
-                    let is_behind = beside.position.is_some_and(|position| ledger.lanes.leads_to(place, position));
-                    assert!(in_window != is_behind, "{task:?} is in the window ({in_window}) or behind it ({is_behind})");
+                    let is_behind = beside
+                        .position
+                        .is_some_and(|position| ledger.lanes.leads_to(place, position));
+                    assert!(
+                        in_window != is_behind,
+                        "{task:?} is in the window ({in_window}) or behind it ({is_behind})"
+                    );
                 }
                 State::Running { lease, .. } => {
                     needs_open = true;
                     assert!(in_memory.is_some(), "a running task is in memory");
-                    let mut sessions = ledger.hosts.iter().filter(|host| host.held.contains_key(&lease.epoch));
-                    assert_eq!(sessions.next().map(|host| &*host.name), Some(&*lease.host), "{id} is its host's");
+                    let mut sessions = ledger
+                        .hosts
+                        .iter()
+                        .filter(|host| host.held.contains_key(&lease.epoch));
+                    assert_eq!(
+                        sessions.next().map(|host| &*host.name),
+                        Some(&*lease.host),
+                        "{id} is its host's"
+                    );
                     assert!(sessions.next().is_none(), "an attempt is one host's");
                 }
                 State::Blocked { .. } => needs_open = true,
@@ -102,13 +144,27 @@ impl Sim {
                 | State::Cancelled { .. }
                 | State::Expired { .. } => {}
             }
-            assert!(!opens.contains(id) || needs_open, "{task:?} has a stale open row");
-            assert!(!needs_open || opens.contains(id) || *id >= open_from, "recovery would not find {task:?}");
+            assert!(
+                !opens.contains(id) || needs_open,
+                "{task:?} has a stale open row"
+            );
+            assert!(
+                !needs_open || opens.contains(id) || *id >= open_from,
+                "recovery would not find {task:?}"
+            );
         }
         assert_eq!(ready, expected, "ready rows are those of the ready tasks");
-        assert_eq!(ledger.lanes.in_window(), in_windows, "windows count what they hold");
+        assert_eq!(
+            ledger.lanes.in_window(),
+            in_windows,
+            "windows count what they hold"
+        );
         assert!(opens.iter().all(|id| tasks.contains_key(id)));
-        let held = ledger.hosts.iter().flat_map(|host| host.held.iter().map(move |(epoch, (_, id))| (host, *epoch, id)));
+        let held = ledger.hosts.iter().flat_map(|host| {
+            host.held
+                .iter()
+                .map(move |(epoch, (_, id))| (host, *epoch, id))
+        });
         for (host, epoch, id) in held {
             let lease = tasks.get(id).and_then(|(_, task, _)| task.lease());
             assert!(
@@ -128,42 +184,76 @@ impl Sim {
         for (key, value) in self.rows(Space::Index, &key::timers()) {
             let (at, timer, _, id) = key::timer_of(&key).expect("a timer's key");
             first = first.or(Some(at));
-            assert!(at >= ledger.timers_from, "a timer is before where the next scan begins");
+            assert!(
+                at >= ledger.timers_from,
+                "a timer is before where the next scan begins"
+            );
             match timer {
                 Timer::Wake => wakes.insert((at, id)),
                 Timer::Deadline => deadlines.insert((at, id)),
-                Timer::ForgetKey => forgets.insert((at, id, String::from_utf8(value).expect("a key is text"))),
+                Timer::ForgetKey => {
+                    forgets.insert((at, id, String::from_utf8(value).expect("a key is text")))
+                }
             };
         }
         if let Some(first) = first {
-            assert!(ledger.next_timer.is_some_and(|next| next <= first), "the timer at {first:?} is lost: {:?}", ledger.next_timer);
+            assert!(
+                ledger.next_timer.is_some_and(|next| next <= first),
+                "the timer at {first:?} is lost: {:?}",
+                ledger.next_timer
+            );
         }
         for (id, (_, task, _)) in tasks {
             let scheduled = match task.state {
                 State::Scheduled { run_at } => Some(run_at),
                 _ => None,
             };
-            assert_eq!(scheduled.is_some_and(|at| wakes.remove(&(at, *id))), scheduled.is_some(), "{task:?} is woken");
-            let has_row = task.spec.deadline.is_some_and(|at| deadlines.remove(&(at, *id)));
+            assert_eq!(
+                scheduled.is_some_and(|at| wakes.remove(&(at, *id))),
+                scheduled.is_some(),
+                "{task:?} is woken"
+            );
+            let has_row = task
+                .spec
+                .deadline
+                .is_some_and(|at| deadlines.remove(&(at, *id)));
             if task.state.is_terminal() {
                 assert!(!has_row, "{task:?} has a stale deadline");
             } else if !matches!(task.state, State::Running { stop: Some(_), .. }) {
-                assert_eq!(has_row, task.spec.deadline.is_some(), "the deadline of {task:?} is kept");
+                assert_eq!(
+                    has_row,
+                    task.spec.deadline.is_some(),
+                    "the deadline of {task:?} is kept"
+                );
             }
         }
-        assert!(wakes.is_empty() && deadlines.is_empty(), "timers lead to tasks: {wakes:?} {deadlines:?}");
-        let namespaces = ledger.shared.namespaces.read().expect("nobody panicked").clone();
+        assert!(
+            wakes.is_empty() && deadlines.is_empty(),
+            "timers lead to tasks: {wakes:?} {deadlines:?}"
+        );
+        let namespaces = ledger
+            .shared
+            .namespaces
+            .read()
+            .expect("nobody panicked")
+            .clone();
         for namespace in namespaces.values() {
             let prefix = key::idempotency(*namespace, "").bytes;
             for (key, value) in self.rows(Space::Index, &prefix) {
                 let row = IdempotencyRow::decode(&value[..]).expect("the row of a key");
-                let (name, id) = (String::from_utf8(key[prefix.len()..].to_vec()).expect("text"), row.id.try_into().expect("an id"));
+                let (name, id) = (
+                    String::from_utf8(key[prefix.len()..].to_vec()).expect("text"),
+                    row.id.try_into().expect("an id"),
+                );
                 let timer = (Timestamp(row.expires_ms), TaskId(id), name);
                 assert!(forgets.remove(&timer), "{timer:?} is forgotten one day");
                 assert!(tasks.contains_key(&timer.1), "a key leads to a task");
             }
         }
-        assert!(forgets.iter().all(|(at, ..)| *at <= ledger.time), "timers of keys lead to keys: {forgets:?}");
+        assert!(
+            forgets.iter().all(|(at, ..)| *at <= ledger.time),
+            "timers of keys lead to keys: {forgets:?}"
+        );
     }
 
     fn check_memory(&self, tasks: &Tasks) {
@@ -171,18 +261,37 @@ impl Sim {
         let mut payload_bytes = 0;
         for (id, open) in &ledger.open {
             let (_, task, beside) = &tasks[id];
-            assert_eq!((&open.task, &open.beside), (task, beside), "memory says what the disk says");
+            assert_eq!(
+                (&open.task, &open.beside),
+                (task, beside),
+                "memory says what the disk says"
+            );
             let stays = task.lease().is_some() || open.in_window.is_some();
             assert!(stays, "{task:?} needs not be in memory");
             payload_bytes += open.payload.as_ref().map_or(0, bytes::Bytes::len);
         }
         assert_eq!(ledger.payload_bytes, payload_bytes);
-        let is_running = |id: &TaskId| tasks.get(id).is_some_and(|(_, task, _)| task.lease().is_some());
-        assert!(lock(&ledger.shared.progress).keys().all(is_running), "progress is that of running attempts");
+        let is_running = |id: &TaskId| {
+            tasks
+                .get(id)
+                .is_some_and(|(_, task, _)| task.lease().is_some())
+        };
+        assert!(
+            lock(&ledger.shared.progress).keys().all(is_running),
+            "progress is that of running attempts"
+        );
         let watched = ledger.watched.values().flatten().collect::<BTreeSet<_>>();
-        assert!(watched.iter().all(|watch| ledger.watches.contains_key(watch)), "watches that ended are forgotten");
+        assert!(
+            watched
+                .iter()
+                .all(|watch| ledger.watches.contains_key(watch)),
+            "watches that ended are forgotten"
+        );
         if let Some((_, ordinal)) = ledger.unindexed.front() {
-            assert!(ledger.submitted - ordinal <= self.config.unindexed_span, "recovery reads a bounded number of rows");
+            assert!(
+                ledger.submitted - ordinal <= self.config.unindexed_span,
+                "recovery reads a bounded number of rows"
+            );
         }
     }
 
@@ -196,8 +305,15 @@ impl Sim {
         for (id, (_, task, _)) in tasks {
             let told = ends.remove(id).unwrap_or(0);
             // A round that was ended and redriven in one step has no record of its own.
-            let (least, most) = if task.state.is_terminal() { (1, task.round) } else { (0, task.round - 1) };
-            assert!((least..=most).contains(&told), "{task:?} was told to have ended {told} times");
+            let (least, most) = if task.state.is_terminal() {
+                (1, task.round)
+            } else {
+                (0, task.round - 1)
+            };
+            assert!(
+                (least..=most).contains(&told),
+                "{task:?} was told to have ended {told} times"
+            );
         }
         assert!(ends.is_empty(), "records lead to tasks");
     }

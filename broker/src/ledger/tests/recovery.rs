@@ -24,10 +24,16 @@ fn attempts_that_hosts_hold_go_on_after_a_restart() {
         }
         sim.hello("a");
         sim.connect("b", 2);
-        assert_eq!(sim.hosts["a"].held.keys().copied().collect::<Vec<_>>(), held);
+        assert_eq!(
+            sim.hosts["a"].held.keys().copied().collect::<Vec<_>>(),
+            held
+        );
         assert!(sim.hosts["b"].held.is_empty(), "nothing runs twice");
         sim.finish_all("a");
-        assert_eq!((sim.state(id), sim.task(id).attempts.len()), ("succeeded", 1));
+        assert_eq!(
+            (sim.state(id), sim.task(id).attempts.len()),
+            ("succeeded", 1)
+        );
     }
 }
 
@@ -66,7 +72,10 @@ fn claim_that_a_power_loss_forgot_is_restored_by_its_token() {
             sim.finish_all("a");
         }
         let task = sim.task(id);
-        assert_eq!((task.state.name(), task.attempts.len(), task.started), ("succeeded", 1, 1));
+        assert_eq!(
+            (task.state.name(), task.attempts.len(), task.started),
+            ("succeeded", 1, 1)
+        );
     }
 }
 
@@ -77,7 +86,9 @@ fn forged_token_restores_nothing() {
     sim.connect("a", 1);
     sim.crash(Crash::Power);
     let host = sim.host_mut("a");
-    host.held.values_mut().for_each(|assignment| assignment.attempt.token.0[0] ^= 1);
+    host.held
+        .values_mut()
+        .for_each(|assignment| assignment.attempt.token.0[0] ^= 1);
     let epoch = host.only();
     sim.finish("a", epoch, Outcome::Succeeded);
     sim.hello("a");
@@ -103,12 +114,19 @@ fn what_was_acknowledged_survives_a_power_loss() {
     let before = sim.tasks();
     sim.crash(Crash::Power);
     assert_eq!(sim.tasks(), before);
-    assert_eq!((sim.state(done), sim.state(cancelled), sim.state(redriven)), ("succeeded", "cancelled", "running"));
+    assert_eq!(
+        (sim.state(done), sim.state(cancelled), sim.state(redriven)),
+        ("succeeded", "cancelled", "running")
+    );
 }
 
 #[test]
 fn nothing_is_answered_that_may_not_be_on_disk() {
-    for fault in [Fault::NotCommitted, Fault::UnknownBefore, Fault::UnknownAfter] {
+    for fault in [
+        Fault::NotCommitted,
+        Fault::UnknownBefore,
+        Fault::UnknownAfter,
+    ] {
         let mut sim = Sim::new();
         sim.connect("a", 1);
         let mut answer = sim.send_submit(vec![submission(spec(), 0)]);
@@ -162,7 +180,10 @@ fn old_open_tasks_are_found_however_many_came_after_them() {
     sim.host_mut("a").slots = 1;
     let others: Vec<_> = (0..30).map(|_| sim.submit(spec())).collect();
     let from = sim.ledger().unindexed.front().copied();
-    assert!(from.is_none_or(|(id, _)| id > first), "it has an open row by now");
+    assert!(
+        from.is_none_or(|(id, _)| id > first),
+        "it has an open row by now"
+    );
     sim.crash(Crash::Power);
     sim.hello("a");
     sim.settle();

@@ -14,15 +14,18 @@ use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
 
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
-use crate::dispatch::message::{Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost};
+use crate::dispatch::message::{
+    Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost,
+};
 use crate::ledger::{
-    Command, Config, Deploy, Error, HelloRefused, Ledger, Now, Refused, Submission, Submit, Submitted, Target, Watch, WatchId, lock,
+    Command, Config, Deploy, Error, HelloRefused, Ledger, Now, Refused, Submission, Submit,
+    Submitted, Target, Watch, WatchId, lock,
 };
 use crate::modules::Entry;
 use crate::modules::registry::{Function, Module};
 use crate::observe::Metrics;
-use crate::store::memory::{Crash, Disk};
 use crate::store::StoreId;
+use crate::store::memory::{Crash, Disk};
 use crate::tables::{Namespace, key, row};
 
 /// The namespace of every test.
@@ -130,7 +133,11 @@ pub(super) fn spec() -> Spec {
         content_type: String::new(),
         arguments: Vec::new(),
         limits: Limits::DEFAULT,
-        retry: RetryPolicy { max_attempts: 3, backoff: Duration::from_secs(1), cap: Duration::from_secs(4) },
+        retry: RetryPolicy {
+            max_attempts: 3,
+            backoff: Duration::from_secs(1),
+            cap: Duration::from_secs(4),
+        },
         priority: Priority::DEFAULT,
         run_at: None,
         deadline: None,
@@ -142,7 +149,11 @@ pub(super) fn spec() -> Spec {
 
 /// A request for a task, told apart from others of its key by `request`.
 pub(super) fn submission(spec: Spec, request: u8) -> Submission {
-    Submission { spec, payload: Some(Bytes::from_static(b"in")), request: [request; 32] }
+    Submission {
+        spec,
+        payload: Some(Bytes::from_static(b"in")),
+        request: [request; 32],
+    }
 }
 
 pub(super) fn module(digest: Digest) -> Module {
@@ -169,7 +180,12 @@ pub(super) fn module(digest: Digest) -> Module {
 impl Sim {
     /// A ledger with one module, whose windows are so small that most tasks are rows.
     pub(super) fn new() -> Self {
-        let mut sim = Self::empty(Config { seed: 1, ready_window: 4, unindexed_span: 8, ..Config::default() });
+        let mut sim = Self::empty(Config {
+            seed: 1,
+            ready_window: 4,
+            unindexed_span: 8,
+            ..Config::default()
+        });
         sim.deploy(MODULE);
         sim
     }
@@ -181,7 +197,10 @@ impl Sim {
             config,
             ledger: None,
             metrics: Metrics::default(),
-            now: Now { wall: Timestamp(1_000_000), mono: Duration::from_secs(100) },
+            now: Now {
+                wall: Timestamp(1_000_000),
+                mono: Duration::from_secs(100),
+            },
             inbox: Vec::new(),
             hosts: BTreeMap::new(),
             handed_out: BTreeSet::new(),
@@ -266,8 +285,16 @@ impl Sim {
             let part = left.min(Duration::from_secs(1));
             left -= part;
             self.skip(part);
-            let sessions: Vec<_> = self.hosts.values().filter_map(|host| host.session).collect();
-            self.inbox.extend(sessions.into_iter().map(|session| Command::FromHost(session, FromHost::Heartbeat)));
+            let sessions: Vec<_> = self
+                .hosts
+                .values()
+                .filter_map(|host| host.session)
+                .collect();
+            self.inbox.extend(
+                sessions
+                    .into_iter()
+                    .map(|session| Command::FromHost(session, FromHost::Heartbeat)),
+            );
             self.settle();
         }
     }
@@ -279,7 +306,13 @@ impl Sim {
     }
 
     fn deliver(&mut self) {
-        let Self { hosts, inbox, handed_out, accepted, .. } = self;
+        let Self {
+            hosts,
+            inbox,
+            handed_out,
+            accepted,
+            ..
+        } = self;
         for host in hosts.values_mut() {
             let messages = std::mem::take(&mut *lock(&host.wire.messages));
             for message in messages {
@@ -332,13 +365,21 @@ impl Sim {
             incarnation: host.incarnation,
             slots: host.slots,
             ready: host.ready.iter().copied().collect(),
-            held: host.held.values().map(|assignment| assignment.attempt.clone()).collect(),
+            held: host
+                .held
+                .values()
+                .map(|assignment| assignment.attempt.clone())
+                .collect(),
             outcomes: host.outcomes.values().cloned().collect(),
             seen: host.seen,
             version: "0".to_owned(),
         };
         let link = Box::new(host.wire.clone());
-        self.inbox.push(Command::Hello { hello: Box::new(hello), link, reply });
+        self.inbox.push(Command::Hello {
+            hello: Box::new(hello),
+            link,
+            reply,
+        });
     }
 
     /// The connection of a host breaks; what is on its way in either direction is lost. `noticed` says whether the
@@ -347,7 +388,9 @@ impl Sim {
         let session = self.host_mut(name).session;
         self.host_mut(name).hang_up();
         if let Some(session) = session {
-            self.inbox.retain(|command| !matches!(command, Command::FromHost(from, _) if *from == session));
+            self.inbox.retain(
+                |command| !matches!(command, Command::FromHost(from, _) if *from == session),
+            );
             if noticed {
                 self.inbox.push(Command::Disconnected(session));
             }
@@ -378,14 +421,29 @@ impl Sim {
     #[track_caller]
     pub(super) fn finish(&mut self, name: &'static str, epoch: Epoch, outcome: Outcome) {
         let host = self.host_mut(name);
-        let attempt = host.held.remove(&epoch).expect("the host holds the attempt").attempt;
-        let result = (outcome == Outcome::Succeeded).then(|| Data::Inline(Bytes::from_static(b"out")));
-        let outcome = AttemptOutcome { attempt, outcome, result, failure: None, retry_after: None, usage: Usage::default() };
+        let attempt = host
+            .held
+            .remove(&epoch)
+            .expect("the host holds the attempt")
+            .attempt;
+        let result =
+            (outcome == Outcome::Succeeded).then(|| Data::Inline(Bytes::from_static(b"out")));
+        let outcome = AttemptOutcome {
+            attempt,
+            outcome,
+            result,
+            failure: None,
+            retry_after: None,
+            usage: Usage::default(),
+        };
         host.outcomes.insert(epoch, outcome.clone());
         host.granted += 1;
         if let Some(session) = host.session {
             let credits = FromHost::Credits(host.granted);
-            self.inbox.push(Command::FromHost(session, FromHost::Outcomes(vec![outcome])));
+            self.inbox.push(Command::FromHost(
+                session,
+                FromHost::Outcomes(vec![outcome]),
+            ));
             self.inbox.push(Command::FromHost(session, credits));
         }
     }
@@ -395,7 +453,11 @@ impl Sim {
     pub(super) fn finish_all(&mut self, name: &'static str) -> Vec<TaskId> {
         let mut order = Vec::new();
         while !self.hosts[name].held.is_empty() {
-            let held: Vec<_> = self.hosts[name].held.iter().map(|(epoch, assignment)| (*epoch, assignment.attempt.id)).collect();
+            let held: Vec<_> = self.hosts[name]
+                .held
+                .iter()
+                .map(|(epoch, assignment)| (*epoch, assignment.attempt.id))
+                .collect();
             for (epoch, id) in held {
                 order.push(id);
                 self.finish(name, epoch, Outcome::Succeeded);
@@ -416,9 +478,16 @@ impl Sim {
         self.inbox.push(Command::FromHost(session, message));
     }
 
-    pub(super) fn send_submit(&mut self, tasks: Vec<Submission>) -> oneshot::Receiver<Result<Vec<Submitted>, Refused>> {
+    pub(super) fn send_submit(
+        &mut self,
+        tasks: Vec<Submission>,
+    ) -> oneshot::Receiver<Result<Vec<Submitted>, Refused>> {
         let (reply, answer) = oneshot::channel();
-        self.inbox.push(Command::Submit(Submit { namespace: TENANT.to_owned(), tasks, reply }));
+        self.inbox.push(Command::Submit(Submit {
+            namespace: TENANT.to_owned(),
+            tasks,
+            reply,
+        }));
         answer
     }
 
@@ -432,12 +501,18 @@ impl Sim {
     /// Submits one task and returns its id.
     #[track_caller]
     pub(super) fn submit(&mut self, spec: Spec) -> TaskId {
-        self.submit_all(vec![submission(spec, 0)]).expect("the submit is taken")[0].id
+        self.submit_all(vec![submission(spec, 0)])
+            .expect("the submit is taken")[0]
+            .id
     }
 
     pub(super) fn send_cancel(&mut self, id: TaskId) -> oneshot::Receiver<Result<Task, Refused>> {
         let (reply, answer) = oneshot::channel();
-        self.inbox.push(Command::Cancel(Target { namespace: TENANT.to_owned(), id, reply }));
+        self.inbox.push(Command::Cancel(Target {
+            namespace: TENANT.to_owned(),
+            id,
+            reply,
+        }));
         answer
     }
 
@@ -450,7 +525,11 @@ impl Sim {
 
     pub(super) fn send_redrive(&mut self, id: TaskId) -> oneshot::Receiver<Result<Task, Refused>> {
         let (reply, answer) = oneshot::channel();
-        self.inbox.push(Command::Redrive(Target { namespace: TENANT.to_owned(), id, reply }));
+        self.inbox.push(Command::Redrive(Target {
+            namespace: TENANT.to_owned(),
+            id,
+            reply,
+        }));
         answer
     }
 
@@ -465,7 +544,12 @@ impl Sim {
         self.last_watch += 1;
         let id = WatchId(self.last_watch);
         let ((ended, ends), (reply, _)) = (mpsc::unbounded_channel(), oneshot::channel());
-        self.inbox.push(Command::Watch(Watch { id, ids, ended, reply }));
+        self.inbox.push(Command::Watch(Watch {
+            id,
+            ids,
+            ended,
+            reply,
+        }));
         (id, ends)
     }
 
@@ -473,22 +557,37 @@ impl Sim {
     #[track_caller]
     pub(super) fn deploy(&mut self, digest: Digest) {
         let (reply, mut answer) = oneshot::channel();
-        let deploy = Deploy { namespace: TENANT.to_owned(), module: module(digest), reply };
+        let deploy = Deploy {
+            namespace: TENANT.to_owned(),
+            module: module(digest),
+            reply,
+        };
         self.inbox.push(Command::Deploy(Box::new(deploy)));
         self.settle();
-        answer.try_recv().expect("a deploy is answered").expect("a deploy is taken");
+        answer
+            .try_recv()
+            .expect("a deploy is answered")
+            .expect("a deploy is taken");
     }
 
     /// The number of [`TENANT`].
     pub(super) fn tenant(&self) -> Namespace {
-        self.ledger().namespace(TENANT).expect("the namespace is there")
+        self.ledger()
+            .namespace(TENANT)
+            .expect("the namespace is there")
     }
 
     /// A task as it is on disk.
     #[track_caller]
     pub(super) fn task(&self, id: TaskId) -> Task {
-        let bytes = self.ledger().store.get(&key::task(self.tenant(), id)).expect("the store can be read");
-        row::decode_task(id, &bytes.expect("the task is on disk")).expect("its row can be read").0
+        let bytes = self
+            .ledger()
+            .store
+            .get(&key::task(self.tenant(), id))
+            .expect("the store can be read");
+        row::decode_task(id, &bytes.expect("the task is on disk"))
+            .expect("its row can be read")
+            .0
     }
 
     #[track_caller]
@@ -518,20 +617,33 @@ impl Host {
         accepted: &mut Vec<(TaskId, Epoch, Outcome)>,
     ) {
         match message {
-            ToHost::Welcome { store, fenced, seq, .. } => {
-                fenced.iter().for_each(|epoch| drop(self.held.remove(epoch)));
+            ToHost::Welcome {
+                store, fenced, seq, ..
+            } => {
+                fenced
+                    .iter()
+                    .for_each(|epoch| drop(self.held.remove(epoch)));
                 self.see(store, seq);
             }
             ToHost::Assignments { assignments, .. } => {
                 for assignment in assignments {
                     let epoch = assignment.attempt.epoch;
-                    assert!(handed_out.insert(epoch), "epoch {epoch} was handed out before");
-                    assert!(self.ready.contains(&assignment.digest), "a host gets only what it holds");
+                    assert!(
+                        handed_out.insert(epoch),
+                        "epoch {epoch} was handed out before"
+                    );
+                    assert!(
+                        self.ready.contains(&assignment.digest),
+                        "a host gets only what it holds"
+                    );
                     let data = Data::Inline(Bytes::from_static(b"in"));
                     assert_eq!(assignment.payload, data, "the payload comes as it was sent");
                     self.held.insert(epoch, assignment);
                 }
-                assert!(self.held.len() <= self.slots as usize, "a host gets no more than it has slots");
+                assert!(
+                    self.held.len() <= self.slots as usize,
+                    "a host gets no more than it has slots"
+                );
             }
             ToHost::Acks { acks, seq } => {
                 for (epoch, fenced) in acks {
@@ -552,7 +664,10 @@ impl Host {
                 if self.ready.contains(&digest)
                     && let Some(session) = self.session
                 {
-                    let ready = FromHost::Ready { held: vec![digest], dropped: Vec::new() };
+                    let ready = FromHost::Ready {
+                        held: vec![digest],
+                        dropped: Vec::new(),
+                    };
                     inbox.push(Command::FromHost(session, ready));
                 }
             }

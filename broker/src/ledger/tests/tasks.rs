@@ -30,8 +30,15 @@ fn task_runs_once_and_keeps_its_result() {
     sim.finish("a", epoch, Outcome::Succeeded);
     sim.settle();
     let task = sim.task(id);
-    assert_eq!((task.state.name(), task.attempts.len(), task.result), ("succeeded", 1, Some(DataRef::Row { len: 3 })));
-    let result = sim.ledger().store.get(&key::result(sim.tenant(), id)).expect("the store can be read");
+    assert_eq!(
+        (task.state.name(), task.attempts.len(), task.result),
+        ("succeeded", 1, Some(DataRef::Row { len: 3 }))
+    );
+    let result = sim
+        .ledger()
+        .store
+        .get(&key::result(sim.tenant(), id))
+        .expect("the store can be read");
     assert_eq!(result.as_deref(), Some(&b"out"[..]));
     assert_eq!(sim.hosts["a"].acks, [(epoch, false)]);
     assert_eq!(sim.accepted, [(id, epoch, Outcome::Succeeded)]);
@@ -45,7 +52,9 @@ fn batch_is_taken_whole_or_not_at_all() {
     let refused = sim.submit_all(vec![submission(spec(), 0), submission(late, 0)]);
     assert!(matches!(refused, Err(Refused::Rejected(_))));
     assert!(sim.tasks().is_empty());
-    let taken = sim.submit_all(vec![submission(spec(), 0), submission(spec(), 0)]).expect("both are good");
+    let taken = sim
+        .submit_all(vec![submission(spec(), 0), submission(spec(), 0)])
+        .expect("both are good");
     assert_eq!((taken.len(), sim.tasks().len()), (2, 2));
 }
 
@@ -55,21 +64,45 @@ fn idempotency_key_names_one_task() {
     let mut keyed = spec();
     keyed.idempotency_key = "k".to_owned();
     // Twins in one request are one task.
-    let twins = sim.submit_all(vec![submission(keyed.clone(), 1), submission(keyed.clone(), 1)]).expect("twins are one");
+    let twins = sim
+        .submit_all(vec![
+            submission(keyed.clone(), 1),
+            submission(keyed.clone(), 1),
+        ])
+        .expect("twins are one");
     let id = twins[0].id;
-    assert_eq!(twins.iter().map(|task| (task.id, task.existed)).collect::<Vec<_>>(), [(id, false), (id, true)]);
+    assert_eq!(
+        twins
+            .iter()
+            .map(|task| (task.id, task.existed))
+            .collect::<Vec<_>>(),
+        [(id, false), (id, true)]
+    );
     for crash in [Crash::Process, Crash::Power] {
         sim.crash(crash);
-        let again = sim.submit_all(vec![submission(keyed.clone(), 1)]).expect("the same request");
+        let again = sim
+            .submit_all(vec![submission(keyed.clone(), 1)])
+            .expect("the same request");
         assert_eq!((again[0].id, again[0].existed), (id, true));
     }
-    let conflict = |id| Err(Refused::KeyConflict { key: "k".to_owned(), id });
-    assert_eq!(sim.submit_all(vec![submission(keyed.clone(), 2)]), conflict(Some(id)));
+    let conflict = |id| {
+        Err(Refused::KeyConflict {
+            key: "k".to_owned(),
+            id,
+        })
+    };
+    assert_eq!(
+        sim.submit_all(vec![submission(keyed.clone(), 2)]),
+        conflict(Some(id))
+    );
     let mut other = keyed.clone();
     other.idempotency_key = "l".to_owned();
     assert_eq!(
         sim.submit_all(vec![submission(other.clone(), 1), submission(other, 2)]),
-        Err(Refused::KeyConflict { key: "l".to_owned(), id: None })
+        Err(Refused::KeyConflict {
+            key: "l".to_owned(),
+            id: None
+        })
     );
     assert_eq!(sim.tasks().len(), 1);
 }
@@ -90,7 +123,10 @@ fn idempotency_key_is_forgotten_after_a_day_and_not_before() {
     sim.skip(IDEMPOTENCY_WINDOW);
     sim.settle();
     let key = key::idempotency(sim.tenant(), "k");
-    assert_eq!(sim.ledger().store.get(&key).expect("the store can be read"), None);
+    assert_eq!(
+        sim.ledger().store.get(&key).expect("the store can be read"),
+        None
+    );
 }
 
 #[test]
@@ -143,7 +179,10 @@ fn deadline_ends_waiting_tasks_and_stops_running_ones() {
     assert_eq!(sim.hosts["a"].stops, [(epoch, Some(Stop::Deadline))]);
     sim.finish("a", epoch, Outcome::DeadlineExceeded);
     sim.settle();
-    assert_eq!((sim.state(runs), sim.task(runs).outcome()), ("expired", Some(Outcome::DeadlineExceeded)));
+    assert_eq!(
+        (sim.state(runs), sim.task(runs).outcome()),
+        ("expired", Some(Outcome::DeadlineExceeded))
+    );
 }
 
 #[test]
@@ -151,15 +190,30 @@ fn cancel_ends_waiting_tasks_and_stops_running_ones() {
     let mut sim = Sim::new();
     sim.connect("a", 1);
     let (runs, waits) = (sim.submit(spec()), sim.submit(spec()));
-    assert!(sim.cancel(waits).is_ok_and(|task| task.state.name() == "cancelled"));
-    assert!(sim.cancel(runs).is_ok_and(|task| matches!(task.state, State::Running { stop: Some(Stop::Cancel), .. })));
-    assert!(sim.cancel(runs).is_ok(), "cancelling twice is cancelling once");
+    assert!(
+        sim.cancel(waits)
+            .is_ok_and(|task| task.state.name() == "cancelled")
+    );
+    assert!(sim.cancel(runs).is_ok_and(|task| matches!(
+        task.state,
+        State::Running {
+            stop: Some(Stop::Cancel),
+            ..
+        }
+    )));
+    assert!(
+        sim.cancel(runs).is_ok(),
+        "cancelling twice is cancelling once"
+    );
     let epoch = sim.hosts["a"].only();
     assert_eq!(sim.hosts["a"].stops, [(epoch, Some(Stop::Cancel))]);
     sim.finish("a", epoch, Outcome::Cancelled);
     sim.settle();
     assert_eq!(sim.state(runs), "cancelled");
-    assert!(matches!(sim.cancel(TaskId([1; 16])), Err(Refused::NoTask { .. })));
+    assert!(matches!(
+        sim.cancel(TaskId([1; 16])),
+        Err(Refused::NoTask { .. })
+    ));
 }
 
 #[test]
@@ -178,7 +232,10 @@ fn cancel_and_success_of_one_step_give_the_answer_of_their_order() {
         sim.settle();
         // Told to stop or not, what succeeded has succeeded.
         assert_eq!(sim.state(id), "succeeded");
-        assert_eq!(answer.try_recv().expect("a cancel is answered").is_ok(), cancel_first);
+        assert_eq!(
+            answer.try_recv().expect("a cancel is answered").is_ok(),
+            cancel_first
+        );
     }
 }
 
@@ -191,7 +248,10 @@ fn failed_attempts_are_repeated_after_a_pause_and_then_the_task_is_dead() {
         let epoch = sim.hosts["a"].only();
         sim.finish("a", epoch, Outcome::Trap);
         sim.settle();
-        assert_eq!(sim.state(id), if attempt < 3 { "scheduled" } else { "dead" });
+        assert_eq!(
+            sim.state(id),
+            if attempt < 3 { "scheduled" } else { "dead" }
+        );
         sim.advance(SECOND * 4);
     }
     assert_eq!(sim.task(id).attempts.len(), 3);
@@ -199,7 +259,11 @@ fn failed_attempts_are_repeated_after_a_pause_and_then_the_task_is_dead() {
     let epoch = sim.hosts["a"].only();
     sim.finish("a", epoch, Outcome::FuelExhausted);
     sim.settle();
-    assert_eq!(sim.state(id), "dead", "what would end alike is not repeated");
+    assert_eq!(
+        sim.state(id),
+        "dead",
+        "what would end alike is not repeated"
+    );
 }
 
 #[test]
@@ -208,7 +272,10 @@ fn redrive_runs_the_current_version() {
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
-    assert!(matches!(sim.redrive(id), Err(Refused::Rejected(_))), "it has not ended");
+    assert!(
+        matches!(sim.redrive(id), Err(Refused::Rejected(_))),
+        "it has not ended"
+    );
     sim.finish("a", epoch, Outcome::FatalError);
     sim.settle();
     sim.host_mut("a").ready.insert(OTHER);
@@ -221,7 +288,10 @@ fn redrive_runs_the_current_version() {
     sim.finish("a", epoch, Outcome::Succeeded);
     sim.settle();
     let task = sim.task(id);
-    assert_eq!((task.state.name(), task.round, task.spec.version), ("succeeded", 2, 2));
+    assert_eq!(
+        (task.state.name(), task.round, task.spec.version),
+        ("succeeded", 2, 2)
+    );
 }
 
 #[test]
@@ -250,17 +320,33 @@ fn checkpoint_is_given_to_the_next_attempt_and_goes_with_the_task() {
     let epoch = sim.hosts["a"].only();
     let attempt = attempt_of(&sim, "a", epoch);
     let state = Data::Inline(Bytes::from_static(b"half"));
-    sim.say("a", FromHost::Checkpoint { attempt: attempt.clone(), state: state.clone() });
+    sim.say(
+        "a",
+        FromHost::Checkpoint {
+            attempt: attempt.clone(),
+            state: state.clone(),
+        },
+    );
     sim.finish("a", epoch, Outcome::Timeout);
     sim.advance(SECOND * 4);
     let next = sim.hosts["a"].only();
     assert_eq!(sim.hosts["a"].held[&next].checkpoint, Some(state.clone()));
     // That of an attempt that is over comes too late.
-    sim.say("a", FromHost::Checkpoint { attempt, state: Data::Inline(Bytes::from_static(b"old")) });
+    sim.say(
+        "a",
+        FromHost::Checkpoint {
+            attempt,
+            state: Data::Inline(Bytes::from_static(b"old")),
+        },
+    );
     sim.settle();
     sim.finish("a", next, Outcome::Succeeded);
     sim.settle();
-    let row = sim.ledger().store.get(&key::checkpoint(sim.tenant(), id)).expect("the store can be read");
+    let row = sim
+        .ledger()
+        .store
+        .get(&key::checkpoint(sim.tenant(), id))
+        .expect("the store can be read");
     assert_eq!(row, None);
 }
 
@@ -276,7 +362,10 @@ fn higher_priority_goes_first_and_equals_in_their_order() {
     sim.connect("a", 1);
     let order = sim.finish_all("a");
     tasks.sort_by_key(|(priority, id)| (u8::MAX - priority, *id));
-    assert_eq!(order, tasks.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
+    assert_eq!(
+        order,
+        tasks.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -291,12 +380,18 @@ fn watchers_are_told_of_each_end_once() {
     let mut told: Vec<_> = std::iter::from_fn(|| ends.try_recv().ok()).collect();
     told.sort_unstable();
     assert_eq!(told, [first, second]);
-    assert_eq!((others.try_recv().ok(), others.try_recv().ok()), (Some(first), None));
+    assert_eq!(
+        (others.try_recv().ok(), others.try_recv().ok()),
+        (Some(first), None)
+    );
     sim.inbox.push(Command::Unwatch(id));
     let (unheard, _) = sim.watch(vec![TaskId([3; 16])]);
     sim.inbox.push(Command::Unwatch(unheard));
     sim.settle();
-    assert_eq!((sim.ledger().watches.len(), sim.ledger().watched.len()), (1, 0));
+    assert_eq!(
+        (sim.ledger().watches.len(), sim.ledger().watched.len()),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -306,10 +401,21 @@ fn progress_is_that_of_the_running_attempt() {
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
     let foreign = TaskId([3; 16]);
-    sim.say("a", FromHost::Progress(vec![(id, epoch, 0.5, "half".to_owned()), (foreign, epoch, 0.5, String::new())]));
+    sim.say(
+        "a",
+        FromHost::Progress(vec![
+            (id, epoch, 0.5, "half".to_owned()),
+            (foreign, epoch, 0.5, String::new()),
+        ]),
+    );
     sim.settle();
     let shared = sim.ledger().shared();
-    assert_eq!(lock(&shared.progress).get(&id).map(|(fraction, _)| *fraction), Some(0.5));
+    assert_eq!(
+        lock(&shared.progress)
+            .get(&id)
+            .map(|(fraction, _)| *fraction),
+        Some(0.5)
+    );
     assert_eq!(lock(&shared.progress).len(), 1);
     sim.finish("a", epoch, Outcome::Trap);
     sim.settle();
@@ -324,21 +430,45 @@ fn log_is_bounded_and_goes_on_after_a_restart() {
     let epoch = sim.hosts["a"].only();
     let chunk = |epoch, len| {
         let text = Bytes::from(vec![b'x'; len]);
-        Command::Log(LogChunk { namespace: TENANT.to_owned(), id, epoch, text })
+        Command::Log(LogChunk {
+            namespace: TENANT.to_owned(),
+            id,
+            epoch,
+            text,
+        })
     };
     let pieces = |sim: &Sim| {
         let prefix = key::logs(sim.tenant(), id);
-        let pairs = sim.ledger().store.scan(Space::Payloads, &prefix, &[], Direction::Ascending, usize::MAX);
-        pairs.expect("the store can be read").iter().map(|pair| pair.value.len()).collect::<Vec<_>>()
+        let pairs = sim.ledger().store.scan(
+            Space::Payloads,
+            &prefix,
+            &[],
+            Direction::Ascending,
+            usize::MAX,
+        );
+        pairs
+            .expect("the store can be read")
+            .iter()
+            .map(|pair| pair.value.len())
+            .collect::<Vec<_>>()
     };
-    sim.inbox.extend([chunk(epoch, 10), chunk(epoch, 20), chunk(Epoch(77), 30)]);
+    sim.inbox
+        .extend([chunk(epoch, 10), chunk(epoch, 20), chunk(Epoch(77), 30)]);
     sim.settle();
-    assert_eq!(pieces(&sim), [10, 20], "an attempt that the task never had has no log");
+    assert_eq!(
+        pieces(&sim),
+        [10, 20],
+        "an attempt that the task never had has no log"
+    );
     sim.restart();
     sim.inbox.push(chunk(epoch, 40));
     sim.settle();
     assert_eq!(pieces(&sim), [10, 20, 40]);
-    sim.inbox.extend([chunk(epoch, LOG_BYTES_MAX), chunk(epoch, LOG_BYTES_MAX), chunk(epoch, 5)]);
+    sim.inbox.extend([
+        chunk(epoch, LOG_BYTES_MAX),
+        chunk(epoch, LOG_BYTES_MAX),
+        chunk(epoch, 5),
+    ]);
     sim.settle();
     assert_eq!(pieces(&sim), [10, 20, 40, LOG_BYTES_MAX, 5]);
 }
@@ -350,7 +480,10 @@ fn little_space_refuses_submits_and_nothing_else() {
     let (id, dead) = (sim.submit(spec()), sim.submit(spec()));
     sim.disk.set_free_bytes(1_000);
     sim.advance(SECOND);
-    let full = Err(Refused::DiskFull { free: 1_000, floor: sim.config.free_bytes_floor });
+    let full = Err(Refused::DiskFull {
+        free: 1_000,
+        floor: sim.config.free_bytes_floor,
+    });
     assert_eq!(sim.submit_all(vec![submission(spec(), 0)]), full);
     sim.cancel(dead).expect("a cancel needs little room");
     sim.finish_all("a");
@@ -373,22 +506,38 @@ fn module_that_two_hosts_cannot_compile_ends_its_tasks_until_it_is_deployed_agai
     for name in ["a", "b"] {
         assert_eq!(sim.hosts[name].prepares, [OTHER], "it is asked once");
         let message = "no".to_owned();
-        sim.say(name, FromHost::PrepareFailed { digest: OTHER, message, permanent: false });
+        sim.say(
+            name,
+            FromHost::PrepareFailed {
+                digest: OTHER,
+                message,
+                permanent: false,
+            },
+        );
         sim.settle();
         sim.host_mut(name).prepares.clear();
     }
     for id in &ids {
         let task = sim.task(*id);
-        assert_eq!((task.state.name(), task.outcome()), ("dead", Some(Outcome::CompileFailed)));
+        assert_eq!(
+            (task.state.name(), task.outcome()),
+            ("dead", Some(Outcome::CompileFailed))
+        );
     }
-    assert_eq!((sim.state(runs), sim.hosts["a"].prepares.len()), ("running", 0));
+    assert_eq!(
+        (sim.state(runs), sim.hosts["a"].prepares.len()),
+        ("running", 0)
+    );
     sim.host_mut("a").ready.insert(OTHER);
     sim.deploy(OTHER);
     sim.redrive(ids[0]).expect("it is dead");
     sim.finish_all("a");
     sim.finish_all("b");
     sim.finish_all("a");
-    assert_eq!((sim.state(ids[0]), sim.state(runs)), ("succeeded", "succeeded"));
+    assert_eq!(
+        (sim.state(ids[0]), sim.state(runs)),
+        ("succeeded", "succeeded")
+    );
 }
 
 #[test]
@@ -397,13 +546,28 @@ fn host_that_lets_go_of_a_module_is_asked_for_it_again_when_tasks_wait() {
     sim.connect("a", 1);
     let (first, second) = (sim.submit(spec()), sim.submit(spec()));
     sim.host_mut("a").ready.clear();
-    sim.say("a", FromHost::Ready { held: Vec::new(), dropped: vec![MODULE] });
+    sim.say(
+        "a",
+        FromHost::Ready {
+            held: Vec::new(),
+            dropped: vec![MODULE],
+        },
+    );
     sim.settle();
     assert_eq!(sim.hosts["a"].prepares, [MODULE]);
     sim.finish_all("a");
-    assert_eq!((sim.state(first), sim.state(second)), ("succeeded", "ready"));
+    assert_eq!(
+        (sim.state(first), sim.state(second)),
+        ("succeeded", "ready")
+    );
     sim.host_mut("a").ready.insert(MODULE);
-    sim.say("a", FromHost::Ready { held: vec![MODULE], dropped: Vec::new() });
+    sim.say(
+        "a",
+        FromHost::Ready {
+            held: vec![MODULE],
+            dropped: Vec::new(),
+        },
+    );
     sim.settle();
     assert_eq!(sim.state(second), "running");
 }

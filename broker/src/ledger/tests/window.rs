@@ -28,7 +28,12 @@ fn tasks_that_one_step_writes_and_hands_out_keep_their_order() {
     assert_eq!(sim.hosts["a"].held.len(), 6);
     // More than the window holds, all of it wanted at once.
     let batch = (0..20).map(|_| submission(spec(), 0)).collect();
-    ids.extend(sim.submit_all(batch).expect("they are taken").into_iter().map(|task| task.id));
+    ids.extend(
+        sim.submit_all(batch)
+            .expect("they are taken")
+            .into_iter()
+            .map(|task| task.id),
+    );
     assert_eq!(sim.hosts["a"].held.len(), 26);
     assert_eq!(sim.finish_all("a"), ids);
 }
@@ -58,7 +63,10 @@ fn lane_that_nobody_serves_does_not_take_the_window_from_others() {
         sim.submit(other.clone());
     }
     let id = sim.submit(spec());
-    assert!(sim.ledger().open.contains_key(&id), "it has a window of its own");
+    assert!(
+        sim.ledger().open.contains_key(&id),
+        "it has a window of its own"
+    );
     sim.connect("a", 1);
     assert_eq!(sim.finish_all("a"), [id]);
 }
@@ -70,7 +78,10 @@ fn windows_do_not_fill_with_tasks_that_are_gone() {
         let id = sim.submit(spec());
         sim.cancel(id).expect("it waits");
     }
-    assert_eq!((sim.ledger().open.len(), sim.ledger().lanes.lanes().count()), (0, 0));
+    assert_eq!(
+        (sim.ledger().open.len(), sim.ledger().lanes.lanes().count()),
+        (0, 0)
+    );
 }
 
 #[test]
