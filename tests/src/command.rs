@@ -34,13 +34,19 @@ impl Tq {
     /// Commands that find the broker at `url` in `TQ_BROKER`.
     #[must_use]
     pub fn at(url: &str) -> Self {
-        Self { broker: Some(url.to_owned()), folder: None }
+        Self {
+            broker: Some(url.to_owned()),
+            folder: None,
+        }
     }
 
     /// The same, run in `folder`.
     #[must_use]
     pub fn inside(&self, folder: &Path) -> Self {
-        Self { folder: Some(folder.to_owned()), ..self.clone() }
+        Self {
+            folder: Some(folder.to_owned()),
+            ..self.clone()
+        }
     }
 
     /// Runs a command to its end.
@@ -55,19 +61,32 @@ impl Tq {
     ///
     /// # Panics
     /// It does not end in time.
-    pub async fn run_with_input<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>, input: &[u8]) -> Ran {
+    pub async fn run_with_input<S: AsRef<OsStr>>(
+        &self,
+        words: impl IntoIterator<Item = S>,
+        input: &[u8],
+    ) -> Ran {
         let words: Vec<S> = words.into_iter().collect();
-        let spoken: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy()).collect();
+        let spoken: Vec<_> = words
+            .iter()
+            .map(|word| word.as_ref().to_string_lossy())
+            .collect();
         let line = format!("tq {}", spoken.join(" "));
         let mut command = command(binary());
-        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         if let Some(url) = &self.broker {
             command.env("TQ_BROKER", url);
         }
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("`{line}` cannot be started: {error}"));
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("`{line}` cannot be started: {error}"));
         let mut stdin = child.stdin.take().expect("standard input is piped");
         let ended = async {
             let feed = async move {
@@ -78,7 +97,12 @@ impl Tq {
             output.expect("a child can be waited for")
         };
         let output = within(&line, ended).await;
-        Ran { line, code: output.status.code(), stdout: output.stdout, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+        Ran {
+            line,
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 
     /// Deploys the component in `path` as `name`, with further `flags`.
@@ -86,8 +110,15 @@ impl Tq {
     /// # Panics
     /// It is refused.
     pub async fn deploy(&self, path: &Path, name: &str, flags: &[&str]) {
-        let words = [OsStr::new("deploy"), path.as_os_str(), OsStr::new("--name"), OsStr::new(name)];
-        self.run(words.into_iter().chain(flags.iter().map(OsStr::new))).await.ok();
+        let words = [
+            OsStr::new("deploy"),
+            path.as_os_str(),
+            OsStr::new("--name"),
+            OsStr::new(name),
+        ];
+        self.run(words.into_iter().chain(flags.iter().map(OsStr::new)))
+            .await
+            .ok();
     }
 }
 
@@ -119,6 +150,11 @@ impl Ran {
     #[track_caller]
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("`{}` printed no JSON ({error}), and wrote: {}", self.line, self.stderr))
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| {
+            panic!(
+                "`{}` printed no JSON ({error}), and wrote: {}",
+                self.line, self.stderr
+            )
+        })
     }
 }

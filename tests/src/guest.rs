@@ -15,23 +15,37 @@ pub fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let folder = BUILT.get_or_init(build);
     let path = folder.join(format!("{name}.wasm"));
-    assert!(path.is_file(), "there is no example `{name}`: `{}` was not built", path.display());
+    assert!(
+        path.is_file(),
+        "there is no example `{name}`: `{}` was not built",
+        path.display()
+    );
     path
 }
 
 /// The root of the source tree.
 #[must_use]
 pub fn source() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is in a folder of the source tree")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is in a folder of the source tree")
 }
 
 fn build() -> PathBuf {
     let examples = source().join("guest-examples");
     // Where whoever runs the tests keeps built guests, or where `tq deploy` puts them too.
-    let target = std::env::var_os("TQ_GUESTS_TARGET_DIR").map_or_else(|| examples.join("target"), PathBuf::from);
+    let target = std::env::var_os("TQ_GUESTS_TARGET_DIR")
+        .map_or_else(|| examples.join("target"), PathBuf::from);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--target", "wasm32-wasip2", "--manifest-path"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--target",
+            "wasm32-wasip2",
+            "--manifest-path",
+        ])
         .arg(examples.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target)
@@ -39,7 +53,11 @@ fn build() -> PathBuf {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .output()
         .expect("cargo can be started");
-    assert!(built.status.success(), "guest-examples do not build: {}", String::from_utf8_lossy(&built.stderr));
+    assert!(
+        built.status.success(),
+        "guest-examples do not build: {}",
+        String::from_utf8_lossy(&built.stderr)
+    );
     target.join("wasm32-wasip2").join("release")
 }
 
@@ -49,7 +67,8 @@ fn build() -> PathBuf {
 /// The text is not valid.
 #[must_use]
 pub fn written(folder: &Path, name: &str, text: &str) -> PathBuf {
-    let bytes = wat::parse_str(text).unwrap_or_else(|error| panic!("`{name}` is not valid: {error}"));
+    let bytes =
+        wat::parse_str(text).unwrap_or_else(|error| panic!("`{name}` is not valid: {error}"));
     let path = folder.join(format!("{name}.wasm"));
     std::fs::write(&path, bytes).expect("the folder can be written");
     path

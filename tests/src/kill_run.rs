@@ -56,14 +56,26 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, acknowledged, broker_kills, host_kills, attempts_lost, cancelled, resubmitted, violations } = self;
+        let Self {
+            seed,
+            acknowledged,
+            broker_kills,
+            host_kills,
+            attempts_lost,
+            cancelled,
+            resubmitted,
+            violations,
+        } = self;
         write!(
             f,
             "seed {seed}: {acknowledged} tasks acknowledged, {broker_kills} kills of the broker, {host_kills} of the host, \
              {attempts_lost} attempts lost, {cancelled} tasks cancelled, {resubmitted} submitted again, {} violations",
             violations.len()
         )?;
-        violations.iter().take(20).try_for_each(|what| write!(f, "\n  {what}"))
+        violations
+            .iter()
+            .take(20)
+            .try_for_each(|what| write!(f, "\n  {what}"))
     }
 }
 
@@ -102,10 +114,17 @@ impl Fault {
         for last in (1..kills.len()).rev() {
             kills.swap(last, index(random.between(0..last as u64 + 1)));
         }
-        let mut when: Vec<usize> = kills.iter().map(|_| index(random.between(10..90)) * tasks / 100).collect();
+        let mut when: Vec<usize> = kills
+            .iter()
+            .map(|_| index(random.between(10..90)) * tasks / 100)
+            .collect();
         when.sort_unstable();
         let fault = |(kill, count)| Self {
-            at: if random.one_in(2) { At::Acknowledged(count) } else { At::Ended(count) },
+            at: if random.one_in(2) {
+                At::Acknowledged(count)
+            } else {
+                At::Ended(count)
+            },
             then: Duration::from_micros(random.between(0..20_000)),
             kill,
         };
@@ -124,7 +143,10 @@ pub async fn kill_run(plan: Plan) -> Report {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let mut broker = Broker::start(&folder.path().join("broker")).await;
     let mut host = Host::start(&broker, &folder.path().join("host"), "a", 4).await;
-    broker.tq().deploy(&guest::example("faults"), "faults", &[]).await;
+    broker
+        .tq()
+        .deploy(&guest::example("faults"), "faults", &[])
+        .await;
     broker.holds("faults", &["a"]).await;
     let client = broker.client().await;
 
@@ -133,11 +155,17 @@ pub async fn kill_run(plan: Plan) -> Report {
     let ends = Arc::new(Mutex::new(Vec::new()));
     let mut watcher = JoinSet::new();
     let mut watching = client.watch(Watch::All { after_seq: None }, true);
-    within("the watch", watching.next()).await.expect("the broker is there");
+    within("the watch", watching.next())
+        .await
+        .expect("the broker is there");
     watcher.spawn({
         let ends = Arc::clone(&ends);
         async move {
-            while let Some(new) = watching.next().await.unwrap_or_else(|error| panic!("the watch ended: {error}")) {
+            while let Some(new) = watching
+                .next()
+                .await
+                .unwrap_or_else(|error| panic!("the watch ended: {error}"))
+            {
                 let mut ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
                 ends.extend(new);
                 ended_count.send_replace(ends.len());
@@ -145,9 +173,13 @@ pub async fn kill_run(plan: Plan) -> Report {
         }
     });
 
-    let mut report = Report { seed, ..Report::default() };
+    let mut report = Report {
+        seed,
+        ..Report::default()
+    };
     let schedule = Fault::schedule(&mut random, tasks);
-    let (mut submit_random, mut again_random) = (Random::new(random.next()), Random::new(random.next()));
+    let (mut submit_random, mut again_random) =
+        (Random::new(random.next()), Random::new(random.next()));
     let again = Mutex::new((0, Vec::new()));
     let submits = submit_all(&client, tasks, &mut submit_random, &acknowledged_count);
     let faults = async {
@@ -156,7 +188,12 @@ pub async fn kill_run(plan: Plan) -> Report {
                 At::Acknowledged(count) => (acknowledged.clone(), count),
                 At::Ended(count) => (ended.clone(), count),
             };
-            within(&format!("seed {seed}: {at:?}"), progress.wait_for(|now| *now >= count)).await.expect("the run goes on");
+            within(
+                &format!("seed {seed}: {at:?}"),
+                progress.wait_for(|now| *now >= count),
+            )
+            .await
+            .expect("the run goes on");
             tokio::time::sleep(then).await;
             match kill {
                 Kill::Broker => broker.kill9_and_restart().await,
@@ -170,7 +207,9 @@ pub async fn kill_run(plan: Plan) -> Report {
             report.broker_kills += u32::from(!matches!(kill, Kill::Host));
             report.host_kills += u32::from(!matches!(kill, Kill::Broker));
             let known = *acknowledged.borrow();
-            let sample: Vec<usize> = (0..RESUBMITTED).map(|_| index(again_random.between(0..known.max(1) as u64))).collect();
+            let sample: Vec<usize> = (0..RESUBMITTED)
+                .map(|_| index(again_random.between(0..known.max(1) as u64)))
+                .collect();
             if known > 0 {
                 let submitted = submit(&client, sample.iter().map(|n| task(*n))).await;
                 let mut again = again.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,38 +221,74 @@ pub async fn kill_run(plan: Plan) -> Report {
     let ((acknowledged_ids, cancels), ()) = tokio::join!(submits, faults);
     let mut ended = ended;
     // If they do not all end, the checker says which did not.
-    if tokio::time::timeout(PATIENCE, ended.wait_for(|now| *now >= tasks)).await.is_err() {
+    if tokio::time::timeout(PATIENCE, ended.wait_for(|now| *now >= tasks))
+        .await
+        .is_err()
+    {
         let hosts = client.hosts().await;
-        report.violations.push(format!("only {} of {tasks} tasks were seen to end within {PATIENCE:?}, on {hosts:?}", *ended.borrow()));
-        report.violations.push(format!("the broker wrote: {}", broker.process.log()));
-        report.violations.push(format!("the host wrote: {}", host.process.log()));
+        report.violations.push(format!(
+            "only {} of {tasks} tasks were seen to end within {PATIENCE:?}, on {hosts:?}",
+            *ended.borrow()
+        ));
+        report
+            .violations
+            .push(format!("the broker wrote: {}", broker.process.log()));
+        report
+            .violations
+            .push(format!("the host wrote: {}", host.process.log()));
     }
 
-    let listed: Vec<Task> = client.list_tasks(None).try_collect().await.expect("the broker is there");
+    let listed: Vec<Task> = client
+        .list_tasks(None)
+        .try_collect()
+        .await
+        .expect("the broker is there");
     let seen = Seen {
-        acknowledged: acknowledged_ids.iter().enumerate().map(|(n, id)| (key(n), id.clone())).collect(),
+        acknowledged: acknowledged_ids
+            .iter()
+            .enumerate()
+            .map(|(n, id)| (key(n), id.clone()))
+            .collect(),
         ended: std::mem::take(&mut *ends.lock().unwrap_or_else(PoisonError::into_inner)),
         cancels,
     };
-    report.violations.extend(violations(&seen, &listed, |key| payload(number(key)).into_bytes()));
+    report.violations.extend(violations(&seen, &listed, |key| {
+        payload(number(key)).into_bytes()
+    }));
     let (resubmitted, again) = again.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (n, Submitted { id, existed }) in again {
         if acknowledged_ids[n] != id || !existed {
-            report.violations.push(format!("key `{}` was task {}, and after a kill it is {id}", key(n), acknowledged_ids[n]));
+            report.violations.push(format!(
+                "key `{}` was task {}, and after a kill it is {id}",
+                key(n),
+                acknowledged_ids[n]
+            ));
         }
     }
     report.acknowledged = acknowledged_ids.len();
     report.resubmitted = resubmitted;
-    report.cancelled = listed.iter().filter(|task| task.state() == TaskState::Cancelled).count();
-    report.attempts_lost = listed.iter().flat_map(|task| &task.attempts).filter(|attempt| attempt.outcome == "host_lost").count();
-    report.violations.extend(wrong_counts(broker.url(), &report).await);
+    report.cancelled = listed
+        .iter()
+        .filter(|task| task.state() == TaskState::Cancelled)
+        .count();
+    report.attempts_lost = listed
+        .iter()
+        .flat_map(|task| &task.attempts)
+        .filter(|attempt| attempt.outcome == "host_lost")
+        .count();
+    report
+        .violations
+        .extend(wrong_counts(broker.url(), &report).await);
     report
 }
 
 /// The broker's own counts, which it kept over its restarts, against what was listed.
 async fn wrong_counts(url: &str, report: &Report) -> Vec<String> {
     let expected = [
-        ("tq_tasks{state=\"succeeded\"}", report.acknowledged - report.cancelled),
+        (
+            "tq_tasks{state=\"succeeded\"}",
+            report.acknowledged - report.cancelled,
+        ),
         ("tq_tasks{state=\"cancelled\"}", report.cancelled),
         ("tq_tasks{state=\"ready\"}", 0),
         ("tq_tasks{state=\"running\"}", 0),
@@ -230,7 +305,12 @@ async fn wrong_counts(url: &str, report: &Report) -> Vec<String> {
 }
 
 /// Submits all tasks in batches, and has some cancelled. Returns the ids in order, and what was answered to the cancels.
-async fn submit_all(client: &Client, tasks: usize, random: &mut Random, count: &watch::Sender<usize>) -> (Vec<String>, BTreeMap<String, CancelAnswer>) {
+async fn submit_all(
+    client: &Client,
+    tasks: usize,
+    random: &mut Random,
+    count: &watch::Sender<usize>,
+) -> (Vec<String>, BTreeMap<String, CancelAnswer>) {
     let mut ids = Vec::with_capacity(tasks);
     let mut cancels = BTreeMap::new();
     while ids.len() < tasks {
@@ -250,7 +330,10 @@ async fn submit_all(client: &Client, tasks: usize, random: &mut Random, count: &
 
 async fn submit(client: &Client, tasks: impl Iterator<Item = NewTask>) -> Vec<Submitted> {
     // The client repeats it for as long as the broker is away, since every task has a key.
-    client.submit(tasks.collect()).await.unwrap_or_else(|error| panic!("submit failed: {error}"))
+    client
+        .submit(tasks.collect())
+        .await
+        .unwrap_or_else(|error| panic!("submit failed: {error}"))
 }
 
 async fn cancel(client: &Client, id: &str) -> CancelAnswer {
@@ -265,13 +348,26 @@ async fn cancel(client: &Client, id: &str) -> CancelAnswer {
 }
 
 fn task(n: usize) -> NewTask {
-    let function = if n.is_multiple_of(SLEEPER) { "faults/sleep" } else { "faults/echo" };
-    NewTask { function: function.to_owned(), payload: payload(n).into(), idempotency_key: key(n), ..NewTask::default() }
+    let function = if n.is_multiple_of(SLEEPER) {
+        "faults/sleep"
+    } else {
+        "faults/echo"
+    };
+    NewTask {
+        function: function.to_owned(),
+        payload: payload(n).into(),
+        idempotency_key: key(n),
+        ..NewTask::default()
+    }
 }
 
 /// What task `n` is given, and what it returns.
 fn payload(n: usize) -> String {
-    if n.is_multiple_of(SLEEPER) { "20".to_owned() } else { format!("payload {n}") }
+    if n.is_multiple_of(SLEEPER) {
+        "20".to_owned()
+    } else {
+        format!("payload {n}")
+    }
 }
 
 fn key(n: usize) -> String {
@@ -279,7 +375,9 @@ fn key(n: usize) -> String {
 }
 
 fn number(key: &str) -> usize {
-    key.trim_start_matches("task-").parse().unwrap_or(usize::MAX)
+    key.trim_start_matches("task-")
+        .parse()
+        .unwrap_or(usize::MAX)
 }
 
 fn index(n: u64) -> usize {

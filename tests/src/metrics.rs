@@ -13,15 +13,21 @@ pub async fn text(url: &str) -> String {
     let address = url.trim_start_matches("http://");
     let answer = within("GET /metrics", async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer)
     });
-    let answer = answer.await.unwrap_or_else(|error| panic!("GET {url}/metrics: {error}"));
+    let answer = answer
+        .await
+        .unwrap_or_else(|error| panic!("GET {url}/metrics: {error}"));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    assert!(head.starts_with("HTTP/1.1 200"), "GET {url}/metrics: {head}");
+    assert!(
+        head.starts_with("HTTP/1.1 200"),
+        "GET {url}/metrics: {head}"
+    );
     body.to_owned()
 }
 
@@ -32,6 +38,12 @@ pub async fn text(url: &str) -> String {
 /// As [`text`].
 pub async fn sample(url: &str, name: &str) -> f64 {
     let text = text(url).await;
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.map_or(0.0, |value| value.parse().unwrap_or_else(|error| panic!("`{name} {value}`: {error}")))
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0.0, |value| {
+        value
+            .parse()
+            .unwrap_or_else(|error| panic!("`{name} {value}`: {error}"))
+    })
 }

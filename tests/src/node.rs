@@ -32,7 +32,12 @@ impl Broker {
     async fn start_at(data_dir: &Path, port: u16) -> Self {
         let mut process = Self::spawn(data_dir, port);
         let url = ready_url(&mut process).await;
-        Self { process, url, data_dir: data_dir.to_owned(), port }
+        Self {
+            process,
+            url,
+            data_dir: data_dir.to_owned(),
+            port,
+        }
     }
 
     /// Starts one that is expected not to come to serve, and returns its exit code and what it wrote.
@@ -47,7 +52,11 @@ impl Broker {
 
     fn spawn(data_dir: &Path, port: u16) -> Process {
         let mut command = command(binary());
-        command.arg("broker").arg("--data-dir").arg(data_dir).args(["--listen", &format!("127.0.0.1:{port}")]);
+        command
+            .arg("broker")
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--listen", &format!("127.0.0.1:{port}")]);
         Process::spawn("tq broker", command)
     }
 
@@ -95,8 +104,15 @@ impl Broker {
     pub async fn holds(&self, module: &str, hosts: &[&str]) {
         let client = self.client().await;
         eventually("the module is compiled on its hosts", async || {
-            let ready_on = client.module(module).await.expect("the module is deployed").ready_on;
-            hosts.iter().all(|host| ready_on.iter().any(|ready| ready == host)).then_some(())
+            let ready_on = client
+                .module(module)
+                .await
+                .expect("the module is deployed")
+                .ready_on;
+            hosts
+                .iter()
+                .all(|host| ready_on.iter().any(|ready| ready == host))
+                .then_some(())
         })
         .await;
     }
@@ -115,6 +131,14 @@ impl Host {
     /// # Panics
     /// It does not come to work.
     pub async fn start(broker: &Broker, data_dir: &Path, name: &str, slots: u32) -> Self {
+        let mut host = Self::launch(broker, data_dir, name, slots);
+        host.process.line("is ready to work").await;
+        host
+    }
+
+    /// Starts one without waiting for it: a host that its broker refuses goes on trying.
+    #[must_use]
+    pub fn launch(broker: &Broker, data_dir: &Path, name: &str, slots: u32) -> Self {
         let arguments = vec![
             "host".to_owned(),
             "--broker".to_owned(),
@@ -126,9 +150,7 @@ impl Host {
             "--data-dir".to_owned(),
             data_dir.display().to_string(),
         ];
-        let mut host = Self::spawn(arguments);
-        host.process.line("is ready to work").await;
-        host
+        Self::spawn(arguments)
     }
 
     /// Kills it, without a word of warning, and starts the next one of its name on the same data. It may not be connected
@@ -141,7 +163,10 @@ impl Host {
     fn spawn(arguments: Vec<String>) -> Self {
         let mut command = command(binary());
         command.args(&arguments);
-        Self { process: Process::spawn("tq host", command), arguments }
+        Self {
+            process: Process::spawn("tq host", command),
+            arguments,
+        }
     }
 }
 
@@ -168,7 +193,12 @@ impl Dev {
     pub async fn start_with(data_dir: &Path, slots: u32, flags: &[&str]) -> Self {
         let mut command: Command = command(binary());
         command.args(flags);
-        command.arg("dev").arg("--data-dir").arg(data_dir).args(["--listen", &format!("127.0.0.1:{}", free_port()), "--slots", &slots.to_string()]);
+        command.arg("dev").arg("--data-dir").arg(data_dir).args([
+            "--listen",
+            &format!("127.0.0.1:{}", free_port()),
+            "--slots",
+            &slots.to_string(),
+        ]);
         let mut process = Process::spawn("tq dev", command);
         let url = ready_url(&mut process).await;
         Self { process, url }
@@ -196,14 +226,21 @@ impl Dev {
 }
 
 async fn client(url: &str) -> Client {
-    Client::connect(url).await.unwrap_or_else(|error| panic!("{error}"))
+    Client::connect(url)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The address in the line that says that a node is ready.
 async fn ready_url(process: &mut Process) -> String {
     let line = process.line("is ready at ").await;
-    let address = line.split("is ready at ").nth(1).and_then(|rest| rest.split(',').next());
-    address.unwrap_or_else(|| panic!("`{line}` names no address")).to_owned()
+    let address = line
+        .split("is ready at ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next());
+    address
+        .unwrap_or_else(|| panic!("`{line}` names no address"))
+        .to_owned()
 }
 
 /// A port that is free now and below those that the system hands to outgoing connections: while a broker is down, one of

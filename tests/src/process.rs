@@ -36,7 +36,12 @@ pub(crate) fn binary() -> PathBuf {
         return path.into();
     }
     let own = std::env::current_exe().expect("a process knows its own file");
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("tq")).find(|path| path.is_file());
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("tq"))
+        .find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("there is no `tq` near `{}`; build it with `cargo build --release`, or name it in TQ_BIN", own.display()))
 }
 
@@ -49,14 +54,22 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
         }
     }
     // A folder that is not there, so that nobody's config.toml is read.
-    command.env("XDG_CONFIG_HOME", "/nonexistent").env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").env("TQ_LOG", "info,fjall=warn,lsm_tree=warn").kill_on_drop(true);
+    command
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+        .env("TQ_LOG", "info,fjall=warn,lsm_tree=warn")
+        .kill_on_drop(true);
     command
 }
 
 impl Process {
     /// Starts `command`; `name` is what it is called in messages.
     pub(crate) fn spawn(name: &str, mut command: Command) -> Self {
-        let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let started = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
         let mut child = started.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         let stderr = child.stderr.take().expect("standard error is piped");
         let (sender, lines) = watch::channel(VecDeque::new());
@@ -72,7 +85,12 @@ impl Process {
                 });
             }
         });
-        Self { name: name.to_owned(), child, lines, reader }
+        Self {
+            name: name.to_owned(),
+            child,
+            lines,
+            reader,
+        }
     }
 
     /// Its process id.
@@ -81,7 +99,9 @@ impl Process {
     /// It has ended.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
+        self.child
+            .id()
+            .unwrap_or_else(|| panic!("{} has ended", self.name))
     }
 
     /// Waits for a line on standard error that has `text` in it, also among those that came before.
@@ -89,22 +109,32 @@ impl Process {
     /// # Panics
     /// The process ends without it, or it does not come in time.
     pub async fn line(&mut self, text: &str) -> String {
-        let find = |lines: &VecDeque<String>| lines.iter().find(|line| line.contains(text)).cloned();
+        let find =
+            |lines: &VecDeque<String>| lines.iter().find(|line| line.contains(text)).cloned();
         let what = format!("{}: a line with `{text}`", self.name);
         let mut lines = self.lines.clone();
-        let seen = within(&what, lines.wait_for(|lines| find(lines).is_some())).await.ok().and_then(|lines| find(&lines));
+        let seen = within(&what, lines.wait_for(|lines| find(lines).is_some()))
+            .await
+            .ok()
+            .and_then(|lines| find(&lines));
         seen.unwrap_or_else(|| panic!("{what}: it ended before"))
     }
 
     /// What it has written to standard error so far, a line each.
     #[must_use]
     pub fn log(&self) -> String {
-        self.lines.borrow().iter().map(|line| format!("{line}\n")).collect()
+        self.lines
+            .borrow()
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     /// Sends SIGKILL and waits until it is gone.
     pub async fn kill9(&mut self) {
-        within("kill -9", self.child.kill()).await.expect("it was still there to be killed");
+        within("kill -9", self.child.kill())
+            .await
+            .expect("it was still there to be killed");
     }
 
     /// Sends SIGTERM and waits for the end.
@@ -114,7 +144,12 @@ impl Process {
     pub async fn stop(mut self) {
         self.signal(Signal::TERM);
         let status = self.end().await;
-        assert_eq!(status.code(), Some(0), "{} after SIGTERM: {status}", self.name);
+        assert_eq!(
+            status.code(),
+            Some(0),
+            "{} after SIGTERM: {status}",
+            self.name
+        );
     }
 
     /// Stops the process where it is, as a machine that hangs.
@@ -135,7 +170,10 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("it is a process id");
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("it is a process id");
         kill_process(pid, signal).expect("its own child can be signalled");
     }
 }
@@ -144,7 +182,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // Nothing is left to be done about a standard error that is gone.
-            drop(write!(std::io::stderr(), "---- {} wrote:\n{}----\n", self.name, self.log()));
+            drop(write!(
+                std::io::stderr(),
+                "---- {} wrote:\n{}----\n",
+                self.name,
+                self.log()
+            ));
         }
     }
 }

@@ -8,7 +8,10 @@ use std::io::Write as _;
 /// `TQ_STRICT` is 1.
 pub fn skip(test: &str, lacking: &str) {
     let is_strict = std::env::var_os("TQ_STRICT").is_some_and(|value| value == "1");
-    assert!(!is_strict, "{test} cannot be skipped under TQ_STRICT=1: {lacking}");
+    assert!(
+        !is_strict,
+        "{test} cannot be skipped under TQ_STRICT=1: {lacking}"
+    );
     // Past the capture of the test runner: a test that did nothing must not look like one that passed.
     drop(writeln!(std::io::stderr(), "SKIPPED {test}: {lacking}"));
 }

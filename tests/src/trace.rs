@@ -14,8 +14,20 @@ use crate::process::Process;
 /// strace is not installed.
 pub async fn attach(pid: u32, file: &Path) -> Option<Process> {
     let mut command = Command::new("strace");
-    command.args(["-f", "-y", "-s", "4096", "-e", "trace=fdatasync,fsync,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg", "-p"]);
-    command.arg(pid.to_string()).arg("-o").arg(file).kill_on_drop(true);
+    command.args([
+        "-f",
+        "-y",
+        "-s",
+        "4096",
+        "-e",
+        "trace=fdatasync,fsync,read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg",
+        "-p",
+    ]);
+    command
+        .arg(pid.to_string())
+        .arg("-o")
+        .arg(file)
+        .kill_on_drop(true);
     let mut strace = Process::spawn("strace", command);
     let said = strace.line("ttach").await;
     // "Process 17 attached with 12 threads", or "attach: ptrace(PTRACE_SEIZE, 17): Operation not permitted".
@@ -24,7 +36,10 @@ pub async fn attach(pid: u32, file: &Path) -> Option<Process> {
 
 /// Ends a trace. The process that it watched goes on.
 pub async fn detach(strace: &mut Process) {
-    let pid = i32::try_from(strace.pid()).ok().and_then(Pid::from_raw).expect("it is a process id");
+    let pid = i32::try_from(strace.pid())
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("it is a process id");
     kill_process(pid, Signal::INT).expect("its own child can be signalled");
     strace.end().await;
 }

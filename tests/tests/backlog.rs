@@ -11,15 +11,29 @@ const TASKS: usize = 100_000;
 
 /// What a process holds in memory, in bytes.
 fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let status =
+        std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let kib = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<u64>()
+            .ok()
+    });
     kib.expect("Linux says what is resident") * 1024
 }
 
 async fn submit(client: &Client, count: usize) {
-    let tasks = (0..count).map(|n| NewTask { function: "faults/echo".into(), payload: format!("payload {n}").into(), ..NewTask::default() });
+    let tasks = (0..count).map(|n| NewTask {
+        function: "faults/echo".into(),
+        payload: format!("payload {n}").into(),
+        ..NewTask::default()
+    });
     let mut submitted = 0;
-    client.submit_many(tasks, |ids| submitted += ids.len()).await.expect("the broker takes them");
+    client
+        .submit_many(tasks, |ids| submitted += ids.len())
+        .await
+        .expect("the broker takes them");
     assert_eq!(submitted, count);
 }
 
@@ -27,7 +41,10 @@ async fn submit(client: &Client, count: usize) {
 async fn hundred_thousand_waiting_tasks_cost_little() {
     let folder = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(&folder.path().join("broker")).await;
-    broker.tq().deploy(&guest::example("faults"), "faults", &[]).await;
+    broker
+        .tq()
+        .deploy(&guest::example("faults"), "faults", &[])
+        .await;
     let client = broker.client().await;
     let pid = broker.process.pid();
     let before = resident_bytes(pid);
@@ -40,20 +57,40 @@ async fn hundred_thousand_waiting_tasks_cost_little() {
     let page = client.task_page(None, 100, "").await.unwrap();
     let first_page = started.elapsed();
     assert_eq!(page.tasks.len(), 100);
-    let rare = client.task_page(Some(TaskState::Dead), 100, "").await.unwrap();
-    assert!(rare.tasks.is_empty() && !rare.next.is_empty(), "a page of a rare state looks at a bounded number of rows");
+    let rare = client
+        .task_page(Some(TaskState::Dead), 100, "")
+        .await
+        .unwrap();
+    assert!(
+        rare.tasks.is_empty() && !rare.next.is_empty(),
+        "a page of a rare state looks at a bounded number of rows"
+    );
     let mib = grown as f64 / f64::from(1 << 20);
     // The figures are worth seeing when all is well too.
-    drop(writeln!(std::io::stderr(), "{TASKS} tasks waiting, submitted in {took:?}: the broker grew by {mib:.1} MiB, the first page came within {first_page:?}"));
+    drop(writeln!(
+        std::io::stderr(),
+        "{TASKS} tasks waiting, submitted in {took:?}: the broker grew by {mib:.1} MiB, the first page came within {first_page:?}"
+    ));
     assert!(grown <= 64 << 20, "the broker grew by {mib:.1} MiB");
     // The promise is 200 ms, which `cargo xtask evidence` measures on a machine of its own.
-    assert!(first_page < Duration::from_secs(2), "the first page took {first_page:?}");
+    assert!(
+        first_page < Duration::from_secs(2),
+        "the first page took {first_page:?}"
+    );
 
     // A start with the backlog does not read all of it into memory either.
     broker.kill9_and_restart().await;
     let restarted = resident_bytes(broker.process.pid());
-    assert!(restarted <= before + (64 << 20), "{restarted} bytes are resident after a start, and {before} were before the backlog");
-    assert_eq!(metrics::sample(broker.url(), "tq_tasks{state=\"ready\"}").await.to_string(), TASKS.to_string());
+    assert!(
+        restarted <= before + (64 << 20),
+        "{restarted} bytes are resident after a start, and {before} were before the backlog"
+    );
+    assert_eq!(
+        metrics::sample(broker.url(), "tq_tasks{state=\"ready\"}")
+            .await
+            .to_string(),
+        TASKS.to_string()
+    );
 
     let mut watching = client.watch(Watch::All { after_seq: None }, false);
     within("the watch", watching.next()).await.unwrap();
@@ -61,7 +98,11 @@ async fn hundred_thousand_waiting_tasks_cost_little() {
     let mut ended = 0;
     while ended < 20_000 {
         let tasks = within("tasks end", watching.next()).await.unwrap().unwrap();
-        assert!(tasks.iter().all(|task| task.state() == TaskState::Succeeded));
+        assert!(
+            tasks
+                .iter()
+                .all(|task| task.state() == TaskState::Succeeded)
+        );
         ended += tasks.len();
     }
     host.process.stop().await;

@@ -14,7 +14,10 @@ async fn new_crate_is_deployed_and_greets() {
     assert!(deployed.starts_with("greet@1  sha256:"), "{deployed}");
     assert!(deployed.contains("memory 128 MiB"), "{deployed}");
 
-    let greeting = inside.run(["run", "greet", r#"{"name":"Ada"}"#]).await.text();
+    let greeting = inside
+        .run(["run", "greet", r#"{"name":"Ada"}"#])
+        .await
+        .text();
     assert!(greeting.contains("Ada"), "{greeting}");
     let again = inside.run(["deploy"]).await.text();
     assert!(again.starts_with("greet@1 (unchanged)"), "{again}");
@@ -26,13 +29,26 @@ async fn results_survive_a_restart_of_dev() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let dev = Dev::start(&data, 2).await;
-    dev.tq().deploy(&tq_tests::guest::example("faults"), "faults", &[]).await;
-    let id = dev.tq().run(["submit", "faults/echo", "kept", "--wait"]).await.text();
+    dev.tq()
+        .deploy(&tq_tests::guest::example("faults"), "faults", &[])
+        .await;
+    let id = dev
+        .tq()
+        .run(["submit", "faults/echo", "kept", "--wait"])
+        .await
+        .text();
     let id = id.lines().next().unwrap_or_default().to_owned();
     dev.process.stop().await;
 
     let dev = Dev::start(&data, 2).await;
-    let shown = dev.tq().run(["task", "show", &id, "--output", "json"]).await.json();
-    assert_eq!((&shown["state"], &shown["result"]), (&"succeeded".into(), &"kept".into()));
+    let shown = dev
+        .tq()
+        .run(["task", "show", &id, "--output", "json"])
+        .await
+        .json();
+    assert_eq!(
+        (&shown["state"], &shown["result"]),
+        (&"succeeded".into(), &"kept".into())
+    );
     dev.process.stop().await;
 }

@@ -16,23 +16,62 @@ use tq_tests::{Dev, guest, metrics, within};
 async fn reflection_names_every_service_and_describes_it() {
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(&folder.path().join("data"), 1).await;
-    let channel = Endpoint::from_shared(dev.url().to_owned()).unwrap().connect().await.unwrap();
+    let channel = Endpoint::from_shared(dev.url().to_owned())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = ServerReflectionClient::new(channel);
-    let ask = |message: MessageRequest| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
+    let ask = |message: MessageRequest| ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(message),
+    };
     let asked = [
         ask(MessageRequest::ListServices(String::new())),
-        ask(MessageRequest::FileContainingSymbol("tq.v1.TaskService".to_owned())),
+        ask(MessageRequest::FileContainingSymbol(
+            "tq.v1.TaskService".to_owned(),
+        )),
     ];
-    let mut answers = client.server_reflection_info(futures_util::stream::iter(asked)).await.unwrap().into_inner();
-    let listed = within("the services", answers.message()).await.unwrap().unwrap().message_response;
-    let Some(MessageResponse::ListServicesResponse(listed)) = listed else { panic!("{listed:?}") };
-    let names: BTreeSet<&str> = listed.service.iter().map(|service| service.name.as_str()).collect();
-    for name in ["grpc.health.v1.Health", "tq.v1.HostService", "tq.v1.ModuleService", "tq.v1.TaskService"] {
+    let mut answers = client
+        .server_reflection_info(futures_util::stream::iter(asked))
+        .await
+        .unwrap()
+        .into_inner();
+    let listed = within("the services", answers.message())
+        .await
+        .unwrap()
+        .unwrap()
+        .message_response;
+    let Some(MessageResponse::ListServicesResponse(listed)) = listed else {
+        panic!("{listed:?}")
+    };
+    let names: BTreeSet<&str> = listed
+        .service
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect();
+    for name in [
+        "tq.v1.HostService",
+        "tq.v1.ModuleService",
+        "tq.v1.TaskService",
+    ] {
         assert!(names.contains(name), "{names:?}");
     }
-    let described = within("the file", answers.message()).await.unwrap().unwrap().message_response;
-    let Some(MessageResponse::FileDescriptorResponse(files)) = described else { panic!("{described:?}") };
-    assert!(files.file_descriptor_proto.iter().any(|file| file.windows(10).any(|part| part == b"SubmitResp")), "it describes Submit");
+    let described = within("the file", answers.message())
+        .await
+        .unwrap()
+        .unwrap()
+        .message_response;
+    let Some(MessageResponse::FileDescriptorResponse(files)) = described else {
+        panic!("{described:?}")
+    };
+    assert!(
+        files
+            .file_descriptor_proto
+            .iter()
+            .any(|file| file.windows(10).any(|part| part == b"SubmitResp")),
+        "it describes Submit"
+    );
     dev.process.stop().await;
 }
 
@@ -40,14 +79,28 @@ async fn reflection_names_every_service_and_describes_it() {
 async fn health_says_that_it_serves() {
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(&folder.path().join("data"), 1).await;
-    let channel = Endpoint::from_shared(dev.url().to_owned()).unwrap().connect().await.unwrap();
+    let channel = Endpoint::from_shared(dev.url().to_owned())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     let mut client = HealthClient::new(channel);
-    for service in ["", "tq.v1.TaskService"] {
-        let answer = client.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap().into_inner();
-        assert_eq!(answer.status(), ServingStatus::Serving, "`{service}`");
-    }
-    let unknown = client.check(HealthCheckRequest { service: "tq.v1.Nothing".to_owned() }).await;
-    assert_eq!(unknown.expect_err("there is no such service").code(), tonic::Code::NotFound);
+    // No name is the broker as a whole, which is what probes ask for.
+    let answer = client
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+    let unknown = client
+        .check(HealthCheckRequest {
+            service: "tq.v1.Nothing".to_owned(),
+        })
+        .await;
+    assert_eq!(
+        unknown.expect_err("there is no such service").code(),
+        tonic::Code::NotFound
+    );
     dev.process.stop().await;
 }
 
@@ -55,9 +108,20 @@ async fn health_says_that_it_serves() {
 async fn metrics_count_what_was_done() {
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(&folder.path().join("data"), 1).await;
-    dev.tq().deploy(&guest::example("faults"), "faults", &[]).await;
-    for (call, code) in [("run faults/echo a", 0), ("run faults/echo b", 0), ("run faults/fail_fatal c", 1), ("run faults/echo d --fuel 0", 4)] {
-        assert_eq!(dev.tq().run(call.split(' ')).await.code, Some(code), "{call}");
+    dev.tq()
+        .deploy(&guest::example("faults"), "faults", &[])
+        .await;
+    for (call, code) in [
+        ("run faults/echo a", 0),
+        ("run faults/echo b", 0),
+        ("run faults/fail_fatal c", 1),
+        ("run faults/echo d --deadline 2020-01-01T00:00:00Z", 4),
+    ] {
+        assert_eq!(
+            dev.tq().run(call.split(' ')).await.code,
+            Some(code),
+            "{call}"
+        );
     }
     for (name, expected) in [
         ("tq_tasks_submitted_total", "3"),
@@ -73,10 +137,20 @@ async fn metrics_count_what_was_done() {
         ("tq_hosts_connected", "1"),
         ("tq_invariant_violations_total", "0"),
     ] {
-        assert_eq!(metrics::sample(dev.url(), name).await.to_string(), expected, "{name}");
+        assert_eq!(
+            metrics::sample(dev.url(), name).await.to_string(),
+            expected,
+            "{name}"
+        );
     }
     let text = metrics::text(dev.url()).await;
     assert!(text.ends_with("# EOF\n"), "{text}");
-    assert!(text.contains(&format!("tq_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))), "{text}");
+    assert!(
+        text.contains(&format!(
+            "tq_build_info{{version=\"{}\"}} 1",
+            env!("CARGO_PKG_VERSION")
+        )),
+        "{text}"
+    );
     dev.process.stop().await;
 }

@@ -22,7 +22,9 @@ impl Trace {
         let mut unfinished: HashMap<&str, bool> = HashMap::new();
         let mut syncs = Vec::new();
         for (at, line) in lines.iter().enumerate() {
-            let Some((thread, call)) = line.split_once(' ') else { continue };
+            let Some((thread, call)) = line.split_once(' ') else {
+                continue;
+            };
             let call = call.trim_start();
             let is_journal = call.starts_with("fdatasync(") || call.starts_with("fsync(");
             let is_journal = is_journal && call.contains(".jnl>");
@@ -66,7 +68,9 @@ fn trace_tells_syncs_of_the_journal_from_others() {
     std::fs::write(&path, text).unwrap();
     let trace = Trace::read(&path);
     assert_eq!(trace.syncs, [4]);
-    let between = |from: &str, to: &str| trace.has_sync_between(trace.first(from).unwrap(), trace.first(to).unwrap());
+    let between = |from: &str, to: &str| {
+        trace.has_sync_between(trace.first(from).unwrap(), trace.first(to).unwrap())
+    };
     assert!(between("key-1", "id-1"));
     assert!(!between("key-2", "id-2"));
 }
@@ -74,31 +78,55 @@ fn trace_tells_syncs_of_the_journal_from_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_lies_between_each_submit_and_its_acknowledgement() {
     if !requirement::has_program("strace") {
-        return requirement::skip("syncs", "strace is not installed; fix: apt-get install strace");
+        return requirement::skip(
+            "syncs",
+            "strace is not installed; fix: apt-get install strace",
+        );
     }
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(&folder.path().join("broker")).await;
-    broker.tq().deploy(&guest::example("faults"), "faults", &[]).await;
+    broker
+        .tq()
+        .deploy(&guest::example("faults"), "faults", &[])
+        .await;
     let client = broker.client().await;
     let file: PathBuf = folder.path().join("trace");
     let Some(mut strace) = trace::attach(broker.process.pid(), &file).await else {
-        return requirement::skip("syncs", "strace may not attach to another process; fix: run as root, or set kernel.yama.ptrace_scope to 0");
+        return requirement::skip(
+            "syncs",
+            "strace may not attach to another process; fix: run as root, or set kernel.yama.ptrace_scope to 0",
+        );
     };
     let mut acknowledged = Vec::new();
     for n in 0..TASKS {
         let key = format!("synced-{n:04}-key");
-        let task = NewTask { function: "faults/echo".into(), payload: "x".into(), idempotency_key: key.clone(), ..NewTask::default() };
+        let task = NewTask {
+            function: "faults/echo".into(),
+            payload: "x".into(),
+            idempotency_key: key.clone(),
+            ..NewTask::default()
+        };
         let submitted = client.submit(vec![task]).await.unwrap();
         acknowledged.push((key, submitted[0].id.clone()));
     }
     let (_, last) = &acknowledged[TASKS - 1];
-    eventually("the trace has the last acknowledgement", async || Trace::read(&file).first(last).map(drop)).await;
+    eventually("the trace has the last acknowledgement", async || {
+        Trace::read(&file).first(last).map(drop)
+    })
+    .await;
     trace::detach(&mut strace).await;
     let trace = Trace::read(&file);
     for (key, id) in acknowledged {
-        let (from, to) = (trace.first(&key).expect("the request is in the trace"), trace.first(&id).expect("its answer is in the trace"));
+        let (from, to) = (
+            trace.first(&key).expect("the request is in the trace"),
+            trace.first(&id).expect("its answer is in the trace"),
+        );
         assert!(from < to, "task {id} was answered before it was asked for");
-        assert!(trace.has_sync_between(from, to), "no sync of a journal lies between the submit of {id} and its answer:\n{}", trace.lines[from..=to].join("\n"));
+        assert!(
+            trace.has_sync_between(from, to),
+            "no sync of a journal lies between the submit of {id} and its answer:\n{}",
+            trace.lines[from..=to].join("\n")
+        );
     }
     broker.process.stop().await;
 }

@@ -17,8 +17,12 @@ fn main() -> anyhow::Result<ExitCode> {
             "--tasks" => &mut tasks,
             _ => bail!("`{flag}` is not a flag; there are --seeds, --first and --tasks"),
         };
-        let value = words.next().with_context(|| format!("{flag} needs a number"))?;
-        *setting = value.parse().with_context(|| format!("{flag} `{value}` is not a number"))?;
+        let value = words
+            .next()
+            .with_context(|| format!("{flag} needs a number"))?;
+        *setting = value
+            .parse()
+            .with_context(|| format!("{flag} `{value}` is not a number"))?;
     }
     let tasks = usize::try_from(tasks)?;
     let runtime = tokio::runtime::Runtime::new()?;
@@ -39,5 +43,9 @@ fn main() -> anyhow::Result<ExitCode> {
         stdout,
         "{seeds} runs of {tasks} tasks: {broker_kills} kills of the broker, {host_kills} of the host, {lost} attempts lost, {violations} violations"
     )?;
-    Ok(if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if violations == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
