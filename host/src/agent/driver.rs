@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status as Refusal, Streaming};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tq_core::id::{Digest, Epoch};
 use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, MESSAGE_BYTES_MAX, MODULE_BYTES_MAX};
 use tq_core::outcome::Outcome;
 use tq_proto::v1::host_link_client::HostLinkClient;
 use tq_proto::v1::{Assignment, AttemptOutcome, Blob, BrokerMessage, HostMessage};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::Error;
 use crate::agent::backoff::Backoff;
@@ -530,8 +530,11 @@ impl Agent {
             tq.outcome = tracing::field::Empty,
         );
         if !span.is_disabled() {
-            let carrier = HashMap::from([("traceparent".to_owned(), assignment.traceparent.clone())]);
-            let submitter = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&carrier));
+            let carrier =
+                HashMap::from([("traceparent".to_owned(), assignment.traceparent.clone())]);
+            let submitter = opentelemetry::global::get_text_map_propagator(|propagator| {
+                propagator.extract(&carrier)
+            });
             if let Err(error) = span.set_parent(submitter) {
                 tracing::debug!(%error, "attempt is not linked to the trace of its submit");
             }

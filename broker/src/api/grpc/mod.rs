@@ -40,9 +40,15 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
     };
     let (health, health_service) = tonic_health::server::health_reporter();
     // For good: a broker that answers at all serves, and one that cannot serve stops.
-    health.set_serving::<TaskServiceServer<tasks::Tasks>>().await;
-    health.set_serving::<ModuleServiceServer<modules::Modules>>().await;
-    health.set_serving::<HostServiceServer<hosts::Hosts>>().await;
+    health
+        .set_serving::<TaskServiceServer<tasks::Tasks>>()
+        .await;
+    health
+        .set_serving::<ModuleServiceServer<modules::Modules>>()
+        .await;
+    health
+        .set_serving::<HostServiceServer<hosts::Hosts>>()
+        .await;
     health.set_serving::<HostLinkServer<link::Link>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
