@@ -179,7 +179,7 @@ pub async fn kill_run(plan: Plan) -> Report {
     };
     let schedule = Fault::schedule(&mut random, tasks);
     let (mut submit_random, mut again_random) =
-        (Random::new(random.next()), Random::new(random.next()));
+        (Random::new(random.draw()), Random::new(random.draw()));
     let again = Mutex::new((0, Vec::new()));
     let submits = submit_all(&client, tasks, &mut submit_random, &acknowledged_count);
     let faults = async {
