@@ -244,7 +244,7 @@ impl Shown for Duration {
             (1_000, "s"),
         ]
         .into_iter()
-        .find(|(unit, _)| ms % unit == 0 && ms / unit > 1)
+        .find(|(unit, _)| ms.is_multiple_of(*unit) && ms / unit > 1)
         {
             Some((unit, word)) => format!("{} {word}", ms / unit),
             None => format!("{ms} ms"),
@@ -257,7 +257,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

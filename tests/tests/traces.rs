@@ -38,8 +38,10 @@ impl TraceService for Collector {
 
 async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<Span>) {
     let (sender, spans) = mpsc::unbounded_channel();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let address = listener.local_addr().expect("it listens");
     let server =
         tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(sender)));
     #[expect(

@@ -255,7 +255,8 @@ impl Ledger {
         let payload = payload
             .filter(|payload| self.payload_bytes + payload.len() <= READY_WINDOW_PAYLOAD_BYTES)?;
         self.payload_bytes += payload.len();
-        Some(payload)
+        // A copy, since the original is a part of its whole request and would keep all of that.
+        Some(bytes::Bytes::copy_from_slice(&payload))
     }
 
     /// Checks a transition before it is taken over. An impossible one is a bug of ours: it is refused and counted.

@@ -45,8 +45,9 @@ const FILES_MAX: usize = 256;
 fn memtable_bytes(space: Space) -> u64 {
     const MIB: u64 = 1024 * 1024;
     match space {
-        Space::Meta | Space::Index => 4 * MIB,
-        Space::Tasks | Space::Payloads => 8 * MIB,
+        Space::Meta => MIB,
+        Space::Index | Space::Payloads => 4 * MIB,
+        Space::Tasks => 6 * MIB,
     }
 }
 
