@@ -260,7 +260,7 @@ mod tests {
     #[track_caller]
     fn check(limits: Limits, expected: Result<(), &str>) {
         let got = limits.check().map_err(|error| error.to_string());
-        assert_eq!(got.as_ref().map(|()| ()).map_err(String::as_str), expected);
+        assert_eq!(got.as_ref().copied().map_err(String::as_str), expected);
     }
 
     #[test]

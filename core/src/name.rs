@@ -79,7 +79,7 @@ mod tests {
     #[track_caller]
     fn check_name(name: &str, expected: Result<(), &str>) {
         let got = check("module name", name).map_err(|error| error.to_string());
-        assert_eq!(got.as_ref().map(|()| ()).map_err(String::as_str), expected);
+        assert_eq!(got.as_ref().copied().map_err(String::as_str), expected);
     }
 
     #[test]
