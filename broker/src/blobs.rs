@@ -37,6 +37,14 @@ pub enum Error {
         /// The digest of what came.
         found: Digest,
     },
+    /// Too little space is left for what brings new work.
+    #[error("the disk has {free} bytes left, under the floor of {floor} bytes")]
+    UnderFloor {
+        /// What is left.
+        free: u64,
+        /// The floor.
+        floor: u64,
+    },
     /// The bytes on disk are not those that were written.
     #[error("blob {digest} is damaged on disk")]
     Damaged {
@@ -59,6 +67,7 @@ impl Error {
     pub fn is_disk_full(&self) -> bool {
         match self {
             Self::Io { source, .. } => is_full(source),
+            Self::UnderFloor { .. } => true,
             Self::Size { .. } | Self::Digest { .. } | Self::Damaged { .. } => false,
         }
     }
@@ -103,17 +112,19 @@ pub struct Blobs(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
+    free_bytes_floor: u64,
     /// The number of the next unfinished file. The data directory has one broker, so this is enough for a name.
     next: AtomicU64,
 }
 
 impl Blobs {
     /// Opens the blobs in `dir`, which is made if it is not there, and removes what unfinished uploads left behind.
-    /// Only one process may have it open.
+    /// Only one process may have it open. While its file system has less than `free_bytes_floor` bytes left, blobs that
+    /// bring new work are refused.
     ///
     /// # Errors
     /// [`Error::Io`] if the directory cannot be made or read.
-    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, Error> {
+    pub fn open(dir: impl Into<PathBuf>, free_bytes_floor: u64) -> Result<Self, Error> {
         let dir = dir.into();
         // All folders are made now, so that an upload never has to sync more than its own.
         for folder in (0..=u8::MAX).map(|first| format!("{first:02x}")) {
@@ -132,11 +143,27 @@ impl Blobs {
         }
         Ok(Self(Arc::new(Inner {
             dir,
+            free_bytes_floor,
             next: AtomicU64::new(0),
         })))
     }
 
-    /// Begins to write the blob `expected` of `size` bytes. Nothing is kept until [`Upload::finish`].
+    /// Begins to write the blob `expected` of `size` bytes, which brings new work: a module or a payload. Nothing is kept
+    /// until [`Upload::finish`]. The floor of free space is asked for now and at each write, so that however many are
+    /// written at once, each goes below it by one write at most.
+    ///
+    /// # Errors
+    /// [`Error::UnderFloor`] if too little space is left, [`Error::Io`] if no file can be made.
+    pub fn begin_new(&self, expected: Digest, size: u64) -> Result<Upload, Error> {
+        let floor = self.0.free_bytes_floor;
+        let dir = &self.0.dir;
+        check_floor(rustix::fs::statvfs(dir), floor, dir)?;
+        let mut upload = self.begin(expected, size)?;
+        upload.floor = Some(floor);
+        Ok(upload)
+    }
+
+    /// As [`Blobs::begin_new`], for what ends work that was taken in, such as a result: written whatever space is left.
     ///
     /// # Errors
     /// [`Error::Io`] if no file can be made.
@@ -155,20 +182,27 @@ impl Blobs {
             hasher: Sha256::new(),
             expected,
             size,
+            floor: None,
             written: 0,
         })
     }
 
-    /// Keeps `bytes`, and returns their digest. They are on disk when this returns.
+    /// Keeps blobs that bring new work, and returns their digests in the same order. They are on disk when this returns.
+    /// None gets its name before all are written, so that nothing is left behind when there is too little space for
+    /// one of them.
     ///
     /// # Errors
-    /// As [`Upload::write`] and [`Upload::finish`].
-    pub fn put(&self, bytes: &[u8]) -> Result<Digest, Error> {
-        let digest = Digest(Sha256::digest(bytes).into());
-        let mut upload = self.begin(digest, bytes.len() as u64)?;
-        upload.write(bytes)?;
-        upload.finish()?;
-        Ok(digest)
+    /// As [`Blobs::begin_new`], [`Upload::write`] and [`Upload::finish`].
+    pub fn put_new(&self, blobs: &[Bytes]) -> Result<Vec<Digest>, Error> {
+        let write = |bytes: &Bytes| {
+            let digest = Digest(Sha256::digest(bytes).into());
+            let mut upload = self.begin_new(digest, bytes.len() as u64)?;
+            upload.write(bytes)?;
+            Ok((digest, upload.check()?))
+        };
+        let written: Vec<_> = blobs.iter().map(write).collect::<Result<_, Error>>()?;
+        let keep = |(digest, checked): (Digest, Checked)| checked.keep().map(|()| digest);
+        written.into_iter().map(keep).collect()
     }
 
     /// A whole blob, or none if there is none of this digest. For blobs of a bounded size; others have [`Blobs::open_read`].
@@ -247,6 +281,20 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Refuses what brings new work while too little space is left on the file system that `found` is of.
+fn check_floor(
+    found: rustix::io::Result<rustix::fs::StatVfs>,
+    floor: u64,
+    path: &Path,
+) -> Result<(), Error> {
+    let found = found.map_err(io::Error::from).at("find room for", path)?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    if free < floor {
+        return Err(Error::UnderFloor { free, floor });
+    }
+    Ok(())
+}
+
 fn sync_dir(dir: &Path) -> Result<(), Error> {
     File::open(dir)
         .and_then(|dir| dir.sync_all())
@@ -262,6 +310,8 @@ pub struct Upload {
     hasher: Sha256,
     expected: Digest,
     size: u64,
+    /// Free space that has to be left, in bytes; none if it is written whatever is left.
+    floor: Option<u64>,
     written: u64,
 }
 
@@ -282,8 +332,8 @@ impl Upload {
     /// Adds the next bytes; chunks of [`CHUNK_BYTES`] are a good size.
     ///
     /// # Errors
-    /// [`Error::Size`] if this is more than was announced, [`Error::Io`] if they cannot be written. The upload is of no
-    /// use after either.
+    /// [`Error::Size`] if this is more than was announced, [`Error::UnderFloor`] if too little space is left by now,
+    /// [`Error::Io`] if they cannot be written. The upload is of no use after any of them.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let found = self.written.saturating_add(bytes.len() as u64);
         if found > self.size {
@@ -291,6 +341,9 @@ impl Upload {
                 expected: self.size,
                 found,
             });
+        }
+        if let Some(floor) = self.floor {
+            check_floor(rustix::fs::fstatvfs(&self.file), floor, &self.unfinished.0)?;
         }
         self.file.write_all(bytes).at("write", &self.unfinished.0)?;
         self.hasher.update(bytes);
@@ -302,9 +355,17 @@ impl Upload {
     /// If the blob was there already, the same bytes take its place.
     ///
     /// # Errors
-    /// [`Error::Size`] or [`Error::Digest`] if it is not what was announced, [`Error::Io`] if it could not be brought
-    /// to disk. Nothing is kept then, unless the last sync failed, of which nobody can know.
+    /// As [`Upload::check`] and [`Checked::keep`].
     pub fn finish(self) -> Result<(), Error> {
+        self.check()?.keep()
+    }
+
+    /// Checks what was written, brings it to disk and closes the file.
+    ///
+    /// # Errors
+    /// [`Error::Size`] or [`Error::Digest`] if it is not what was announced, [`Error::Io`] if it could not be brought
+    /// to disk. Nothing is kept then.
+    pub fn check(self) -> Result<Checked, Error> {
         let Self {
             file,
             unfinished,
@@ -312,6 +373,7 @@ impl Upload {
             hasher,
             expected,
             size,
+            floor: _,
             written,
         } = self;
         if written != size {
@@ -325,6 +387,26 @@ impl Upload {
             return Err(Error::Digest { expected, found });
         }
         file.sync_all().at("sync", &unfinished.0)?;
+        Ok(Checked { unfinished, target })
+    }
+}
+
+/// A blob that is whole and on disk, and has no name yet. Dropped before [`Checked::keep`], it leaves nothing behind. It
+/// has no file open, so that any number of them may wait for each other.
+#[derive(Debug)]
+pub struct Checked {
+    unfinished: Unfinished,
+    target: PathBuf,
+}
+
+impl Checked {
+    /// Gives the blob its name. When this returns, the name is on disk. If the blob was there already, the same bytes
+    /// take its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it could not be named. Nothing is kept then, unless the last sync failed, of which nobody can know.
+    pub fn keep(self) -> Result<(), Error> {
+        let Self { unfinished, target } = self;
         fs::rename(&unfinished.0, &target).at("name", &target)?;
         if let Some(folder) = target.parent() {
             sync_dir(folder)?;
@@ -380,12 +462,17 @@ mod tests {
 
     fn blobs() -> (tempfile::TempDir, Blobs) {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
+        let blobs = Blobs::open(dir.path().join("blobs"), 0).unwrap();
         (dir, blobs)
     }
 
     fn digest_of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
+    }
+
+    fn put(blobs: &Blobs, bytes: &[u8]) -> Result<Digest, Error> {
+        let put = blobs.put_new(&[Bytes::copy_from_slice(bytes)])?;
+        Ok(put[0])
     }
 
     fn unfinished(blobs: &Blobs) -> usize {
@@ -406,7 +493,7 @@ mod tests {
         let (_dir, blobs) = blobs();
         for len in [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES] {
             let bytes: Vec<u8> = (0..len).map(|index| (index % 251) as u8).collect();
-            let digest = blobs.put(&bytes).unwrap();
+            let digest = put(&blobs, &bytes).unwrap();
             assert_eq!(digest, digest_of(&bytes));
             assert_eq!(blobs.get(digest).unwrap().as_ref(), Some(&bytes));
             assert_eq!(read(&blobs, digest).unwrap(), bytes);
@@ -427,9 +514,9 @@ mod tests {
     #[test]
     fn blob_outlives_a_restart_and_goes_when_removed() {
         let (dir, blobs) = blobs();
-        let digest = blobs.put(b"kept").unwrap();
+        let digest = put(&blobs, b"kept").unwrap();
         drop(blobs);
-        let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
+        let blobs = Blobs::open(dir.path().join("blobs"), 0).unwrap();
         assert!(blobs.contains(digest).unwrap());
         assert!(blobs.remove(digest).unwrap());
         assert!(!blobs.contains(digest).unwrap());
@@ -483,13 +570,57 @@ mod tests {
     }
 
     #[test]
+    fn under_the_floor_only_what_ends_work_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        // No disk has so much, and each has some.
+        let blobs = Blobs::open(dir.path().join("blobs"), u64::MAX).unwrap();
+        let error = put(&blobs, b"abc").unwrap_err();
+        assert!(
+            error.is_disk_full() && error.to_string().contains(&u64::MAX.to_string()),
+            "{error}"
+        );
+        assert!(!blobs.contains(digest_of(b"abc")).unwrap());
+        assert_eq!(unfinished(&blobs), 0);
+        let mut result = blobs.begin(digest_of(b"abc"), 3).unwrap();
+        result.write(b"abc").unwrap();
+        result.finish().unwrap();
+        assert!(blobs.contains(digest_of(b"abc")).unwrap());
+    }
+
+    #[test]
+    fn floor_is_asked_for_at_each_write() {
+        let (_dir, blobs) = blobs();
+        let mut upload = blobs.begin_new(digest_of(b"abc"), 3).unwrap();
+        upload.write(b"ab").unwrap();
+        upload.floor = Some(u64::MAX);
+        let error = upload.write(b"c").unwrap_err();
+        assert!(error.is_disk_full(), "{error}");
+    }
+
+    #[test]
+    fn of_several_blobs_all_are_kept_in_their_order() {
+        let (_dir, blobs) = blobs();
+        let bytes = [
+            Bytes::from("first"),
+            Bytes::from("second"),
+            Bytes::from("first"),
+        ];
+        let digests = blobs.put_new(&bytes).unwrap();
+        assert_eq!(digests, bytes.each_ref().map(|bytes| digest_of(bytes)));
+        for (digest, bytes) in digests.into_iter().zip(bytes) {
+            assert_eq!(blobs.get(digest).unwrap().as_deref(), Some(&bytes[..]));
+        }
+        assert_eq!(unfinished(&blobs), 0);
+    }
+
+    #[test]
     fn remains_of_a_killed_process_are_cleared_away() {
         let (dir, blobs) = blobs();
         let upload = blobs.begin(digest_of(b"abc"), 3).unwrap();
         // A killed process drops nothing.
         std::mem::forget(upload);
         drop(blobs);
-        let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
+        let blobs = Blobs::open(dir.path().join("blobs"), 0).unwrap();
         assert_eq!(unfinished(&blobs), 0);
     }
 
@@ -511,12 +642,12 @@ mod tests {
     #[test]
     fn damage_is_noticed_and_mended_by_the_same_upload() {
         let (_dir, blobs) = blobs();
-        let digest = blobs.put(b"abc").unwrap();
+        let digest = put(&blobs, b"abc").unwrap();
         fs::write(blobs.path(digest), b"abd").unwrap();
         let message = format!("blob {digest} is damaged on disk");
         assert_eq!(blobs.get(digest).unwrap_err().to_string(), message);
         assert_eq!(read(&blobs, digest).unwrap_err().to_string(), message);
-        blobs.put(b"abc").unwrap();
+        put(&blobs, b"abc").unwrap();
         assert_eq!(read(&blobs, digest).unwrap(), b"abc");
     }
 
@@ -524,7 +655,7 @@ mod tests {
     fn paths_stay_out_of_the_message() {
         let (dir, blobs) = blobs();
         fs::remove_dir_all(dir.path().join("blobs")).unwrap();
-        let error = blobs.put(b"abc").unwrap_err();
+        let error = blobs.begin(digest_of(b"abc"), 3).unwrap_err();
         assert_eq!(error.to_string(), "failed to write a blob");
         assert!(!error.is_disk_full());
         let source = std::error::Error::source(&error).unwrap();

@@ -143,7 +143,7 @@ fn open(config: &Config) -> Result<(Ledger, Blobs, Clock), Error> {
     })?;
     let (dir, options) = store_of(&config.data_dir);
     let store = store::open(&dir, &options)?;
-    let blobs = Blobs::open(path.join("blobs"))?;
+    let blobs = Blobs::open(path.join("blobs"), config.free_bytes_floor)?;
     let clock = Clock::start();
     // Ids need to differ between processes, not to be secret.
     let seed = u64::from_be_bytes(

@@ -13,7 +13,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where it listens. On loopback only, as long as there is no access control.
     pub listen: SocketAddr,
-    /// Free space under which submits are refused, in bytes.
+    /// Free space under which submits and uploads of modules are refused, in bytes.
     pub free_bytes_floor: u64,
     /// How long requests may take to finish when it stops.
     pub drain_timeout: Duration,

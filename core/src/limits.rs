@@ -221,8 +221,9 @@ pub const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 /// Outcomes that a host keeps for a broker that it cannot reach; beyond it, the oldest attempts will be run again.
 pub const OUTCOMES_KEPT_MAX: usize = 10_000;
 
-/// Submits refused below this much free space, so that settlements and compaction keep room to work.
-pub const FREE_BYTES_FLOOR: u64 = 256 * MIB;
+/// Submits and uploads refused below this much free space, so that settlements and compaction keep room to work: journals
+/// and tables that are being rewritten take up to 512 MiB.
+pub const FREE_BYTES_FLOOR: u64 = 576 * MIB;
 /// Requests that wait for the ledger at once, of each kind; a caller beyond that waits in its connection.
 pub const INBOX_MAX: usize = 1_024;
 /// Commands that go into one commit: more would hold up the answers of the first.

@@ -90,6 +90,10 @@ impl From<inspect::Error> for ApiError {
 
 impl From<blobs::Error> for ApiError {
     fn from(error: blobs::Error) -> Self {
+        // To whoever brings new work it is one and the same refusal, whether the ledger or the blobs come upon it.
+        if let blobs::Error::UnderFloor { free, floor } = error {
+            return Refused::DiskFull { free, floor }.into();
+        }
         let text = error.to_string();
         if error.is_disk_full() {
             return Self(with_hint(
@@ -102,7 +106,9 @@ impl From<blobs::Error> for ApiError {
             blobs::Error::Size { .. } | blobs::Error::Digest { .. } => {
                 Status::invalid_argument(text)
             }
-            blobs::Error::Damaged { .. } | blobs::Error::Io { .. } => internal(&error),
+            blobs::Error::UnderFloor { .. }
+            | blobs::Error::Damaged { .. }
+            | blobs::Error::Io { .. } => internal(&error),
         })
     }
 }

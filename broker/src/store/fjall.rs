@@ -32,6 +32,8 @@ use super::{
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Journals that may exist at once. A keyspace that is seldom written keeps old journals alive until this is reached.
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+// Tables that are being rewritten take as much again; both have to fit while submits are refused.
+const _: () = assert!(tq_core::limits::FREE_BYTES_FLOOR > 2 * JOURNAL_BYTES_MAX);
 /// Threads that flush and compact. With fewer than three, fjall's first worker spins while the others compact.
 const WORKERS: usize = 3;
 /// The size of one file of a table. A file is synced when it is whole, and commits wait behind that on the disk.

@@ -8,7 +8,7 @@ use tq_core::{Limits, RetryPolicy, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::module_service_server::ModuleService;
 
-use super::tasks::named;
+use super::tasks::{blocking, named};
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Deploy, read};
@@ -47,6 +47,10 @@ impl ModuleService for Modules {
         }
         let settings = Settings::new(&header)?;
         let digest = convert::digest(&header.digest)?;
+        let blobs = self.context.blobs.clone();
+        let size_bytes = header.size_bytes;
+        // Before the first byte comes: it is refused while the disk is too full.
+        let mut upload = blocking(move || Ok(blobs.begin_new(digest, size_bytes)?)).await?;
         let mut bytes = Vec::with_capacity(usize::try_from(header.size_bytes).unwrap_or_default());
         while let Some(message) = incoming.message().await? {
             let Some(Part::Chunk(chunk)) = message.part else {
@@ -71,8 +75,6 @@ impl ModuleService for Modules {
             .iter()
             .map(|function| function.name.clone())
             .collect();
-        let blobs = self.context.blobs.clone();
-        let size_bytes = header.size_bytes;
         // Moved into the thread, so that a call that is dropped does not let another one in beside what still runs.
         let permit = Arc::clone(&self.inspections).acquire_owned().await;
         let permit = permit.map_err(|_| Status::unavailable("the broker is stopping"))?;
@@ -80,7 +82,6 @@ impl ModuleService for Modules {
         let inspected = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
             let _permit = permit;
             let inspected = inspect::inspect(&bytes, &declared)?;
-            let mut upload = blobs.begin(digest, size_bytes)?;
             upload.write(&bytes)?;
             upload.finish()?;
             Ok(inspected)

@@ -346,18 +346,24 @@ impl Tasks {
         })
     }
 
-    /// Puts payloads that are too large for a row into files.
+    /// Puts payloads that are too large for a row into files; all of them, or none if the disk is too full.
     async fn put_large(&self, submissions: &mut [Submission]) -> Result<(), Status> {
-        for submission in submissions {
-            let large = submission
-                .payload
-                .take_if(|payload| payload.len() > INLINE_BYTES_MAX);
-            if let Some(payload) = large {
-                let blobs = self.0.blobs.clone();
-                let len = payload.len() as u64;
-                let digest = blocking(move || Ok(blobs.put(&payload)?)).await?;
-                submission.spec.payload = DataRef::Blob { digest, len };
-            }
+        let is_large = |payload: &mut Bytes| payload.len() > INLINE_BYTES_MAX;
+        let (data, payloads): (Vec<_>, Vec<_>) = submissions
+            .iter_mut()
+            .filter_map(|submission| {
+                let payload = submission.payload.take_if(is_large)?;
+                Some((&mut submission.spec.payload, payload))
+            })
+            .unzip();
+        if payloads.is_empty() {
+            return Ok(());
+        }
+        let blobs = self.0.blobs.clone();
+        let digests = blocking(move || Ok(blobs.put_new(&payloads)?)).await?;
+        for (data, digest) in data.into_iter().zip(digests) {
+            let len = data.len();
+            *data = DataRef::Blob { digest, len };
         }
         Ok(())
     }
@@ -731,7 +737,7 @@ async fn watch_all(
 }
 
 /// Runs what may block on the disk on a thread for that.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, Status> {
     Ok(tokio::task::spawn_blocking(work)
