@@ -30,6 +30,10 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const ROW_BYTES: usize = 300;
 const PAYLOAD_BYTES: usize = 100;
+/// Of a row, what says who has the task.
+const CLAIM_BYTES: usize = 60;
+/// Of a row, what is known only when the task has ended.
+const STATE_BYTES: usize = 120;
 /// The part of a run whose rate is "fresh" at its beginning and "last" at its end, as a share of all tasks.
 const WINDOW_SHARE: u64 = 10;
 const MIB: u64 = 1024 * 1024;
@@ -45,14 +49,21 @@ enum Layout {
     RisingKey,
     /// The same, but the submits, claims and settlements of one round share a commit, which also logs who was settled.
     SharedCommit,
+    /// As `SharedCommit`, but what never changes (the call and its payload) is a row of its own, written once; the state
+    /// is a small row beside it, written when the task is claimed and, with its result, when it is settled.
+    SplitState,
+    /// As `SplitState`, but claims have no rows: each commit logs them in one.
+    LoggedClaims,
 }
 
 impl Layout {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::RowPerState,
         Self::RandomKey,
         Self::RisingKey,
         Self::SharedCommit,
+        Self::SplitState,
+        Self::LoggedClaims,
     ];
 
     fn name(self) -> &'static str {
@@ -61,6 +72,8 @@ impl Layout {
             Self::RandomKey => "random-key",
             Self::RisingKey => "rising-key",
             Self::SharedCommit => "shared-commit",
+            Self::SplitState => "split-state",
+            Self::LoggedClaims => "logged-claims",
         }
     }
 }
@@ -358,7 +371,7 @@ impl<'a> Run<'a> {
         let mut in_settle = Vec::new();
         while passed < tasks && deadline.is_none_or(|deadline| Instant::now() < deadline) {
             match self.layout {
-                Layout::SharedCommit => {
+                Layout::SharedCommit | Layout::SplitState | Layout::LoggedClaims => {
                     // One round: what was claimed in the last round is settled, what waits is claimed, new ones arrive.
                     let settled = std::mem::replace(&mut in_settle, std::mem::take(&mut in_claim));
                     let submitted = self.submit();
@@ -489,7 +502,10 @@ impl<'a> Run<'a> {
                 return Ok(tasks);
             }
             Layout::RowPerState => &self.ready,
-            Layout::RisingKey | Layout::SharedCommit => &self.rows,
+            Layout::RisingKey
+            | Layout::SharedCommit
+            | Layout::SplitState
+            | Layout::LoggedClaims => &self.rows,
         };
         let mut tasks = Vec::with_capacity(limit);
         for guard in snapshot.range(ordered, self.cursor.clone()..).take(limit) {
@@ -528,6 +544,13 @@ impl<'a> Run<'a> {
         Slice::new(&row)
     }
 
+    /// What a settled task has beside what was asked for.
+    fn state(&mut self) -> Slice {
+        let mut state = [b'.'; STATE_BYTES];
+        self.random.fill(&mut state[..STATE_BYTES / 2]);
+        Slice::new(&state)
+    }
+
     fn payload(&mut self) -> Slice {
         let mut payload = [b'.'; PAYLOAD_BYTES];
         self.random.fill(&mut payload[..PAYLOAD_BYTES / 2]);
@@ -538,36 +561,73 @@ impl<'a> Run<'a> {
         for task in tasks {
             let row = self.row();
             let payload = self.payload();
-            writes.insert(&self.rows, UserKey::from(task.key), row);
-            writes.insert(&self.payloads, payload_key(task, 0), payload);
-            if self.layout == Layout::RowPerState {
-                writes.insert(&self.ready, UserKey::from(task.key), "");
+            match self.layout {
+                Layout::SplitState | Layout::LoggedClaims => {
+                    writes.insert(&self.rows, UserKey::from(task.key), both(&row, &payload));
+                }
+                Layout::RowPerState => {
+                    writes.insert(&self.rows, UserKey::from(task.key), row);
+                    writes.insert(&self.payloads, payload_key(task, 0), payload);
+                    writes.insert(&self.ready, UserKey::from(task.key), "");
+                }
+                Layout::RandomKey | Layout::RisingKey | Layout::SharedCommit => {
+                    writes.insert(&self.rows, UserKey::from(task.key), row);
+                    writes.insert(&self.payloads, payload_key(task, 0), payload);
+                }
             }
         }
     }
 
     fn put_claimed(&mut self, writes: &mut fjall::OwnedWriteBatch, tasks: &[Task]) {
+        if self.layout == Layout::LoggedClaims {
+            let log: Vec<u8> = tasks
+                .iter()
+                .flat_map(|task| [task.key; 2])
+                .flatten()
+                .collect();
+            if !log.is_empty() {
+                let at = UserKey::from(self.commit_seq.to_be_bytes());
+                writes.insert(&self.leases, at, log);
+            }
+            return;
+        }
         for task in tasks {
-            if self.layout == Layout::RowPerState {
-                writes.remove(&self.ready, UserKey::from(task.key));
-                writes.insert(&self.leases, UserKey::from(task.key), [b'l'; 60]);
-            } else {
-                let row = self.row();
-                writes.insert(&self.rows, UserKey::from(task.key), row);
+            match self.layout {
+                Layout::SplitState | Layout::LoggedClaims => {
+                    let state = self.state();
+                    writes.insert(&self.done, UserKey::from(task.key), &state[..CLAIM_BYTES]);
+                }
+                Layout::RowPerState => {
+                    writes.remove(&self.ready, UserKey::from(task.key));
+                    writes.insert(&self.leases, UserKey::from(task.key), [b'l'; CLAIM_BYTES]);
+                }
+                Layout::RandomKey | Layout::RisingKey | Layout::SharedCommit => {
+                    let row = self.row();
+                    writes.insert(&self.rows, UserKey::from(task.key), row);
+                }
             }
         }
     }
 
     fn put_settled(&mut self, writes: &mut fjall::OwnedWriteBatch, tasks: &[Task]) {
         for task in tasks {
-            let row = self.row();
             let result = self.payload();
-            if self.layout == Layout::RowPerState {
-                writes.remove(&self.leases, UserKey::from(task.key));
-                writes.remove(&self.rows, UserKey::from(task.key));
-                writes.insert(&self.done, UserKey::from(task.key), row);
-            } else {
-                writes.insert(&self.rows, UserKey::from(task.key), row);
+            match self.layout {
+                Layout::SplitState | Layout::LoggedClaims => {
+                    let state = self.state();
+                    writes.insert(&self.done, UserKey::from(task.key), both(&state, &result));
+                    continue;
+                }
+                Layout::RowPerState => {
+                    let row = self.row();
+                    writes.remove(&self.leases, UserKey::from(task.key));
+                    writes.remove(&self.rows, UserKey::from(task.key));
+                    writes.insert(&self.done, UserKey::from(task.key), row);
+                }
+                Layout::RandomKey | Layout::RisingKey | Layout::SharedCommit => {
+                    let row = self.row();
+                    writes.insert(&self.rows, UserKey::from(task.key), row);
+                }
             }
             writes.insert(&self.payloads, payload_key(task, 1), result);
         }
@@ -579,6 +639,10 @@ impl<'a> Run<'a> {
         self.commit_times.push(start.elapsed());
         Ok(())
     }
+}
+
+fn both(row: &[u8], payload: &[u8]) -> Slice {
+    Slice::from([row, payload].concat())
 }
 
 fn payload_key(task: &Task, part: u8) -> UserKey {

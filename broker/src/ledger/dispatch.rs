@@ -13,6 +13,7 @@ use crate::dispatch::lanes::Place;
 use crate::dispatch::message::{Assignment, AttemptRef, Data, ToHost};
 use crate::store::{Direction, Key, Space};
 use crate::tables::key::{self, Position};
+use crate::tables::row;
 
 /// Tasks of a module that cannot be compiled which one step buries.
 const BURY: usize = 256;
@@ -152,6 +153,10 @@ impl Ledger {
         let spec = &task.spec;
         let payload = match (&open.payload, spec.payload) {
             (Some(payload), _) => Data::Inline(payload.clone()),
+            (None, data) if row::in_row(data) && !data.is_empty() => {
+                let found = row::find_task::<Error>(&*self.store, namespace, id)?;
+                Data::Inline(found.map(|record| record.payload).unwrap_or_default())
+            }
             (None, data) => self.data(data, key::payload(namespace, id))?,
         };
         let checkpoint = open

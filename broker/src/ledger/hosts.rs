@@ -16,6 +16,7 @@ use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost};
 use crate::tables::Namespace;
 use crate::tables::key;
+use crate::tables::row;
 
 impl Ledger {
     /// Begins a session: settles what the host has outcomes of, keeps what it holds, and takes back the rest.
@@ -337,8 +338,14 @@ impl Ledger {
             .is_some_and(|open| open.task.settled == Some(epoch));
         let answer = self.apply(id, |task, now| transition::report(task, &report, now));
         if answer.is_ok() && !settled_before {
-            if let Some(bytes) = row {
-                self.step.batch.put(key::result(namespace, id), bytes);
+            match (row, data) {
+                (Some(bytes), Some(data)) if row::in_row(data) => {
+                    if let Some(open) = self.open.get_mut(&id) {
+                        open.result = bytes;
+                    }
+                }
+                (Some(bytes), _) => self.step.batch.put(key::result(namespace, id), bytes),
+                (None, _) => {}
             }
             self.shared.metrics.attempt(report.outcome, &usage);
         }
@@ -372,7 +379,7 @@ impl Ledger {
         {
             return Ok(());
         }
-        self.touch(*id, false);
+        self.touch(*id);
         let (data, row) = stored(Some(state));
         if let Some(open) = self.open.get_mut(id) {
             open.beside.checkpoint = data;

@@ -148,6 +148,8 @@ struct Open {
     in_window: Option<Ticket>,
     /// The payload, if it is small and there was room for it.
     payload: Option<Bytes>,
+    /// The result, if it is a part of the state row; empty otherwise.
+    result: Bytes,
 }
 
 /// The ledger of a shard.

@@ -207,22 +207,19 @@ impl Ledger {
             .collect();
         let mut recent = Vec::new();
         for namespace in namespaces {
-            let mut from = key::task(namespace, open_from).bytes;
+            let mut from = key::call(namespace, open_from).bytes;
             loop {
                 let pairs = self.store.scan(
-                    Space::Tasks,
+                    Space::Calls,
                     &key::tasks(namespace),
                     &from,
                     Direction::Ascending,
                     PAGE,
                 )?;
-                for pair in &pairs {
-                    let Some((_, id)) = key::task_of(&pair.key) else {
-                        continue;
-                    };
-                    let (task, beside) = row::decode_task(id, &pair.value)?;
-                    let is_in_memory = match task.state {
-                        State::Ready { .. } => beside.position.is_none(),
+                for record in row::with_states::<Error>(&*self.store, &pairs)? {
+                    let id = record.task.id;
+                    let is_in_memory = match record.task.state {
+                        State::Ready { .. } => record.beside.position.is_none(),
                         State::Running { .. } => true,
                         State::Blocked { .. }
                         | State::Scheduled { .. }
@@ -270,7 +267,7 @@ impl Ledger {
             State::Ready { .. } if open.beside.position.is_none() => {
                 open.unindexed = unindexed;
                 if self.lanes.is_full() {
-                    self.touch(id, false);
+                    self.touch(id);
                     self.enqueue(id, true);
                 } else {
                     // It was in the window already, so it comes before whatever is behind it now.

@@ -1,16 +1,19 @@
 //! One step's changes, from the first to the commit.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use tq_core::limits::READY_WINDOW_PAYLOAD_BYTES;
 use tq_core::task::{State, Task};
 use tq_core::{TaskId, Timestamp, invariants};
 
 use super::{Error, Ledger, Open, lock};
 use crate::store::{Batch, Committed, Key, Level};
-use crate::tables::Namespace;
 use crate::tables::key::{self, Lane, Timer};
-use crate::tables::row::{self, IdempotencyRow, LedgerRow};
+use crate::tables::row::{self, Beside, IdempotencyRow, LedgerRow};
+use crate::tables::{Namespace, Position};
 
 /// Attempts of which the sizes of logs are remembered between steps.
 const LOG_SIZES_MAX: usize = 10_000;
@@ -45,20 +48,29 @@ struct Stored {
     /// None if the task is new.
     state: Option<State>,
     rows: Vec<Key>,
+    /// The position in its call row, if it is new.
+    position: Option<Position>,
 }
 
 impl Ledger {
-    /// Notes what is in the store of a task that is about to change. `None` stands for a new one.
-    pub(super) fn touch(&mut self, id: TaskId, is_new: bool) {
-        if self.step.touched.contains_key(&id) {
-            return;
-        }
-        let stored = match self.open.get(&id) {
-            Some(open) if !is_new => Stored {
+    /// Notes what is in the store of a task that is about to change.
+    pub(super) fn touch(&mut self, id: TaskId) {
+        if let Entry::Vacant(vacant) = self.step.touched.entry(id)
+            && let Some(open) = self.open.get(&id)
+        {
+            vacant.insert(Stored {
                 state: Some(open.task.state.clone()),
                 rows: rows(open),
-            },
-            Some(_) | None => Stored::default(),
+                position: None,
+            });
+        }
+    }
+
+    /// Notes that a task is new. Its call row, with this position, is in the batch.
+    pub(super) fn touch_new(&mut self, id: TaskId, position: Option<Position>) {
+        let stored = Stored {
+            position,
+            ..Stored::default()
         };
         self.step.touched.insert(id, stored);
     }
@@ -91,10 +103,12 @@ impl Ledger {
                 first_timer = first_timer.into_iter().chain(timer).min();
                 batch.put(row.clone(), id.0.to_vec());
             }
-            batch.put(
-                key::task(open.namespace, *id),
-                row::encode_task(&open.task, &open.beside),
-            );
+            if stored.state.is_some() || !self.is_as_submitted(open, stored.position) {
+                batch.put(
+                    key::state(open.namespace, *id),
+                    row::encode_state(&open.task, &open.beside, open.result.clone()),
+                );
+            }
             let counters = self.counters.entry(open.namespace).or_default();
             if let Some(before) = &stored.state {
                 counters.leave(before);
@@ -161,6 +175,18 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether the call row of a task that is new in this step says all of it.
+    fn is_as_submitted(&self, open: &Open, position: Option<Position>) -> bool {
+        let beside = Beside {
+            position,
+            ..Beside::default()
+        };
+        let spec = Arc::clone(&open.task.spec);
+        open.beside == beside
+            && row::as_submitted(open.task.id, spec, self.time)
+                .is_ok_and(|submitted| submitted == open.task)
+    }
+
     /// Where recovery would begin after this commit.
     fn ledger_row(&self) -> LedgerRow {
         let open_from = self
@@ -186,7 +212,7 @@ impl Ledger {
             }
             self.unindexed.pop_front();
             if pins {
-                self.touch(id, false);
+                self.touch(id);
             }
             if let Some(open) = self.open.get_mut(&id) {
                 open.unindexed = false;
@@ -251,12 +277,13 @@ impl Ledger {
     }
 
     /// Keeps a payload in memory while there is room.
-    pub(super) fn keep_payload(&mut self, payload: Option<bytes::Bytes>) -> Option<bytes::Bytes> {
-        let payload = payload
-            .filter(|payload| self.payload_bytes + payload.len() <= READY_WINDOW_PAYLOAD_BYTES)?;
+    pub(super) fn keep_payload(&mut self, payload: &[u8]) -> Option<Bytes> {
+        if payload.is_empty() || self.payload_bytes + payload.len() > READY_WINDOW_PAYLOAD_BYTES {
+            return None;
+        }
         self.payload_bytes += payload.len();
-        // A copy, since the original is a part of its whole request and would keep all of that.
-        Some(bytes::Bytes::copy_from_slice(&payload))
+        // A copy, since the original is a part of its whole request or row and would keep all of that.
+        Some(Bytes::copy_from_slice(payload))
     }
 
     /// Checks a transition before it is taken over. An impossible one is a bug of ours: it is refused and counted.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message;
 use tq_core::TaskId;
 use tq_core::limits::IDEMPOTENCY_WINDOW;
@@ -11,7 +12,7 @@ use tq_core::transition::{self, Effect};
 use super::{Error, Ledger, Open, Refused, Submission, Submit, Submitted};
 use crate::tables::Namespace;
 use crate::tables::key::{self, Timer};
-use crate::tables::row::{Beside, IdempotencyRow};
+use crate::tables::row::{self, Beside, IdempotencyRow};
 
 /// How old an answer about free space may be.
 const FREE_BYTES_AGE_MAX: Duration = Duration::from_millis(100);
@@ -134,19 +135,25 @@ impl Ledger {
             self.step.keys.insert(key, row);
             self.step.first_timer = self.step.first_timer.into_iter().chain([expires]).min();
         }
-        if let Some(payload) = &payload {
-            self.step
-                .batch
-                .put(key::payload(namespace, id), payload.clone());
-        }
+        let payload = payload.unwrap_or_default();
+        let in_row: &[u8] = if row::in_row(spec.payload) {
+            &payload
+        } else {
+            if !payload.is_empty() {
+                self.step
+                    .batch
+                    .put(key::payload(namespace, id), payload.clone());
+            }
+            &[]
+        };
         let transition = match transition::submit(id, Arc::new(spec), 0, self.time) {
             Ok(transition) => transition,
             // Checked before the first change of the request.
             Err(rejected) => unreachable!("a deadline that was checked has passed: {rejected}"),
         };
-        self.touch(id, true);
-        let payload = self.keep_payload(payload);
+        let kept = self.keep_payload(&payload);
         let (task, effect) = (transition.next, transition.effect);
+        let spec = Arc::clone(&task.spec);
         self.is_sound(None, &task);
         self.open.insert(
             id,
@@ -156,7 +163,8 @@ impl Ledger {
                 beside: Beside::default(),
                 unindexed: false,
                 in_window: None,
-                payload,
+                payload: kept,
+                result: Bytes::new(),
             },
         );
         match effect {
@@ -173,6 +181,10 @@ impl Ledger {
             }
             Effect::SetTimer(_) | Effect::None | Effect::StopAttempt { .. } | Effect::End => {}
         }
+        let position = self.open.get(&id).and_then(|open| open.beside.position);
+        let call = row::encode_call(&spec, self.time, position, in_row);
+        self.step.batch.put(key::call(namespace, id), call);
+        self.touch_new(id, position);
         id
     }
 
@@ -203,7 +215,7 @@ impl Ledger {
         if let Some(row) = self.step.keys.get(&at) {
             return Ok(Some(row.clone()));
         }
-        let decode = |source| crate::tables::row::Error::Decode {
+        let decode = |source| row::Error::Decode {
             kind: "idempotency key",
             source,
         };

@@ -1,7 +1,5 @@
 //! Tasks as the ledger holds them: loading them, changing them, and what follows from a change.
 
-use std::collections::hash_map::Entry;
-
 use tq_core::limits::LOG_BYTES_MAX;
 use tq_core::task::{DataRef, Spec, State, Task};
 use tq_core::transition::{self, Effect, Rejected, Transition};
@@ -11,7 +9,7 @@ use super::{Error, Ledger, LogChunk, Open, Refused, Target, read};
 use crate::dispatch::lanes::{Place, Room};
 use crate::store::{Direction, Space};
 use crate::tables::key::{self, Lane, Namespace, Position};
-use crate::tables::row;
+use crate::tables::row::{self, Record};
 
 /// Positions that one commit can give, as a power of two.
 const POSITION_BITS: u32 = 20;
@@ -19,21 +17,32 @@ const POSITION_BITS: u32 = 20;
 impl Ledger {
     /// Makes sure that a task is in memory. `false` if there is none.
     pub(super) fn load(&mut self, namespace: Namespace, id: TaskId) -> Result<bool, Error> {
-        match self.open.entry(id) {
-            Entry::Occupied(open) => Ok(open.get().namespace == namespace),
-            Entry::Vacant(vacant) => {
-                let Some(bytes) = self.store.get(&key::task(namespace, id))? else {
+        match self.open.get(&id) {
+            Some(open) => Ok(open.namespace == namespace),
+            None => {
+                let found = row::find_task::<Error>(&*self.store, namespace, id)?;
+                let Some(record) = found else {
                     return Ok(false);
                 };
-                let (task, beside) = row::decode_task(id, &bytes)?;
-                vacant.insert(Open {
-                    namespace,
+                let Record {
                     task,
                     beside,
-                    unindexed: false,
-                    in_window: None,
-                    payload: None,
-                });
+                    payload,
+                    result,
+                } = record;
+                let payload = self.keep_payload(&payload);
+                self.open.insert(
+                    id,
+                    Open {
+                        namespace,
+                        task,
+                        beside,
+                        unindexed: false,
+                        in_window: None,
+                        payload,
+                        result,
+                    },
+                );
                 self.step.loaded.push(id);
                 Ok(true)
             }
@@ -62,7 +71,7 @@ impl Ledger {
                 expected: "in a state that allows this",
             });
         }
-        self.touch(id, false);
+        self.touch(id);
         let Some(open) = self.open.get_mut(&id) else {
             return Ok(());
         };
@@ -73,6 +82,7 @@ impl Ledger {
         let Some(open) = self.open.get_mut(&id) else {
             return Ok(());
         };
+        open.beside.is_amended |= next.spec != open.task.spec;
         open.task = next;
         match effect {
             // A timer is a row that the state implies.

@@ -50,7 +50,7 @@ pub fn run<P: Place>(fresh: impl Fn() -> P) {
 }
 
 fn key(bytes: &str) -> Key {
-    Key::new(Space::Tasks, bytes.as_bytes())
+    Key::new(Space::Calls, bytes.as_bytes())
 }
 
 fn open(place: &dyn Place) -> Box<dyn Store> {
@@ -86,7 +86,7 @@ fn scan(
 ) -> Vec<String> {
     let pairs = store
         .scan(
-            Space::Tasks,
+            Space::Calls,
             prefix.as_bytes(),
             from.as_bytes(),
             direction,
@@ -439,7 +439,7 @@ fn closed_store_reads_nothing(place: &dyn Place) {
     store.close().expect("a store closes");
     assert!(matches!(reader.get(&key("a")), Err(Error::Closed)));
     assert!(matches!(
-        reader.scan(Space::Tasks, b"", b"", Direction::Ascending, 1),
+        reader.scan(Space::Calls, b"", b"", Direction::Ascending, 1),
         Err(Error::Closed)
     ));
     // A reader that is left does not keep the next opening out, however the store went.

@@ -48,17 +48,18 @@ fn memtable_bytes(space: Space) -> u64 {
     const MIB: u64 = 1024 * 1024;
     match space {
         Space::Meta => MIB,
-        Space::Index | Space::Payloads => 4 * MIB,
-        Space::Tasks => 6 * MIB,
+        Space::Index | Space::Payloads | Space::States => 4 * MIB,
+        Space::Calls => 6 * MIB,
     }
 }
 
 fn keyspace_name(space: Space) -> &'static str {
     match space {
         Space::Meta => "meta_v1",
-        Space::Tasks => "tasks_v1",
+        Space::Calls => "calls_v1",
         Space::Index => "index_v1",
         Space::Payloads => "payloads_v1",
+        Space::States => "states_v1",
     }
 }
 
@@ -238,9 +239,10 @@ impl Engine {
             |space: Space| database.keyspace(keyspace_name(space), options(memtable_bytes(space)));
         let spaces = [
             space(Space::Meta)?,
-            space(Space::Tasks)?,
+            space(Space::Calls)?,
             space(Space::Index)?,
             space(Space::Payloads)?,
+            space(Space::States)?,
         ];
         let commits = database.keyspace(ROW_KEYSPACE, options(COMMITS_MEMTABLE_BYTES))?;
         Ok(Self {

@@ -351,7 +351,7 @@ mod tests {
 
     fn put(n: u64) -> Batch {
         let mut batch = Batch::new();
-        batch.put(Key::new(Space::Tasks, n.to_be_bytes()), n.to_string());
+        batch.put(Key::new(Space::Calls, n.to_be_bytes()), n.to_string());
         batch.put(Key::new(Space::Index, n.to_be_bytes()), "");
         batch
     }
@@ -376,7 +376,7 @@ mod tests {
         );
         let durable = store.seq();
         let mut batch = put(2);
-        batch.put(Key::new(Space::Tasks, 1_u64.to_be_bytes()), "overwritten");
+        batch.put(Key::new(Space::Calls, 1_u64.to_be_bytes()), "overwritten");
         batch.delete(Key::new(Space::Index, 1_u64.to_be_bytes()));
         assert!(matches!(
             store.commit(batch, Level::Process),
@@ -391,10 +391,10 @@ mod tests {
         let store = disk.open().expect("opens");
         assert!(!store.was_clean());
         assert_eq!(store.seq(), durable + 1, "the opening is a commit");
-        assert_eq!(keys(&store, Space::Tasks), [1]);
+        assert_eq!(keys(&store, Space::Calls), [1]);
         assert_eq!(keys(&store, Space::Index), [1]);
         assert_eq!(
-            store.get(&Key::new(Space::Tasks, 1_u64.to_be_bytes())).ok(),
+            store.get(&Key::new(Space::Calls, 1_u64.to_be_bytes())).ok(),
             Some(Some(Bytes::from("1")))
         );
     }
@@ -411,11 +411,11 @@ mod tests {
         assert!(matches!(
             store
                 .reader()
-                .scan(Space::Tasks, b"", b"", Direction::Ascending, 1),
+                .scan(Space::Calls, b"", b"", Direction::Ascending, 1),
             Err(Error::Closed)
         ));
         let store = disk.open().expect("opens");
-        assert_eq!(keys(&store, Space::Tasks), [1]);
+        assert_eq!(keys(&store, Space::Calls), [1]);
     }
 
     /// Whichever commit fails and however it does, all of it is there or nothing, and those before it are.
@@ -458,7 +458,7 @@ mod tests {
                         Err(error) => panic!("{error}"),
                     }
                 }
-                assert_eq!(keys(&store, Space::Tasks), expected);
+                assert_eq!(keys(&store, Space::Calls), expected);
                 assert_eq!(keys(&store, Space::Index), expected);
             }
         }

@@ -36,25 +36,34 @@ pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub enum Space {
     /// What exists once or seldom changes: namespaces, modules, queues, counters, checkpoints.
     Meta = 0,
-    /// One row for each task, under a key that rises, overwritten in place.
-    Tasks = 1,
+    /// What each task was asked to do, under a key that rises, written once.
+    Calls = 1,
     /// What leads to a task: ids, idempotency keys, ready and timer entries.
     Index = 2,
-    /// Payloads and results, written once.
+    /// Payloads, results and logs that are too large for the row of their task.
     Payloads = 3,
+    /// What has become of each task, under a key that rises, overwritten in place.
+    States = 4,
 }
 
 impl Space {
     /// Every space, in the order of its number.
-    pub const ALL: [Self; 4] = [Self::Meta, Self::Tasks, Self::Index, Self::Payloads];
+    pub const ALL: [Self; 5] = [
+        Self::Meta,
+        Self::Calls,
+        Self::Index,
+        Self::Payloads,
+        Self::States,
+    ];
 
     /// The name in messages and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Meta => "meta",
-            Self::Tasks => "tasks",
+            Self::Calls => "calls",
             Self::Index => "index",
             Self::Payloads => "payloads",
+            Self::States => "states",
         }
     }
 }

@@ -141,9 +141,14 @@ pub fn counters(namespace: Namespace) -> Key {
     )
 }
 
-/// A task's row.
-pub fn task(namespace: Namespace, id: TaskId) -> Key {
-    Key::new(Space::Tasks, task_bytes(namespace, id))
+/// What was asked for.
+pub fn call(namespace: Namespace, id: TaskId) -> Key {
+    Key::new(Space::Calls, task_bytes(namespace, id))
+}
+
+/// What has become of a task, unless it is as it was submitted.
+pub fn state(namespace: Namespace, id: TaskId) -> Key {
+    Key::new(Space::States, task_bytes(namespace, id))
 }
 
 /// A namespace's tasks.
@@ -341,7 +346,7 @@ mod tests {
             let lane = Lane { namespace, digest: Digest(digest) };
             let (priority, position, at) = (Priority(priority), Position(position), Timestamp(at));
             prop_assert_eq!(ready_of(&ready(lane, priority, position).bytes), Some((lane, priority, position)));
-            prop_assert_eq!(task_of(&task(namespace, id).bytes), Some((namespace, id)));
+            prop_assert_eq!(task_of(&call(namespace, id).bytes), Some((namespace, id)));
             prop_assert_eq!(task_of(&open(namespace, id).bytes), Some((namespace, id)));
             for kind in [Timer::Wake, Timer::Deadline, Timer::ForgetKey] {
                 prop_assert_eq!(timer_of(&timer(at, kind, namespace, id).bytes), Some((at, kind, namespace, id)));

@@ -25,6 +25,7 @@ use crate::api::status::{ApiError, invalid};
 use crate::blobs::Blobs;
 use crate::ledger::{Command, Refused, Submission, Submit, Target, lock, read, wall};
 use crate::store::{Direction, Read, Space};
+use crate::tables::row::Record;
 use crate::tables::{Namespace, key, row};
 
 /// Tasks of one response of a watch.
@@ -223,9 +224,8 @@ impl TaskService for Tasks {
         let id = convert::task_id(&id)?;
         let reads = Arc::new(self.reads(&namespace));
         let of_task = Arc::clone(&reads);
-        let task = blocking(move || of_task.task(id))
-            .await?
-            .ok_or_else(|| no_task(namespace, id))?;
+        let found = blocking(move || of_task.find(id)).await?;
+        let task = found.ok_or_else(|| no_task(namespace, id))?.task;
         let chunks = futures_util::stream::try_unfold(Some(Vec::new()), move |from| {
             let (reads, task) = (Arc::clone(&reads), task.clone());
             async move {
@@ -418,15 +418,11 @@ impl Reads {
         }
     }
 
-    fn task(&self, id: TaskId) -> Result<Option<Task>, ApiError> {
-        let Some(namespace) = self.namespace else {
-            return Ok(None);
-        };
-        let bytes = self.store.get(&key::task(namespace, id))?;
-        Ok(bytes
-            .map(|bytes| row::decode_task(id, &bytes))
-            .transpose()?
-            .map(|(task, _)| task))
+    fn find(&self, id: TaskId) -> Result<Option<Record>, ApiError> {
+        match self.namespace {
+            Some(namespace) => row::find_task(&*self.store, namespace, id),
+            None => Ok(None),
+        }
     }
 
     fn show(
@@ -435,25 +431,37 @@ impl Reads {
         include_result: bool,
         include_payload: bool,
     ) -> Result<Option<v1::Task>, ApiError> {
-        let (Some(task), Some(namespace)) = (self.task(id)?, self.namespace) else {
+        let (Some(record), Some(namespace)) = (self.find(id)?, self.namespace) else {
             return Ok(None);
         };
+        let Record {
+            task,
+            payload,
+            result,
+            ..
+        } = record;
         let mut shown = convert::task_out(&task);
-        let result = task.result.filter(|_| include_result);
-        shown.result = result
-            .map(|data| self.data(data, key::result(namespace, id)))
-            .transpose()?;
-        shown.payload = include_payload
-            .then(|| self.data(task.spec.payload, key::payload(namespace, id)))
-            .transpose()?;
+        if include_result && let Some(data) = task.result {
+            shown.result = Some(self.data(data, result, key::result(namespace, id))?);
+        }
+        if include_payload {
+            let at = key::payload(namespace, id);
+            shown.payload = Some(self.data(task.spec.payload, payload, at)?);
+        }
         let progress = lock(&self.shared.progress).get(&id).cloned();
         shown.progress = progress.map(|(fraction, note)| v1::Progress { fraction, note });
         Ok(Some(shown))
     }
 
-    fn data(&self, data: DataRef, row: crate::store::Key) -> Result<Bytes, ApiError> {
+    /// What a reference stands for: what was in the task's own rows, or else what is elsewhere.
+    fn data(
+        &self,
+        data: DataRef,
+        in_row: Bytes,
+        row: crate::store::Key,
+    ) -> Result<Bytes, ApiError> {
         Ok(match data {
-            DataRef::Row { len: 0 } => Bytes::new(),
+            data if row::in_row(data) => in_row,
             DataRef::Row { .. } => self.store.get(&row)?.unwrap_or_default(),
             DataRef::Blob { digest, .. } => {
                 let bytes = self.blobs.get(digest)?;
@@ -477,10 +485,10 @@ impl Reads {
         let mut from = match before {
             // The cursor is the last task of the page before, so that this one begins after it.
             Some(id) => match u128::from_be_bytes(id.0).checked_sub(1) {
-                Some(id) => key::task(namespace, TaskId(id.to_be_bytes())).bytes,
+                Some(id) => key::call(namespace, TaskId(id.to_be_bytes())).bytes,
                 None => return Ok((Vec::new(), None)),
             },
-            None => key::task(namespace, TaskId([u8::MAX; 16])).bytes,
+            None => key::call(namespace, TaskId([u8::MAX; 16])).bytes,
         };
         let mut tasks = Vec::new();
         let mut last = None;
@@ -488,18 +496,14 @@ impl Reads {
         while looked < LIST_SCAN_MAX {
             let page = (limit - tasks.len()).clamp(16, 1_000);
             let pairs = self.store.scan(
-                Space::Tasks,
+                Space::Calls,
                 &key::tasks(namespace),
                 &from,
                 Direction::Descending,
                 page,
             )?;
-            for pair in &pairs {
-                let Some((_, id)) = key::task_of(&pair.key) else {
-                    continue;
-                };
-                let (task, _) = row::decode_task(id, &pair.value)?;
-                last = Some(id);
+            for Record { task, .. } in row::with_states::<ApiError>(&*self.store, &pairs)? {
+                last = Some(task.id);
                 if state == v1::TaskState::Unspecified || state == convert::state_out(&task.state) {
                     tasks.push(convert::task_out(&task));
                     if tasks.len() == limit {
@@ -511,7 +515,7 @@ impl Reads {
             let next = last.and_then(|id| u128::from_be_bytes(id.0).checked_sub(1));
             match next {
                 Some(next) if pairs.len() == page => {
-                    from = key::task(namespace, TaskId(next.to_be_bytes())).bytes
+                    from = key::call(namespace, TaskId(next.to_be_bytes())).bytes
                 }
                 Some(_) | None => return Ok((tasks, None)),
             }
@@ -659,9 +663,9 @@ async fn watch_ids(
     let (missing, ended) = blocking(move || {
         let mut ended = Vec::new();
         for id in all {
-            match of_tasks.task(id)? {
+            match of_tasks.find(id)? {
                 None => return Ok((Some(id), Vec::new())),
-                Some(task) if task.state.is_terminal() => ended.push(id),
+                Some(found) if found.task.state.is_terminal() => ended.push(id),
                 Some(_) => {}
             }
         }

@@ -38,11 +38,14 @@ impl Sim {
     /// Every task that is on disk.
     pub(super) fn tasks(&self) -> Tasks {
         let mut tasks = Tasks::new();
-        for (key, value) in self.rows(Space::Tasks, &[]) {
+        let mut states: BTreeMap<_, _> = self.rows(Space::States, &[]).into_iter().collect();
+        for (key, call) in self.rows(Space::Calls, &[]) {
             let (namespace, id) = key::task_of(&key).expect("a task's key");
-            let (task, beside) = row::decode_task(id, &value).expect("a task's row");
-            tasks.insert(id, (namespace, task, beside));
+            let state = states.remove(&key).map(Into::into);
+            let record = row::decode_task(id, call.into(), state).expect("a task's rows");
+            tasks.insert(id, (namespace, record.task, record.beside));
         }
+        assert!(states.is_empty(), "every state is that of a call");
         tasks
     }
 

@@ -9,7 +9,7 @@ use tq_core::outcome::Outcome;
 use tq_core::task::{Stop, Task};
 use tq_core::{Epoch, Priority, TaskId};
 
-use super::sim::{MODULE, OTHER, Sim, attempt_of, spec, submission};
+use super::sim::{MODULE, OTHER, Sim, attempt_of, spec, submission, with_payload_apart};
 use crate::dispatch::message::{Data, FromHost};
 use crate::ledger::{Config, Error, Refused, Submitted};
 use crate::store::memory::{Crash, Fault};
@@ -241,6 +241,9 @@ impl History {
             spec.priority = Priority([10, 127, 127, 200][self.random.below(4) as usize]);
             if self.random.one_in(8) {
                 spec.digest = OTHER;
+            }
+            if self.random.one_in(4) {
+                spec = with_payload_apart(spec);
             }
             if self.random.one_in(5) {
                 spec.run_at = Some(now.after(Duration::from_millis(self.random.below(8_000))));

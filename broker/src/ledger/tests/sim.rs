@@ -26,7 +26,8 @@ use crate::modules::registry::{Function, Module};
 use crate::observe::Metrics;
 use crate::store::StoreId;
 use crate::store::memory::{Crash, Disk};
-use crate::tables::{Namespace, key, row};
+use crate::tables::row::Record;
+use crate::tables::{Namespace, row};
 
 /// The namespace of every test.
 pub(super) const TENANT: &str = "demo";
@@ -147,13 +148,28 @@ pub(super) fn spec() -> Spec {
     }
 }
 
+/// The same with a payload that is no part of the call row. Its length is an argument, so that hosts can check it.
+pub(super) fn with_payload_apart(spec: Spec) -> Spec {
+    const LEN: u64 = 2_000;
+    Spec {
+        payload: DataRef::Row { len: LEN },
+        arguments: vec![LEN.to_string()],
+        ..spec
+    }
+}
+
 /// A request for a task, told apart from others of its key by `request`.
 pub(super) fn submission(spec: Spec, request: u8) -> Submission {
     Submission {
+        payload: Some(payload(&spec.arguments)),
         spec,
-        payload: Some(Bytes::from_static(b"in")),
         request: [request; 32],
     }
+}
+
+fn payload(arguments: &[String]) -> Bytes {
+    let len = arguments.first().and_then(|len| len.parse().ok());
+    vec![b'i'; len.unwrap_or(2)].into()
 }
 
 pub(super) fn module(digest: Digest) -> Module {
@@ -420,6 +436,17 @@ impl Sim {
     /// An attempt of a host ends.
     #[track_caller]
     pub(super) fn finish(&mut self, name: &'static str, epoch: Epoch, outcome: Outcome) {
+        self.finish_with(name, epoch, outcome, b"out");
+    }
+
+    /// As [`Sim::finish`], with a result of the test's own if it is a success.
+    pub(super) fn finish_with(
+        &mut self,
+        name: &'static str,
+        epoch: Epoch,
+        outcome: Outcome,
+        result: &[u8],
+    ) {
         let host = self.host_mut(name);
         let attempt = host
             .held
@@ -427,7 +454,7 @@ impl Sim {
             .expect("the host holds the attempt")
             .attempt;
         let result =
-            (outcome == Outcome::Succeeded).then(|| Data::Inline(Bytes::from_static(b"out")));
+            (outcome == Outcome::Succeeded).then(|| Data::Inline(Bytes::copy_from_slice(result)));
         let outcome = AttemptOutcome {
             attempt,
             outcome,
@@ -580,14 +607,15 @@ impl Sim {
     /// A task as it is on disk.
     #[track_caller]
     pub(super) fn task(&self, id: TaskId) -> Task {
-        let bytes = self
-            .ledger()
-            .store
-            .get(&key::task(self.tenant(), id))
-            .expect("the store can be read");
-        row::decode_task(id, &bytes.expect("the task is on disk"))
-            .expect("its row can be read")
-            .0
+        self.record(id).task
+    }
+
+    /// All that is in the rows of a task.
+    #[track_caller]
+    pub(super) fn record(&self, id: TaskId) -> Record {
+        row::find_task::<Error>(&*self.ledger().store, self.tenant(), id)
+            .expect("its rows can be read")
+            .expect("the task is on disk")
     }
 
     #[track_caller]
@@ -636,7 +664,7 @@ impl Host {
                         self.ready.contains(&assignment.digest),
                         "a host gets only what it holds"
                     );
-                    let data = Data::Inline(Bytes::from_static(b"in"));
+                    let data = Data::Inline(payload(&assignment.arguments));
                     assert_eq!(assignment.payload, data, "the payload comes as it was sent");
                     self.held.insert(epoch, assignment);
                 }

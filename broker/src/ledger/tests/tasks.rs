@@ -8,7 +8,7 @@ use tq_core::outcome::Outcome;
 use tq_core::task::{DataRef, State, Stop};
 use tq_core::{Epoch, TaskId, Timestamp};
 
-use super::sim::{MODULE, OTHER, Sim, TENANT, attempt_of, spec, submission};
+use super::sim::{MODULE, OTHER, Sim, TENANT, attempt_of, spec, submission, with_payload_apart};
 use crate::dispatch::message::{Data, FromHost};
 use crate::ledger::{Command, LogChunk, Refused, lock};
 use crate::store::memory::Crash;
@@ -34,14 +34,60 @@ fn task_runs_once_and_keeps_its_result() {
         (task.state.name(), task.attempts.len(), task.result),
         ("succeeded", 1, Some(DataRef::Row { len: 3 }))
     );
-    let result = sim
-        .ledger()
-        .store
-        .get(&key::result(sim.tenant(), id))
-        .expect("the store can be read");
-    assert_eq!(result.as_deref(), Some(&b"out"[..]));
+    assert_eq!(sim.record(id).result, &b"out"[..]);
+    let apart = key::result(sim.tenant(), id);
+    assert_eq!(
+        sim.ledger().store.get(&apart).expect("it can be read"),
+        None
+    );
     assert_eq!(sim.hosts["a"].acks, [(epoch, false)]);
     assert_eq!(sim.accepted, [(id, epoch, Outcome::Succeeded)]);
+}
+
+#[test]
+fn large_payload_and_result_have_rows_of_their_own() {
+    let mut sim = Sim::new();
+    // Handed out from memory, and read again for the second attempt.
+    let id = sim.submit(with_payload_apart(spec()));
+    sim.connect("a", 1);
+    let first = sim.hosts["a"].only();
+    sim.finish("a", first, Outcome::RetryableError);
+    sim.settle();
+    sim.advance(2 * SECOND);
+    sim.settle();
+    let second = sim.hosts["a"].only();
+    let result = [b'o'; 1_025];
+    sim.finish_with("a", second, Outcome::Succeeded, &result);
+    sim.settle();
+    let record = sim.record(id);
+    assert_eq!(record.task.result, Some(DataRef::Row { len: 1_025 }));
+    assert!(record.payload.is_empty() && record.result.is_empty());
+    let read = |key| sim.ledger().store.get(&key).expect("it can be read");
+    assert_eq!(
+        read(key::payload(sim.tenant(), id)).map(|row| row.len()),
+        Some(2_000)
+    );
+    assert_eq!(
+        read(key::result(sim.tenant(), id)).as_deref(),
+        Some(&result[..])
+    );
+}
+
+#[test]
+fn redriven_task_keeps_what_it_was_redriven_with() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let mut late = spec();
+    late.deadline = in_seconds(&sim, 1);
+    late.run_at = in_seconds(&sim, 60);
+    let id = sim.submit(late);
+    sim.advance(2 * SECOND);
+    sim.settle();
+    assert_eq!(sim.state(id), "expired");
+    sim.redrive(id).expect("it has ended");
+    let record = sim.record(id);
+    assert!(record.beside.is_amended);
+    assert_eq!(record.task.spec.deadline, None, "it had passed");
 }
 
 #[test]

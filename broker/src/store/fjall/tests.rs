@@ -66,7 +66,7 @@ impl conformance::Place for Directory {
 }
 
 fn task(n: u64) -> Key {
-    Key::new(Space::Tasks, n.to_be_bytes())
+    Key::new(Space::Calls, n.to_be_bytes())
 }
 
 #[track_caller]
@@ -431,7 +431,7 @@ fn check_of_a_good_store_counts_its_rows() {
     let tasks = found
         .spaces
         .iter()
-        .find(|(space, _, _)| *space == Space::Tasks);
+        .find(|(space, _, _)| *space == Space::Calls);
     assert_eq!(tasks.map(|(_, pairs, _)| *pairs), Some(7));
     assert!(matches!(
         check(&directory.0.path().join("nowhere"), &OpenOptions::default()),
@@ -698,7 +698,7 @@ fn flipped_bit_in_the_tables_never_loses_rows_in_silence() {
             };
             let keys: Vec<_> = (0..TASKS).map(task).collect();
             let got = store.get_many(&keys);
-            let scanned = store.scan(Space::Tasks, b"", b"", Direction::Ascending, usize::MAX);
+            let scanned = store.scan(Space::Calls, b"", b"", Direction::Ascending, usize::MAX);
             noticed += u32::from(got.is_err() || scanned.is_err());
             let what = format!(
                 "byte {} of {len} in {}",

@@ -1,145 +1,25 @@
-//! Rows, and their conversion to and from the domain. Tags are never reused.
+//! Rows of tasks. What was asked for never changes and is a row of its own, the *call row*; what becomes of it is the
+//! *state row*, which is small and overwritten. A task without a state row is as it was submitted.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use bytes::Bytes;
 use prost::{Message, encoding};
 use tq_core::outcome::Usage;
 use tq_core::task::{Attempt, DataRef, Failure, Lease, Spec, State, Stop, Task};
-use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
+use tq_core::{Epoch, Priority, TaskId, Timestamp, transition};
 
-use super::key::Position;
-use crate::modules::Entry;
-use crate::modules::registry::{Function, Module};
-
-/// A row that does not mean what its key says.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It is no protobuf message of its kind.
-    #[error("failed to decode a row of kind `{kind}`")]
-    Decode {
-        /// The kind of row.
-        kind: &'static str,
-        /// Why.
-        source: prost::DecodeError,
-    },
-    /// A field has a value that this version does not know.
-    #[error("a row of kind `{kind}` has an unknown value in `{field}`")]
-    Field {
-        /// The kind of row.
-        kind: &'static str,
-        /// The field.
-        field: &'static str,
-    },
-}
+use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, retry, retry_row};
+use crate::store::{self, Key, Pair, Read, Space};
+use crate::tables::Namespace;
+use crate::tables::key::{self, Position};
 
 /// What most specs take as a row.
 const SPEC_BYTES: usize = 512;
 
-/// Where recovery begins, written with every commit that moves it.
-#[derive(Clone, PartialEq, Message)]
-pub struct LedgerRow {
-    /// Open tasks without an entry in an index have ids from here on.
-    #[prost(bytes = "vec", tag = "1")]
-    pub open_from: Vec<u8>,
-    /// The ledger's time at the last commit, in milliseconds since the Unix epoch.
-    #[prost(uint64, tag = "2")]
-    pub time_ms: u64,
-    /// The id that was given last.
-    #[prost(bytes = "vec", tag = "3")]
-    pub last_id: Vec<u8>,
-}
-
-/// How many tasks of a namespace are in which state.
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct Counters {
-    /// Waiting for other tasks.
-    #[prost(uint64, tag = "1")]
-    pub blocked: u64,
-    /// Waiting for a time.
-    #[prost(uint64, tag = "2")]
-    pub scheduled: u64,
-    /// Waiting for a host.
-    #[prost(uint64, tag = "3")]
-    pub ready: u64,
-    /// On a host.
-    #[prost(uint64, tag = "4")]
-    pub running: u64,
-    /// Ended with a result.
-    #[prost(uint64, tag = "5")]
-    pub succeeded: u64,
-    /// Ended without one, by their own doing.
-    #[prost(uint64, tag = "6")]
-    pub dead: u64,
-    /// Ended because someone asked.
-    #[prost(uint64, tag = "7")]
-    pub cancelled: u64,
-    /// Ended by their deadline.
-    #[prost(uint64, tag = "8")]
-    pub expired: u64,
-}
-
-impl Counters {
-    /// Counts a task that is in a state from now on.
-    pub fn enter(&mut self, state: &State) {
-        *self.of(state) += 1;
-    }
-
-    /// Counts a task that is in a state no longer.
-    pub fn leave(&mut self, state: &State) {
-        let count = self.of(state);
-        *count = count.saturating_sub(1);
-    }
-
-    /// Adds the counts of another namespace.
-    pub fn add(&mut self, other: &Self) {
-        let Self {
-            blocked,
-            scheduled,
-            ready,
-            running,
-            succeeded,
-            dead,
-            cancelled,
-            expired,
-        } = other;
-        self.blocked += blocked;
-        self.scheduled += scheduled;
-        self.ready += ready;
-        self.running += running;
-        self.succeeded += succeeded;
-        self.dead += dead;
-        self.cancelled += cancelled;
-        self.expired += expired;
-    }
-
-    fn of(&mut self, state: &State) -> &mut u64 {
-        match state {
-            State::Blocked { .. } => &mut self.blocked,
-            State::Scheduled { .. } => &mut self.scheduled,
-            State::Ready { .. } => &mut self.ready,
-            State::Running { .. } => &mut self.running,
-            State::Succeeded { .. } => &mut self.succeeded,
-            State::Dead { .. } => &mut self.dead,
-            State::Cancelled { .. } => &mut self.cancelled,
-            State::Expired { .. } => &mut self.expired,
-        }
-    }
-}
-
-/// What an idempotency key stands for.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct IdempotencyRow {
-    /// The task that it stands for.
-    #[prost(bytes = "vec", tag = "1")]
-    pub id: Vec<u8>,
-    /// BLAKE3 of what was asked for.
-    #[prost(bytes = "vec", tag = "2")]
-    pub request: Vec<u8>,
-    /// When it is forgotten, in milliseconds since the Unix epoch.
-    #[prost(uint64, tag = "3")]
-    pub expires_ms: u64,
-}
+/// Payloads up to this size are a part of the call row, and results of the state row, in bytes: a row of its own costs
+/// more than their bytes do. Part of the format: the size of what is referred to tells where it is.
+const IN_ROW_BYTES_MAX: u64 = 1024;
 
 #[derive(Clone, PartialEq, Eq, Message)]
 struct DataRow {
@@ -148,26 +28,6 @@ struct DataRow {
     /// Empty if the bytes are in a row.
     #[prost(bytes = "vec", tag = "2")]
     digest: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct LimitsRow {
-    #[prost(uint64, tag = "1")]
-    fuel: u64,
-    #[prost(uint64, tag = "2")]
-    memory_bytes: u64,
-    #[prost(uint64, tag = "3")]
-    timeout_ms: u64,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct RetryRow {
-    #[prost(uint32, tag = "1")]
-    max_attempts: u32,
-    #[prost(uint64, tag = "2")]
-    backoff_ms: u64,
-    #[prost(uint64, tag = "3")]
-    cap_ms: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -247,7 +107,23 @@ struct AttemptRow {
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
-struct TaskRow {
+struct CallRow {
+    /// When it was taken in, by the ledger's time.
+    #[prost(uint64, tag = "1")]
+    submitted_ms: u64,
+    /// Where its ready entry is; absent if it has none.
+    #[prost(uint64, optional, tag = "2")]
+    ready_position: Option<u64>,
+    /// Present if it has at most [`IN_ROW_BYTES_MAX`].
+    #[prost(bytes = "bytes", tag = "3")]
+    payload: Bytes,
+    #[prost(message, optional, tag = "4")]
+    spec: Option<SpecRow>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct StateRow {
+    /// Present if it is not what the call row says: after a redrive.
     #[prost(message, optional, tag = "1")]
     spec: Option<SpecRow>,
     #[prost(uint32, tag = "2")]
@@ -283,6 +159,9 @@ struct TaskRow {
     /// Where its newest checkpoint is; absent if it saved none.
     #[prost(message, optional, tag = "16")]
     checkpoint: Option<DataRow>,
+    /// What it returned, if that has at most [`IN_ROW_BYTES_MAX`].
+    #[prost(bytes = "bytes", tag = "17")]
+    result_bytes: Bytes,
 }
 
 /// What the ledger keeps beside the task itself.
@@ -292,6 +171,66 @@ pub struct Beside {
     pub position: Option<Position>,
     /// The newest checkpoint that an attempt of it saved.
     pub checkpoint: Option<DataRef>,
+    /// Its spec is not the one of its call row.
+    pub is_amended: bool,
+}
+
+/// A task as it is in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The task.
+    pub task: Task,
+    /// What stands beside it.
+    pub beside: Beside,
+    /// Its payload, if that is [in a row of the task](in_row); empty otherwise.
+    pub payload: Bytes,
+    /// Its result, likewise.
+    pub result: Bytes,
+}
+
+/// Whether bytes are kept in the task's own rows.
+pub fn in_row(data: DataRef) -> bool {
+    matches!(data, DataRef::Row { len } if len <= IN_ROW_BYTES_MAX)
+}
+
+/// Reads a task. None if there is none.
+///
+/// # Errors
+/// The store's, or [`Error`] if its rows make no sense.
+pub fn find_task<E: From<store::Error> + From<Error>>(
+    store: &(impl Read + ?Sized),
+    namespace: Namespace,
+    id: TaskId,
+) -> Result<Option<Record>, E> {
+    let keys = [key::call(namespace, id), key::state(namespace, id)];
+    let mut rows = store.get_many(&keys)?.into_iter();
+    let (Some(Some(call)), state) = (rows.next(), rows.next().flatten()) else {
+        return Ok(None);
+    };
+    Ok(Some(decode_task(id, call, state)?))
+}
+
+/// The tasks of some call rows, in their order.
+///
+/// # Errors
+/// As [`find_task`].
+pub fn with_states<E: From<store::Error> + From<Error>>(
+    store: &(impl Read + ?Sized),
+    calls: &[Pair],
+) -> Result<Vec<Record>, E> {
+    let keys: Vec<Key> = calls
+        .iter()
+        .map(|call| Key::new(Space::States, &call.key[..]))
+        .collect();
+    let states = store.get_many(&keys)?;
+    let records = calls.iter().zip(states).map(|(call, state)| {
+        let (_, id) = key::task_of(&call.key).ok_or(Error::Field {
+            kind: "call",
+            field: "key",
+        })?;
+        decode_task(id, call.value.clone(), state)
+    });
+    Ok(records.collect::<Result<_, _>>()?)
 }
 
 /// The numbers of states. Never reused.
@@ -306,8 +245,40 @@ mod state {
     pub(super) const EXPIRED: u32 = 8;
 }
 
-/// Encodes a task and what stands beside it.
-pub fn encode_task(task: &Task, beside: &Beside) -> Vec<u8> {
+/// Encodes what was asked for and when. `payload` is empty if it is elsewhere.
+pub fn encode_call(
+    spec: &Spec,
+    submitted_at: Timestamp,
+    position: Option<Position>,
+    payload: &[u8],
+) -> Vec<u8> {
+    let spec = encode_spec(spec);
+    let mut row = Vec::with_capacity(spec.len() + payload.len() + 32);
+    number(1, submitted_at.0, &mut row);
+    if let Some(position) = position {
+        encoding::uint64::encode(2, &position.0, &mut row);
+    }
+    if !payload.is_empty() {
+        slice(3, payload, &mut row);
+    }
+    slice(4, &spec, &mut row);
+    row
+}
+
+/// The task that a call row alone stands for.
+///
+/// # Errors
+/// If it would have been refused when it was submitted.
+pub fn as_submitted(
+    id: TaskId,
+    spec: Arc<Spec>,
+    submitted_at: Timestamp,
+) -> Result<Task, transition::Rejected> {
+    Ok(transition::submit(id, spec, 0, submitted_at)?.next)
+}
+
+/// Encodes what has become of a task. `result` is empty if it is elsewhere.
+pub fn encode_state(task: &Task, beside: &Beside, result_bytes: Bytes) -> Vec<u8> {
     let Task {
         id: _,
         spec,
@@ -321,7 +292,7 @@ pub fn encode_task(task: &Task, beside: &Beside) -> Vec<u8> {
         settled,
         result,
     } = task;
-    let mut row = TaskRow {
+    let mut row = StateRow {
         round: *round,
         failures: *failures,
         losses: *losses,
@@ -332,7 +303,8 @@ pub fn encode_task(task: &Task, beside: &Beside) -> Vec<u8> {
         result: result.map(data_row),
         ready_position: beside.position.map(|position| position.0),
         checkpoint: beside.checkpoint.map(data_row),
-        ..TaskRow::default()
+        result_bytes,
+        ..StateRow::default()
     };
     (row.state, row.at_ms) = match state {
         State::Blocked { pending } => {
@@ -359,22 +331,70 @@ pub fn encode_task(task: &Task, beside: &Beside) -> Vec<u8> {
         State::Cancelled { ended_at } => (state::CANCELLED, ended_at.0),
         State::Expired { ended_at } => (state::EXPIRED, ended_at.0),
     };
-    // The fields of a message may come in any order, and the spec is the first one.
-    let spec = encode_spec(spec);
-    let mut bytes = Vec::with_capacity(spec.len() + row.encoded_len() + 8);
-    slice(1, &spec, &mut bytes);
+    let mut bytes = Vec::new();
+    if beside.is_amended {
+        // The fields of a message may come in any order, and the spec is the first one.
+        slice(1, &encode_spec(spec), &mut bytes);
+    }
+    bytes.reserve_exact(row.encoded_len());
     row.encode_raw(&mut bytes);
     bytes
 }
 
-/// Decodes the row of the task `id`, and what stands beside it.
+/// Decodes the rows of the task `id`.
 ///
 /// # Errors
-/// [`Error`] if the bytes are no such row.
-pub fn decode_task(id: TaskId, bytes: &[u8]) -> Result<(Task, Beside), Error> {
-    const KIND: &str = "task";
-    let unknown = |field| Error::Field { kind: KIND, field };
-    let row = TaskRow::decode(bytes).map_err(|source| Error::Decode { kind: KIND, source })?;
+/// [`Error`] if the bytes are no such rows.
+pub fn decode_task(id: TaskId, call: Bytes, state: Option<Bytes>) -> Result<Record, Error> {
+    let call = CallRow::decode(call).map_err(|source| Error::Decode {
+        kind: "call",
+        source,
+    })?;
+    let unknown = |field| Error::Field {
+        kind: "call",
+        field,
+    };
+    let asked = call.spec.ok_or_else(|| unknown("spec"))?;
+    let payload = call.payload;
+    let Some(state) = state else {
+        let submitted_at = Timestamp(call.submitted_ms);
+        let task = as_submitted(id, Arc::new(spec(asked)?), submitted_at);
+        return Ok(Record {
+            task: task.map_err(|_| unknown("deadline"))?,
+            beside: Beside {
+                position: call.ready_position.map(Position),
+                ..Beside::default()
+            },
+            payload,
+            result: Bytes::new(),
+        });
+    };
+    let mut row = StateRow::decode(state).map_err(|source| Error::Decode {
+        kind: "state",
+        source,
+    })?;
+    let amended = row.spec.take();
+    let is_amended = amended.is_some();
+    let result = std::mem::take(&mut row.result_bytes);
+    let (task, beside) = decode_state(id, spec(amended.unwrap_or(asked))?, is_amended, row)?;
+    Ok(Record {
+        task,
+        beside,
+        payload,
+        result,
+    })
+}
+
+fn decode_state(
+    id: TaskId,
+    spec: Spec,
+    is_amended: bool,
+    row: StateRow,
+) -> Result<(Task, Beside), Error> {
+    let unknown = |field| Error::Field {
+        kind: "state",
+        field,
+    };
     let at = Timestamp(row.at_ms);
     let state = match row.state {
         state::BLOCKED => State::Blocked {
@@ -406,7 +426,7 @@ pub fn decode_task(id: TaskId, bytes: &[u8]) -> Result<(Task, Beside), Error> {
     };
     let task = Task {
         id,
-        spec: Arc::new(spec(row.spec.ok_or_else(|| unknown("spec"))?)?),
+        spec: Arc::new(spec),
         state,
         round: row.round,
         failures: row.failures,
@@ -424,6 +444,7 @@ pub fn decode_task(id: TaskId, bytes: &[u8]) -> Result<(Task, Beside), Error> {
     let beside = Beside {
         position: row.ready_position.map(Position),
         checkpoint: row.checkpoint.map(data).transpose()?,
+        is_amended,
     };
     Ok((task, beside))
 }
@@ -611,205 +632,44 @@ fn data(row: DataRow) -> Result<DataRef, Error> {
     })
 }
 
-fn digest(bytes: &[u8]) -> Option<Digest> {
-    bytes.try_into().ok().map(Digest)
-}
-
-fn limits_row(limits: &Limits) -> LimitsRow {
-    let Limits {
-        fuel,
-        memory_bytes,
-        timeout,
-    } = *limits;
-    LimitsRow {
-        fuel,
-        memory_bytes,
-        timeout_ms: millis(timeout),
-    }
-}
-
-fn limits(row: &LimitsRow) -> Limits {
-    Limits {
-        fuel: row.fuel,
-        memory_bytes: row.memory_bytes,
-        timeout: Duration::from_millis(row.timeout_ms),
-    }
-}
-
-fn retry_row(retry: &RetryPolicy) -> RetryRow {
-    let RetryPolicy {
-        max_attempts,
-        backoff,
-        cap,
-    } = *retry;
-    RetryRow {
-        max_attempts,
-        backoff_ms: millis(backoff),
-        cap_ms: millis(cap),
-    }
-}
-
-fn retry(row: &RetryRow) -> RetryPolicy {
-    let RetryRow {
-        max_attempts,
-        backoff_ms,
-        cap_ms,
-    } = *row;
-    RetryPolicy {
-        max_attempts,
-        backoff: Duration::from_millis(backoff_ms),
-        cap: Duration::from_millis(cap_ms),
-    }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct FunctionRow {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    doc: String,
-    #[prost(string, tag = "3")]
-    input: String,
-    #[prost(string, tag = "4")]
-    output: String,
-    #[prost(message, optional, tag = "5")]
-    limits: Option<LimitsRow>,
-    #[prost(message, optional, tag = "6")]
-    retry: Option<RetryRow>,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct ModuleRow {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(uint32, tag = "2")]
-    version: u32,
-    #[prost(bytes = "vec", tag = "3")]
-    digest: Vec<u8>,
-    #[prost(uint64, tag = "4")]
-    size_bytes: u64,
-    #[prost(uint32, tag = "5")]
-    entry: u32,
-    #[prost(message, repeated, tag = "6")]
-    functions: Vec<FunctionRow>,
-    #[prost(uint64, tag = "7")]
-    uploaded_ms: u64,
-    #[prost(uint32, tag = "8")]
-    namespace: u32,
-    #[prost(string, repeated, tag = "9")]
-    not_granted: Vec<String>,
-}
-
-/// Encodes one version of a module.
-pub fn encode_module(namespace: super::Namespace, module: &Module) -> Vec<u8> {
-    let Module {
-        name,
-        version,
-        digest,
-        size_bytes,
-        entry,
-        functions,
-        uploaded_at,
-        not_granted,
-    } = module;
-    let functions = functions.iter().map(|function| {
-        let Function {
-            name,
-            doc,
-            input,
-            output,
-            limits,
-            retry,
-        } = function;
-        FunctionRow {
-            name: name.clone(),
-            doc: doc.clone(),
-            input: input.clone(),
-            output: output.clone(),
-            limits: Some(limits_row(limits)),
-            retry: Some(retry_row(retry)),
-        }
-    });
-    ModuleRow {
-        name: name.clone(),
-        version: *version,
-        digest: digest.0.to_vec(),
-        size_bytes: *size_bytes,
-        entry: match entry {
-            Entry::Handler => 1,
-            Entry::Program => 2,
-        },
-        functions: functions.collect(),
-        uploaded_ms: uploaded_at.0,
-        namespace: namespace.0,
-        not_granted: not_granted.clone(),
-    }
-    .encode_to_vec()
-}
-
-/// Decodes one version of a module.
-///
-/// # Errors
-/// [`Error`] if the bytes are no such row.
-pub fn decode_module(bytes: &[u8]) -> Result<(super::Namespace, Module), Error> {
-    const KIND: &str = "module";
-    let row = ModuleRow::decode(bytes).map_err(|source| Error::Decode { kind: KIND, source })?;
-    let functions = row.functions.into_iter().map(|row| Function {
-        name: row.name,
-        doc: row.doc,
-        input: row.input,
-        output: row.output,
-        limits: limits(&row.limits.unwrap_or_default()),
-        retry: retry(&row.retry.unwrap_or_default()),
-    });
-    let module = Module {
-        name: row.name,
-        version: row.version,
-        digest: digest(&row.digest).ok_or(Error::Field {
-            kind: KIND,
-            field: "digest",
-        })?,
-        size_bytes: row.size_bytes,
-        entry: match row.entry {
-            1 => Entry::Handler,
-            2 => Entry::Program,
-            _ => {
-                return Err(Error::Field {
-                    kind: KIND,
-                    field: "entry",
-                });
-            }
-        },
-        functions: functions.collect(),
-        uploaded_at: Timestamp(row.uploaded_ms),
-        not_granted: row.not_granted,
-    };
-    Ok((super::Namespace(row.namespace), module))
-}
-
-/// The tasks that ended in one commit, as the bytes of [`super::key::task_bytes`] one after the other.
-pub fn decode_settled(bytes: &[u8]) -> impl Iterator<Item = (super::Namespace, TaskId)> + '_ {
-    bytes.chunks_exact(20).filter_map(super::key::task_of)
-}
-
 #[cfg(test)]
 mod tests {
-    use tq_core::Outcome;
+    use std::time::Duration;
+
+    use tq_core::{Digest, Limits, Outcome, RetryPolicy};
 
     use super::*;
 
     #[track_caller]
-    fn check(task: &Task, beside: &Beside) {
-        let bytes = encode_task(task, beside);
-        let decoded = decode_task(task.id, &bytes).expect("what was encoded can be decoded");
-        assert_eq!((&decoded.0, &decoded.1), (task, beside));
-        // It is what protobuf makes of it, but for the order of fields.
-        let row = TaskRow::decode(&bytes[..]).expect("it is a message");
-        assert_eq!(row.encoded_len(), bytes.len());
+    fn check(record: &Record) {
+        let Record {
+            task,
+            beside,
+            payload,
+            result,
+        } = record;
+        // A task that was redriven has another spec than its call row.
+        let called = Spec {
+            version: task.spec.version + u32::from(beside.is_amended),
+            ..Spec::clone(&task.spec)
+        };
+        let call = encode_call(&called, Timestamp(4), Some(Position(2)), payload);
+        let state = encode_state(task, beside, result.clone());
+        for (bytes, len) in [
+            (
+                &call,
+                CallRow::decode(&call[..]).map(|row| row.encoded_len()),
+            ),
+            (
+                &state,
+                StateRow::decode(&state[..]).map(|row| row.encoded_len()),
+            ),
+        ] {
+            // It is what protobuf makes of it, but for the order of fields.
+            assert_eq!(len.expect("it is a message"), bytes.len());
+        }
+        let decoded = decode_task(task.id, call.into(), Some(state.into()));
+        assert_eq!(&decoded.expect("what was encoded can be decoded"), record);
     }
 
     fn task() -> Task {
@@ -875,6 +735,7 @@ mod tests {
         let full = Beside {
             position: Some(Position(3)),
             checkpoint: Some(DataRef::Row { len: 4 }),
+            is_amended: true,
         };
         let lease = |stop| State::Running {
             lease: Lease {
@@ -902,9 +763,17 @@ mod tests {
             State::Expired { ended_at },
         ];
         for state in states {
-            let task = Task { state, ..task() };
-            check(&task, &Beside::default());
-            check(&task, &full);
+            for (beside, bytes) in [(Beside::default(), ""), (full, "bytes")] {
+                check(&Record {
+                    task: Task {
+                        state: state.clone(),
+                        ..task()
+                    },
+                    beside,
+                    payload: bytes.into(),
+                    result: bytes.into(),
+                });
+            }
         }
     }
 
@@ -932,11 +801,38 @@ mod tests {
             traceparent: String::new(),
             submitted_at: Timestamp::EPOCH,
         };
-        let task = Task {
-            spec: Arc::new(spec),
-            attempts: Vec::new(),
-            ..task()
+        check(&Record {
+            task: Task {
+                spec: Arc::new(spec),
+                attempts: Vec::new(),
+                ..task()
+            },
+            beside: Beside::default(),
+            payload: Bytes::new(),
+            result: Bytes::new(),
+        });
+    }
+
+    #[test]
+    fn call_alone_is_the_task_as_it_was_submitted() {
+        let spec = Spec {
+            run_at: Some(Timestamp(20)),
+            deadline: None,
+            ..Spec::clone(&task().spec)
         };
-        check(&task, &Beside::default());
+        for (run_at, submitted_at) in [(None, 4), (Some(20), 4), (Some(20), 20)] {
+            let (run_at, submitted_at) = (run_at.map(Timestamp), Timestamp(submitted_at));
+            let spec = Arc::new(Spec {
+                run_at,
+                ..spec.clone()
+            });
+            let call = encode_call(&spec, submitted_at, Some(Position(7)), b"payload");
+            let decoded = decode_task(TaskId([1; 16]), call.into(), None);
+            let record = decoded.expect("what was encoded can be decoded");
+            let submitted = transition::submit(TaskId([1; 16]), spec, 0, submitted_at);
+            assert_eq!(record.task, submitted.expect("it has no deadline").next);
+            assert_eq!(record.beside.position, Some(Position(7)));
+            assert_eq!(record.payload, &b"payload"[..]);
+        }
     }
 }

@@ -1,0 +1,224 @@
+//! Rows, and their conversion to and from the domain. Tags are never reused.
+
+mod module;
+mod task;
+
+use std::time::Duration;
+
+use prost::Message;
+use tq_core::task::State;
+use tq_core::{Digest, Limits, RetryPolicy, TaskId};
+
+use super::key::{self, Namespace};
+
+pub use module::{decode_module, encode_module};
+pub use task::{
+    Beside, Record, as_submitted, decode_task, encode_call, encode_state, find_task, in_row,
+    with_states,
+};
+
+/// A row that does not mean what its key says.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is no protobuf message of its kind.
+    #[error("failed to decode a row of kind `{kind}`")]
+    Decode {
+        /// The kind of row.
+        kind: &'static str,
+        /// Why.
+        source: prost::DecodeError,
+    },
+    /// A field has a value that this version does not know.
+    #[error("a row of kind `{kind}` has an unknown value in `{field}`")]
+    Field {
+        /// The kind of row.
+        kind: &'static str,
+        /// The field.
+        field: &'static str,
+    },
+}
+
+/// Where recovery begins, written with every commit that moves it.
+#[derive(Clone, PartialEq, Message)]
+pub struct LedgerRow {
+    /// Open tasks without an entry in an index have ids from here on.
+    #[prost(bytes = "vec", tag = "1")]
+    pub open_from: Vec<u8>,
+    /// The ledger's time at the last commit, in milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub time_ms: u64,
+    /// The id that was given last.
+    #[prost(bytes = "vec", tag = "3")]
+    pub last_id: Vec<u8>,
+}
+
+/// How many tasks of a namespace are in which state.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Counters {
+    /// Waiting for other tasks.
+    #[prost(uint64, tag = "1")]
+    pub blocked: u64,
+    /// Waiting for a time.
+    #[prost(uint64, tag = "2")]
+    pub scheduled: u64,
+    /// Waiting for a host.
+    #[prost(uint64, tag = "3")]
+    pub ready: u64,
+    /// On a host.
+    #[prost(uint64, tag = "4")]
+    pub running: u64,
+    /// Ended with a result.
+    #[prost(uint64, tag = "5")]
+    pub succeeded: u64,
+    /// Ended without one, by their own doing.
+    #[prost(uint64, tag = "6")]
+    pub dead: u64,
+    /// Ended because someone asked.
+    #[prost(uint64, tag = "7")]
+    pub cancelled: u64,
+    /// Ended by their deadline.
+    #[prost(uint64, tag = "8")]
+    pub expired: u64,
+}
+
+impl Counters {
+    /// Counts a task that is in a state from now on.
+    pub fn enter(&mut self, state: &State) {
+        *self.of(state) += 1;
+    }
+
+    /// Counts a task that is in a state no longer.
+    pub fn leave(&mut self, state: &State) {
+        let count = self.of(state);
+        *count = count.saturating_sub(1);
+    }
+
+    /// Adds the counts of another namespace.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            blocked,
+            scheduled,
+            ready,
+            running,
+            succeeded,
+            dead,
+            cancelled,
+            expired,
+        } = other;
+        self.blocked += blocked;
+        self.scheduled += scheduled;
+        self.ready += ready;
+        self.running += running;
+        self.succeeded += succeeded;
+        self.dead += dead;
+        self.cancelled += cancelled;
+        self.expired += expired;
+    }
+
+    fn of(&mut self, state: &State) -> &mut u64 {
+        match state {
+            State::Blocked { .. } => &mut self.blocked,
+            State::Scheduled { .. } => &mut self.scheduled,
+            State::Ready { .. } => &mut self.ready,
+            State::Running { .. } => &mut self.running,
+            State::Succeeded { .. } => &mut self.succeeded,
+            State::Dead { .. } => &mut self.dead,
+            State::Cancelled { .. } => &mut self.cancelled,
+            State::Expired { .. } => &mut self.expired,
+        }
+    }
+}
+
+/// What an idempotency key stands for.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct IdempotencyRow {
+    /// The task that it stands for.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    /// BLAKE3 of what was asked for.
+    #[prost(bytes = "vec", tag = "2")]
+    pub request: Vec<u8>,
+    /// When it is forgotten, in milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "3")]
+    pub expires_ms: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct LimitsRow {
+    #[prost(uint64, tag = "1")]
+    fuel: u64,
+    #[prost(uint64, tag = "2")]
+    memory_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    timeout_ms: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct RetryRow {
+    #[prost(uint32, tag = "1")]
+    max_attempts: u32,
+    #[prost(uint64, tag = "2")]
+    backoff_ms: u64,
+    #[prost(uint64, tag = "3")]
+    cap_ms: u64,
+}
+
+/// The tasks that ended in one commit, as the bytes of [`key::task_bytes`] one after the other.
+pub fn decode_settled(bytes: &[u8]) -> impl Iterator<Item = (Namespace, TaskId)> + '_ {
+    bytes.chunks_exact(20).filter_map(key::task_of)
+}
+
+fn digest(bytes: &[u8]) -> Option<Digest> {
+    bytes.try_into().ok().map(Digest)
+}
+
+fn limits_row(limits: &Limits) -> LimitsRow {
+    let Limits {
+        fuel,
+        memory_bytes,
+        timeout,
+    } = *limits;
+    LimitsRow {
+        fuel,
+        memory_bytes,
+        timeout_ms: millis(timeout),
+    }
+}
+
+fn limits(row: &LimitsRow) -> Limits {
+    Limits {
+        fuel: row.fuel,
+        memory_bytes: row.memory_bytes,
+        timeout: Duration::from_millis(row.timeout_ms),
+    }
+}
+
+fn retry_row(retry: &RetryPolicy) -> RetryRow {
+    let RetryPolicy {
+        max_attempts,
+        backoff,
+        cap,
+    } = *retry;
+    RetryRow {
+        max_attempts,
+        backoff_ms: millis(backoff),
+        cap_ms: millis(cap),
+    }
+}
+
+fn retry(row: &RetryRow) -> RetryPolicy {
+    let RetryRow {
+        max_attempts,
+        backoff_ms,
+        cap_ms,
+    } = *row;
+    RetryPolicy {
+        max_attempts,
+        backoff: Duration::from_millis(backoff_ms),
+        cap: Duration::from_millis(cap_ms),
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

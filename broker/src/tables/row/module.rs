@@ -1,0 +1,134 @@
+//! Rows of modules.
+
+use prost::Message;
+use tq_core::Timestamp;
+
+use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, retry, retry_row};
+use crate::modules::Entry;
+use crate::modules::registry::{Function, Module};
+use crate::tables::Namespace;
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct FunctionRow {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    doc: String,
+    #[prost(string, tag = "3")]
+    input: String,
+    #[prost(string, tag = "4")]
+    output: String,
+    #[prost(message, optional, tag = "5")]
+    limits: Option<LimitsRow>,
+    #[prost(message, optional, tag = "6")]
+    retry: Option<RetryRow>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct ModuleRow {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint32, tag = "2")]
+    version: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    digest: Vec<u8>,
+    #[prost(uint64, tag = "4")]
+    size_bytes: u64,
+    #[prost(uint32, tag = "5")]
+    entry: u32,
+    #[prost(message, repeated, tag = "6")]
+    functions: Vec<FunctionRow>,
+    #[prost(uint64, tag = "7")]
+    uploaded_ms: u64,
+    #[prost(uint32, tag = "8")]
+    namespace: u32,
+    #[prost(string, repeated, tag = "9")]
+    not_granted: Vec<String>,
+}
+
+/// Encodes one version of a module.
+pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
+    let Module {
+        name,
+        version,
+        digest,
+        size_bytes,
+        entry,
+        functions,
+        uploaded_at,
+        not_granted,
+    } = module;
+    let functions = functions.iter().map(|function| {
+        let Function {
+            name,
+            doc,
+            input,
+            output,
+            limits,
+            retry,
+        } = function;
+        FunctionRow {
+            name: name.clone(),
+            doc: doc.clone(),
+            input: input.clone(),
+            output: output.clone(),
+            limits: Some(limits_row(limits)),
+            retry: Some(retry_row(retry)),
+        }
+    });
+    ModuleRow {
+        name: name.clone(),
+        version: *version,
+        digest: digest.0.to_vec(),
+        size_bytes: *size_bytes,
+        entry: match entry {
+            Entry::Handler => 1,
+            Entry::Program => 2,
+        },
+        functions: functions.collect(),
+        uploaded_ms: uploaded_at.0,
+        namespace: namespace.0,
+        not_granted: not_granted.clone(),
+    }
+    .encode_to_vec()
+}
+
+/// Decodes one version of a module.
+///
+/// # Errors
+/// [`Error`] if the bytes are no such row.
+pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
+    const KIND: &str = "module";
+    let row = ModuleRow::decode(bytes).map_err(|source| Error::Decode { kind: KIND, source })?;
+    let functions = row.functions.into_iter().map(|row| Function {
+        name: row.name,
+        doc: row.doc,
+        input: row.input,
+        output: row.output,
+        limits: limits(&row.limits.unwrap_or_default()),
+        retry: retry(&row.retry.unwrap_or_default()),
+    });
+    let module = Module {
+        name: row.name,
+        version: row.version,
+        digest: digest(&row.digest).ok_or(Error::Field {
+            kind: KIND,
+            field: "digest",
+        })?,
+        size_bytes: row.size_bytes,
+        entry: match row.entry {
+            1 => Entry::Handler,
+            2 => Entry::Program,
+            _ => {
+                return Err(Error::Field {
+                    kind: KIND,
+                    field: "entry",
+                });
+            }
+        },
+        functions: functions.collect(),
+        uploaded_at: Timestamp(row.uploaded_ms),
+        not_granted: row.not_granted,
+    };
+    Ok((Namespace(row.namespace), module))
+}
