@@ -400,6 +400,15 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// The bytes, for whoever decides whether they are kept. For blobs of a bounded size.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if they cannot be read.
+    pub fn read(&self) -> Result<Vec<u8>, Error> {
+        let path = &self.unfinished.0;
+        fs::read(path).at("read", path)
+    }
+
     /// Gives the blob its name. When this returns, the name is on disk. If the blob was there already, the same bytes
     /// take its place.
     ///
@@ -611,6 +620,26 @@ mod tests {
             assert_eq!(blobs.get(digest).unwrap().as_deref(), Some(&bytes[..]));
         }
         assert_eq!(unfinished(&blobs), 0);
+    }
+
+    #[test]
+    fn checked_upload_can_be_read_and_is_kept_or_leaves_nothing() {
+        let (_dir, blobs) = blobs();
+        let digest = digest_of(b"abc");
+        for keep in [false, true] {
+            let mut upload = blobs.begin(digest, 3).unwrap();
+            upload.write(b"abc").unwrap();
+            let checked = upload.check().unwrap();
+            assert_eq!(checked.read().unwrap(), b"abc");
+            assert!(!blobs.contains(digest).unwrap(), "it has no name yet");
+            if keep {
+                checked.keep().unwrap();
+            } else {
+                drop(checked);
+            }
+            assert_eq!(blobs.contains(digest).unwrap(), keep);
+            assert_eq!(unfinished(&blobs), 0);
+        }
     }
 
     #[test]

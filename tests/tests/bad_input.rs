@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
 use tq_client::{Code, Error, NewTask};
-use tq_core::limits::PAYLOAD_BYTES_MAX;
+use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use tq_proto::v1::module_service_client::ModuleServiceClient;
 use tq_proto::v1::upload_module_request::Part;
 use tq_proto::v1::{UploadHeader, UploadModuleRequest};
-use tq_tests::{Broker, Dev, Ran, guest};
+use tq_tests::{Broker, Dev, Ran, eventually, guest};
 
 /// What a refused command wrote, without its hint.
 #[track_caller]
@@ -51,6 +53,15 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// What a process holds in memory, in bytes.
+fn resident_bytes(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(path).expect("the process is there");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.expect("Linux says what is resident") * 1024
 }
 
 const UNKNOWN_IMPORT: &str = r#"
@@ -198,6 +209,60 @@ async fn upload_whose_bytes_are_not_what_it_says_is_refused() {
         assert!(refused.message().contains(expected), "{refused}");
     }
     assert_eq!(files(&data.join("broker/blobs")), before);
+    broker.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_take_disk_while_they_arrive_and_nothing_when_given_up() {
+    const UPLOADS: usize = 4;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let broker = Broker::start(&data).await;
+    let blobs = data.join("broker/blobs");
+    let channel = Endpoint::from_shared(broker.url().to_owned())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let pid = broker.process.pid();
+    let before = resident_bytes(pid);
+    let header = UploadHeader {
+        name: "big".to_owned(),
+        size_bytes: MODULE_BYTES_MAX as u64,
+        digest: vec![7; 32].into(),
+        ..UploadHeader::default()
+    };
+    let chunk = Part::Chunk(vec![0; CHUNK_BYTES].into());
+    let chunks = MODULE_BYTES_MAX / CHUNK_BYTES - 1;
+    let mut uploads = JoinSet::new();
+    for _ in 0..UPLOADS {
+        // All but the last chunk, and then not a word.
+        let parts = std::iter::once(Part::Header(header.clone()))
+            .chain(std::iter::repeat_n(chunk.clone(), chunks))
+            .map(|part| UploadModuleRequest { part: Some(part) });
+        let parts = futures_util::stream::iter(parts).chain(futures_util::stream::pending());
+        let mut client = ModuleServiceClient::new(channel.clone());
+        uploads.spawn(async move { client.upload_module(parts).await });
+    }
+    eventually("what came is on disk", async || {
+        let written: u64 = files(&blobs)
+            .iter()
+            .filter_map(|path| path.metadata().ok())
+            .map(|file| file.len())
+            .sum();
+        (written == (UPLOADS * chunks * CHUNK_BYTES) as u64).then_some(())
+    })
+    .await;
+    let grown = resident_bytes(pid).saturating_sub(before);
+    assert!(
+        grown < MODULE_BYTES_MAX as u64,
+        "{UPLOADS} uploads under way cost {grown} bytes of memory"
+    );
+    uploads.shutdown().await;
+    eventually("nothing is left", async || {
+        files(&blobs).is_empty().then_some(())
+    })
+    .await;
     broker.process.stop().await;
 }
 

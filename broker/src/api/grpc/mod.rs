@@ -62,7 +62,7 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
         )
         .add_service(
             ModuleServiceServer::new(modules::Modules::new(context.clone()))
-                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+                .max_decoding_message_size(modules::UPLOAD_MESSAGE_BYTES_MAX),
         )
         .add_service(HostServiceServer::new(hosts::Hosts(context.clone())))
         .add_service(

@@ -1,25 +1,34 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX};
-use tq_core::{Limits, RetryPolicy, Timestamp};
+use tq_core::{Digest, Limits, RetryPolicy, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::module_service_server::ModuleService;
 
 use super::tasks::{blocking, named};
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
+use crate::blobs::Checked;
 use crate::ledger::{Command, Deploy, read};
 use crate::modules::inspect;
 use crate::modules::registry::{Function, Module};
 
+/// One message of an upload: a chunk, or a header with the settings of as many functions as a module may have.
+pub(super) const UPLOAD_MESSAGE_BYTES_MAX: usize = 4 * CHUNK_BYTES;
+/// Uploads whose bytes arrive at once, each with a file open and a chunk in memory. A further one waits.
+const UPLOADS_MAX: usize = 64;
+/// How long the next chunk may take to arrive, so that clients that have stalled do not keep out others for ever.
+const CHUNK_WAIT: Duration = Duration::from_secs(60);
 /// Inspections under way at once: each may hold some hundred megabytes and a processor for seconds.
 const INSPECTIONS_MAX: usize = 2;
 
 pub(super) struct Modules {
     context: Context,
+    uploads: Semaphore,
     inspections: Arc<Semaphore>,
 }
 
@@ -47,29 +56,8 @@ impl ModuleService for Modules {
         }
         let settings = Settings::new(&header)?;
         let digest = convert::digest(&header.digest)?;
-        let blobs = self.context.blobs.clone();
         let size_bytes = header.size_bytes;
-        // Before the first byte comes: it is refused while the disk is too full.
-        let mut upload = blocking(move || Ok(blobs.begin_new(digest, size_bytes)?)).await?;
-        let mut bytes = Vec::with_capacity(usize::try_from(header.size_bytes).unwrap_or_default());
-        while let Some(message) = incoming.message().await? {
-            let Some(Part::Chunk(chunk)) = message.part else {
-                return Err(invalid("an upload has one header"));
-            };
-            if chunk.len() > CHUNK_BYTES {
-                return Err(invalid(format_args!(
-                    "chunk of {} bytes is over the limit of {CHUNK_BYTES} bytes",
-                    chunk.len()
-                )));
-            }
-            if (bytes.len() + chunk.len()) as u64 > header.size_bytes {
-                return Err(invalid(format_args!(
-                    "upload has more than the {} bytes that were announced",
-                    header.size_bytes
-                )));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        let checked = self.receive(digest, size_bytes, incoming).await?;
         let declared: Vec<String> = header
             .functions
             .iter()
@@ -78,15 +66,14 @@ impl ModuleService for Modules {
         // Moved into the thread, so that a call that is dropped does not let another one in beside what still runs.
         let permit = Arc::clone(&self.inspections).acquire_owned().await;
         let permit = permit.map_err(|_| Status::unavailable("the broker is stopping"))?;
-        // Looked at before anything is written, so that a refused upload leaves nothing behind.
-        let inspected = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
+        // Looked at before it has a name, so that a refused upload leaves nothing behind.
+        let inspected = blocking(move || {
             let _permit = permit;
-            let inspected = inspect::inspect(&bytes, &declared)?;
-            upload.write(&bytes)?;
-            upload.finish()?;
+            let inspected = inspect::inspect(&checked.read()?, &declared)?;
+            checked.keep()?;
             Ok(inspected)
         });
-        let inspected = inspected.await.map_err(ApiError::from)??;
+        let inspected = inspected.await?;
         let not_granted = inspected.not_granted.clone();
         let functions = inspected
             .functions
@@ -182,10 +169,52 @@ impl ModuleService for Modules {
 
 impl Modules {
     pub(super) fn new(context: Context) -> Self {
-        let inspections = Arc::new(Semaphore::new(INSPECTIONS_MAX));
         Self {
             context,
-            inspections,
+            uploads: Semaphore::new(UPLOADS_MAX),
+            inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
+        }
+    }
+
+    /// Writes the bytes of an upload to disk as they arrive, and compares them with what was announced. They are in memory a
+    /// chunk at a time, and gone when the call is dropped.
+    async fn receive(
+        &self,
+        digest: Digest,
+        size_bytes: u64,
+        mut incoming: Streaming<v1::UploadModuleRequest>,
+    ) -> Result<Checked, Status> {
+        use v1::upload_module_request::Part;
+        let permit = self.uploads.acquire().await;
+        let _permit = permit.map_err(|_| Status::unavailable("the broker is stopping"))?;
+        let blobs = self.context.blobs.clone();
+        // Before the first byte comes: it is refused while the disk is too full.
+        let mut upload = blocking(move || Ok(blobs.begin_new(digest, size_bytes)?)).await?;
+        loop {
+            let message = tokio::time::timeout(CHUNK_WAIT, incoming.message()).await;
+            let message = message.map_err(|_| {
+                Status::deadline_exceeded(format!(
+                    "nothing came of the upload for {} s",
+                    CHUNK_WAIT.as_secs()
+                ))
+            })?;
+            let Some(message) = message? else {
+                return blocking(move || Ok(upload.check()?)).await;
+            };
+            let Some(Part::Chunk(chunk)) = message.part else {
+                return Err(invalid("an upload has one header"));
+            };
+            if chunk.len() > CHUNK_BYTES {
+                return Err(invalid(format_args!(
+                    "chunk of {} bytes is over the limit of {CHUNK_BYTES} bytes",
+                    chunk.len()
+                )));
+            }
+            upload = blocking(move || {
+                upload.write(&chunk)?;
+                Ok(upload)
+            })
+            .await?;
         }
     }
 
