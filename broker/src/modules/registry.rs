@@ -58,6 +58,8 @@ pub struct Versions {
 #[derive(Debug, Default)]
 pub struct Registry {
     modules: HashMap<String, BTreeMap<String, Versions>>,
+    /// One module for each digest there is. Versions are never changed or removed, so that an entry stays right.
+    by_digest: HashMap<Digest, Arc<Module>>,
 }
 
 /// Why a function cannot be called.
@@ -145,15 +147,19 @@ impl std::fmt::Display for Nearest {
 }
 
 impl Registry {
-    /// Adds a version. It becomes the current one when [`Registry::set_current`] says so.
+    /// Adds a version, for good. It becomes the current one when [`Registry::set_current`] says so.
     pub fn insert(&mut self, namespace: &str, module: Module) {
+        let module = Arc::new(module);
+        self.by_digest
+            .entry(module.digest)
+            .or_insert_with(|| Arc::clone(&module));
         let versions = self
             .modules
             .entry(namespace.to_owned())
             .or_default()
             .entry(module.name.clone())
             .or_default();
-        versions.all.insert(module.version, Arc::new(module));
+        versions.all.insert(module.version, module);
     }
 
     /// Points a name at one of its versions.
@@ -260,9 +266,51 @@ impl Registry {
 
     /// A module with these bytes, in any namespace.
     pub fn by_digest(&self, digest: &Digest) -> Option<&Arc<Module>> {
-        let versions = self.modules.values().flat_map(BTreeMap::values);
-        versions
-            .flat_map(|versions| versions.all.values())
-            .find(|module| module.digest == *digest)
+        self.by_digest.get(digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(name: &str, version: u32, bytes: u8) -> Module {
+        Module {
+            name: name.to_owned(),
+            version,
+            digest: Digest([bytes; 32]),
+            size_bytes: u64::from(bytes),
+            entry: Entry::Handler,
+            functions: Vec::new(),
+            uploaded_at: Timestamp::EPOCH,
+            not_granted: Vec::new(),
+        }
+    }
+
+    #[track_caller]
+    fn check(registry: &Registry, bytes: &[u8]) {
+        for number in 0..=u8::MAX {
+            let found = registry.by_digest(&Digest([number; 32]));
+            let expected = bytes.contains(&number).then_some(u64::from(number));
+            assert_eq!(found.map(|module| module.size_bytes), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn every_version_of_every_namespace_is_found_by_its_digest() {
+        let mut registry = Registry::default();
+        check(&registry, &[]);
+        registry.insert("a", module("resize", 1, 1));
+        registry.insert("a", module("resize", 2, 2));
+        registry.insert("b", module("resize", 1, 3));
+        registry.insert("b", module("other", 1, 2));
+        registry.set_current("a", "resize", 2);
+        check(&registry, &[1, 2, 3]);
+        // A rollback leaves the later version for tasks that were submitted for it.
+        registry.set_current("a", "resize", 1);
+        check(&registry, &[1, 2, 3]);
+        // The bytes of version 1 again, as a third version.
+        registry.insert("a", module("resize", 3, 1));
+        check(&registry, &[1, 2, 3]);
     }
 }
