@@ -10,6 +10,7 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tq_client::NewTask;
 use tq_tests::{Dev, guest, metrics, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,7 +116,10 @@ async fn metrics_count_what_was_done() {
         ("run faults/echo a", 0),
         ("run faults/echo b", 0),
         ("run faults/fail_fatal c", 1),
+        // Refused by the ledger, and before it.
         ("run faults/echo d --deadline 2020-01-01T00:00:00Z", 4),
+        ("run faults/nothing e", 3),
+        ("run faults/echo f --fuel 0", 4),
     ] {
         assert_eq!(
             dev.tq().run(call.split(' ')).await.code,
@@ -123,9 +127,20 @@ async fn metrics_count_what_was_done() {
             "{call}"
         );
     }
+    // A request is counted once, whatever its tasks are.
+    let bad = NewTask {
+        function: "faults/echo".to_owned(),
+        priority: Some(300),
+        ..NewTask::default()
+    };
+    let client = dev.client().await;
+    client
+        .submit(vec![bad; 3])
+        .await
+        .expect_err("there is no such priority");
     for (name, expected) in [
         ("tq_tasks_submitted_total", "3"),
-        ("tq_submits_refused_total", "1"),
+        ("tq_submits_refused_total", "4"),
         ("tq_tasks{state=\"succeeded\"}", "2"),
         ("tq_tasks{state=\"dead\"}", "1"),
         ("tq_tasks{state=\"ready\"}", "0"),

@@ -27,7 +27,7 @@ struct ByOutcome {
 pub struct Metrics {
     /// Tasks taken in.
     pub submitted: Counter,
-    /// Submits refused.
+    /// Requests to submit that were refused: by the ledger, or by the checks before it.
     pub refused: Counter,
     /// Attempts handed to hosts.
     pub dispatched: Counter,
@@ -132,7 +132,11 @@ impl Metrics {
         );
         registry.register("tasks", "Tasks by state", tasks);
         registry.register("tasks_submitted", "Tasks taken in", submitted);
-        registry.register("submits_refused", "Submits refused", refused);
+        registry.register(
+            "submits_refused",
+            "Requests to submit that were refused",
+            refused,
+        );
         registry.register("tasks_ended", "Tasks ended, by state", ended);
         registry.register(
             "attempts_dispatched",

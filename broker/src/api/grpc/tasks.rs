@@ -47,38 +47,12 @@ impl TaskService for Tasks {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let v1::SubmitRequest { namespace, tasks } = request.into_inner();
-        let namespace = named(namespace)?;
-        if tasks.is_empty() || tasks.len() > SUBMIT_BATCH_MAX {
-            return Err(invalid(format_args!(
-                "request has {} tasks; it may have 1 to {SUBMIT_BATCH_MAX}",
-                tasks.len()
-            )));
-        }
-        let now = wall();
-        let count = tasks.len();
-        let span = tracing::debug_span!(
-            "submit task",
-            rpc.method = "Submit",
-            tq.namespace = namespace,
-            tq.task.count = count
-        );
-        // A span has one parent: of a batch, the first task's submitter is taken.
-        let traceparent = link(&span, &tasks[0].traceparent);
-        let mut submissions = Vec::with_capacity(count);
-        for (index, mut task) in tasks.into_iter().enumerate() {
-            task.traceparent = traceparent.clone().unwrap_or(task.traceparent);
-            let submission = self.submission(&namespace, task, now);
-            submissions.push(submission.map_err(|status| {
-                if count == 1 {
-                    status
-                } else {
-                    in_batch(&status, index)
-                }
-            })?);
-        }
-        // Only when every task of the request is sound, so that a refused one leaves nothing behind.
-        self.put_large(&mut submissions).await?;
+        let checked = self.checked(request.into_inner()).await;
+        // What comes as far as the ledger is counted there.
+        let refused = &self.0.ledger.shared().metrics.refused;
+        let (namespace, submissions, span) = checked.inspect_err(|_| {
+            refused.inc();
+        })?;
         let submit = self.0.ledger.ask(|reply| {
             Command::Submit(Submit {
                 namespace,
@@ -246,6 +220,46 @@ impl TaskService for Tasks {
 }
 
 impl Tasks {
+    /// Checks a request and makes what the ledger takes of it, with the namespace and the span of the request.
+    async fn checked(
+        &self,
+        request: v1::SubmitRequest,
+    ) -> Result<(String, Vec<Submission>, tracing::Span), Status> {
+        let v1::SubmitRequest { namespace, tasks } = request;
+        let namespace = named(namespace)?;
+        if tasks.is_empty() || tasks.len() > SUBMIT_BATCH_MAX {
+            return Err(invalid(format_args!(
+                "request has {} tasks; it may have 1 to {SUBMIT_BATCH_MAX}",
+                tasks.len()
+            )));
+        }
+        let now = wall();
+        let count = tasks.len();
+        let span = tracing::debug_span!(
+            "submit task",
+            rpc.method = "Submit",
+            tq.namespace = namespace,
+            tq.task.count = count
+        );
+        // A span has one parent: of a batch, the first task's submitter is taken.
+        let traceparent = link(&span, &tasks[0].traceparent);
+        let mut submissions = Vec::with_capacity(count);
+        for (index, mut task) in tasks.into_iter().enumerate() {
+            task.traceparent = traceparent.clone().unwrap_or(task.traceparent);
+            let submission = self.submission(&namespace, task, now);
+            submissions.push(submission.map_err(|status| {
+                if count == 1 {
+                    status
+                } else {
+                    in_batch(&status, index)
+                }
+            })?);
+        }
+        // Only when every task of the request is sound, so that a refused one leaves nothing behind.
+        self.put_large(&mut submissions).await?;
+        Ok((namespace, submissions, span))
+    }
+
     /// Checks one task of a request and makes what the ledger takes of it.
     fn submission(
         &self,
