@@ -52,6 +52,8 @@ async fn reflection_names_every_service_and_describes_it() {
         .map(|service| service.name.as_str())
         .collect();
     for name in [
+        "grpc.health.v1.Health",
+        "tq.v1.HostLink",
         "tq.v1.HostService",
         "tq.v1.ModuleService",
         "tq.v1.TaskService",

@@ -53,6 +53,7 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tq_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let grpc = tonic::service::Routes::builder()
         .routes()
