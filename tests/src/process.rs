@@ -45,18 +45,37 @@ pub(crate) fn binary() -> PathBuf {
     found.unwrap_or_else(|| panic!("there is no `tq` near `{}`; build it with `cargo build --release`, or name it in TQ_BIN", own.display()))
 }
 
+/// Whether a variable is a setting of whoever runs the tests, or of the cargo that started them, which a stranger's shell
+/// has not: `TQ_*`, `CARGO_TARGET_DIR`, `CARGO_MANIFEST_DIR`, `RUSTFLAGS`, `RUST_LOG` and so on. Where cargo and rustup keep
+/// what they have, which toolchain they use and how they reach a registry belongs to the machine, and stays.
+fn is_setting(name: &str) -> bool {
+    const OF_THE_MACHINE: &[&str] = &[
+        "CARGO_HOME",
+        "CARGO_HTTP_",
+        "CARGO_NET_",
+        "CARGO_REGISTR",
+        "CARGO_SOURCE_",
+        "RUSTUP_",
+    ];
+    ["TQ_", "CARGO", "RUST"]
+        .iter()
+        .any(|start| name.starts_with(start))
+        && !OF_THE_MACHINE.iter().any(|start| name.starts_with(start))
+}
+
 /// A command of `program` that knows nothing of the settings of whoever runs the tests.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TQ_") {
+        if is_setting(&name.to_string_lossy()) {
             command.env_remove(name);
         }
     }
-    // A folder that is not there, so that nobody's config.toml is read.
+    // A folder that is not there, so that nobody's config.toml is read, and nobody's width of a terminal.
     command
         .env("XDG_CONFIG_HOME", "/nonexistent")
         .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+        .env_remove("COLUMNS")
         .env("TQ_LOG", "info,fjall=warn,lsm_tree=warn")
         .kill_on_drop(true);
     command
@@ -188,6 +207,35 @@ impl Drop for Process {
                 self.name,
                 self.log()
             ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_who_runs_the_tests_are_not_handed_on() {
+        for name in [
+            "TQ_BROKER",
+            "CARGO",
+            "CARGO_TARGET_DIR",
+            "CARGO_BUILD_TARGET",
+            "RUSTFLAGS",
+            "RUST_LOG",
+        ] {
+            assert!(is_setting(name), "{name}");
+        }
+        for name in [
+            "CARGO_HOME",
+            "CARGO_NET_OFFLINE",
+            "CARGO_REGISTRIES_X_INDEX",
+            "RUSTUP_HOME",
+            "PATH",
+            "HOME",
+        ] {
+            assert!(!is_setting(name), "{name}");
         }
     }
 }

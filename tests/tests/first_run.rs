@@ -13,6 +13,11 @@ async fn new_crate_is_deployed_and_greets() {
     let deployed = inside.run(["deploy"]).await.text();
     assert!(deployed.starts_with("greet@1  sha256:"), "{deployed}");
     assert!(deployed.contains("memory 128 MiB"), "{deployed}");
+    // As in a stranger's shell: into the new crate, not to where whoever runs this test builds.
+    let built = folder
+        .path()
+        .join("greet/target/wasm32-wasip2/release/greet.wasm");
+    assert!(built.is_file(), "`{}` was not built", built.display());
 
     let greeting = inside
         .run(["run", "greet", r#"{"name":"Ada"}"#])
