@@ -192,13 +192,13 @@ pub(crate) struct LimitArgs {
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Retry policy")]
 pub(crate) struct RetryArgs {
-    /// Attempts in all, the first one included
+    /// Attempts in all, the first one included; 3 if nothing says otherwise
     #[arg(long, value_name = "N")]
     pub(crate) max_attempts: Option<u32>,
-    /// The first pause between attempts, doubled each time; the pause is drawn from zero to that
+    /// The first pause between attempts, doubled each time; the pause is drawn from zero to that; 1s if nothing says otherwise
     #[arg(long, value_name = "DURATION")]
     pub(crate) backoff: Option<Span>,
-    /// The longest pause between attempts
+    /// The longest pause between attempts; 5m if nothing says otherwise
     #[arg(long, value_name = "DURATION")]
     pub(crate) backoff_cap: Option<Span>,
 }
@@ -223,7 +223,7 @@ pub(crate) struct DeployArgs {
     pub(crate) retry: RetryArgs,
 }
 
-/// One call, as `run` and `submit` take it.
+/// One call, as `run` and `submit` take it. What has a heading of its own comes last: it covers all that follows.
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
     /// MODULE/FUNCTION, or MODULE when it has one function. MODULE is a name, or NAME@VERSION
@@ -243,13 +243,13 @@ pub(crate) struct CallArgs {
     /// Tasks with one key in one namespace are one task, for 24 hours
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// Arguments of a plain program
+    #[arg(last = true, value_name = "ARG")]
+    pub(crate) arguments: Vec<String>,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) retry: RetryArgs,
-    /// Arguments of a plain program
-    #[arg(last = true, value_name = "ARG")]
-    pub(crate) arguments: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -278,8 +278,6 @@ Examples:
   tq submit greet '{}' --count 10000 --idempotency-key load    with keys load-0 to load-9999"
 )]
 pub(crate) struct SubmitArgs {
-    #[command(flatten)]
-    pub(crate) call: CallArgs,
     /// Submit this many equal tasks, in batches of 1,000; with --idempotency-key K their keys are K-0, K-1 and so on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
@@ -292,6 +290,8 @@ pub(crate) struct SubmitArgs {
     /// Wait until all have ended, as `tq task wait` does
     #[arg(long)]
     pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) call: CallArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -474,6 +474,59 @@ mod tests {
         }
         Cli::command().debug_assert();
         visit(&Cli::command(), "tq");
+    }
+
+    #[test]
+    fn headings_stand_over_their_own_options_only() {
+        for command in Cli::command().get_subcommands() {
+            let under = |heading: &str| {
+                let arguments = command.get_arguments();
+                let under =
+                    arguments.filter(|argument| argument.get_help_heading() == Some(heading));
+                under
+                    .map(|argument| argument.get_id().as_str().to_owned())
+                    .collect::<Vec<_>>()
+            };
+            let (limits, retry) = (under("Limits of an attempt"), under("Retry policy"));
+            if !limits.is_empty() {
+                assert_eq!(
+                    limits,
+                    ["fuel", "memory", "timeout"],
+                    "{}",
+                    command.get_name()
+                );
+                assert_eq!(
+                    retry,
+                    ["max_attempts", "backoff", "backoff_cap"],
+                    "{}",
+                    command.get_name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn help_names_the_retry_policy_that_holds_by_default() {
+        use tq_core::retry::RetryPolicy;
+        let span = |time: std::time::Duration| Span(u64::try_from(time.as_millis()).unwrap());
+        let command = Cli::command();
+        let deploy = command.find_subcommand("deploy").expect("it is there");
+        let RetryPolicy {
+            max_attempts,
+            backoff,
+            cap,
+        } = RetryPolicy::DEFAULT;
+        for (argument, default) in [
+            ("max_attempts", max_attempts.to_string()),
+            ("backoff", span(backoff).to_string()),
+            ("backoff_cap", span(cap).to_string()),
+        ] {
+            let mut arguments = deploy.get_arguments();
+            let argument = arguments.find(|known| known.get_id() == argument);
+            let help = argument.and_then(clap::Arg::get_help).expect("it has help");
+            let expected = format!("; {default} if nothing says otherwise");
+            assert!(help.to_string().ends_with(&expected), "{help}");
+        }
     }
 
     #[track_caller]

@@ -9,6 +9,7 @@
 
 mod command;
 pub mod guest;
+pub mod help;
 pub mod history;
 mod kill_run;
 pub mod metrics;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tq_core::limits::{self, Limits};
 use tq_core::outcome::{Class, Outcome};
+use tq_tests::help::{self, Argument, Help};
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -355,18 +356,139 @@ fn limits_page(source: &str) -> anyhow::Result<String> {
     Ok(page)
 }
 
-/// Generates the page again and compares; `TQ_BLESS=1` writes it instead.
+/// Compares a generated page with the one that is committed; `TQ_BLESS=1` writes it instead.
+fn check_fresh(path: &str, page: String) -> anyhow::Result<()> {
+    if std::env::var_os("TQ_BLESS").is_some() {
+        return Ok(fs::write(root().join(path), page)?);
+    }
+    ensure!(
+        read(path)? == page,
+        "{path} is stale: run `cargo xtask generate`"
+    );
+    Ok(())
+}
+
 #[test]
 fn limits_are_what_the_code_has() -> anyhow::Result<()> {
     let page = limits_page(&read("core/src/limits.rs")?)?;
-    let path = root().join("docs/reference/limits.md");
-    if std::env::var_os("TQ_BLESS").is_some() {
-        return Ok(fs::write(path, page)?);
+    check_fresh("docs/reference/limits.md", page)
+}
+
+/// The exit codes with their meanings, from the enum that has them.
+fn exit_codes(source: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let (_, rest) = source
+        .split_once("enum Exit {")
+        .context("there is an enum of exit codes")?;
+    let mut codes = Vec::new();
+    let mut meaning = Vec::new();
+    for line in rest.lines().map(str::trim).take_while(|line| *line != "}") {
+        if let Some(words) = line.strip_prefix("/// ") {
+            meaning.push(words);
+        } else if let Some((_, code)) = line.split_once(" = ") {
+            codes.push((code.trim_end_matches(',').to_owned(), meaning.join(" ")));
+            meaning.clear();
+        }
     }
-    let found = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    ensure!(
-        found == page,
-        "docs/reference/limits.md is stale: run `cargo xtask generate`"
-    );
+    ensure!(codes.len() > 5, "the search found only {codes:?}");
+    Ok(codes)
+}
+
+/// A table of arguments and options.
+fn options(arguments: &[Argument], page: &mut String) -> anyhow::Result<()> {
+    page.push_str("\n| | |\n|---|---|\n");
+    for Argument { name, text, values } in arguments {
+        write!(page, "| `{name}` | {text}")?;
+        for (at, (value, meaning)) in values.iter().enumerate() {
+            let mut meaning = meaning.clone();
+            meaning[..1].make_ascii_lowercase();
+            write!(
+                page,
+                "{} `{value}`: {meaning}",
+                if at == 0 { "." } else { ";" }
+            )?;
+        }
+        page.push_str(" |\n");
+    }
     Ok(())
+}
+
+/// The page, made of what each command says of itself.
+fn commands_page(commands: &[Help], exit_codes: &[(String, String)]) -> anyhow::Result<String> {
+    const GLOBAL: &str = "Global options";
+    let (tq, commands) = commands.split_first().context("there is `tq`")?;
+    let global = tq.sections.iter().find(|(heading, _)| heading == GLOBAL);
+    let (_, global) = global.context("there are global options")?;
+    let mut page = format!(
+        "# Command line\n\nGenerated from `tq COMMAND --help` by `cargo xtask generate`; do not edit.\n\n{}.\n\n\
+         ```text\n{}\n```\n\n## Exit codes\n\n| | |\n|---|---|\n",
+        tq.about,
+        tq.usage.join("\n")
+    );
+    for (code, meaning) in exit_codes {
+        writeln!(page, "| {code} | {meaning} |")?;
+    }
+    page.push_str(
+        "\n## Options of every command\n\nA flag wins over a `TQ_*` variable, that over `config.toml`, and that over the default; `tq config show` \
+         says which it was. `-h` prints a command's help, `-V` the version.\n",
+    );
+    options(global, &mut page)?;
+    for Help {
+        command,
+        about,
+        usage,
+        commands: _,
+        sections,
+        rest,
+    } in commands
+    {
+        write!(
+            page,
+            "\n## `{command}`\n\n{about}.\n\n```text\n{}\n```\n",
+            usage.join("\n")
+        )?;
+        let mut own: Vec<(&str, Vec<Argument>)> = Vec::new();
+        for (heading, arguments) in sections {
+            if heading == GLOBAL {
+                ensure!(
+                    arguments == global,
+                    "global options of `{command}` are its own"
+                );
+                continue;
+            }
+            let of_every_command = ["-h, --help", "-V, --version"];
+            let arguments = arguments
+                .iter()
+                .filter(|argument| !of_every_command.contains(&&argument.name[..]));
+            let heading = match &heading[..] {
+                "Arguments" | "Options" => "",
+                heading => heading,
+            };
+            match own.last_mut() {
+                Some((last, own)) if *last == heading => own.extend(arguments.cloned()),
+                _ => own.push((heading, arguments.cloned().collect::<Vec<_>>())),
+            }
+        }
+        for (heading, arguments) in own.iter().filter(|(_, own)| !own.is_empty()) {
+            match *heading {
+                "" => {}
+                "Limits of an attempt" => write!(
+                    page,
+                    "\n{heading} ([ranges and defaults](limits.md#of-an-attempt)):\n"
+                )?,
+                heading => write!(page, "\n{heading}:\n")?,
+            }
+            options(arguments, &mut page)?;
+        }
+        if !rest.is_empty() {
+            write!(page, "\n```text\n{rest}\n```\n")?;
+        }
+    }
+    Ok(page)
+}
+
+#[tokio::test]
+async fn commands_are_what_the_binary_has() -> anyhow::Result<()> {
+    let codes = exit_codes(&read("cli/src/exit.rs")?)?;
+    let page = commands_page(&help::every_command().await, &codes)?;
+    check_fresh("docs/reference/cli.md", page)
 }

@@ -86,6 +86,8 @@ fn coverage(arguments: &[&str]) -> Result<(), Failed> {
 /// # Errors
 /// It does not compile, or cannot be written.
 pub(crate) fn generate() -> Result<(), Failed> {
+    // The reference of the command line is what the binary says of itself.
+    tools::run(&mut cargo(&["build", "--release"]))?;
     let mut command = cargo(&["test", "--release", "--workspace"]);
     command.args(["--test", "generated_is_fresh"]);
     command.args(["--test", "sdk_bindings_are_fresh"]);

@@ -20,7 +20,7 @@ usage: cargo xtask COMMAND
   test [--strict]     format, lints, builds and every test, with a table at the end. Installs the wasm32-wasip2 target
                       if rustup is there. A suite that lacks a tool is listed as skipped, with the fix; with --strict
                       that is a failure, and packages are installed where this runs as root
-  generate            write generated code anew: the protocol and the SDK's bindings
+  generate            write generated code and reference pages anew
   evidence [NAME]     a measurement that takes too long for every change; without NAME, lists what there is
   coverage            line coverage of the tests, a table (needs cargo-llvm-cov)";
 
