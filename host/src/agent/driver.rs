@@ -7,20 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{Instant, timeout};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Status as Refusal, Streaming};
+use tonic::transport::{Endpoint, Uri};
+use tonic::{Code, Status as Refusal};
 use tq_core::id::{Digest, Epoch};
-use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, MESSAGE_BYTES_MAX, MODULE_BYTES_MAX};
+use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, MODULE_BYTES_MAX};
 use tq_core::outcome::Outcome;
-use tq_proto::v1::host_link_client::HostLinkClient;
-use tq_proto::v1::{Assignment, AttemptOutcome, Blob, BrokerMessage, HostMessage};
+use tq_proto::v1::{Assignment, AttemptOutcome, Blob};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::Error;
@@ -28,21 +25,12 @@ use crate::agent::backoff::Backoff;
 use crate::agent::bulk::{Bulk, Logs};
 use crate::agent::convert::{self, NotRunnable};
 use crate::agent::disk::{self, Change, Spool};
+use crate::agent::link::{self, Link, Step};
 use crate::agent::session::{Breach, Command, Identity, Seen, Session, UploadId};
 use crate::component::Cache;
 use crate::metrics::Metrics;
 use crate::runner::{Attempt, Event, Pool, StopReason};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a connection with an open call is asked for a sign of life, and how long the answer may take. The control
-/// connection has its own in the session.
-const KEEPALIVE: Duration = Duration::from_secs(5);
-/// Flow control of HTTP/2: a burst of assignments with payloads goes without a pause.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// The same, for all streams of a connection together.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// Messages to the broker that are composed and not yet on the connection. What is not composed grows no queue.
-const OUTBOUND_MAX: usize = 16;
 /// Messages of the broker that are taken in one go.
 const INBOUND_BATCH: usize = 64;
 /// What helpers have to tell and the driver has not yet heard; they wait beyond it.
@@ -51,9 +39,6 @@ const NOTES_MAX: usize = 256;
 const CHANGES_MAX: usize = 256;
 /// How long a drained host waits for the broker to acknowledge what it gave back.
 const LAST_ACKS: Duration = Duration::from_secs(2);
-
-/// How long a host that leaves waits for the broker to close the session.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the agent is made of.
 pub(crate) struct Parts {
@@ -130,58 +115,6 @@ enum Note {
         message: String,
         is_permanent: bool,
     },
-}
-
-/// The control connection.
-enum Link {
-    Down {
-        retry_at: Instant,
-    },
-    Dialing(BoxFuture<'static, Result<Channel, tonic::transport::Error>>),
-    Opening {
-        outbound: mpsc::Sender<HostMessage>,
-        answer: BoxFuture<'static, Result<Streaming<BrokerMessage>, Refusal>>,
-    },
-    Open {
-        outbound: mpsc::Sender<HostMessage>,
-        inbound: Box<Streaming<BrokerMessage>>,
-    },
-    /// The broker refuses the host for good.
-    Refused,
-}
-
-/// What happened to it.
-enum Step {
-    Retry,
-    Dialed(Result<Channel, tonic::transport::Error>),
-    Answered(Result<Streaming<BrokerMessage>, Refusal>),
-    Received(Result<Option<BrokerMessage>, Refusal>),
-}
-
-impl Link {
-    /// Waits for the next thing to happen.
-    ///
-    /// # Cancel safety
-    /// Safe: nothing that was received is lost.
-    async fn step(&mut self) -> Step {
-        match self {
-            Self::Down { retry_at } => {
-                tokio::time::sleep_until(*retry_at).await;
-                Step::Retry
-            }
-            Self::Dialing(dialing) => Step::Dialed(dialing.await),
-            Self::Opening { answer, .. } => Step::Answered(answer.await),
-            Self::Open { inbound, .. } => Step::Received(inbound.message().await),
-            Self::Refused => std::future::pending().await,
-        }
-    }
-
-    fn outbound(&self) -> Option<&mpsc::Sender<HostMessage>> {
-        match self {
-            Self::Opening { outbound, .. } | Self::Open { outbound, .. } => Some(outbound),
-            Self::Down { .. } | Self::Dialing(_) | Self::Refused => None,
-        }
-    }
 }
 
 /// Drives one session, from the start of the host to its end.
@@ -261,14 +194,8 @@ impl Agent {
         let seed = incarnation
             .iter()
             .fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
-        let endpoint = Endpoint::from(broker)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        let bulk = client(endpoint.connect_lazy());
+        let endpoint = link::endpoint(broker);
+        let bulk = link::client(endpoint.connect_lazy());
         let writers = TaskTracker::new();
         let helpers = TaskTracker::new();
         let stopped = CancellationToken::new();
@@ -343,7 +270,7 @@ impl Agent {
                 },
                 step = self.link.step() => self.stepped(step),
                 Some(note) = self.notes.1.recv() => self.noted(note),
-                () = writable(blocked), if !self.is_writable => self.is_writable = true,
+                () = link::writable(blocked), if !self.is_writable => self.is_writable = true,
                 () = sleep_until(wake_at) => self.session.tick(self.now()),
                 () = self.draining.cancelled(), if self.drain == Drain::No => {
                     self.session.drain();
@@ -379,7 +306,9 @@ impl Agent {
         if unacknowledged > 0 {
             tracing::warn!(unacknowledged, "outcomes are on disk until the next start");
         }
-        self.hang_up().await;
+        std::mem::replace(&mut self.link, Link::Refused)
+            .hang_up()
+            .await;
         self.session.disconnected();
         self.flush().await;
         let Self {
@@ -406,21 +335,6 @@ impl Agent {
         }
         helpers.wait().await;
         writers.wait().await;
-    }
-
-    /// Ends the session so that the broker has all that was said, and knows that the host left on purpose.
-    async fn hang_up(&mut self) {
-        if let Link::Open {
-            outbound,
-            mut inbound,
-        } = std::mem::replace(&mut self.link, Link::Refused)
-        {
-            drop(outbound);
-            let closed = async { while let Ok(Some(_)) = inbound.message().await {} };
-            if timeout(LAST_WORDS, closed).await.is_err() {
-                tracing::debug!("the broker did not close the session");
-            }
-        }
     }
 
     fn now(&self) -> Duration {
@@ -679,25 +593,13 @@ impl Agent {
 
     fn stepped(&mut self, step: Step) {
         match step {
-            Step::Retry => {
-                let endpoint = self.endpoint.clone();
-                self.link = Link::Dialing(async move { endpoint.connect().await }.boxed());
-            }
+            Step::Retry => self.link = Link::dial(self.endpoint.clone()),
             Step::Dialed(Ok(channel)) => {
-                let (outbound, messages) = mpsc::channel(OUTBOUND_MAX);
-                let mut client = client(channel);
-                let answer = async move {
-                    let answer = client.session(ReceiverStream::new(messages)).await?;
-                    Ok(answer.into_inner())
-                };
-                self.link = Link::Opening {
-                    outbound,
-                    answer: answer.boxed(),
-                };
+                self.link = Link::open(channel);
                 self.is_writable = true;
                 self.session.connected(self.now());
             }
-            Step::Dialed(Err(error)) => self.lost(&root(&error), Severity::Passing),
+            Step::Dialed(Err(error)) => self.lost(&link::root(&error), Severity::Passing),
             Step::Answered(Ok(inbound)) => {
                 if let Some(outbound) = self.link.outbound().cloned() {
                     self.link = Link::Open {
@@ -785,12 +687,6 @@ enum Severity {
     MustAct,
 }
 
-fn client(channel: Channel) -> HostLinkClient<Channel> {
-    HostLinkClient::new(channel)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX)
-}
-
 /// Makes a module ready; otherwise says why not, and whether that is the component's own fault.
 async fn fetch_and_prepare(
     cache: &Cache,
@@ -830,22 +726,4 @@ async fn sleep_until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits until the connection takes a message.
-async fn writable(outbound: Option<mpsc::Sender<HostMessage>>) {
-    match outbound {
-        // A closed one is seen by its other half.
-        Some(outbound) if outbound.reserve().await.is_ok() => {}
-        Some(_) | None => std::future::pending().await,
-    }
-}
-
-/// The innermost cause, which says most: `Connection refused`.
-fn root(error: &tonic::transport::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }

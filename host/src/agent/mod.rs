@@ -9,6 +9,7 @@ mod convert;
 mod credits;
 mod disk;
 mod driver;
+mod link;
 pub mod session;
 
 pub(crate) use credits::queue_max;

@@ -1,9 +1,16 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use tq_core::outcome::Usage;
+use prost::Message as _;
+use tq_core::limits::INLINE_BYTES_MAX;
+use tq_core::outcome::{Outcome, Usage};
+use tq_proto::v1::Blob;
+use tq_proto::v1::data::Kind as DataKind;
+use tq_proto::v1::host_message::Kind as ToBroker;
 
+use super::compose::inline;
 use super::*;
+use crate::runner::Finished;
 
 const STORE: &[u8] = b"0123456789abcdef";
 
