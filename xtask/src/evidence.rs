@@ -22,6 +22,16 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "throughput and latency of the whole, beside this machine's floors",
     ),
     (
+        "idle",
+        "[--seconds N]",
+        "what wakes, thread by thread, when there is nothing to do",
+    ),
+    (
+        "spin",
+        "[--runs N]",
+        "how long after its limit an endless loop ends, and what it does to its neighbours",
+    ),
+    (
         "sandbox",
         "",
         "what running one task in the sandbox costs by itself",
@@ -55,12 +65,8 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             let mut bench = cargo(&["bench", "--workspace", "--bench", name, "--"]);
             tools::run(bench.args(arguments))
         }
-        "kill-runs" => {
-            tools::run(&mut cargo(&["build", "--release"]))?;
-            let runs = &["build", "--release", "--workspace", "--bin", "kill_runs"];
-            tools::run(&mut cargo(runs))?;
-            tools::run(Command::new(tools::programs()?.join("kill_runs")).args(arguments))
-        }
+        "kill-runs" => program("kill_runs", arguments),
+        "idle" | "spin" => program(name, arguments),
         "bench" => {
             let mut bench = cargo(&["run", "--release", "--", "bench"]);
             tools::run(bench.args(arguments))
@@ -68,6 +74,14 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
         "coverage" => coverage(arguments),
         _ => Err(Failed(format!("`{name}` is not there\n{}", list()))),
     }
+}
+
+/// Builds and runs a program of the tests' harness, which runs `tq` itself.
+fn program(name: &str, arguments: &[&str]) -> Result<(), Failed> {
+    tools::run(&mut cargo(&["build", "--release"]))?;
+    let build = &["build", "--release", "--workspace", "--bin", name];
+    tools::run(&mut cargo(build))?;
+    tools::run(Command::new(tools::programs()?.join(name)).args(arguments))
 }
 
 /// Runs the tests with counters in them, and prints which lines they reached.
