@@ -549,6 +549,6 @@ fn agrees_with_a_map(place: &dyn Place) {
 ///
 /// # Errors
 /// Those of opening it.
-pub fn raise_format(dir: &std::path::Path, format: u32) -> Result<(), Error> {
-    super::fjall::raise_format(dir, format)
+pub fn change_format(dir: &std::path::Path, format: u32) -> Result<(), Error> {
+    super::fjall::change_format(dir, format)
 }

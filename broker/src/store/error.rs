@@ -34,16 +34,17 @@ pub enum Error {
         /// The store's directory.
         path: PathBuf,
     },
-    /// The directory was written by a newer tq.
+    /// The directory was written by a tq of another format.
     #[error(
-        "`{path}` has format {found}, and this tq reads formats up to {supported}; start it with the newer tq that wrote it"
+        "`{path}` has format {found}, which is {} than format {supported} that this tq reads; start it with the {} tq that wrote it",
+        age(*found, *supported), age(*found, *supported)
     )]
-    NewerFormat {
+    OtherFormat {
         /// The store's directory.
         path: PathBuf,
         /// The format on disk.
         found: u32,
-        /// The newest format that this build reads.
+        /// The format that this build reads.
         supported: u32,
     },
     /// The store holds less than it had acknowledged.
@@ -140,11 +141,15 @@ impl Error {
             | Self::Poisoned { .. }
             | Self::Closed
             | Self::Locked { .. }
-            | Self::NewerFormat { .. }
+            | Self::OtherFormat { .. }
             | Self::Corrupt { .. }
             | Self::Missing { .. }
             | Self::Io { .. }
             | Self::Engine { .. } => false,
         }
     }
+}
+
+fn age(found: u32, supported: u32) -> &'static str {
+    if found > supported { "newer" } else { "older" }
 }

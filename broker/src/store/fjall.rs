@@ -364,7 +364,7 @@ pub(super) struct Opened {
 /// Opens the tables and reads the last commit, whatever the marks say of it.
 pub(super) fn open_tables(layout: &Layout, scan: &journal::Scan) -> Result<Opened, Error> {
     if let Some(found) = scan.newer {
-        return Err(Error::NewerFormat {
+        return Err(Error::OtherFormat {
             path: layout.dir.clone(),
             found,
             supported: FORMAT,
@@ -377,8 +377,8 @@ pub(super) fn open_tables(layout: &Layout, scan: &journal::Scan) -> Result<Opene
     };
     let row = match engine.row().map_err(|error| cannot_open(layout, error))? {
         Some(Ok(row)) => row,
-        Some(Err(NotARow::Newer(found))) => {
-            return Err(Error::NewerFormat {
+        Some(Err(NotARow::OtherFormat(found))) => {
+            return Err(Error::OtherFormat {
                 path: layout.dir.clone(),
                 found,
                 supported: FORMAT,
@@ -398,7 +398,7 @@ pub(super) fn open_tables(layout: &Layout, scan: &journal::Scan) -> Result<Opene
 /// Opens the store in `dir`, or creates it there. When this returns, the new generation is on disk.
 ///
 /// # Errors
-/// [`Error::Locked`] if another process has it open. [`Error::NewerFormat`] if a newer tq wrote it. [`Error::Damaged`],
+/// [`Error::Locked`] if another process has it open. [`Error::OtherFormat`] if a tq of another format wrote it. [`Error::Damaged`],
 /// [`Error::RolledBack`] or [`Error::Mixed`] if it holds less than it once acknowledged; it is left as it was then.
 /// [`Error::Corrupt`] if its tables are damaged, [`Error::Io`] if the system refuses.
 pub fn open(dir: &Path, options: &OpenOptions) -> Result<Fjall, Error> {
@@ -618,7 +618,7 @@ impl Drop for Fjall {
 }
 
 /// Writes a commit of another format. Only tests have a use for it.
-pub(super) fn raise_format(dir: &Path, format: u32) -> Result<(), Error> {
+pub(super) fn change_format(dir: &Path, format: u32) -> Result<(), Error> {
     let layout = Layout::new(dir, &OpenOptions::default())?;
     let _lock = layout.lock()?;
     let Opened { engine, row } = open_tables(&layout, &journal::scan(&layout.tables)?)?;

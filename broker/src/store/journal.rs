@@ -64,7 +64,7 @@ pub(super) fn scan(tables: &Path) -> Result<Scan, Error> {
         let what = loop {
             match parse(&data[offset..]) {
                 Parsed::End => break None,
-                Parsed::Newer(format) => {
+                Parsed::OtherFormat(format) => {
                     scan.newer = Some(format);
                     return Ok(scan);
                 }
@@ -151,7 +151,7 @@ enum Parsed {
     },
     /// Nothing but the zeros that a journal is created with.
     End,
-    Newer(u32),
+    OtherFormat(u32),
     Bad(&'static str),
 }
 
@@ -224,7 +224,7 @@ fn parse_batch(data: &[u8]) -> Option<Parsed> {
     let len = data.len() - cursor.0.len();
     Some(match row {
         Some(Ok(row)) => Parsed::Batch { len, seqno, row },
-        Some(Err(NotARow::Newer(format))) => Parsed::Newer(format),
+        Some(Err(NotARow::OtherFormat(format))) => Parsed::OtherFormat(format),
         Some(Err(NotARow::Malformed)) | None => Parsed::Bad("a commit cannot be read"),
     })
 }
@@ -238,7 +238,7 @@ fn batches_anywhere(data: &[u8]) -> impl Iterator<Item = Row> {
         .filter_map(
             move |(at, _)| match parse(data.get(at.checked_sub(KEY_OFFSET)?..)?) {
                 Parsed::Batch { row, .. } => Some(row),
-                Parsed::End | Parsed::Newer(_) | Parsed::Bad(_) => None,
+                Parsed::End | Parsed::OtherFormat(_) | Parsed::Bad(_) => None,
             },
         )
 }

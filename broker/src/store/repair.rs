@@ -174,7 +174,7 @@ pub fn check(dir: &Path, options: &OpenOptions) -> Result<Check, Error> {
     }
     let Opened { engine, row } = match open_tables(&layout, &scan) {
         Ok(opened) => opened,
-        Err(error @ (Error::Corrupt { .. } | Error::NewerFormat { .. })) => {
+        Err(error @ (Error::Corrupt { .. } | Error::OtherFormat { .. })) => {
             report.problems.push(problem(&error));
             return Ok(report);
         }

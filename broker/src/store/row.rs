@@ -2,8 +2,8 @@
 
 use super::StoreId;
 
-/// The newest format that this build reads, and the one that it writes.
-pub const FORMAT: u32 = 1;
+/// The format that this build reads and writes. 1 kept a task in one row; no release had it.
+pub const FORMAT: u32 = 2;
 
 /// The engine's keyspace that holds the row, and the row's key in it. The row comes first in each batch, which is how
 /// the journal is read without the engine.
@@ -30,7 +30,7 @@ pub(super) struct Row {
 /// Why bytes are no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotARow {
-    Newer(u32),
+    OtherFormat(u32),
     Malformed,
 }
 
@@ -55,12 +55,12 @@ impl Row {
         bytes
     }
 
-    /// Reads a row. The format comes first and alone decides, since a newer format may change all that follows.
+    /// Reads a row. The format comes first and alone decides, since another format may change all that follows.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, NotARow> {
         let (format, rest) = bytes.split_first_chunk().ok_or(NotARow::Malformed)?;
         let format = u32::from_be_bytes(*format);
-        if format > FORMAT {
-            return Err(NotARow::Newer(format));
+        if format != FORMAT {
+            return Err(NotARow::OtherFormat(format));
         }
         let rest: &[u8; ROW_BYTES - 4] = rest.try_into().map_err(|_| NotARow::Malformed)?;
         let (store_id, rest) = rest.split_first_chunk().ok_or(NotARow::Malformed)?;

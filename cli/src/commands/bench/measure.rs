@@ -1,11 +1,11 @@
 //! What is measured of tq itself.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use tq_client::{Client, NewTask, Task, TaskState, Watch, Watching};
 
@@ -18,6 +18,9 @@ use crate::traceparent;
 const BATCH: u64 = 500;
 /// Submits under way at once.
 const SUBMITS: usize = 8;
+/// Tasks that were submitted and have not ended: beyond it, the next submit waits. So what is measured is a broker that
+/// keeps up, not one that gathers a backlog.
+const OUTSTANDING_MAX: u64 = SUBMITS as u64 * BATCH;
 /// Tasks that are measured one at a time.
 const SINGLES: usize = 500;
 /// Tasks before them that are not measured: the first one waits until the host has compiled the module.
@@ -95,35 +98,32 @@ pub(crate) async fn throughput(client: &Client, amount: Amount) -> anyhow::Resul
     };
     let template = task()?;
     let start = Stopwatch::start();
-    let sizes = (0..).map_while(|batch: u64| match amount {
-        Amount::Tasks(tasks) => tasks
-            .checked_sub(batch * BATCH)
-            .filter(|left| *left > 0)
-            .map(|left| left.min(BATCH)),
-        Amount::Time(span) => (start.elapsed() < span).then_some(BATCH),
-    });
-    let submits = stream::iter(sizes)
-        .map(|size| {
-            let tasks: Vec<NewTask> = (0..size).map(|_| template.clone()).collect();
-            async move {
-                let start = Stopwatch::start();
-                client.submit(tasks).await.map(|_| (size, start.nanos()))
-            }
-        })
-        .buffer_unordered(SUBMITS);
-    let mut submits = pin!(submits.fuse());
-    let (mut submitted, mut ended, mut is_submitting) = (0, 0, true);
+    let left = |submitted: u64| match amount {
+        Amount::Tasks(tasks) => tasks.saturating_sub(submitted),
+        Amount::Time(span) if start.elapsed() < span => BATCH,
+        Amount::Time(_) => 0,
+    };
+    let mut submits = FuturesUnordered::new();
+    let (mut submitted, mut ended) = (0, 0);
     let mut samples = Vec::new();
-    while is_submitting || ended < submitted {
+    loop {
+        while submits.len() < SUBMITS && submitted - ended < OUTSTANDING_MAX {
+            let size = left(submitted).min(BATCH);
+            if size == 0 {
+                break;
+            }
+            submitted += size;
+            let tasks: Vec<NewTask> = (0..size).map(|_| template.clone()).collect();
+            submits.push(async move {
+                let start = Stopwatch::start();
+                client.submit(tasks).await.map(|_| start.nanos())
+            });
+        }
+        if ended == submitted && submits.is_empty() {
+            break;
+        }
         tokio::select! {
-            acknowledged = submits.next(), if is_submitting => match acknowledged {
-                Some(acknowledged) => {
-                    let (size, elapsed): (u64, u64) = acknowledged?;
-                    submitted += size;
-                    samples.push(elapsed);
-                }
-                None => is_submitting = false,
-            },
+            Some(acknowledged) = submits.next() => samples.push(acknowledged?),
             tasks = next(&mut watching) => {
                 let tasks = tasks?;
                 tasks.iter().try_for_each(check)?;
