@@ -124,13 +124,14 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
             return Some(hint.to_owned());
         }
         let error = cause.downcast_ref::<tq_client::Error>()?;
-        if let tq_client::Error::Unreachable { .. } = error {
-            return Some(
+        let hint = match error {
+            tq_client::Error::Unreachable { .. } => {
                 "start one with `tq dev`, or name another with --broker URL or TQ_BROKER"
-                    .to_owned(),
-            );
-        }
-        error.hint().map(str::to_owned)
+            }
+            tq_client::Error::Address { .. } => "write it like `http://127.0.0.1:7171`",
+            _ => error.hint()?,
+        };
+        Some(hint.to_owned())
     });
     match hint {
         Some(hint) => format!("error: {error:#}\nhint: {hint}"),
@@ -179,6 +180,16 @@ mod tests {
             Exit::Unreachable,
             "error: broker at `http://b:1` cannot be reached: connection refused\n\
              hint: start one with `tq dev`, or name another with --broker URL or TQ_BROKER",
+        );
+        let address = tq_client::Error::Address {
+            url: "nonsense".into(),
+            reason: "it names no port".into(),
+        };
+        check(
+            address,
+            Exit::Usage,
+            "error: broker address `nonsense` is not valid: it names no port\n\
+             hint: write it like `http://127.0.0.1:7171`",
         );
         let gone: Result<(), _> = Err(io::Error::from(io::ErrorKind::BrokenPipe));
         check(

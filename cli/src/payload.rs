@@ -58,7 +58,8 @@ fn read_file(path: &str) -> anyhow::Result<Vec<u8>> {
     let described = |error: io::Error| {
         let failed = format!("failed to read the payload from `{path}`: {error}");
         match error.kind() {
-            io::ErrorKind::NotFound => Failure::not_found(failed),
+            io::ErrorKind::NotFound => Failure::not_found(failed)
+                .hint("`@FILE` is below the current folder; text that begins with `@` goes by standard input, as `-`"),
             _ => Failure::usage(failed),
         }
     };
@@ -144,5 +145,14 @@ mod tests {
         );
         let missing = Payload::read(Some("@no/such/file"), None).expect_err("it is not there");
         assert_eq!(crate::exit::code(&missing), crate::exit::Exit::NotFound);
+        let printed = crate::exit::text(&missing);
+        assert!(
+            printed.contains("`no/such/file`: No such file"),
+            "{printed}"
+        );
+        assert!(
+            printed.contains("\nhint: `@FILE` is below the current folder"),
+            "{printed}"
+        );
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Artifact {
     pub(crate) path: PathBuf,
     /// The crate's binary or library, a name for the module if nothing else gives one.
     pub(crate) name: String,
+    /// Whether the SDK was compiled along with it.
+    pub(crate) has_sdk: bool,
 }
 
 /// Builds the crate in `folder` for WASI 0.2, with cargo's own output on standard error. Installs the target if `rustup`
@@ -49,10 +51,10 @@ pub(crate) fn build_crate(folder: &Path) -> anyhow::Result<Artifact> {
         .context("cargo has no standard output")?;
     let manifest = folder.join("Cargo.toml");
     let manifest = manifest.canonicalize().unwrap_or(manifest);
-    let mut artifacts = Vec::new();
+    let mut products = Products::default();
     for line in BufReader::new(stdout).lines() {
         let line = line.context("failed to read what cargo built")?;
-        artifacts.extend(artifact(&line, &manifest));
+        products.add(&line, &manifest);
     }
     let status = cargo.wait().context("failed to wait for cargo")?;
     if !status.success() {
@@ -65,7 +67,7 @@ pub(crate) fn build_crate(folder: &Path) -> anyhow::Result<Artifact> {
         )
         .into());
     }
-    one(artifacts, folder).map_err(Into::into)
+    products.one(folder).map_err(Into::into)
 }
 
 /// Runs a manifest's own build command in its folder, with its output on standard error.
@@ -90,57 +92,95 @@ pub(crate) fn run_build(folder: &Path, command: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One line of cargo's messages, if it is a component of the crate whose manifest this is.
-fn artifact(line: &str, manifest: &Path) -> Option<Artifact> {
-    #[derive(Deserialize)]
-    struct Message {
-        reason: String,
-        #[serde(default)]
-        manifest_path: PathBuf,
-        target: Option<Target>,
-        #[serde(default)]
-        filenames: Vec<PathBuf>,
-    }
-    #[derive(Deserialize)]
-    struct Target {
-        name: String,
-    }
-    // A build script may print anything; what is no message is not ours.
-    let message: Message = serde_json::from_str(line).ok()?;
-    if message.reason != "compiler-artifact" || message.manifest_path != manifest {
-        return None;
-    }
-    let is_component = |path: &PathBuf| path.extension() == Some(OsStr::new("wasm"));
-    let path = message.filenames.into_iter().find(is_component)?;
-    Some(Artifact {
-        path,
-        name: message.target?.name,
-    })
+/// What cargo says that it has built.
+#[derive(Debug, Default)]
+struct Products {
+    /// Components of the crate itself, with their names.
+    components: Vec<(PathBuf, String)>,
+    /// Folders of other crates that make components: members of a workspace.
+    members: Vec<PathBuf>,
+    has_sdk: bool,
 }
 
-fn one(mut artifacts: Vec<Artifact>, folder: &Path) -> Result<Artifact, Failure> {
-    match (artifacts.pop(), artifacts.as_slice()) {
-        (Some(artifact), []) => Ok(artifact),
-        (None, _) => Err(Failure::usage(format!(
-            "crate in `{}` makes no component",
-            folder.display()
-        ))
-        .hint(
-            "it needs a `src/main.rs` with an empty `fn main() {}`, or `crate-type = [\"cdylib\"]`",
-        )),
-        (Some(last), others) => {
-            let names: Vec<_> = others
-                .iter()
-                .chain([&last])
-                .map(|artifact| artifact.name.as_str())
-                .collect();
-            Err(Failure::usage(format!(
-                "crate in `{}` makes {} components: {}",
-                folder.display(),
-                names.len(),
-                names.join(", ")
-            ))
-            .hint("build it, and deploy one of the .wasm files"))
+impl Products {
+    /// Takes one line of cargo's messages; `manifest` is that of the crate.
+    fn add(&mut self, line: &str, manifest: &Path) {
+        #[derive(Deserialize)]
+        struct Message {
+            reason: String,
+            #[serde(default)]
+            manifest_path: PathBuf,
+            target: Option<Target>,
+            #[serde(default)]
+            filenames: Vec<PathBuf>,
+        }
+        #[derive(Deserialize)]
+        struct Target {
+            name: String,
+        }
+        // A build script may print anything; what is no message is not ours.
+        let Ok(Message {
+            reason,
+            manifest_path,
+            target: Some(Target { name }),
+            filenames,
+        }) = serde_json::from_str(line)
+        else {
+            return;
+        };
+        if reason != "compiler-artifact" {
+            return;
+        }
+        self.has_sdk |= name == "tq_sdk";
+        let is_component = |path: &PathBuf| path.extension() == Some(OsStr::new("wasm"));
+        let Some(path) = filenames.into_iter().find(is_component) else {
+            return;
+        };
+        if manifest_path == manifest {
+            self.components.push((path, name));
+        } else if let Some(member) = manifest_path.parent() {
+            self.members.push(member.to_owned());
+        }
+    }
+
+    /// The one component that the crate in `folder` makes.
+    fn one(mut self, folder: &Path) -> Result<Artifact, Failure> {
+        let shown = folder.display();
+        match (self.components.pop(), self.components.as_slice()) {
+            (Some((path, name)), []) => Ok(Artifact {
+                path,
+                name,
+                has_sdk: self.has_sdk,
+            }),
+            (None, _) if !self.members.is_empty() => {
+                let members = self
+                    .members
+                    .iter()
+                    .map(|member| format!("`{}`", member.display()));
+                let members: Vec<_> = members.collect();
+                let message = format!("`{shown}` is a workspace, which makes no component itself");
+                Err(Failure::usage(message)
+                    .hint(format!("deploy one of its members: {}", members.join(", "))))
+            }
+            (None, _) => {
+                let message = format!("crate in `{shown}` makes no component");
+                Err(Failure::usage(message).hint(
+                    "it needs a `src/main.rs` with an empty `fn main() {}`, or `crate-type = [\"cdylib\"]`",
+                ))
+            }
+            (Some(last), others) => {
+                let names: Vec<_> = others
+                    .iter()
+                    .chain([&last])
+                    .map(|(_, name)| name.as_str())
+                    .collect();
+                let message = format!(
+                    "crate in `{shown}` makes {} components: {}",
+                    names.len(),
+                    names.join(", ")
+                );
+                Err(Failure::usage(message).hint("build it, and deploy one of the .wasm files"))
+            }
         }
     }
 }
@@ -204,35 +244,63 @@ mod tests {
     const BUILT: &str = r#"{"reason":"compiler-artifact","package_id":"x","manifest_path":"/a/Cargo.toml",
         "target":{"kind":["bin"],"name":"greet"},"filenames":["/t/greet.wasm"],"executable":"/t/greet.wasm"}"#;
 
+    fn products(lines: &[&str]) -> Products {
+        let mut products = Products::default();
+        for line in lines {
+            products.add(line, Path::new("/a/Cargo.toml"));
+        }
+        products
+    }
+
     #[track_caller]
-    fn check(line: &str, expected: Option<&str>) {
-        let found = artifact(line, Path::new("/a/Cargo.toml")).map(|artifact| artifact.name);
-        assert_eq!(found.as_deref(), expected, "{line}");
+    fn check_refused(lines: &[&str], expected: &str) {
+        let refused = products(lines)
+            .one(Path::new("x"))
+            .expect_err("it is refused");
+        let printed = crate::exit::text(&refused.into());
+        assert!(printed.starts_with(expected), "{printed}");
     }
 
     #[test]
     fn only_components_of_this_crate_are_artifacts() {
-        check(BUILT, Some("greet"));
-        check(&BUILT.replace("/a/", "/dependency/"), None);
-        check(&BUILT.replace(".wasm", ".rlib"), None);
-        check(r#"{"reason":"build-finished","success":true}"#, None);
-        check("what a build script said", None);
+        let sdk = BUILT
+            .replace("/a/", "/sdk/")
+            .replace("greet", "tq_sdk")
+            .replace(".wasm", ".rlib");
+        let artifact = |has_sdk| Artifact {
+            path: "/t/greet.wasm".into(),
+            name: "greet".into(),
+            has_sdk,
+        };
+        let noise = r#"{"reason":"build-finished","success":true}"#;
+        let one = |lines: &[&str]| products(lines).one(Path::new("x")).expect("there is one");
+        assert_eq!(
+            one(&["what a build script said", BUILT, noise]),
+            artifact(false)
+        );
+        assert_eq!(one(&[&sdk, BUILT]), artifact(true));
     }
 
     #[test]
-    fn several_components_are_refused_by_name() {
-        let artifact = |name: &str| Artifact {
-            path: name.into(),
-            name: name.into(),
-        };
-        let refused =
-            one(vec![artifact("a"), artifact("b")], Path::new("x")).expect_err("there are two");
-        assert_eq!(refused.to_string(), "crate in `x` makes 2 components: a, b");
-        let refused = one(Vec::new(), Path::new("x")).expect_err("there is none");
-        assert_eq!(refused.to_string(), "crate in `x` makes no component");
-        assert_eq!(
-            one(vec![artifact("a")], Path::new("x")).expect("there is one"),
-            artifact("a")
+    fn crate_that_does_not_make_one_component_is_refused_with_what_it_makes() {
+        check_refused(
+            &[],
+            "error: crate in `x` makes no component\nhint: it needs a `src/main.rs`",
+        );
+        let library = BUILT.replace(".wasm", ".rlib");
+        check_refused(
+            &[&library],
+            "error: crate in `x` makes no component\nhint: ",
+        );
+        let other = BUILT.replace("greet", "other");
+        check_refused(
+            &[BUILT, &other],
+            "error: crate in `x` makes 2 components: greet, other\nhint: ",
+        );
+        let member = BUILT.replace("/a/", "/a/member/");
+        check_refused(
+            &[&member],
+            "error: `x` is a workspace, which makes no component itself\nhint: deploy one of its members: `/a/member`",
         );
     }
 }

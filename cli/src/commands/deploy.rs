@@ -1,7 +1,9 @@
 //! `tq deploy`
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use indicatif::ProgressBar;
 use tq_client::{
     Client, Component, Entry, LimitOverrides, Module, RetryOverrides, Upload, UploadModuleResponse,
@@ -105,6 +107,7 @@ struct Source {
 
 fn locate(path: &Path) -> anyhow::Result<Source> {
     if path.is_file() {
+        check_is_no_source(path)?;
         let name = path
             .file_stem()
             .unwrap_or_default()
@@ -168,12 +171,52 @@ fn locate(path: &Path) -> anyhow::Result<Source> {
             .hint("give the path of the component as `artifact` under [module]")
             .into());
     }
-    let Artifact { path, name } = toolchain::build_crate(path)?;
+    let artifact = toolchain::build_crate(path)?;
+    if artifact.has_sdk && manifest.functions.is_empty() {
+        check_functions(path, &artifact.path)?;
+    }
+    let Artifact { path, name, .. } = artifact;
     Ok(Source {
         path,
         name,
         manifest,
     })
+}
+
+/// Checks that a component with the SDK in it describes a function. The broker would refuse it too, and could only say
+/// what modules in any language may do about that.
+fn check_functions(folder: &Path, component: &Path) -> anyhow::Result<()> {
+    /// The section that the SDK's attribute writes.
+    const SECTION: &[u8] = b"tq:functions";
+    let bytes =
+        fs::read(component).with_context(|| format!("failed to read `{}`", component.display()))?;
+    if bytes.windows(SECTION.len()).any(|bytes| bytes == SECTION) {
+        return Ok(());
+    }
+    let message = format!(
+        "crate in `{}` has no function that can be called",
+        folder.display()
+    );
+    Err(Failure::usage(message)
+        .hint("put `#[tq_sdk::task]` over each function that tasks may call")
+        .into())
+}
+
+/// Refuses a part of a crate, for whose folder it was taken.
+fn check_is_no_source(path: &Path) -> Result<(), Failure> {
+    let name = path.file_name().unwrap_or_default();
+    let is_source = name == "Cargo.toml"
+        || name == manifest::FILE
+        || path.extension().is_some_and(|extension| extension == "rs");
+    if !is_source {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` is no component, but a part of a crate",
+        path.display()
+    );
+    Err(Failure::usage(message)
+        .hint("give the folder that has its Cargo.toml; in that folder, `tq deploy` is enough"))
 }
 
 /// The flags, and below them the manifest.
@@ -233,8 +276,6 @@ fn run_line(module: &Module) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[track_caller]
@@ -271,6 +312,34 @@ mod tests {
                 "[module]\nbuild = \"exit 3\"\nartifact = \"a.wasm\"",
             )],
             "error: build command `exit 3` ended with exit status: 3",
+        );
+    }
+
+    #[test]
+    fn part_of_a_crate_is_refused_with_a_hint_at_its_folder() {
+        for name in ["Cargo.toml", "tq.toml", "src/main.rs"] {
+            let refused = check_is_no_source(Path::new(name)).expect_err("it is no component");
+            let printed = crate::exit::text(&refused.into());
+            let expected = format!(
+                "error: `{name}` is no component, but a part of a crate\nhint: give the folder"
+            );
+            assert!(printed.starts_with(&expected), "{printed}");
+        }
+        assert!(check_is_no_source(Path::new("greet.wasm")).is_ok());
+    }
+
+    #[test]
+    fn crate_with_the_sdk_and_no_function_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let component = folder.path().join("a.wasm");
+        fs::write(&component, b"\0asm tq:functions []").expect("the folder can be written");
+        check_functions(Path::new("a"), &component).expect("it describes its functions");
+        fs::write(&component, b"\0asm").expect("the folder can be written");
+        let refused = check_functions(Path::new("a"), &component).expect_err("it has none");
+        assert_eq!(
+            crate::exit::text(&refused),
+            "error: crate in `a` has no function that can be called\n\
+             hint: put `#[tq_sdk::task]` over each function that tasks may call"
         );
     }
 

@@ -15,6 +15,7 @@ mod new;
 mod run;
 mod submit;
 mod task;
+mod waiting;
 
 use tq_client::Client;
 

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tq_client::{Client, NewTask, Task, TaskState, Watch};
 
 use crate::args::RunArgs;
-use crate::commands::{call, connect};
+use crate::commands::{call, connect, waiting};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{self, Format, json, table};
@@ -19,12 +19,14 @@ const LOG_BYTES: usize = 16 * 1024;
 
 pub(crate) async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Exit> {
     let task = call::task(args.call)?;
+    let given = given(&task.payload, &task.content_type);
     // Before the task is there, so that from then on an interrupt finds its id.
     let mut interrupts = signal(SignalKind::interrupt())?;
     let client = connect(config).await?;
     let mut id = None;
     let ended = tokio::select! {
         ended = submit_and_wait(&client, task, &mut id) => ended,
+        never = waiting::for_tasks(&client) => match never {},
         _ = interrupts.recv() => {
             match id {
                 Some(id) => {
@@ -48,7 +50,7 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Exit> 
         json::print(&json::Task::from(&task))?;
     }
     if task.state() != TaskState::Succeeded {
-        explain(&client, &task).await;
+        explain(&client, &task, &given).await;
         return Ok(Exit::Ended);
     }
     if config.output.value == Format::Table {
@@ -84,8 +86,8 @@ async fn submit_and_wait(
     }
 }
 
-/// Says on standard error why a task did not succeed.
-async fn explain(client: &Client, task: &Task) {
+/// Says on standard error why a task did not succeed. `given` is what it was given.
+async fn explain(client: &Client, task: &Task, given: &str) {
     let state = json::state(task.state());
     let attempts = match task.attempts.len() {
         0 => "without an attempt".to_owned(),
@@ -116,10 +118,69 @@ async fn explain(client: &Client, task: &Task) {
     {
         output::note(format!("last lines of its log:\n{log}"));
     }
+    // It would find the same payload wrong again.
+    if task.outcome == tq_core::outcome::Outcome::InvalidInput.name() {
+        output::note(format!(
+            "hint: it was given {given}; correct that, and run it again"
+        ));
+        return;
+    }
     output::note(format!(
         "hint: `tq task show {}` shows every attempt, `tq task redrive {}` tries it again",
         task.id, task.id
     ));
+}
+
+/// A payload for people: its beginning, and what it was taken for.
+fn given(payload: &[u8], content_type: &str) -> String {
+    const SHOWN_CHARS: usize = 80;
+    let Ok(text) = std::str::from_utf8(payload) else {
+        return format!("{} bytes of {content_type}", payload.len());
+    };
+    if text.is_empty() {
+        return "no payload".to_owned();
+    }
+    let beginning: String = text.chars().take(SHOWN_CHARS).collect();
+    let rest = if beginning.len() < text.len() {
+        "…"
+    } else {
+        ""
+    };
+    let shown = output::escaped(&beginning).replace('\n', "\\n");
+    // A shell takes quotes away that nothing protects.
+    let quotes = if content_type == "text/plain" && text.starts_with(['{', '[']) {
+        ", which is no JSON; a shell leaves JSON alone in single quotes"
+    } else {
+        ""
+    };
+    format!("`{shown}{rest}` ({content_type}){quotes}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(payload: &[u8], content_type: &str, expected: &str) {
+        assert_eq!(given(payload, content_type), expected);
+    }
+
+    #[test]
+    fn payload_is_shown_as_it_was_taken() {
+        check(b"", "", "no payload");
+        check(b"Ada", "text/plain", "`Ada` (text/plain)");
+        check(b"[1]", "application/json", "`[1]` (application/json)");
+        check(
+            b"{name:Ada}",
+            "text/plain",
+            "`{name:Ada}` (text/plain), which is no JSON; a shell leaves JSON alone in single quotes",
+        );
+        check(b"a\nb\x1b", "text/plain", "`a\\nb\\u{1b}` (text/plain)");
+        check(&[0xff; 3], "image/png", "3 bytes of image/png");
+        let long = "x".repeat(81);
+        let shown = format!("`{}…` (text/plain)", "x".repeat(80));
+        check(long.as_bytes(), "text/plain", &shown);
+    }
 }
 
 /// The last lines that the task logged, escaped and indented; empty if there are none to be had.

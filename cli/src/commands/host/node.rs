@@ -2,6 +2,7 @@
 
 use tq_host::Host;
 
+use crate::commands::waiting;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::nodes::{StopSignals, url};
@@ -35,6 +36,7 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
             false
         }
         () = stop.next() => false,
+        never = waiting::for_broker(&broker) => match never {},
     };
     if is_ready {
         let metrics = match host.metrics_address() {

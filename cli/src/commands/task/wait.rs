@@ -1,9 +1,11 @@
 //! `tq task wait`
 
+use std::pin::pin;
+
 use tokio::signal;
 use tq_client::{Client, TaskState, Watch};
 
-use crate::commands::connect;
+use crate::commands::{connect, waiting};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{self, Format, json};
@@ -21,9 +23,11 @@ pub(crate) async fn until_ended(
 ) -> anyhow::Result<Exit> {
     let mut watching = client.watch(Watch::Ids(ids), false);
     let mut exit = Exit::Succeeded;
+    let mut note = pin!(waiting::for_tasks(client));
     loop {
         let ended = tokio::select! {
             ended = watching.next() => ended?,
+            never = &mut note => match never {},
             interrupted = signal::ctrl_c() => {
                 interrupted?;
                 output::note("interrupted; the tasks go on");
