@@ -88,7 +88,7 @@ mod tests {
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Config), expected: &str) {
-        let mut config = Config::new("http://127.0.0.1:7070", "h1", 2, "data");
+        let mut config = Config::new("http://127.0.0.1:7171", "h1", 2, "data");
         assert!(config.check().is_ok());
         change(&mut config);
         assert_eq!(config.check().unwrap_err().to_string(), expected);
@@ -105,10 +105,10 @@ mod tests {
             |config| config.name.clear(),
             "host name is empty; give it a name",
         );
-        let form = "is not the address of a broker; expected a URL such as `http://127.0.0.1:7070`";
+        let form = "is not the address of a broker; expected a URL such as `http://127.0.0.1:7171`";
         for broker in [
-            "127.0.0.1:7070",
-            "https://127.0.0.1:7070",
+            "127.0.0.1:7171",
+            "https://127.0.0.1:7171",
             "http://localhost",
             "http://a:1/b",
             "",

@@ -41,7 +41,7 @@ pub enum Error {
     },
     /// The broker's address is none.
     #[error(
-        "`{broker}` is not the address of a broker; expected a URL such as `http://127.0.0.1:7070`"
+        "`{broker}` is not the address of a broker; expected a URL such as `http://127.0.0.1:7171`"
     )]
     Broker {
         /// The text given.

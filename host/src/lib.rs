@@ -3,7 +3,7 @@
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), tq_host::Error> {
-//! let host = tq_host::Host::start(tq_host::Config::new("http://127.0.0.1:7070", "h1", 4, "./host")).await?;
+//! let host = tq_host::Host::start(tq_host::Config::new("http://127.0.0.1:7171", "h1", 4, "./host")).await?;
 //! host.ready().await;
 //! // …until a signal says otherwise:
 //! host.shutdown().await;
