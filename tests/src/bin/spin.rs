@@ -2,6 +2,7 @@
 //! that loops until its time, or its fuel, is used up, beside short tasks that follow each other on the same host. Fails
 //! if one ends later than 100 ms after its limit. `cargo xtask evidence spin` calls it.
 
+use std::collections::HashSet;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tq_client::{Client, LimitOverrides, NewTask, RetryOverrides, Task, Watch};
+use tq_client::{Client, LimitOverrides, NewTask, RetryOverrides, Task, Watch, Watching};
 use tq_tests::{Dev, guest};
 
 const SLOTS: u32 = 4;
@@ -103,6 +104,7 @@ async fn beside<T>(
     let (over, is_over) = watch::channel(false);
     let short = async {
         let mut took = Vec::new();
+        let mut ends = ends(client).await?;
         while !*is_over.borrow() {
             let started = Instant::now();
             let task = NewTask {
@@ -110,7 +112,7 @@ async fn beside<T>(
                 payload: "short".into(),
                 ..NewTask::default()
             };
-            let ended = run(client, vec![task]).await?;
+            let ended = run(client, &mut ends, vec![task]).await?;
             ensure!(ended.iter().all(|task| task.outcome == "succeeded"));
             took.push(started.elapsed().as_secs_f64() * 1e3);
         }
@@ -133,6 +135,7 @@ async fn spins(
     at_once: usize,
 ) -> anyhow::Result<Vec<f64>> {
     let mut late = Vec::new();
+    let mut ends = ends(client).await?;
     while late.len() < runs {
         let limits = match limit {
             Limit::Timeout => LimitOverrides {
@@ -154,7 +157,7 @@ async fn spins(
             ..NewTask::default()
         };
         let count = at_once.min(runs - late.len());
-        for task in run(client, vec![task; count]).await? {
+        for task in run(client, &mut ends, vec![task; count]).await? {
             late.push(lateness(&task, limit)?);
         }
     }
@@ -184,14 +187,28 @@ fn lateness(task: &Task, limit: Limit) -> anyhow::Result<f64> {
     Ok(recorded - allowed)
 }
 
+/// A watch over every end from now on: one stream, where a stream for each task would be measured too.
+async fn ends(client: &Client) -> anyhow::Result<Watching> {
+    let mut ends = client.watch(Watch::All { after_seq: None }, false);
+    ends.next().await?;
+    Ok(ends)
+}
+
 /// Submits tasks and waits until all have ended.
-async fn run(client: &Client, tasks: Vec<NewTask>) -> anyhow::Result<Vec<Task>> {
+async fn run(
+    client: &Client,
+    ends: &mut Watching,
+    tasks: Vec<NewTask>,
+) -> anyhow::Result<Vec<Task>> {
     let submitted = client.submit(tasks).await?;
-    let ids = submitted.into_iter().map(|task| task.id).collect();
-    let mut watching = client.watch(Watch::Ids(ids), false);
+    let mut open: HashSet<String> = submitted.into_iter().map(|task| task.id).collect();
     let mut ended = Vec::new();
-    while let Some(tasks) = watching.next().await? {
-        ended.extend(tasks);
+    while !open.is_empty() {
+        let tasks = ends
+            .next()
+            .await?
+            .context("a watch over all does not end")?;
+        ended.extend(tasks.into_iter().filter(|task| open.remove(&task.id)));
     }
     Ok(ended)
 }
