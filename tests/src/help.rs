@@ -47,7 +47,7 @@ pub async fn every_command() -> Vec<Help> {
         let command = ["tq".to_owned()].into_iter().chain(words.iter().cloned());
         let help = parse(&command.collect::<Vec<_>>().join(" "), &text);
         let below = help.commands.iter().rev();
-        waiting.extend(below.map(|name| [&words[..], &[name.clone()]].concat()));
+        waiting.extend(below.map(|name| [&words[..], std::slice::from_ref(name)].concat()));
         found.push(help);
     }
     found

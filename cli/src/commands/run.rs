@@ -156,6 +156,28 @@ fn given(payload: &[u8], content_type: &str) -> String {
     format!("`{shown}{rest}` ({content_type}){quotes}")
 }
 
+/// The last lines that the task logged, escaped and indented; empty if there are none to be had.
+async fn log_tail(client: &Client, id: &str) -> String {
+    let mut tail = Vec::new();
+    if let Ok(chunks) = client.task_logs(id).await {
+        let mut chunks = pin!(chunks);
+        while let Some(Ok(chunk)) = chunks.next().await {
+            tail.extend_from_slice(&chunk.text);
+            if tail.len() > LOG_BYTES {
+                tail.drain(..tail.len() - LOG_BYTES);
+            }
+        }
+    }
+    let text = output::escaped(&String::from_utf8_lossy(&tail));
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
+    shown
+        .iter()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,26 +203,4 @@ mod tests {
         let shown = format!("`{}…` (text/plain)", "x".repeat(80));
         check(long.as_bytes(), "text/plain", &shown);
     }
-}
-
-/// The last lines that the task logged, escaped and indented; empty if there are none to be had.
-async fn log_tail(client: &Client, id: &str) -> String {
-    let mut tail = Vec::new();
-    if let Ok(chunks) = client.task_logs(id).await {
-        let mut chunks = pin!(chunks);
-        while let Some(Ok(chunk)) = chunks.next().await {
-            tail.extend_from_slice(&chunk.text);
-            if tail.len() > LOG_BYTES {
-                tail.drain(..tail.len() - LOG_BYTES);
-            }
-        }
-    }
-    let text = output::escaped(&String::from_utf8_lossy(&tail));
-    let lines: Vec<&str> = text.lines().collect();
-    let shown = &lines[lines.len().saturating_sub(LOG_LINES)..];
-    shown
-        .iter()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
 }
