@@ -172,9 +172,9 @@ fn submission() -> Submission {
     }
 }
 
-fn outcome(assignment: Assignment) -> AttemptOutcome {
+fn outcome(assignment: &Assignment) -> AttemptOutcome {
     AttemptOutcome {
-        attempt: assignment.attempt,
+        attempt: assignment.attempt(),
         outcome: Outcome::Succeeded,
         result: Some(Data::Inline(Bytes::from_static(&[b'y'; 100]))),
         failure: None,
@@ -192,10 +192,7 @@ fn run(store: Box<dyn Store>, config: Config, tasks: usize, batch: usize) -> Res
     let began = Instant::now();
     while settled < tasks {
         let mut commands = Vec::new();
-        let outcomes: Vec<_> = std::mem::take(&mut assigned)
-            .into_iter()
-            .map(outcome)
-            .collect();
+        let outcomes: Vec<_> = std::mem::take(&mut assigned).iter().map(outcome).collect();
         if !outcomes.is_empty() {
             commands.push(Command::FromHost(session, FromHost::Outcomes(outcomes)));
         }

@@ -11,13 +11,11 @@ pub struct TaskId(pub [u8; 16]);
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, byte) in self.0.iter().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
+        let mut text = [b'-'; 36];
+        for (from, to, at) in [(0, 4, 0), (4, 6, 9), (6, 8, 14), (8, 10, 19), (10, 16, 24)] {
+            to_hex(&self.0[from..to], &mut text[at..]);
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -45,7 +43,12 @@ impl FromStr for TaskId {
         {
             return Err(error());
         }
-        let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
+        let mut digits = [0; 32];
+        let of_text = text.bytes().filter(|byte| *byte != b'-');
+        digits
+            .iter_mut()
+            .zip(of_text)
+            .for_each(|(digit, byte)| *digit = byte);
         from_hex(&digits).map(Self).ok_or_else(error)
     }
 }
@@ -56,8 +59,10 @@ pub struct Digest(pub [u8; 32]);
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = [0; 64];
+        to_hex(&self.0, &mut digits);
         f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -127,6 +132,15 @@ fn cut(text: &str) -> String {
         .nth(CHARS_MAX)
         .map_or(text.len(), |(index, _)| index);
     text[..end].to_owned()
+}
+
+/// Writes two digits for each byte to the beginning of `text`.
+fn to_hex(bytes: &[u8], text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (byte, pair) in bytes.iter().zip(text.chunks_exact_mut(2)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
 }
 
 fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {

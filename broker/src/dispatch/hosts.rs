@@ -121,7 +121,7 @@ impl Session {
     pub fn assign(&mut self, namespace: Namespace, assignment: Assignment) {
         self.sent += 1;
         self.held
-            .insert(assignment.attempt.epoch, (namespace, assignment.attempt.id));
+            .insert(assignment.epoch, (namespace, assignment.id));
         self.outbox.assignments.push(assignment);
     }
 

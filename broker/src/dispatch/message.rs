@@ -1,11 +1,12 @@
 //! What passes between a broker and a host, as the domain sees it. The wire format is `api/grpc`'s matter.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tq_core::outcome::{Outcome, Usage};
-use tq_core::task::{Failure, Stop};
-use tq_core::{Digest, Epoch, Limits, TaskId, Timestamp};
+use tq_core::task::{Failure, Spec, Stop};
+use tq_core::{Digest, Epoch, TaskId};
 
 use crate::store::StoreId;
 
@@ -165,28 +166,30 @@ pub enum ToHost {
 /// An attempt to run.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    /// Which attempt.
-    pub attempt: AttemptRef,
-    /// The module.
-    pub digest: Digest,
-    /// Its function.
-    pub function: String,
-    /// The payload.
-    pub payload: Data,
-    /// Media type of the payload.
-    pub content_type: String,
-    /// Arguments of a plain program.
-    pub arguments: Vec<String>,
-    /// What it may use.
-    pub limits: Limits,
-    /// When the task expires.
-    pub deadline: Option<Timestamp>,
-    /// The submitter's trace context.
-    pub traceparent: String,
+    /// The task.
+    pub id: TaskId,
+    /// The attempt.
+    pub epoch: Epoch,
+    /// The proof that it is the host's.
+    pub token: Token,
+    /// What was asked for.
+    pub spec: Arc<Spec>,
     /// From 1.
     pub number: u32,
-    /// How many there may be.
-    pub max_attempts: u32,
+    /// The payload.
+    pub payload: Data,
     /// The newest state that an attempt of the task saved.
     pub checkpoint: Option<Data>,
+}
+
+impl Assignment {
+    /// The attempt as its host names it.
+    pub fn attempt(&self) -> AttemptRef {
+        AttemptRef {
+            namespace: self.spec.namespace.clone(),
+            id: self.id,
+            epoch: self.epoch,
+            token: self.token,
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What the ledger is asked to do, and how it answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_core::limits::OutOfRange;
@@ -7,6 +9,7 @@ use tq_core::task::{Spec, Task};
 use tq_core::transition::Rejected;
 use tq_core::{Digest, Epoch, TaskId};
 
+use super::Ended;
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{FromHost, Hello};
@@ -111,7 +114,7 @@ pub struct Watch {
     /// The tasks. Each is told at most once, so that the channel is bounded by their number.
     pub ids: Vec<TaskId>,
     /// Where ends are told.
-    pub ended: mpsc::UnboundedSender<TaskId>,
+    pub ended: mpsc::UnboundedSender<Arc<Ended>>,
     /// The watch is registered.
     pub reply: Reply<()>,
 }

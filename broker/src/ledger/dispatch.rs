@@ -10,7 +10,7 @@ use tq_core::{Digest, Epoch, TaskId, transition};
 use super::tasks::{is_ready, place};
 use super::{Error, Ledger, read};
 use crate::dispatch::lanes::Place;
-use crate::dispatch::message::{Assignment, AttemptRef, Data, ToHost};
+use crate::dispatch::message::{Assignment, Data, ToHost};
 use crate::store::{Direction, Key, Space};
 use crate::tables::key::{self, Position};
 use crate::tables::row;
@@ -166,22 +166,12 @@ impl Ledger {
             .transpose()?;
         let token = self.secret.token(id, epoch, host);
         let assignment = Assignment {
-            attempt: AttemptRef {
-                namespace: spec.namespace.clone(),
-                id,
-                epoch,
-                token,
-            },
-            digest: spec.digest,
-            function: spec.function.clone(),
-            payload,
-            content_type: spec.content_type.clone(),
-            arguments: spec.arguments.clone(),
-            limits: spec.limits,
-            deadline: spec.deadline,
-            traceparent: spec.traceparent.clone(),
+            id,
+            epoch,
+            token,
+            spec: Arc::clone(spec),
             number: task.attempt(),
-            max_attempts: spec.retry.max_attempts,
+            payload,
             checkpoint,
         };
         if let Some(session) = self.hosts.named(host) {

@@ -15,6 +15,7 @@
 
 mod command;
 mod dispatch;
+mod ends;
 mod hosts;
 mod ids;
 mod modules;
@@ -32,6 +33,7 @@ pub use command::{
     Command, Deploy, HelloRefused, HostView, LogChunk, Readiness, Refused, Reply, Submission,
     Submit, Submitted, Target, Watch, WatchId,
 };
+pub use ends::{Ended, Recent};
 pub(crate) use thread::wall;
 pub use thread::{Clock, Handle, Running, Stopped, Watching, start};
 
@@ -41,6 +43,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 use tq_core::limits::{FREE_BYTES_FLOOR, READY_WINDOW};
 use tq_core::task::Task;
@@ -130,6 +133,8 @@ pub struct Shared {
     pub progress: Mutex<HashMap<TaskId, (f64, String)>>,
     /// The sequence of the last commit in which tasks ended.
     pub settled: watch::Sender<u64>,
+    /// Who ended in the last commits.
+    pub recent: Mutex<Recent>,
     /// How many tasks are in which state, over all namespaces.
     pub counters: Mutex<Counters>,
     /// What is counted.
@@ -164,7 +169,8 @@ pub struct Ledger {
     ids: Ids,
     last_id: TaskId,
     epochs: u32,
-    open: HashMap<TaskId, Open>,
+    /// Nobody outside chooses these ids, so that a fast hash does.
+    open: FxHashMap<TaskId, Open>,
     /// Bytes of payload in `open`.
     payload_bytes: usize,
     /// Open tasks that have no entry in an index, in the order of their ids, each with the number of tasks submitted up
@@ -177,7 +183,7 @@ pub struct Ledger {
     counters: BTreeMap<Namespace, Counters>,
     /// Their sum.
     total: Counters,
-    watches: HashMap<WatchId, (mpsc::UnboundedSender<TaskId>, Vec<TaskId>)>,
+    watches: HashMap<WatchId, (mpsc::UnboundedSender<Arc<Ended>>, Vec<TaskId>)>,
     watched: HashMap<TaskId, Vec<WatchId>>,
     /// No timer is due before this one.
     next_timer: Option<Timestamp>,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, RwLock};
 
 use prost::Message;
+use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 use tq_core::task::State;
 use tq_core::{TaskId, Timestamp};
@@ -12,7 +13,7 @@ use super::ids::Ids;
 use super::step::Step;
 use super::tasks::place;
 use super::token::Secret;
-use super::{Config, Error, Ledger, Now, Shared};
+use super::{Config, Error, Ledger, Now, Recent, Shared};
 use crate::dispatch::lanes::Place;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
@@ -50,6 +51,7 @@ impl Ledger {
             namespaces: RwLock::new(HashMap::new()),
             progress: Mutex::new(HashMap::new()),
             settled: watch::Sender::new(settled),
+            recent: Mutex::new(Recent::new(settled)),
             counters: Mutex::new(Counters::default()),
             metrics,
         };
@@ -62,7 +64,7 @@ impl Ledger {
             ids: Ids::new(last_id, config.seed),
             last_id,
             epochs: 0,
-            open: HashMap::new(),
+            open: FxHashMap::default(),
             payload_bytes: 0,
             unindexed: VecDeque::new(),
             submitted: 0,

@@ -5,11 +5,12 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use tq_core::limits::READY_WINDOW_PAYLOAD_BYTES;
 use tq_core::task::{State, Task};
 use tq_core::{TaskId, Timestamp, invariants};
 
-use super::{Error, Ledger, Open, lock};
+use super::{Ended, Error, Ledger, Open, lock};
 use crate::store::{Batch, Committed, Key, Level};
 use crate::tables::key::{self, Lane, Timer};
 use crate::tables::row::{self, Beside, IdempotencyRow, LedgerRow};
@@ -23,7 +24,7 @@ const LOG_SIZES_MAX: usize = 10_000;
 #[derive(Default)]
 pub(super) struct Step {
     /// What of each touched task is in the store.
-    touched: HashMap<TaskId, Stored>,
+    touched: FxHashMap<TaskId, Stored>,
     /// Tasks that were read into memory, and may not have to stay.
     pub(super) loaded: Vec<TaskId>,
     /// Rows that no task's state implies.
@@ -161,6 +162,7 @@ impl Ledger {
             self.shared.metrics.commits.inc();
         }
         self.forget_progress(step.touched.keys());
+        self.tell_ends(&step.ended);
         self.settle_memory(step.touched.keys().chain(&step.loaded).copied());
         self.lanes.note_commit();
         if self.log_sizes.len() > LOG_SIZES_MAX {
@@ -170,7 +172,6 @@ impl Ledger {
         for answer in step.after {
             answer();
         }
-        self.tell_ends(&step.ended);
         self.hosts.flush(self.store.durable_seq());
         Ok(())
     }
@@ -260,20 +261,40 @@ impl Ledger {
         }
     }
 
-    fn tell_ends(&mut self, ended: &[(Namespace, TaskId)]) {
-        if ended.is_empty() {
+    /// Hands tasks that ended to those who watch.
+    fn tell_ends(&mut self, ids: &[(Namespace, TaskId)]) {
+        if ids.is_empty() {
             return;
         }
-        for (_, id) in ended {
-            for watch in self.watched.remove(id).unwrap_or_default() {
-                // A watch that nobody listens to any more is removed by its Unwatch.
-                let _gone = self
-                    .watches
-                    .get(&watch)
-                    .is_some_and(|(ended, _)| ended.send(*id).is_err());
+        let seq = self.store.seq();
+        let mut recent = lock(&self.shared.recent);
+        if self.shared.settled.receiver_count() == 0 && self.watched.is_empty() {
+            recent.forget(seq);
+        } else {
+            let mut ends = Vec::with_capacity(ids.len());
+            for (_, id) in ids {
+                let Some(open) = self.open.remove(id) else {
+                    continue;
+                };
+                self.payload_bytes -= open.payload.map_or(0, |payload| payload.len());
+                let ended = Arc::new(Ended {
+                    namespace: open.namespace,
+                    task: open.task,
+                    result: open.result,
+                });
+                for watch in self.watched.remove(id).unwrap_or_default() {
+                    // A watch that nobody listens to any more is removed by its Unwatch.
+                    let _gone = self
+                        .watches
+                        .get(&watch)
+                        .is_some_and(|(watcher, _)| watcher.send(Arc::clone(&ended)).is_err());
+                }
+                ends.push(ended);
             }
+            recent.push(seq, ends);
         }
-        self.shared.settled.send_replace(self.store.seq());
+        drop(recent);
+        self.shared.settled.send_replace(seq);
     }
 
     /// Keeps a payload in memory while there is room.

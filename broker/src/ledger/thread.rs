@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tq_core::Timestamp;
 use tq_core::limits::{BATCH_COMMANDS_MAX, INBOX_MAX};
 
-use super::{Command, Error, Ledger, Now, Shared, Watch, WatchId, lock};
+use super::{Command, Ended, Error, Ledger, Now, Shared, Watch, WatchId, lock};
 use crate::store::Read;
 
 /// A step that takes longer than this extends every lease by its length: the ledger could hear of no one.
@@ -49,8 +49,6 @@ struct Queues {
     waiting: [VecDeque<(Command, Option<OwnedSemaphorePermit>)>; 3],
     /// No more is taken in; what is waiting is still dealt with.
     closing: bool,
-    /// Nothing is dealt with any more.
-    closed: bool,
 }
 
 impl Handle {
@@ -127,7 +125,7 @@ impl Handle {
 /// A watch. It ends when it is dropped.
 pub struct Watching {
     /// Tasks that ended, each once.
-    pub ended: mpsc::UnboundedReceiver<tq_core::TaskId>,
+    pub ended: mpsc::UnboundedReceiver<Arc<Ended>>,
     id: WatchId,
     inbox: Arc<Inbox>,
 }
@@ -302,7 +300,6 @@ impl Drop for CloseOnEnd {
     fn drop(&mut self) {
         let mut queues = lock(&self.0.queues);
         queues.closing = true;
-        queues.closed = true;
         let left = std::mem::take(&mut queues.waiting);
         drop(queues);
         drop(left);

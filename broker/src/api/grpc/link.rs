@@ -21,12 +21,12 @@ const OUTBOUND_MAX: usize = 1_024;
 
 pub(super) struct Link(pub(super) Context);
 
-/// Where the ledger sends messages to a host.
-struct Outbound(mpsc::Sender<Result<v1::BrokerMessage, Status>>);
+/// Where the ledger sends messages to a host. They are made ready for the wire behind it.
+struct Outbound(mpsc::Sender<ToHost>);
 
 impl crate::dispatch::hosts::Link for Outbound {
     fn send(&mut self, message: ToHost) -> bool {
-        self.0.try_send(Ok(convert::to_host_out(message))).is_ok()
+        self.0.try_send(message).is_ok()
     }
 }
 
@@ -104,7 +104,7 @@ impl HostLink for Link {
         let reads =
             futures_util::stream::once(reads).filter_map(|()| std::future::ready(Some(None)));
         let writes = ReceiverStream::new(receiver)
-            .map(Some)
+            .map(|message| Some(Ok(convert::to_host_out(message))))
             .chain(futures_util::stream::once(std::future::ready(None)));
         // Whichever of the two ends first ends the session.
         let both = futures_util::stream::select(reads, writes)

@@ -23,7 +23,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::Blobs;
-use crate::ledger::{Command, Refused, Submission, Submit, Target, lock, read, wall};
+use crate::ledger::{Command, Ended, Refused, Submission, Submit, Target, lock, read, wall};
 use crate::store::{Direction, Read, Space};
 use crate::tables::row::Record;
 use crate::tables::{Namespace, key, row};
@@ -332,7 +332,11 @@ impl Tasks {
         {
             return Err(invalid("the deadline is before the task may start"));
         }
-        let request = hash(&task);
+        // Nothing else compares requests.
+        let request = match task.idempotency_key.is_empty() {
+            true => [0; 32],
+            false => hash(&task),
+        };
         let spec = Spec {
             namespace: namespace.to_owned(),
             module: module.name.clone(),
@@ -454,10 +458,7 @@ impl Reads {
             result,
             ..
         } = record;
-        let mut shown = convert::task_out(&task);
-        if include_result && let Some(data) = task.result {
-            shown.result = Some(self.data(data, result, key::result(namespace, id))?);
-        }
+        let mut shown = self.shown(namespace, &task, result, include_result)?;
         if include_payload {
             let at = key::payload(namespace, id);
             shown.payload = Some(self.data(task.spec.payload, payload, at)?);
@@ -465,6 +466,21 @@ impl Reads {
         let progress = lock(&self.shared.progress).get(&id).cloned();
         shown.progress = progress.map(|(fraction, note)| v1::Progress { fraction, note });
         Ok(Some(shown))
+    }
+
+    fn shown(
+        &self,
+        namespace: Namespace,
+        task: &Task,
+        result: Bytes,
+        include_result: bool,
+    ) -> Result<v1::Task, ApiError> {
+        let mut shown = convert::task_out(task);
+        if include_result && let Some(data) = task.result {
+            let at = key::result(namespace, task.id);
+            shown.result = Some(self.data(data, result, at)?);
+        }
+        Ok(shown)
     }
 
     /// What a reference stands for: what was in the task's own rows, or else what is elsewhere.
@@ -572,34 +588,57 @@ impl Reads {
         Ok((chunks.collect(), next))
     }
 
-    /// Those of `ids` that have ended, as they are shown, up to a bound in bytes; and those that are left.
+    /// Ends as they are shown, up to a bound in bytes; and those that are left.
     fn ended(
         &self,
-        ids: Vec<TaskId>,
+        ends: Vec<End>,
         include_result: bool,
-    ) -> Result<(Vec<v1::Task>, Vec<TaskId>), ApiError> {
+    ) -> Result<(Vec<v1::Task>, Vec<End>), ApiError> {
         let mut shown = Vec::new();
         let mut bytes = 0;
-        let mut ids = ids.into_iter();
+        let mut ends = ends.into_iter();
         while bytes < WATCH_BATCH_BYTES
             && shown.len() < WATCH_BATCH
-            && let Some(id) = ids.next()
+            && let Some(end) = ends.next()
         {
-            let ended = self
-                .show(id, include_result, false)?
-                .filter(|task| task.ended_ms > 0);
-            bytes += ended
+            let task = match end {
+                End::OnDisk(id) => self
+                    .show(id, include_result, false)?
+                    .filter(|task| task.ended_ms > 0),
+                End::InMemory(ended) => {
+                    let Ended {
+                        namespace,
+                        task,
+                        result,
+                    } = &*ended;
+                    Some(self.shown(*namespace, task, result.clone(), include_result)?)
+                }
+            };
+            bytes += task
                 .as_ref()
                 .and_then(|task| task.result.as_ref())
                 .map_or(0, Bytes::len);
-            shown.extend(ended);
+            shown.extend(task);
         }
-        Ok((shown, ids.collect()))
+        Ok((shown, ends.collect()))
     }
 
-    /// The tasks of the namespace that ended in commits after `seq`, and the last of those commits; none if there are
-    /// no more.
-    fn settled_after(&self, seq: u64) -> Result<Option<(Vec<TaskId>, u64)>, ApiError> {
+    /// The tasks of the namespace that ended in the next commits after `seq`, and the last of those commits, which is
+    /// `seq` if there are none.
+    async fn ends_after(self: &Arc<Self>, seq: u64) -> Result<(Vec<End>, u64), Status> {
+        let recent = lock(&self.shared.recent).after(seq);
+        let Some((ended, last)) = recent else {
+            let of_commits = Arc::clone(self);
+            return blocking(move || of_commits.ends_on_disk(seq)).await;
+        };
+        let ours = ended
+            .into_iter()
+            .filter(|ended| Some(ended.namespace) == self.namespace);
+        Ok((ours.map(End::InMemory).collect(), last))
+    }
+
+    /// The same from the rows that the ledger writes of each commit's ends.
+    fn ends_on_disk(&self, seq: u64) -> Result<(Vec<End>, u64), ApiError> {
         let from = key::settled(seq + 1);
         let pairs = self.store.scan(
             Space::Index,
@@ -608,16 +647,31 @@ impl Reads {
             Direction::Ascending,
             SETTLED_PAGE,
         )?;
-        let Some(last) = pairs.last().and_then(|pair| key::settled_of(&pair.key)) else {
-            return Ok(None);
-        };
+        let last = pairs.last().and_then(|pair| key::settled_of(&pair.key));
         let ended = pairs
             .iter()
             .flat_map(|pair| row::decode_settled(&pair.value));
-        let ids = ended
-            .filter(|(namespace, _)| Some(*namespace) == self.namespace)
-            .map(|(_, id)| id);
-        Ok(Some((ids.collect(), last)))
+        let ours = ended.filter(|(namespace, _)| Some(*namespace) == self.namespace);
+        let ends = ours.map(|(_, id)| End::OnDisk(id)).collect();
+        Ok((ends, last.unwrap_or(seq)))
+    }
+}
+
+/// A task that has ended.
+enum End {
+    /// It has to be read.
+    OnDisk(TaskId),
+    /// The ledger had it in memory when it ended.
+    InMemory(Arc<Ended>),
+}
+
+impl End {
+    /// Whether showing it may block on the disk.
+    fn may_block(&self, include_result: bool) -> bool {
+        match self {
+            Self::OnDisk(_) => true,
+            Self::InMemory(ended) => include_result && !ended.task.result.is_none_or(row::in_row),
+        }
     }
 }
 
@@ -632,13 +686,17 @@ impl Out {
     async fn send(
         &self,
         reads: &Arc<Reads>,
-        mut ids: Vec<TaskId>,
+        mut ends: Vec<End>,
         before: u64,
         after: u64,
     ) -> Result<bool, Status> {
         loop {
-            let (reads, include_result) = (Arc::clone(reads), self.include_result);
-            let (ended, left) = blocking(move || reads.ended(ids, include_result)).await?;
+            let (of_ends, include_result) = (Arc::clone(reads), self.include_result);
+            let (ended, left) = if ends.iter().any(|end| end.may_block(include_result)) {
+                blocking(move || of_ends.ended(ends, include_result)).await?
+            } else {
+                of_ends.ended(ends, include_result)?
+            };
             let seq = if left.is_empty() { after } else { before };
             if !ended.is_empty()
                 && self
@@ -652,7 +710,7 @@ impl Out {
             if left.is_empty() {
                 return Ok(true);
             }
-            ids = left;
+            ends = left;
         }
     }
 }
@@ -693,6 +751,7 @@ async fn watch_ids(
     for id in &ended {
         open.remove(id);
     }
+    let ended = ended.into_iter().map(End::OnDisk).collect();
     if !out.send(&reads, ended, seq(), seq()).await? {
         return Ok(());
     }
@@ -705,7 +764,8 @@ async fn watch_ids(
         if received == 0 {
             return Err(Status::unavailable("the broker is stopping"));
         }
-        told.retain(|id| open.remove(id));
+        told.retain(|ended| open.remove(&ended.task.id));
+        let told = told.into_iter().map(End::InMemory).collect();
         if !out.send(&reads, told, seq(), seq()).await? {
             return Ok(());
         }
@@ -713,8 +773,8 @@ async fn watch_ids(
     Ok(())
 }
 
-/// Tells all ends of a namespace, from a sequence on: the rows that the ledger writes of each commit's ends are read
-/// behind it, so that a slow listener costs nothing.
+/// Tells all ends of a namespace, from a sequence on. One that falls behind what is in memory reads the rows that the
+/// ledger writes of each commit's ends, so that a slow listener costs nothing.
 async fn watch_all(
     context: Context,
     namespace: String,
@@ -733,15 +793,14 @@ async fn watch_all(
     loop {
         let reads = Arc::new(Reads::new(&context, &namespace));
         settled.mark_unchanged();
-        let (of_commits, after) = (Arc::clone(&reads), seq);
-        match blocking(move || of_commits.settled_after(after)).await? {
-            Some((ids, last)) => {
-                if !out.send(&reads, ids, seq, last).await? {
+        match reads.ends_after(seq).await? {
+            (ends, last) if last > seq => {
+                if !out.send(&reads, ends, seq, last).await? {
                     return Ok(());
                 }
                 seq = last;
             }
-            None => {
+            _ => {
                 let changed = tokio::select! {
                     () = out.sender.closed() => return Ok(()),
                     changed = settled.changed() => changed,

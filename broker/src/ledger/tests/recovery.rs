@@ -88,7 +88,7 @@ fn forged_token_restores_nothing() {
     let host = sim.host_mut("a");
     host.held
         .values_mut()
-        .for_each(|assignment| assignment.attempt.token.0[0] ^= 1);
+        .for_each(|assignment| assignment.token.0[0] ^= 1);
     let epoch = host.only();
     sim.finish("a", epoch, Outcome::Succeeded);
     sim.hello("a");

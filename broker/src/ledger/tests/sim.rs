@@ -18,7 +18,7 @@ use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost,
 };
 use crate::ledger::{
-    Command, Config, Deploy, Error, HelloRefused, Ledger, Now, Refused, Submission, Submit,
+    Command, Config, Deploy, Ended, Error, HelloRefused, Ledger, Now, Refused, Submission, Submit,
     Submitted, Target, Watch, WatchId, lock,
 };
 use crate::modules::Entry;
@@ -384,7 +384,7 @@ impl Sim {
             held: host
                 .held
                 .values()
-                .map(|assignment| assignment.attempt.clone())
+                .map(|assignment| assignment.attempt())
                 .collect(),
             outcomes: host.outcomes.values().cloned().collect(),
             seen: host.seen,
@@ -452,7 +452,7 @@ impl Sim {
             .held
             .remove(&epoch)
             .expect("the host holds the attempt")
-            .attempt;
+            .attempt();
         let result =
             (outcome == Outcome::Succeeded).then(|| Data::Inline(Bytes::copy_from_slice(result)));
         let outcome = AttemptOutcome {
@@ -483,7 +483,7 @@ impl Sim {
             let held: Vec<_> = self.hosts[name]
                 .held
                 .iter()
-                .map(|(epoch, assignment)| (*epoch, assignment.attempt.id))
+                .map(|(epoch, assignment)| (*epoch, assignment.id))
                 .collect();
             for (epoch, id) in held {
                 order.push(id);
@@ -567,7 +567,10 @@ impl Sim {
         answer.try_recv().expect("a redrive is answered")
     }
 
-    pub(super) fn watch(&mut self, ids: Vec<TaskId>) -> (WatchId, mpsc::UnboundedReceiver<TaskId>) {
+    pub(super) fn watch(
+        &mut self,
+        ids: Vec<TaskId>,
+    ) -> (WatchId, mpsc::UnboundedReceiver<Arc<Ended>>) {
         self.last_watch += 1;
         let id = WatchId(self.last_watch);
         let ((ended, ends), (reply, _)) = (mpsc::unbounded_channel(), oneshot::channel());
@@ -655,16 +658,16 @@ impl Host {
             }
             ToHost::Assignments { assignments, .. } => {
                 for assignment in assignments {
-                    let epoch = assignment.attempt.epoch;
+                    let epoch = assignment.epoch;
                     assert!(
                         handed_out.insert(epoch),
                         "epoch {epoch} was handed out before"
                     );
                     assert!(
-                        self.ready.contains(&assignment.digest),
+                        self.ready.contains(&assignment.spec.digest),
                         "a host gets only what it holds"
                     );
-                    let data = Data::Inline(payload(&assignment.arguments));
+                    let data = Data::Inline(payload(&assignment.spec.arguments));
                     assert_eq!(assignment.payload, data, "the payload comes as it was sent");
                     self.held.insert(epoch, assignment);
                 }
@@ -711,5 +714,5 @@ impl Host {
 
 /// The attempt of an assignment, as its host names it.
 pub(super) fn attempt_of(sim: &Sim, name: &'static str, epoch: Epoch) -> AttemptRef {
-    sim.hosts[name].held[&epoch].attempt.clone()
+    sim.hosts[name].held[&epoch].attempt()
 }

@@ -1,8 +1,10 @@
 //! What happens to tasks while the broker and its hosts are well.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use tq_core::limits::{IDEMPOTENCY_WINDOW, LOG_BYTES_MAX};
 use tq_core::outcome::Outcome;
 use tq_core::task::{DataRef, State, Stop};
@@ -10,7 +12,7 @@ use tq_core::{Epoch, TaskId, Timestamp};
 
 use super::sim::{MODULE, OTHER, Sim, TENANT, attempt_of, spec, submission, with_payload_apart};
 use crate::dispatch::message::{Data, FromHost};
-use crate::ledger::{Command, LogChunk, Refused, lock};
+use crate::ledger::{Command, Ended, LogChunk, Refused, lock};
 use crate::store::memory::Crash;
 use crate::store::{Direction, Space};
 use crate::tables::key;
@@ -330,7 +332,7 @@ fn redrive_runs_the_current_version() {
     sim.settle();
     let epoch = sim.hosts["a"].only();
     let assignment = &sim.hosts["a"].held[&epoch];
-    assert_eq!((assignment.digest, assignment.number), (OTHER, 1));
+    assert_eq!((assignment.spec.digest, assignment.number), (OTHER, 1));
     sim.finish("a", epoch, Outcome::Succeeded);
     sim.settle();
     let task = sim.task(id);
@@ -415,6 +417,44 @@ fn higher_priority_goes_first_and_equals_in_their_order() {
 }
 
 #[test]
+fn who_watches_all_is_told_from_memory_until_it_falls_behind() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1_000);
+    let shared = sim.ledger().shared();
+    let ended_after = |seq| {
+        let (ended, last) = lock(&shared.recent).after(seq)?;
+        Some((
+            ended.iter().map(|ended| ended.task.id).collect::<Vec<_>>(),
+            last,
+        ))
+    };
+    let seq = || *shared.settled.borrow();
+    let before = seq();
+    sim.submit(spec());
+    sim.finish_all("a");
+    assert_eq!(
+        ended_after(before),
+        None,
+        "nobody watched, so it was not kept"
+    );
+    let watching = shared.settled.subscribe();
+    let before = seq();
+    assert_eq!(ended_after(before), Some((vec![], before)));
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(sim.submit(spec()));
+        sim.finish_all("a");
+    }
+    assert_eq!(ended_after(before), Some((ids.clone(), seq())));
+    assert_eq!(ended_after(seq()), Some((vec![], seq())));
+    let many: Vec<_> = (0..5_000).map(|_| submission(spec(), 0)).collect();
+    sim.submit_all(many).expect("the submit is taken");
+    sim.finish_all("a");
+    assert_eq!(ended_after(before), None, "it is too much to keep");
+    drop(watching);
+}
+
+#[test]
 fn watchers_are_told_of_each_end_once() {
     let mut sim = Sim::new();
     sim.connect("a", 2);
@@ -423,13 +463,22 @@ fn watchers_are_told_of_each_end_once() {
     let (_, mut others) = sim.watch(vec![first]);
     sim.settle();
     sim.finish_all("a");
-    let mut told: Vec<_> = std::iter::from_fn(|| ends.try_recv().ok()).collect();
-    told.sort_unstable();
-    assert_eq!(told, [first, second]);
-    assert_eq!(
-        (others.try_recv().ok(), others.try_recv().ok()),
-        (Some(first), None)
-    );
+    let told = |ends: &mut mpsc::UnboundedReceiver<Arc<Ended>>| {
+        let ended = std::iter::from_fn(|| ends.try_recv().ok());
+        let mut ids: Vec<_> = ended
+            .inspect(|ended| {
+                assert_eq!(
+                    (&ended.task, &ended.result[..]),
+                    (&sim.task(ended.task.id), &b"out"[..])
+                )
+            })
+            .map(|ended| ended.task.id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(told(&mut ends), [first, second]);
+    assert_eq!(told(&mut others), [first]);
     sim.inbox.push(Command::Unwatch(id));
     let (unheard, _) = sim.watch(vec![TaskId([3; 16])]);
     sim.inbox.push(Command::Unwatch(unheard));
