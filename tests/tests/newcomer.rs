@@ -33,7 +33,9 @@ async fn host_tells_that_its_broker_is_away() {
     let mut host = Host::launch(&broker, &folder.path().join("host"), "early", 1);
     let told = host.process.line("still waiting: no session").await;
     assert!(told.contains(broker.url()), "{told}");
-    host.process.line("hint: start one with `tq broker`").await;
+    host.process
+        .line("hint: if none runs there, start one with `tq broker`")
+        .await;
     // It was right to wait.
     broker.restart().await;
     host.process.line("is ready to work").await;

@@ -34,7 +34,7 @@ pub(crate) async fn for_broker(url: &str) -> Infallible {
     tokio::time::sleep(PATIENCE).await;
     output::note(format!(
         "still waiting: no session with a broker at `{url}` yet; it is tried again and again\n\
-         hint: start one with `tq broker`, or name another with --broker URL or TQ_BROKER"
+         hint: if none runs there, start one with `tq broker`, or name another with --broker URL or TQ_BROKER"
     ));
     future::pending().await
 }
