@@ -527,7 +527,7 @@ async fn data_directories_that_cannot_be_served_are_refused() {
         .await;
     broker.process.stop().await;
 
-    tq_broker::store::conformance::raise_format(&store, 7_000).unwrap();
+    tq_broker::store::conformance::change_format(&store, 7_000).unwrap();
     let (code, said) = Broker::refused(&data).await;
     assert_eq!(code, Some(1), "{said}");
     let expected = format!("`{}` has format 7000, ", store.display());
