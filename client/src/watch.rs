@@ -14,6 +14,8 @@ use crate::{Client, Error};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The first pause before another try, doubled each time.
 pub(crate) const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// How long a broker may take to close a stream that has told all it was asked for.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// The longest pause: what a broker that is back waits for its clients at most.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -79,6 +81,7 @@ impl Watching {
         let mut give_up = Instant::now() + PATIENCE;
         let mut pause = PAUSE_FIRST;
         loop {
+            self.read_to_end().await;
             if self.open.as_ref().is_some_and(HashSet::is_empty) {
                 return Ok(None);
             }
@@ -132,11 +135,22 @@ impl Watching {
             for task in &ended {
                 self.asked.remove(&task.id);
             }
-            if self.asked.is_empty() {
-                self.stream = None;
-            }
         }
         Ok(Some(ended))
+    }
+
+    /// Lets the broker close a stream that has told all it was asked for. To drop it before that resets it, and HTTP/2
+    /// gives up a connection on which too many streams were reset, with all that is under way on it.
+    async fn read_to_end(&mut self) {
+        if self.open.is_none() || !self.asked.is_empty() {
+            return;
+        }
+        if let Some(stream) = &mut self.stream {
+            let closed = async { while let Ok(Some(_)) = stream.message().await {} };
+            // One that is not closed in time is reset after all.
+            tokio::time::timeout(LAST_WORDS, closed).await.ok();
+            self.stream = None;
+        }
     }
 
     async fn open(&mut self) -> Result<Streaming<WatchTasksResponse>, Error> {
@@ -160,9 +174,11 @@ impl Watching {
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Mutex};
 
-    use futures_util::{Stream, stream};
+    use futures_util::{Stream, StreamExt as _, stream};
+    use tokio::sync::oneshot;
     use tokio_stream::wrappers::TcpListenerStream;
     use tonic::{Request, Response, Status};
     use tq_proto::v1::task_service_server::{TaskService, TaskServiceServer};
@@ -183,6 +199,10 @@ mod tests {
     struct Scripted {
         scripts: Arc<Mutex<Vec<Script>>>,
         requests: Arc<Mutex<Vec<WatchTasksRequest>>>,
+        /// What a watch waits for when it has said everything.
+        gate: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
+        /// A watch got past the gate before its stream was dropped.
+        was_read_to_end: Arc<AtomicBool>,
     }
 
     #[tonic::async_trait]
@@ -205,7 +225,16 @@ mod tests {
                 .lock()
                 .expect("no test panics with it")
                 .remove(0);
-            Ok(Response::new(Box::pin(stream::iter(script))))
+            let gate = self.gate.lock().expect("no test panics with it").take();
+            let was_read_to_end = Arc::clone(&self.was_read_to_end);
+            let tail = stream::once(async move {
+                if let Some(gate) = gate {
+                    gate.await.ok();
+                    was_read_to_end.store(true, Ordering::SeqCst);
+                }
+            });
+            let tail = tail.filter_map(|()| std::future::ready(None));
+            Ok(Response::new(Box::pin(stream::iter(script).chain(tail))))
         }
         async fn submit(
             &self,
@@ -338,6 +367,20 @@ mod tests {
             .collect();
         assert_eq!(after, [None, Some(9)]);
         assert_eq!(watching.seq(), Some(12));
+    }
+
+    #[tokio::test]
+    async fn stream_that_has_told_everything_is_read_to_its_end() {
+        let (client, broker) = scripted(vec![vec![answer(&["a"], 1)]]).await;
+        let (open, gate) = oneshot::channel();
+        *broker.gate.lock().expect("no test panics with it") = Some(gate);
+        let mut watching = client.watch(Watch::Ids(vec!["a".into()]), false);
+        let ended = watching.next().await.expect("the script has no refusal");
+        assert_eq!(ended.map(|ended| ended.len()), Some(1));
+        open.send(()).expect("the watch waits at the gate");
+        let last = watching.next().await.expect("the script has no refusal");
+        assert_eq!(last, None);
+        assert!(broker.was_read_to_end.load(Ordering::SeqCst));
     }
 
     #[tokio::test]
