@@ -229,7 +229,7 @@ pub const INBOX_MAX: usize = 1_024;
 /// Commands that go into one commit: more would hold up the answers of the first.
 pub const BATCH_COMMANDS_MAX: usize = 2_000;
 /// Ready tasks held in memory, over all lanes; the others are index rows.
-pub const READY_WINDOW: usize = 4_096;
+pub const READY_WINDOW: usize = 8_192;
 /// Bytes of payload held in memory beside them.
 pub const READY_WINDOW_PAYLOAD_BYTES: usize = 32 * MIB as usize;
 

@@ -180,6 +180,20 @@ impl Session {
             .chain(assignments)
             .all(|message| link.send(message))
     }
+
+    /// Sends assignments alone, unless something has to come before them.
+    fn flush_work(&mut self, seq: u64) -> bool {
+        let Outbox {
+            first, assignments, ..
+        } = &mut self.outbox;
+        if !first.is_empty() || assignments.is_empty() {
+            return true;
+        }
+        let assignments = std::mem::take(assignments);
+        self.link
+            .as_mut()
+            .is_none_or(|link| link.send(ToHost::Assignments { assignments, seq }))
+    }
 }
 
 /// Why a module cannot be compiled.
@@ -348,8 +362,17 @@ impl Hosts {
 
     /// Sends what has gathered for each host. A host that does not keep up loses its connection.
     pub fn flush(&mut self, seq: u64) {
+        self.send(|session| session.flush(seq));
+    }
+
+    /// Sends assignments alone: what they rest on need not outlive a loss of power yet.
+    pub fn flush_work(&mut self, seq: u64) {
+        self.send(|session| session.flush_work(seq));
+    }
+
+    fn send(&mut self, send: impl Fn(&mut Session) -> bool) {
         for session in self.sessions.values_mut() {
-            if !session.flush(seq) {
+            if !send(session) {
                 tracing::warn!(host = %session.name, "host does not take its messages; its session ends");
                 session.disconnect();
             }

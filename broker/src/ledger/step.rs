@@ -150,14 +150,16 @@ impl Ledger {
                 key::ledger(),
                 prost::Message::encode_to_vec(&self.ledger_row()),
             );
-            let level = if step.durable {
-                Level::Disk
+            if step.durable && !step.ended.is_empty() {
+                self.write(batch, Level::Disk)?;
             } else {
-                Level::Process
-            };
-            match self.store.commit(batch, level)? {
-                Committed::Yes(_) => {}
-                Committed::No | Committed::Unknown(_) => return Err(Error::Commit),
+                self.write(batch, Level::Process)?;
+                // Hosts work while the disk does: what a loss of power takes from them is fenced, or found on them. A
+                // commit with ends in it waits for the disk, since readers would see them from here on.
+                self.hosts.flush_work(self.store.durable_seq());
+                if step.durable {
+                    self.write(Batch::new(), Level::Disk)?;
+                }
             }
             self.shared.metrics.commits.inc();
         }
@@ -174,6 +176,13 @@ impl Ledger {
         }
         self.hosts.flush(self.store.durable_seq());
         Ok(())
+    }
+
+    fn write(&mut self, batch: Batch, level: Level) -> Result<(), Error> {
+        match self.store.commit(batch, level)? {
+            Committed::Yes(_) => Ok(()),
+            Committed::No | Committed::Unknown(_) => Err(Error::Commit),
+        }
     }
 
     /// Whether the call row of a task that is new in this step says all of it.
