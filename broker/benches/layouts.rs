@@ -1,4 +1,4 @@
-//! Compares layouts of a task's rows on bare fjall: what the decision in docs/adr/0001-one-row-per-task.md rests on.
+//! Compares layouts of a task's rows on bare fjall: what the decision in docs/adr/0001-call-and-state.md rests on.
 //!
 //! `cargo bench -p tq-broker --bench layouts -- [--layout NAME] [--scenario passed|backlog] [--tasks N] [--backlog N]
 //! [--seconds N] [--dir DIR]`. Each layout runs in a process of its own, so that its memory is its own. Prints a table
@@ -127,8 +127,8 @@ impl Options {
             batch: 100,
             seconds: None,
             dir: std::env::temp_dir().join(format!("tq-layouts-{}", std::process::id())),
-            rows_mib: 8,
-            payloads_mib: 8,
+            rows_mib: 6,
+            payloads_mib: 4,
             index_mib: 4,
             tables_mib: 4,
             cache_mib: 8,

@@ -300,12 +300,11 @@ impl Ledger {
             usage,
         } = outcome;
         let epoch = attempt.epoch;
-        if self
+        let is_repeated = self
             .open
             .get(&id)
-            .is_some_and(|open| open.task.settled != Some(epoch))
-            && !self.adopt(namespace, name, id, epoch)?
-        {
+            .is_some_and(|open| open.task.settled == Some(epoch));
+        if !is_repeated && !self.adopt(namespace, name, id, epoch)? {
             return Ok(Err(Rejected::Fenced { offered: epoch }));
         }
         let mut result = if outcome.class() == Class::Success {
@@ -332,12 +331,8 @@ impl Ledger {
             retry_after,
             usage,
         };
-        let settled_before = self
-            .open
-            .get(&id)
-            .is_some_and(|open| open.task.settled == Some(epoch));
         let answer = self.apply(id, |task, now| transition::report(task, &report, now));
-        if answer.is_ok() && !settled_before {
+        if answer.is_ok() && !is_repeated {
             match (row, data) {
                 (Some(bytes), Some(data)) if row::in_row(data) => {
                     if let Some(open) = self.open.get_mut(&id) {

@@ -5,7 +5,7 @@
 //! comes in with each step, and the thread that drives it is in [`thread`].
 //!
 //! What of an open task is where:
-//! - every task has one row, overwritten in place;
+//! - every task has a call row, written once, and a state row, overwritten in place, once it is not as it was submitted;
 //! - running tasks and the front of each lane are in memory too ([`Open`]);
 //! - a *ready row* leads to a ready task, unless it is in memory since its submit;
 //! - an *open row* leads to an open task that has no other entry and is older than where recovery begins;
@@ -75,10 +75,8 @@ pub enum Error {
     /// The store failed. A failed write is never tried again.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The outcome of a commit is not known.
-    #[error(
-        "a commit failed, and whether it is on disk is not known; restart the broker, which reads what is there"
-    )]
+    /// A commit failed: it may be on disk all the same.
+    #[error("a commit failed; restart the broker, which reads what is on disk")]
     Commit,
     /// A row cannot be read.
     #[error(transparent)]

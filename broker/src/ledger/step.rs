@@ -107,7 +107,7 @@ impl Ledger {
             if stored.state.is_some() || !self.is_as_submitted(open, stored.position) {
                 batch.put(
                     key::state(open.namespace, *id),
-                    row::encode_state(&open.task, &open.beside, open.result.clone()),
+                    row::encode_state(&open.task, &open.beside, &open.result),
                 );
             }
             let counters = self.counters.entry(open.namespace).or_default();

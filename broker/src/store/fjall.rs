@@ -25,7 +25,7 @@ use super::{
     scan_bounds,
 };
 
-// The sizes below are measured in docs/adr/0001-one-row-per-task.md. They hold for stores that exist: fjall keeps a
+// The sizes below are measured in docs/adr/0001-call-and-state.md. They hold for stores that exist: fjall keeps a
 // keyspace's options from its creation.
 
 /// Memory for blocks that were read. The ledger keeps what it works on itself, so that this serves lists and look-ups.

@@ -9,69 +9,49 @@ use crate::task::{Failure, Report, State, Task};
 /// # Errors
 /// [`Rejected::Fenced`] if the attempt is not the task's any more.
 pub fn report(task: &Task, report: &Report, now: Timestamp) -> Result<Transition, Rejected> {
-    match &task.state {
-        State::Running { lease, stop } if lease.epoch == report.epoch => {
-            let mut next = task.clone();
-            let mut report = report.clone();
-            let state = match (report.outcome.class(), stop) {
-                (Class::Success, _) => {
-                    next.result = report.result;
-                    State::Succeeded { ended_at: now }
-                }
-                (
-                    Class::Retryable | Class::Permanent | Class::Stopped | Class::HostLost,
-                    Some(stop),
-                ) => {
-                    report.outcome = stop_outcome(*stop);
-                    stopped(*stop, now)
-                }
-                (Class::Retryable, None) => {
-                    next.failures += 1;
-                    match task
-                        .spec
-                        .retry
-                        .retry_at(task.id, next.failures, report.retry_after, now)
-                    {
-                        Some(run_at) => State::Scheduled { run_at },
-                        None => State::Dead { ended_at: now },
-                    }
-                }
-                (Class::Permanent, None) => {
-                    next.failures += 1;
-                    State::Dead { ended_at: now }
-                }
-                // A host that stopped an attempt which nobody asked to stop could not run it.
-                (Class::Stopped | Class::HostLost, None) => lost(&mut next, &mut report, now),
-            };
-            next.settled = Some(lease.epoch);
-            record(&mut next, lease, &report, now);
-            Ok(Transition::to(&next, state))
-        }
+    if task.settled == Some(report.epoch) {
         // Our first answer was lost and the host asks again.
-        State::Running { .. }
-        | State::Blocked { .. }
-        | State::Scheduled { .. }
-        | State::Ready { .. }
-        | State::Succeeded { .. }
-        | State::Dead { .. }
-        | State::Cancelled { .. }
-        | State::Expired { .. }
-            if task.settled == Some(report.epoch) =>
-        {
-            Ok(Transition::unchanged(task))
-        }
-        // The attempt was given away; its late report must not win.
-        State::Running { .. }
-        | State::Blocked { .. }
-        | State::Scheduled { .. }
-        | State::Ready { .. }
-        | State::Succeeded { .. }
-        | State::Dead { .. }
-        | State::Cancelled { .. }
-        | State::Expired { .. } => Err(Rejected::Fenced {
-            offered: report.epoch,
-        }),
+        return Ok(Transition::unchanged(task));
     }
+    // Otherwise the attempt was given away; its late report must not win.
+    let fenced = Rejected::Fenced {
+        offered: report.epoch,
+    };
+    let State::Running { lease, stop } = &task.state else {
+        return Err(fenced);
+    };
+    if lease.epoch != report.epoch {
+        return Err(fenced);
+    }
+    let mut next = task.clone();
+    let mut report = report.clone();
+    let state = match (report.outcome.class(), stop) {
+        (Class::Success, _) => {
+            next.result = report.result;
+            State::Succeeded { ended_at: now }
+        }
+        (Class::Retryable | Class::Permanent | Class::Stopped | Class::HostLost, Some(stop)) => {
+            report.outcome = stop_outcome(*stop);
+            stopped(*stop, now)
+        }
+        (Class::Retryable, None) => {
+            next.failures += 1;
+            let retry = task.spec.retry;
+            match retry.retry_at(task.id, next.failures, report.retry_after, now) {
+                Some(run_at) => State::Scheduled { run_at },
+                None => State::Dead { ended_at: now },
+            }
+        }
+        (Class::Permanent, None) => {
+            next.failures += 1;
+            State::Dead { ended_at: now }
+        }
+        // A host that stopped an attempt which nobody asked to stop could not run it.
+        (Class::Stopped | Class::HostLost, None) => lost(&mut next, &mut report, now),
+    };
+    next.settled = Some(lease.epoch);
+    record(&mut next, lease, &report, now);
+    Ok(Transition::to(&next, state))
 }
 
 /// Counts a loss of the host, and decides where the task goes.

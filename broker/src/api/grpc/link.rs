@@ -10,6 +10,7 @@ use tq_core::limits::{CHUNK_BYTES, LOG_BYTES_MAX, RESULT_BYTES_MAX};
 use tq_proto::v1;
 use tq_proto::v1::host_link_server::HostLink;
 
+use super::tasks::blocking;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::dispatch::SessionId;
@@ -155,29 +156,25 @@ impl HostLink for Link {
             )));
         }
         let digest = convert::digest(&header.digest)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(header.size_bytes).unwrap_or_default());
+        let blobs = self.0.blobs.clone();
+        let mut upload = blocking(move || Ok(blobs.begin(digest, header.size_bytes)?)).await?;
         while let Some(message) = incoming.message().await? {
             let Some(Part::Chunk(chunk)) = message.part else {
                 return Err(invalid("a blob has one header"));
             };
-            if chunk.len() > CHUNK_BYTES || bytes.len() + chunk.len() > RESULT_BYTES_MAX {
+            if chunk.len() > CHUNK_BYTES {
                 return Err(invalid(format_args!(
-                    "chunk of {} bytes is over the limit of {CHUNK_BYTES} bytes, or of the blob",
+                    "chunk of {} bytes is over the limit of {CHUNK_BYTES} bytes",
                     chunk.len()
                 )));
             }
-            bytes.extend_from_slice(&chunk);
+            upload = blocking(move || {
+                upload.write(&chunk)?;
+                Ok(upload)
+            })
+            .await?;
         }
-        let blobs = self.0.blobs.clone();
-        let put = move || {
-            let mut upload = blobs.begin(digest, header.size_bytes)?;
-            upload.write(&bytes)?;
-            upload.finish()
-        };
-        tokio::task::spawn_blocking(put)
-            .await
-            .map_err(ApiError::from)?
-            .map_err(ApiError::from)?;
+        blocking(move || Ok(upload.finish()?)).await?;
         Ok(Response::new(v1::PutBlobResponse {}))
     }
 

@@ -17,6 +17,9 @@ use crate::tables::key::{self, Position};
 /// What most specs take as a row.
 const SPEC_BYTES: usize = 512;
 
+/// What most states take as a row.
+const STATE_BYTES: usize = 256;
+
 /// Payloads up to this size are a part of the call row, and results of the state row, in bytes: a row of its own costs
 /// more than their bytes do. Part of the format: the size of what is referred to tells where it is.
 const IN_ROW_BYTES_MAX: u64 = 1024;
@@ -278,7 +281,7 @@ pub fn as_submitted(
 }
 
 /// Encodes what has become of a task. `result` is empty if it is elsewhere.
-pub fn encode_state(task: &Task, beside: &Beside, result_bytes: Bytes) -> Vec<u8> {
+pub fn encode_state(task: &Task, beside: &Beside, result_bytes: &[u8]) -> Vec<u8> {
     let Task {
         id: _,
         spec,
@@ -292,38 +295,31 @@ pub fn encode_state(task: &Task, beside: &Beside, result_bytes: Bytes) -> Vec<u8
         settled,
         result,
     } = task;
-    let mut row = StateRow {
-        round: *round,
-        failures: *failures,
-        losses: *losses,
-        started: *started,
-        attempts: attempts.iter().map(attempt_row).collect(),
-        last_epoch: last_epoch.map(|epoch| epoch.0),
-        settled: settled.map(|epoch| epoch.0),
-        result: result.map(data_row),
-        ready_position: beside.position.map(|position| position.0),
-        checkpoint: beside.checkpoint.map(data_row),
-        result_bytes,
-        ..StateRow::default()
-    };
-    (row.state, row.at_ms) = match state {
+    // Written without a message in between, whose texts would be copies: it is what is written most. The order of
+    // fields is free.
+    let mut row = Vec::with_capacity(STATE_BYTES);
+    if beside.is_amended {
+        slice(1, &encode_spec(spec), &mut row);
+    }
+    let (state, at) = match state {
         State::Blocked { pending } => {
-            row.pending = *pending;
+            number(4, (*pending).into(), &mut row);
             (state::BLOCKED, 0)
         }
         State::Scheduled { run_at } => (state::SCHEDULED, run_at.0),
         State::Ready { since } => (state::READY, since.0),
         State::Running { lease, stop } => {
-            row.lease = Some(LeaseRow {
-                epoch: lease.epoch.0,
-                host: lease.host.to_string(),
-                started_ms: lease.started_at.0,
+            nested(5, &mut row, |row| {
+                number(1, lease.epoch.0, row);
+                text(2, &lease.host, row);
+                number(3, lease.started_at.0, row);
             });
-            row.stop = match stop {
+            let stop = match stop {
                 None => 0,
                 Some(Stop::Cancel) => 1,
                 Some(Stop::Deadline) => 2,
             };
+            number(6, stop, &mut row);
             (state::RUNNING, lease.started_at.0)
         }
         State::Succeeded { ended_at } => (state::SUCCEEDED, ended_at.0),
@@ -331,14 +327,33 @@ pub fn encode_state(task: &Task, beside: &Beside, result_bytes: Bytes) -> Vec<u8
         State::Cancelled { ended_at } => (state::CANCELLED, ended_at.0),
         State::Expired { ended_at } => (state::EXPIRED, ended_at.0),
     };
-    let mut bytes = Vec::new();
-    if beside.is_amended {
-        // The fields of a message may come in any order, and the spec is the first one.
-        slice(1, &encode_spec(spec), &mut bytes);
+    number(2, state.into(), &mut row);
+    number(3, at, &mut row);
+    number(7, (*round).into(), &mut row);
+    number(8, (*failures).into(), &mut row);
+    number(9, (*losses).into(), &mut row);
+    number(10, (*started).into(), &mut row);
+    for attempt in attempts {
+        nested(11, &mut row, |row| encode_attempt(attempt, row));
     }
-    bytes.reserve_exact(row.encoded_len());
-    row.encode_raw(&mut bytes);
-    bytes
+    for (tag, value) in [
+        (12, last_epoch.map(|epoch| epoch.0)),
+        (13, settled.map(|epoch| epoch.0)),
+        (15, beside.position.map(|position| position.0)),
+    ] {
+        if let Some(value) = value {
+            encoding::uint64::encode(tag, &value, &mut row);
+        }
+    }
+    for (tag, data) in [(14, *result), (16, beside.checkpoint)] {
+        if let Some(data) = data {
+            encoding::message::encode(tag, &data_row(data), &mut row);
+        }
+    }
+    if !result_bytes.is_empty() {
+        slice(17, result_bytes, &mut row);
+    }
+    row
 }
 
 /// Decodes the rows of the task `id`.
@@ -507,6 +522,13 @@ fn number(tag: u32, number: u64, row: &mut Vec<u8>) {
     }
 }
 
+/// Writes a message of its own.
+fn nested(tag: u32, row: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+    let mut message = Vec::with_capacity(STATE_BYTES / 2);
+    encode(&mut message);
+    slice(tag, &message, row);
+}
+
 fn slice(tag: u32, bytes: &[u8], row: &mut Vec<u8>) {
     encoding::encode_key(tag, encoding::WireType::LengthDelimited, row);
     encoding::encode_varint(bytes.len() as u64, row);
@@ -538,9 +560,10 @@ fn spec(row: SpecRow) -> Result<Spec, Error> {
     })
 }
 
-fn attempt_row(attempt: &Attempt) -> AttemptRow {
+/// Encodes an [`AttemptRow`].
+fn encode_attempt(attempt: &Attempt, row: &mut Vec<u8>) {
     let Attempt {
-        number,
+        number: ordinal,
         round,
         host,
         epoch,
@@ -556,23 +579,21 @@ fn attempt_row(attempt: &Attempt) -> AttemptRow {
         wall_ns,
         cpu_ns,
     } = *usage;
-    AttemptRow {
-        number: *number,
-        round: *round,
-        host: host.to_string(),
-        epoch: epoch.0,
-        outcome: outcome.name().to_owned(),
-        failure: failure.as_ref().map(|failure| failure.message.clone()),
-        backtrace: failure
-            .as_ref()
-            .map_or_else(String::new, |failure| failure.backtrace.clone()),
-        fuel,
-        memory_bytes_peak,
-        wall_ns,
-        cpu_ns,
-        started_ms: started_at.0,
-        ended_ms: ended_at.0,
+    number(1, (*ordinal).into(), row);
+    number(2, (*round).into(), row);
+    text(3, host, row);
+    number(4, epoch.0, row);
+    text(5, outcome.name(), row);
+    if let Some(Failure { message, backtrace }) = failure {
+        slice(6, message.as_bytes(), row);
+        text(7, backtrace, row);
     }
+    number(8, fuel, row);
+    number(9, memory_bytes_peak, row);
+    number(10, wall_ns, row);
+    number(11, cpu_ns, row);
+    number(12, started_at.0, row);
+    number(13, ended_at.0, row);
 }
 
 fn attempt(row: AttemptRow) -> Result<Attempt, Error> {
@@ -654,7 +675,7 @@ mod tests {
             ..Spec::clone(&task.spec)
         };
         let call = encode_call(&called, Timestamp(4), Some(Position(2)), payload);
-        let state = encode_state(task, beside, result.clone());
+        let state = encode_state(task, beside, result);
         for (bytes, len) in [
             (
                 &call,
