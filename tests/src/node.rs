@@ -104,14 +104,16 @@ impl Broker {
     pub async fn holds(&self, module: &str, hosts: &[&str]) {
         let client = self.client().await;
         eventually("the module is compiled on its hosts", async || {
-            let ready_on = client
-                .module(module)
-                .await
-                .expect("the module is deployed")
-                .ready_on;
-            hosts
+            let shown = client.module(module).await.expect("it is deployed");
+            let listed = client.modules().await.expect("modules can be listed");
+            // What is listed of it is what is shown of it.
+            [shown]
                 .iter()
-                .all(|host| ready_on.iter().any(|ready| ready == host))
+                .chain(listed.iter().filter(|listed| listed.name == module))
+                .all(|module| {
+                    let is_ready = |host: &&str| module.ready_on.iter().any(|ready| ready == host);
+                    hosts.iter().all(is_ready)
+                })
                 .then_some(())
         })
         .await;

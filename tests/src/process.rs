@@ -123,6 +123,18 @@ impl Process {
             .unwrap_or_else(|| panic!("{} has ended", self.name))
     }
 
+    /// What it holds in memory, in bytes.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("the process is there");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("Linux says what is resident") * 1024
+    }
+
     /// Waits for a line on standard error that has `text` in it, also among those that came before.
     ///
     /// # Panics

@@ -9,20 +9,6 @@ use tq_tests::{Broker, Host, guest, metrics, within};
 
 const TASKS: usize = 100_000;
 
-/// What a process holds in memory, in bytes.
-fn resident_bytes(pid: u32) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
-    let kib = status.lines().find_map(|line| {
-        line.strip_prefix("VmRSS:")?
-            .trim()
-            .strip_suffix(" kB")?
-            .parse::<u64>()
-            .ok()
-    });
-    kib.expect("Linux says what is resident") * 1024
-}
-
 async fn submit(client: &Client, count: usize) {
     let tasks = (0..count).map(|n| NewTask {
         function: "faults/echo".into(),
@@ -46,12 +32,11 @@ async fn hundred_thousand_waiting_tasks_cost_little() {
         .deploy(&guest::example("faults"), "faults", &[])
         .await;
     let client = broker.client().await;
-    let pid = broker.process.pid();
-    let before = resident_bytes(pid);
+    let before = broker.process.resident_bytes();
     let started = Instant::now();
     submit(&client, TASKS).await;
     let took = started.elapsed();
-    let grown = resident_bytes(pid).saturating_sub(before);
+    let grown = broker.process.resident_bytes().saturating_sub(before);
 
     let started = Instant::now();
     let page = client.task_page(None, 100, "").await.unwrap();
@@ -80,7 +65,7 @@ async fn hundred_thousand_waiting_tasks_cost_little() {
 
     // A start with the backlog does not read all of it into memory either.
     broker.kill9_and_restart().await;
-    let restarted = resident_bytes(broker.process.pid());
+    let restarted = broker.process.resident_bytes();
     assert!(
         restarted <= before + (64 << 20),
         "{restarted} bytes are resident after a start, and {before} were before the backlog"

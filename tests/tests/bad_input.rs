@@ -55,15 +55,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What a process holds in memory, in bytes.
-fn resident_bytes(pid: u32) -> u64 {
-    let path = format!("/proc/{pid}/status");
-    let status = std::fs::read_to_string(path).expect("the process is there");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.expect("Linux says what is resident") * 1024
-}
-
 const UNKNOWN_IMPORT: &str = r#"
 (component
   (import "acme:weather/report@1.0.0" (instance (export "today" (func (result string)))))
@@ -224,8 +215,7 @@ async fn uploads_take_disk_while_they_arrive_and_nothing_when_given_up() {
         .connect()
         .await
         .unwrap();
-    let pid = broker.process.pid();
-    let before = resident_bytes(pid);
+    let before = broker.process.resident_bytes();
     let header = UploadHeader {
         name: "big".to_owned(),
         size_bytes: MODULE_BYTES_MAX as u64,
@@ -253,7 +243,7 @@ async fn uploads_take_disk_while_they_arrive_and_nothing_when_given_up() {
         (written == (UPLOADS * chunks * CHUNK_BYTES) as u64).then_some(())
     })
     .await;
-    let grown = resident_bytes(pid).saturating_sub(before);
+    let grown = broker.process.resident_bytes().saturating_sub(before);
     assert!(
         grown < MODULE_BYTES_MAX as u64,
         "{UPLOADS} uploads under way cost {grown} bytes of memory"

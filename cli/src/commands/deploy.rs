@@ -183,8 +183,8 @@ fn locate(path: &Path) -> anyhow::Result<Source> {
     })
 }
 
-/// Checks that a component with the SDK in it describes a function. The broker would refuse it too, and could only say
-/// what modules in any language may do about that.
+/// Checks that a component with the SDK in it describes a function. The broker takes handlers that describe none, from
+/// languages without an SDK; here it is a mistake.
 fn check_functions(folder: &Path, component: &Path) -> anyhow::Result<()> {
     /// The section that the SDK's attribute writes.
     const SECTION: &[u8] = b"tq:functions";

@@ -125,19 +125,26 @@ impl ModuleService for Modules {
         request: Request<v1::ListModulesRequest>,
     ) -> Result<Response<v1::ListModulesResponse>, Status> {
         let namespace = named(request.into_inner().namespace)?;
-        let registry = read(&self.context.ledger.shared().registry);
-        let modules = registry.list(&namespace).filter_map(|versions| {
-            let module = versions.all.get(&versions.current)?;
-            Some(convert::module_out(
-                &namespace,
-                module,
-                versions.current,
-                versions.all.keys().copied().collect(),
-            ))
-        });
-        Ok(Response::new(v1::ListModulesResponse {
-            modules: modules.collect(),
-        }))
+        let modules: Vec<_> = {
+            let registry = read(&self.context.ledger.shared().registry);
+            let modules = registry.list(&namespace).filter_map(|versions| {
+                let module = versions.all.get(&versions.current)?;
+                let shown = convert::module_out(
+                    &namespace,
+                    module,
+                    versions.current,
+                    versions.all.keys().copied().collect(),
+                );
+                Some((module.digest, shown))
+            });
+            modules.collect()
+        };
+        // All at once, so that the ledger answers them in one go.
+        let modules = modules
+            .into_iter()
+            .map(|(digest, shown)| self.with_readiness(digest, shown));
+        let modules = futures_util::future::try_join_all(modules).await?;
+        Ok(Response::new(v1::ListModulesResponse { modules }))
     }
 
     async fn rollback_module(
@@ -220,7 +227,7 @@ impl Modules {
 
     /// A module with what hosts say of it.
     async fn show(&self, namespace: &str, name: &str) -> Result<v1::Module, Status> {
-        let (module, mut shown) = {
+        let (module, shown) = {
             let registry = read(&self.context.ledger.shared().registry);
             let module = Arc::clone(registry.module(namespace, name).map_err(ApiError::from)?);
             let versions = registry
@@ -234,10 +241,18 @@ impl Modules {
             );
             (module, shown)
         };
+        self.with_readiness(module.digest, shown).await
+    }
+
+    async fn with_readiness(
+        &self,
+        digest: Digest,
+        mut shown: v1::Module,
+    ) -> Result<v1::Module, Status> {
         let readiness = self
             .context
             .ledger
-            .ask(|reply| Command::Readiness(module.digest, reply))
+            .ask(|reply| Command::Readiness(digest, reply))
             .await
             .map_err(ApiError::from)?;
         shown.ready_on = readiness.hosts;

@@ -151,11 +151,6 @@ pub enum Error {
         /// How many it has.
         found: usize,
     },
-    /// It does not say which functions it has.
-    #[error(
-        "module does not name its functions; name each in tq.toml, in a section `[function.NAME]`"
-    )]
-    NoFunctions,
     /// The manifest sets something for a function that is not in the module.
     #[error(
         "tq.toml has a section for the function {}, which is not in the module{}",

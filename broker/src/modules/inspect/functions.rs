@@ -10,17 +10,18 @@ use super::error::{cut, start_of};
 use super::{Entry, Error, Function, Kind};
 use crate::modules::nearest;
 
-/// The name of a plain program's one function.
+/// The name of the one function of a plain program, and of a handler of which nothing names any.
 const MAIN: &str = "main";
 
 /// The functions of a module, by name.
 ///
 /// A handler's come from its descriptions (sections `tq:functions`, which the Rust SDK writes: JSON objects, one a line) or, where
-/// there are none, from the manifest; `declared` are the names that the manifest has a section for.
+/// there are none, from the manifest; `declared` are the names that the manifest has a section for. One that nothing names
+/// a function of has one, `main`.
 ///
 /// # Errors
-/// If a description cannot be read, a name cannot be used or is there twice, the manifest names a function that is not
-/// there, or nothing names any.
+/// If a description cannot be read, a name cannot be used or is there twice, or the manifest names a function that is not
+/// there.
 pub(super) fn of(
     entry: Entry,
     described: &[&[u8]],
@@ -47,10 +48,10 @@ pub(super) fn of(
                     add(&mut functions, Function::named(name))?;
                 }
             }
+            if functions.is_empty() {
+                add(&mut functions, Function::named(MAIN))?;
+            }
         }
-    }
-    if functions.is_empty() {
-        return Err(Error::NoFunctions);
     }
     if functions.len() > MODULE_FUNCTIONS_MAX {
         return Err(Error::TooManyFunctions {
@@ -169,14 +170,7 @@ mod tests {
     #[test]
     fn functions_come_from_the_manifest_where_the_module_has_none() {
         check(Entry::Handler, &[], &["b", "a"], Ok(&["a > ", "b > "]));
-        check(
-            Entry::Handler,
-            &[],
-            &[],
-            Err(
-                "module does not name its functions; name each in tq.toml, in a section `[function.NAME]`",
-            ),
-        );
+        check(Entry::Handler, &[], &[], Ok(&["main > "]));
     }
 
     #[test]

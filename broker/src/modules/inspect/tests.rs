@@ -92,11 +92,9 @@ fn programs_and_handlers_are_told_apart() {
         summary(&handler, &["resize"]),
         Ok(r#"Handler ["resize"] []"#.to_owned())
     );
-    check(
-        &handler,
-        Err(
-            "module does not name its functions; name each in tq.toml, in a section `[function.NAME]`",
-        ),
+    assert_eq!(
+        summary(&handler, &[]),
+        Ok(r#"Handler ["main"] []"#.to_owned())
     );
 }
 
