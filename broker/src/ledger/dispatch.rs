@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tq_core::limits::{BATCH_COMMANDS_MAX, ERROR_MESSAGE_BYTES_MAX};
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::task::{DataRef, Failure, Lease, Report, Stop};
@@ -54,8 +55,10 @@ impl Ledger {
             };
             match self.apply(id, |task, _| transition::claim(task, lease)) {
                 Ok(()) => {
-                    self.assign(&host, id, epoch)?;
                     chosen += 1;
+                    if !self.assign(&host, id, epoch)? {
+                        self.give_up(id, epoch);
+                    }
                 }
                 Err(rejected) => {
                     tracing::error!(task_id = %id, %rejected, "a ready task could not be handed out")
@@ -143,27 +146,34 @@ impl Ledger {
         Ok(())
     }
 
-    /// Sends an attempt to its host, when the commit is done.
-    fn assign(&mut self, host: &Arc<str>, id: TaskId, epoch: Epoch) -> Result<(), Error> {
+    /// Sends an attempt to its host, when the commit is done. `false` if its payload is not in the store.
+    fn assign(&mut self, host: &Arc<str>, id: TaskId, epoch: Epoch) -> Result<bool, Error> {
         let Some(open) = self.open.get(&id) else {
-            return Ok(());
+            return Ok(false);
         };
         let namespace = open.namespace;
         let task = &open.task;
         let spec = &task.spec;
-        let payload = match (&open.payload, spec.payload) {
-            (Some(payload), _) => Data::Inline(payload.clone()),
-            (None, data) if row::in_row(data) && !data.is_empty() => {
+        let payload = match &open.payload {
+            Some(payload) => Some(Data::Inline(payload.clone())),
+            None => self.data(spec.payload, key::payload(namespace, id), |at| {
+                if !row::in_row(spec.payload) {
+                    return Ok(self.store.get(at)?);
+                }
                 let found = row::find_task::<Error>(&*self.store, namespace, id)?;
-                Data::Inline(found.map(|record| record.payload).unwrap_or_default())
-            }
-            (None, data) => self.data(data, key::payload(namespace, id))?,
+                Ok(found.map(|record| record.payload))
+            })?,
         };
-        let checkpoint = open
-            .beside
-            .checkpoint
-            .map(|state| self.data(state, key::checkpoint(namespace, id)))
-            .transpose()?;
+        let Some(payload) = payload else {
+            return Ok(false);
+        };
+        let checkpoint = match open.beside.checkpoint {
+            None => None,
+            // It saves time and no more, so that the attempt goes without one that cannot be read.
+            Some(state) => self.data(state, key::checkpoint(namespace, id), |at| {
+                Ok(self.store.get(at)?)
+            })?,
+        };
         let token = self.secret.token(id, epoch, host);
         let assignment = Assignment {
             id,
@@ -177,16 +187,53 @@ impl Ledger {
         if let Some(session) = self.hosts.named(host) {
             session.assign(namespace, assignment);
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Reads what a reference stands for, unless it is a blob: hosts fetch those themselves.
-    fn data(&self, data: DataRef, row: Key) -> Result<Data, Error> {
-        Ok(match data {
-            DataRef::Blob { digest, len } => Data::Blob { digest, len },
-            DataRef::Row { len: 0 } => Data::Inline(bytes::Bytes::new()),
-            DataRef::Row { .. } => Data::Inline(self.store.get(&row)?.unwrap_or_default()),
-        })
+    /// Ends an attempt that cannot be run because its payload is gone.
+    fn give_up(&mut self, id: TaskId, epoch: Epoch) {
+        let report = Report {
+            epoch,
+            outcome: Outcome::HostError,
+            result: None,
+            failure: Some(Failure {
+                message: "the payload is not in the broker's store".to_owned(),
+                backtrace: String::new(),
+            }),
+            retry_after: None,
+            usage: Usage::default(),
+        };
+        if let Err(rejected) = self.apply(id, |task, now| transition::report(task, &report, now)) {
+            tracing::error!(task_id = %id, %rejected, "an attempt without a payload could not be ended");
+        }
+    }
+
+    /// What a reference stands for, or the reference if it is a blob: hosts fetch those themselves. What the step under way
+    /// wrote at `at` comes before what `read` finds. None if that is not what is referred to.
+    fn data(
+        &self,
+        data: DataRef,
+        at: Key,
+        read: impl FnOnce(&Key) -> Result<Option<Bytes>, Error>,
+    ) -> Result<Option<Data>, Error> {
+        let len = match data {
+            DataRef::Blob { digest, len } => return Ok(Some(Data::Blob { digest, len })),
+            DataRef::Row { len: 0 } => return Ok(Some(Data::Inline(Bytes::new()))),
+            DataRef::Row { len } => len,
+        };
+        let bytes = match self.step.unread.get(&at) {
+            Some(bytes) => Some(bytes.clone()),
+            None => read(&at)?,
+        };
+        let whole = bytes.filter(|bytes| bytes.len() as u64 == len);
+        if whole.is_none() {
+            tracing::error!(
+                ?at,
+                len,
+                "a row of a task is not in the store; check the data directory with `tq admin check`"
+            );
+        }
+        Ok(whole.map(Data::Inline))
     }
 
     pub(super) fn stop_attempt(&mut self, host: &str, epoch: Epoch, stop: Stop) {

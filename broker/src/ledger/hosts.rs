@@ -380,7 +380,9 @@ impl Ledger {
             open.beside.checkpoint = data;
         }
         if let Some(bytes) = row {
-            self.step.batch.put(key::checkpoint(number, *id), bytes);
+            let at = key::checkpoint(number, *id);
+            self.step.unread.insert(at.clone(), bytes.clone());
+            self.step.batch.put(at, bytes);
         }
         Ok(())
     }

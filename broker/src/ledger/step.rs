@@ -32,6 +32,8 @@ pub(super) struct Step {
     /// Someone is to be told that something is on disk.
     pub(super) durable: bool,
     ended: Vec<(Namespace, TaskId)>,
+    /// Payloads and checkpoints that the step writes, and that it may have to hand out before they can be read.
+    pub(super) unread: HashMap<Key, Bytes>,
     /// Idempotency keys that the step has given.
     pub(super) keys: HashMap<Key, IdempotencyRow>,
     /// Answers.

@@ -152,6 +152,10 @@ impl Ledger {
             Err(rejected) => unreachable!("a deadline that was checked has passed: {rejected}"),
         };
         let kept = self.keep_payload(&payload);
+        if kept.is_none() && !payload.is_empty() {
+            let at = key::payload(namespace, id);
+            self.step.unread.insert(at, payload.clone());
+        }
         let (task, effect) = (transition.next, transition.effect);
         let spec = Arc::clone(&task.spec);
         self.is_sound(None, &task);

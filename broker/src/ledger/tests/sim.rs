@@ -148,14 +148,18 @@ pub(super) fn spec() -> Spec {
     }
 }
 
-/// The same with a payload that is no part of the call row. Its length is an argument, so that hosts can check it.
-pub(super) fn with_payload_apart(spec: Spec) -> Spec {
-    const LEN: u64 = 2_000;
+/// The same with a payload of `len` bytes. Its length is an argument, so that hosts can check it.
+pub(super) fn with_payload(spec: Spec, len: u64) -> Spec {
     Spec {
-        payload: DataRef::Row { len: LEN },
-        arguments: vec![LEN.to_string()],
+        payload: DataRef::Row { len },
+        arguments: vec![len.to_string()],
         ..spec
     }
+}
+
+/// The same with a payload that is no part of the call row.
+pub(super) fn with_payload_apart(spec: Spec) -> Spec {
+    with_payload(spec, 2_000)
 }
 
 /// A request for a task, told apart from others of its key by `request`.

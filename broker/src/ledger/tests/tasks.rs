@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tq_core::limits::{IDEMPOTENCY_WINDOW, LOG_BYTES_MAX};
+use tq_core::limits::{IDEMPOTENCY_WINDOW, LOG_BYTES_MAX, READY_WINDOW_PAYLOAD_BYTES};
 use tq_core::outcome::Outcome;
 use tq_core::task::{DataRef, State, Stop};
 use tq_core::{Epoch, TaskId, Timestamp};
 
-use super::sim::{MODULE, OTHER, Sim, TENANT, attempt_of, spec, submission, with_payload_apart};
+use super::sim::{
+    MODULE, OTHER, Sim, TENANT, attempt_of, spec, submission, with_payload, with_payload_apart,
+};
 use crate::dispatch::message::{Data, FromHost};
 use crate::ledger::{Command, Ended, LogChunk, Refused, lock};
 use crate::store::memory::Crash;
-use crate::store::{Direction, Space};
+use crate::store::{Batch, Committed, Direction, Level, Space};
 use crate::tables::key;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,6 +75,59 @@ fn large_payload_and_result_have_rows_of_their_own() {
         read(key::result(sim.tenant(), id)).as_deref(),
         Some(&result[..])
     );
+}
+
+#[test]
+fn payloads_that_find_no_room_in_memory_are_handed_out_whole() {
+    // Large ones fill the room, so that even a small one of the same commit has to be found elsewhere.
+    const LARGE: u64 = 64 << 10;
+    let mut sim = Sim::new();
+    sim.connect("a", 1_000);
+    let large = READY_WINDOW_PAYLOAD_BYTES as u64 / LARGE;
+    let lens = (0..=large).map(|_| LARGE).chain([100]);
+    let tasks = lens.map(|len| submission(with_payload(spec(), len), 0));
+    sim.submit_all(tasks.collect())
+        .expect("the submit is taken");
+    // Each host compares what it gets with what was sent.
+    assert_eq!(sim.hosts["a"].held.len() as u64, large + 2);
+}
+
+#[test]
+fn task_whose_payload_is_gone_ends_and_says_so() {
+    let mut sim = Sim::new();
+    let id = sim.submit(with_payload_apart(spec()));
+    // So that the payload has to be read.
+    sim.restart();
+    sim.settle();
+    let mut loss = Batch::new();
+    loss.delete(key::payload(sim.tenant(), id));
+    let lost = sim.ledger_mut().store.commit(loss, Level::Disk);
+    assert!(matches!(lost, Ok(Committed::Yes(_))), "{lost:?}");
+    sim.connect("a", 1);
+    let task = sim.task(id);
+    assert_eq!(task.state.name(), "dead");
+    let failure = task.attempts[0].failure.as_ref().expect("it failed");
+    assert!(failure.message.contains("payload"), "{failure:?}");
+    assert!(sim.hosts["a"].held.is_empty());
+}
+
+#[test]
+fn checkpoint_is_there_for_an_attempt_that_begins_in_the_same_step() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    sim.submit(spec());
+    let first = sim.hosts["a"].only();
+    let state = Data::Inline(Bytes::from_static(b"half"));
+    let saved = FromHost::Checkpoint {
+        attempt: attempt_of(&sim, "a", first),
+        state: state.clone(),
+    };
+    // What it saves, and that its host cannot go on, is heard at once.
+    sim.say("a", saved);
+    sim.finish("a", first, Outcome::HostError);
+    sim.settle();
+    let second = sim.hosts["a"].only();
+    assert_eq!(sim.hosts["a"].held[&second].checkpoint, Some(state));
 }
 
 #[test]
