@@ -192,17 +192,8 @@ impl Ledger {
 
     /// Ends an attempt that cannot be run because its payload is gone.
     fn give_up(&mut self, id: TaskId, epoch: Epoch) {
-        let report = Report {
-            epoch,
-            outcome: Outcome::HostError,
-            result: None,
-            failure: Some(Failure {
-                message: "the payload is not in the broker's store".to_owned(),
-                backtrace: String::new(),
-            }),
-            retry_after: None,
-            usage: Usage::default(),
-        };
+        let message = "the payload is not in the broker's store".to_owned();
+        let report = unrun(epoch, Outcome::HostError, message);
         if let Err(rejected) = self.apply(id, |task, now| transition::report(task, &report, now)) {
             tracing::error!(task_id = %id, %rejected, "an attempt without a payload could not be ended");
         }
@@ -283,17 +274,7 @@ impl Ledger {
             };
             let mut message = broken.message;
             message.truncate(message.floor_char_boundary(ERROR_MESSAGE_BYTES_MAX));
-            let report = Report {
-                epoch,
-                outcome: Outcome::CompileFailed,
-                result: None,
-                failure: Some(Failure {
-                    message,
-                    backtrace: String::new(),
-                }),
-                retry_after: None,
-                usage: Usage::default(),
-            };
+            let report = unrun(epoch, Outcome::CompileFailed, message);
             let claimed = self.apply(id, |task, _| transition::claim(task, lease));
             let buried = claimed
                 .and_then(|()| self.apply(id, |task, now| transition::report(task, &report, now)));
@@ -302,5 +283,20 @@ impl Ledger {
             }
         }
         Ok(true)
+    }
+}
+
+/// The report of an attempt that no host ran.
+fn unrun(epoch: Epoch, outcome: Outcome, message: String) -> Report {
+    Report {
+        epoch,
+        outcome,
+        result: None,
+        failure: Some(Failure {
+            message,
+            backtrace: String::new(),
+        }),
+        retry_after: None,
+        usage: Usage::default(),
     }
 }

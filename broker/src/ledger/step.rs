@@ -251,11 +251,18 @@ impl Ledger {
                 | State::Cancelled { .. }
                 | State::Expired { .. } => false,
             };
-            if !stays && let Some(open) = self.open.remove(&id) {
-                self.payload_bytes -= open.payload.map_or(0, |payload| payload.len());
+            if !stays {
+                self.forget(id);
             }
         }
         *lock(&self.shared.counters) = self.total;
+    }
+
+    /// Takes a task out of memory.
+    fn forget(&mut self, id: TaskId) -> Option<Open> {
+        let open = self.open.remove(&id)?;
+        self.payload_bytes -= open.payload.as_ref().map_or(0, Bytes::len);
+        Some(open)
     }
 
     /// Forgets how far attempts were that are over.
@@ -278,16 +285,14 @@ impl Ledger {
             return;
         }
         let seq = self.store.seq();
-        let mut recent = lock(&self.shared.recent);
         if self.shared.settled.receiver_count() == 0 && self.watched.is_empty() {
-            recent.forget(seq);
+            lock(&self.shared.recent).forget(seq);
         } else {
             let mut ends = Vec::with_capacity(ids.len());
             for (_, id) in ids {
-                let Some(open) = self.open.remove(id) else {
+                let Some(open) = self.forget(*id) else {
                     continue;
                 };
-                self.payload_bytes -= open.payload.map_or(0, |payload| payload.len());
                 let ended = Arc::new(Ended {
                     namespace: open.namespace,
                     task: open.task,
@@ -302,9 +307,8 @@ impl Ledger {
                 }
                 ends.push(ended);
             }
-            recent.push(seq, ends);
+            lock(&self.shared.recent).push(seq, ends);
         }
-        drop(recent);
         self.shared.settled.send_replace(seq);
     }
 

@@ -6,11 +6,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tq_core::Epoch;
-use tq_core::limits::{CHUNK_BYTES, LOG_BYTES_MAX, RESULT_BYTES_MAX};
+use tq_core::limits::{LOG_BYTES_MAX, RESULT_BYTES_MAX};
 use tq_proto::v1;
 use tq_proto::v1::host_link_server::HostLink;
 
-use super::tasks::blocking;
+use super::tasks::{blocking, write_chunk};
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::dispatch::SessionId;
@@ -162,17 +162,7 @@ impl HostLink for Link {
             let Some(Part::Chunk(chunk)) = message.part else {
                 return Err(invalid("a blob has one header"));
             };
-            if chunk.len() > CHUNK_BYTES {
-                return Err(invalid(format_args!(
-                    "chunk of {} bytes is over the limit of {CHUNK_BYTES} bytes",
-                    chunk.len()
-                )));
-            }
-            upload = blocking(move || {
-                upload.write(&chunk)?;
-                Ok(upload)
-            })
-            .await?;
+            upload = write_chunk(upload, chunk).await?;
         }
         blocking(move || Ok(upload.finish()?)).await?;
         Ok(Response::new(v1::PutBlobResponse {}))

@@ -9,7 +9,7 @@ use tq_core::{Digest, Limits, RetryPolicy, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::module_service_server::ModuleService;
 
-use super::tasks::{blocking, named};
+use super::tasks::{blocking, named, write_chunk};
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::Checked;
@@ -211,17 +211,7 @@ impl Modules {
             let Some(Part::Chunk(chunk)) = message.part else {
                 return Err(invalid("an upload has one header"));
             };
-            if chunk.len() > CHUNK_BYTES {
-                return Err(invalid(format_args!(
-                    "chunk of {} bytes is over the limit of {CHUNK_BYTES} bytes",
-                    chunk.len()
-                )));
-            }
-            upload = blocking(move || {
-                upload.write(&chunk)?;
-                Ok(upload)
-            })
-            .await?;
+            upload = write_chunk(upload, chunk).await?;
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tq_core::limits::{
-    ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, CONTENT_TYPE_BYTES_MAX, DELAY_MAX,
+    ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, DELAY_MAX,
     IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, LIST_PAGE_MAX, LIST_SCAN_MAX, PAYLOAD_BYTES_MAX,
     SUBMIT_BATCH_MAX, WATCH_IDS_MAX,
 };
@@ -22,7 +22,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Upload};
 use crate::ledger::{Command, Ended, Refused, Submission, Submit, Target, lock, read, wall};
 use crate::store::{Direction, Read, Space};
 use crate::tables::row::Record;
@@ -820,6 +820,16 @@ pub(super) async fn blocking<T: Send + 'static>(
     Ok(tokio::task::spawn_blocking(work)
         .await
         .map_err(ApiError::from)??)
+}
+
+/// Adds a chunk of a stream to an upload, on a thread for that.
+pub(super) async fn write_chunk(mut upload: Upload, chunk: Bytes) -> Result<Upload, Status> {
+    over("chunk", chunk.len(), CHUNK_BYTES)?;
+    blocking(move || {
+        upload.write(&chunk)?;
+        Ok(upload)
+    })
+    .await
 }
 
 /// The namespace of a request: `default` if it names none.

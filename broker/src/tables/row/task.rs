@@ -464,7 +464,7 @@ fn decode_state(
     Ok((task, beside))
 }
 
-/// Encodes a [`SpecRow`] without copying the texts into one first: it is part of every row that is written.
+/// Encodes a [`SpecRow`] without copying the texts into one first: every call row has one.
 fn encode_spec(spec: &Spec) -> Vec<u8> {
     let Spec {
         namespace,
