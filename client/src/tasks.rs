@@ -29,14 +29,19 @@ impl Client {
     pub async fn submit(&self, tasks: Vec<NewTask>) -> Result<Vec<Submitted>, Error> {
         let is_repeatable = tasks.iter().all(|task| !task.idempotency_key.is_empty());
         let count = tasks.len();
-        let request = SubmitRequest {
+        let mut request = SubmitRequest {
             namespace: self.namespace.to_string(),
             tasks,
         };
         let give_up = Instant::now() + PATIENCE;
         let mut pause = PAUSE_FIRST;
         loop {
-            let answer = self.tasks().submit(request.clone()).await;
+            let this_time = match is_repeatable {
+                true => request.clone(),
+                // There is no second time.
+                false => std::mem::take(&mut request),
+            };
+            let answer = self.tasks().submit(this_time).await;
             match answer.map_err(|status| self.refusal(&status)) {
                 Ok(answer) => {
                     let submitted = answer.into_inner().tasks;

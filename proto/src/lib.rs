@@ -1,5 +1,7 @@
 //! The wire format of tq: `tq/v1/*.proto` and the code generated from it. The comments stand in the `.proto` files.
 
+pub mod codec;
+
 /// Version 1 of the protocol.
 #[expect(
     missing_docs,

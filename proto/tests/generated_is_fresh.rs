@@ -19,6 +19,7 @@ fn generated_code_is_fresh() {
     let out = tempfile::tempdir().expect("a temporary directory");
     tonic_prost_build::configure()
         .bytes(".")
+        .codec_path("crate::codec::Codec")
         .emit_rerun_if_changed(false)
         .out_dir(out.path())
         .compile_fds(without_source(&descriptors))
