@@ -23,7 +23,7 @@ use tq_broker::modules::Entry;
 use tq_broker::modules::registry::{Function, Module};
 use tq_broker::observe::Metrics;
 use tq_broker::store::memory::Disk;
-use tq_broker::store::{OpenOptions, Store, open};
+use tq_broker::store::{OpenOptions, Store, Syncer, open};
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::task::{DataRef, Spec};
 use tq_core::{Digest, Limits, Priority, RetryPolicy, Timestamp};
@@ -38,7 +38,11 @@ const NAMESPACE: &str = "default";
 struct Wire(Arc<Mutex<Vec<ToHost>>>);
 
 impl Link for Wire {
-    fn send(&mut self, message: ToHost) -> bool {
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn send(&self, message: ToHost) -> bool {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -49,6 +53,7 @@ impl Link for Wire {
 
 struct Bench {
     ledger: Ledger,
+    syncer: Box<dyn Syncer>,
     began: Instant,
     wire: Wire,
 }
@@ -61,6 +66,7 @@ impl Bench {
         };
         let ledger = Ledger::open(store, config, now, Metrics::default())?;
         Ok(Self {
+            syncer: ledger.syncer(),
             ledger,
             began: Instant::now(),
             wire: Wire::default(),
@@ -70,7 +76,9 @@ impl Bench {
     fn step(&mut self, commands: Vec<Command>) -> Result<()> {
         let mono = self.began.elapsed();
         let wall = Timestamp(1_700_000_000_000).after(mono);
-        self.ledger.step(Now { wall, mono }, commands)?;
+        let stepped = self.ledger.step(Now { wall, mono }, commands)?;
+        let durable_seq = self.syncer.sync()?;
+        stepped.answers.give(durable_seq);
         Ok(())
     }
 
@@ -94,7 +102,7 @@ impl Bench {
         let (reply, mut session) = oneshot::channel();
         let hello = Command::Hello {
             hello: Box::new(hello),
-            link: Box::new(self.wire.clone()),
+            link: Arc::new(self.wire.clone()),
             reply,
         };
         self.step(vec![Command::Deploy(Box::new(deploy)), hello])?;

@@ -14,10 +14,13 @@ use crate::tables::Namespace;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
-/// Where messages to a host go. Dropping it ends the session.
-pub trait Link: Send {
-    /// Passes a message on. `false` if the host does not keep up or is gone: the session is over.
-    fn send(&mut self, message: ToHost) -> bool;
+/// Where messages to a host go. The session ends when the last handle is dropped.
+pub trait Link: Send + Sync {
+    /// Passes a message on. `false` if the host does not keep up or is gone: from then on the link is not open.
+    fn send(&self, message: ToHost) -> bool;
+
+    /// Whether it took every message so far.
+    fn is_open(&self) -> bool;
 }
 
 /// A host, from its first hello until its lease has run out.
@@ -42,20 +45,51 @@ pub struct Session {
     pub held: BTreeMap<Epoch, (Namespace, TaskId)>,
     /// Modules that it was asked to prepare on this connection.
     asked: HashSet<Digest>,
-    link: Option<Box<dyn Link>>,
+    link: Option<Arc<dyn Link>>,
+    /// The step that welcomes it. What it is sent after that must not come before.
+    welcomed_in: u64,
     granted: u64,
     sent: u64,
     /// When it was last heard of, on the monotonic clock.
     heard: Duration,
-    /// What goes out when the commit that it depends on is done.
+    /// What the step under way has for it.
     outbox: Outbox,
 }
 
 #[derive(Default)]
 struct Outbox {
+    is_welcome: bool,
     first: Vec<ToHost>,
     acks: Vec<(Epoch, bool)>,
     assignments: Vec<Assignment>,
+}
+
+/// What a host is told when the step that it comes from is on disk.
+pub struct ToSay {
+    link: Arc<dyn Link>,
+    first: Vec<ToHost>,
+    acks: Vec<(Epoch, bool)>,
+    assignments: Vec<Assignment>,
+}
+
+impl ToSay {
+    /// Tells it. A host that does not take it loses its session with the next step that has something for it.
+    pub fn say(self, seq: u64) {
+        let Self {
+            link,
+            first,
+            acks,
+            assignments,
+        } = self;
+        let acks = (!acks.is_empty()).then_some(ToHost::Acks { acks, seq });
+        let assignments =
+            (!assignments.is_empty()).then_some(ToHost::Assignments { assignments, seq });
+        let _is_open = first
+            .into_iter()
+            .chain(acks)
+            .chain(assignments)
+            .all(|message| link.send(message));
+    }
 }
 
 impl Session {
@@ -73,6 +107,7 @@ impl Session {
             held: BTreeMap::new(),
             asked: HashSet::new(),
             link: None,
+            welcomed_in: 0,
             granted: 0,
             sent: 0,
             heard: now,
@@ -81,7 +116,7 @@ impl Session {
     }
 
     /// Begins a new connection: credits and preparations start anew, leases stay.
-    pub fn connect(&mut self, id: SessionId, link: Box<dyn Link>, now: Duration) {
+    pub fn connect(&mut self, id: SessionId, link: Arc<dyn Link>, now: Duration) {
         self.id = id;
         self.link = Some(link);
         self.heard = now;
@@ -117,7 +152,7 @@ impl Session {
         self.granted = self.granted.max(granted);
     }
 
-    /// Gives it an attempt, when the commit is done.
+    /// Gives it an attempt, when the claim is committed.
     pub fn assign(&mut self, namespace: Namespace, assignment: Assignment) {
         self.sent += 1;
         self.held
@@ -125,19 +160,20 @@ impl Session {
         self.outbox.assignments.push(assignment);
     }
 
-    /// Acknowledges an outcome, when the commit is done.
+    /// Acknowledges an outcome, when the step is on disk.
     pub fn acknowledge(&mut self, epoch: Epoch, fenced: bool) {
         self.held.remove(&epoch);
         self.outbox.acks.push((epoch, fenced));
     }
 
-    /// Sends a message, when the commit is done.
+    /// Sends a message, when the step is on disk.
     pub fn tell(&mut self, message: ToHost) {
         self.outbox.first.push(message);
     }
 
     /// Answers its hello. It comes before everything that follows from the hello.
     pub fn welcome(&mut self, welcome: ToHost) {
+        self.outbox.is_welcome = true;
         self.outbox.first.insert(0, welcome);
     }
 
@@ -161,40 +197,40 @@ impl Session {
         self.asked.remove(digest);
     }
 
-    /// Sends what has gathered. `false` if the connection is over.
-    fn flush(&mut self, seq: u64) -> bool {
+    /// Sends assignments, and returns what has to wait until the step is on disk. Error if the connection is over.
+    fn flush(&mut self, step: u64, said: u64, seq: u64) -> Result<Option<ToSay>, Over> {
         let Outbox {
+            is_welcome,
+            first,
+            acks,
+            mut assignments,
+        } = std::mem::take(&mut self.outbox);
+        let Some(link) = &self.link else {
+            return Ok(None);
+        };
+        if is_welcome {
+            self.welcomed_in = step;
+        }
+        let mut is_open = link.is_open();
+        if self.welcomed_in <= said && !assignments.is_empty() {
+            let assignments = std::mem::take(&mut assignments);
+            is_open = is_open && link.send(ToHost::Assignments { assignments, seq });
+        }
+        if !is_open {
+            return Err(Over);
+        }
+        let is_empty = first.is_empty() && acks.is_empty() && assignments.is_empty();
+        Ok((!is_empty).then(|| ToSay {
+            link: Arc::clone(link),
             first,
             acks,
             assignments,
-        } = std::mem::take(&mut self.outbox);
-        let Some(link) = &mut self.link else {
-            return true;
-        };
-        let acks = (!acks.is_empty()).then_some(ToHost::Acks { acks, seq });
-        let assignments =
-            (!assignments.is_empty()).then_some(ToHost::Assignments { assignments, seq });
-        first
-            .into_iter()
-            .chain(acks)
-            .chain(assignments)
-            .all(|message| link.send(message))
-    }
-
-    /// Sends assignments alone, unless something has to come before them.
-    fn flush_work(&mut self, seq: u64) -> bool {
-        let Outbox {
-            first, assignments, ..
-        } = &mut self.outbox;
-        if !first.is_empty() || assignments.is_empty() {
-            return true;
-        }
-        let assignments = std::mem::take(assignments);
-        self.link
-            .as_mut()
-            .is_none_or(|link| link.send(ToHost::Assignments { assignments, seq }))
+        }))
     }
 }
+
+/// A connection that is over.
+struct Over;
 
 /// Why a module cannot be compiled.
 #[derive(Clone, Debug, Default)]
@@ -238,7 +274,7 @@ impl Hosts {
     }
 
     /// Connects a host that has an entry.
-    pub fn connect(&mut self, name: &Arc<str>, link: Box<dyn Link>, now: Duration) -> SessionId {
+    pub fn connect(&mut self, name: &Arc<str>, link: Arc<dyn Link>, now: Duration) -> SessionId {
         self.last_id += 1;
         let id = SessionId(self.last_id);
         let session = self.entry(name, now);
@@ -360,22 +396,20 @@ impl Hosts {
             .max_by_key(free)
     }
 
-    /// Sends what has gathered for each host. A host that does not keep up loses its connection.
-    pub fn flush(&mut self, seq: u64) {
-        self.send(|session| session.flush(seq));
-    }
-
-    /// Sends assignments alone: what they rest on need not outlive a loss of power yet.
-    pub fn flush_work(&mut self, seq: u64) {
-        self.send(|session| session.flush_work(seq));
-    }
-
-    fn send(&mut self, send: impl Fn(&mut Session) -> bool) {
+    /// Sends assignments, whose claims have been committed: they need not outlive a loss of power. Returns what hosts
+    /// are to be told when the step is on disk. `said` is the last step that was spoken of, `seq` what outlives a loss
+    /// of power. A host that does not keep up loses its connection.
+    pub fn flush(&mut self, step: u64, said: u64, seq: u64) -> Vec<ToSay> {
+        let mut to_say = Vec::new();
         for session in self.sessions.values_mut() {
-            if !send(session) {
-                tracing::warn!(host = %session.name, "host does not take its messages; its session ends");
-                session.disconnect();
+            match session.flush(step, said, seq) {
+                Ok(message) => to_say.extend(message),
+                Err(Over) => {
+                    tracing::warn!(host = %session.name, "host does not take its messages; its session ends");
+                    session.disconnect();
+                }
             }
         }
+        to_say
     }
 }

@@ -25,7 +25,7 @@ pub enum Command {
         /// What it says of itself.
         hello: Box<Hello>,
         /// Where messages to it go.
-        link: Box<dyn Link>,
+        link: Arc<dyn Link>,
         /// The session, or why there is none.
         reply: Reply<Result<SessionId, HelloRefused>>,
     },

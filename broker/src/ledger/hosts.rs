@@ -23,7 +23,7 @@ impl Ledger {
     pub(super) fn hello(
         &mut self,
         hello: Hello,
-        link: Box<dyn Link>,
+        link: Arc<dyn Link>,
         reply: Reply<Result<SessionId, HelloRefused>>,
     ) -> Result<(), Error> {
         let seq = self.store.durable_seq();
@@ -257,17 +257,21 @@ impl Ledger {
 
     /// Settles an attempt: the first valid report counts, the same again gets the same answer, a stale one is fenced.
     fn settle(&mut self, name: &Arc<str>, outcome: AttemptOutcome) -> Result<(), Error> {
-        let AttemptRef {
-            namespace,
-            id,
-            epoch,
-            token,
-        } = outcome.attempt.clone();
-        let fenced = match self.namespace(&namespace) {
-            Some(number)
-                if self.secret.verify(id, epoch, name, token) && self.load(number, id)? =>
-            {
-                let result = self.report(number, name, id, outcome)?;
+        let (id, epoch) = (outcome.attempt.id, outcome.attempt.epoch);
+        let session = self.hosts.named(name);
+        let held = session.and_then(|session| session.held.get(&epoch).copied());
+        let namespace = match held {
+            // The host has its lease, so that there is nothing to be proven.
+            Some((namespace, held)) if held == id => Some(namespace),
+            Some(_) | None => {
+                let proven = self.secret.verify(id, epoch, name, outcome.attempt.token);
+                self.namespace(&outcome.attempt.namespace)
+                    .filter(|_| proven)
+            }
+        };
+        let fenced = match namespace {
+            Some(namespace) if self.load(namespace, id)? => {
+                let result = self.report(namespace, name, outcome)?;
                 if result.is_err() {
                     self.shared.metrics.fenced.inc();
                     tracing::debug!(task_id = %id, %epoch, host = %name, "report is fenced");
@@ -288,23 +292,22 @@ impl Ledger {
         &mut self,
         namespace: Namespace,
         name: &Arc<str>,
-        id: TaskId,
         outcome: AttemptOutcome,
     ) -> Result<Result<(), Rejected>, Error> {
         let AttemptOutcome {
-            attempt,
+            attempt: AttemptRef { id, epoch, .. },
             mut outcome,
             result,
             mut failure,
             retry_after,
             usage,
         } = outcome;
-        let epoch = attempt.epoch;
-        let is_repeated = self
-            .open
-            .get(&id)
-            .is_some_and(|open| open.task.settled == Some(epoch));
-        if !is_repeated && !self.adopt(namespace, name, id, epoch)? {
+        let open = self.open.get(&id);
+        let is_repeated = open.is_some_and(|open| open.task.settled == Some(epoch));
+        let has_lease = open
+            .and_then(|open| open.task.lease())
+            .is_some_and(|lease| lease.epoch == epoch);
+        if !is_repeated && !has_lease && !self.adopt(namespace, name, id, epoch)? {
             return Ok(Err(Rejected::Fenced { offered: epoch }));
         }
         let mut result = if outcome.class() == Class::Success {

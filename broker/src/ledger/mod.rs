@@ -1,8 +1,9 @@
 //! The one writer of a shard: every change goes through it.
 //!
-//! A step takes what has come in, asks `core` what becomes of it, writes everything as one atomic batch, and only then
-//! answers and sends. The fuller the inbox, the cheaper each task. The ledger itself is plain synchronous code: time
-//! comes in with each step, and the thread that drives it is in [`thread`].
+//! A step takes what has come in, asks `core` what becomes of it and writes everything as one atomic batch. What it has
+//! to say ([`Answers`]) is said when that is on disk, while the next steps are under way. The fuller the inbox, the
+//! cheaper each task. The ledger itself is plain synchronous code: time comes in with each step, the thread that drives
+//! it is in [`thread`], and the one that syncs and speaks in [`syncing`].
 //!
 //! What of an open task is where:
 //! - every task has a call row, written once, and a state row, overwritten in place, once it is not as it was submitted;
@@ -13,6 +14,7 @@
 //!
 //! So recovery reads the open rows, and the tasks from where it begins; the rest is found when its turn comes.
 
+mod answers;
 mod command;
 mod dispatch;
 mod ends;
@@ -22,6 +24,7 @@ mod modules;
 mod recovery;
 mod step;
 mod submit;
+mod syncing;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -29,6 +32,7 @@ mod thread;
 mod timers;
 mod token;
 
+pub use answers::Answers;
 pub use command::{
     Command, Deploy, HelloRefused, HostView, LogChunk, Readiness, Refused, Reply, Submission,
     Submit, Submitted, Target, Watch, WatchId,
@@ -39,6 +43,7 @@ pub use thread::{Clock, Handle, Running, Stopped, Watching, start};
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -89,6 +94,9 @@ pub enum Error {
     /// The thread panicked.
     #[error("the ledger panicked, which is a bug in tq; everything acknowledged is on disk")]
     Panicked,
+    /// The system gives it no thread.
+    #[error("failed to start the thread that syncs")]
+    Thread(#[source] std::io::Error),
     /// The epochs of one generation are used up.
     #[error("this start of the broker has handed out 4 billion attempts; restart it")]
     EpochsUsedUp,
@@ -129,14 +137,29 @@ pub struct Shared {
     pub namespaces: RwLock<HashMap<String, Namespace>>,
     /// How far running attempts say they are: a fraction from 0 to 1, and a note.
     pub progress: Mutex<HashMap<TaskId, (f64, String)>>,
-    /// The sequence of the last commit in which tasks ended.
+    /// The sequence of the last commit in which tasks ended, and that is on disk.
     pub settled: watch::Sender<u64>,
-    /// Who ended in the last commits.
+    /// Who ended in the last commits that are on disk.
     pub recent: Mutex<Recent>,
+    /// The last step that has to be on disk before anyone may be told what is in it.
+    owed: AtomicU64,
+    /// The last step that had something to say and was spoken of; [`STOPPED`] if none will be any more.
+    said: watch::Sender<u64>,
     /// How many tasks are in which state, over all namespaces.
     pub counters: Mutex<Counters>,
     /// What is counted.
     pub metrics: Metrics,
+}
+
+/// Stands for a step that is never reached.
+const STOPPED: u64 = u64::MAX;
+
+/// What a step leads to.
+pub struct Stepped {
+    /// When it wants to be called again at the latest; none if only an input can change anything.
+    pub wait: Option<Duration>,
+    /// What it has to say.
+    pub answers: Answers,
 }
 
 /// An open task in memory.
@@ -191,20 +214,21 @@ pub struct Ledger {
     free_bytes: Option<(u64, Duration)>,
     /// Bytes and pieces that the logs of attempts have, by task and attempt.
     log_sizes: HashMap<(TaskId, Epoch), (usize, u32)>,
+    /// Steps so far.
+    steps: u64,
     step: Step,
 }
 
 impl Ledger {
-    /// Takes what has come in, commits what becomes of it, and answers. Returns when it wants to be called again at
-    /// the latest; none if only an input can change anything.
+    /// Takes what has come in, and commits what becomes of it, so that it outlives a crash of the process.
     ///
     /// # Errors
-    /// [`Error`] if it cannot go on. Nothing was answered that is not on disk.
+    /// [`Error`] if it cannot go on. Of what is not on disk, nothing was said.
     pub fn step(
         &mut self,
         now: Now,
         inputs: impl IntoIterator<Item = Command>,
-    ) -> Result<Option<Duration>, Error> {
+    ) -> Result<Stepped, Error> {
         self.mono = self.mono.max(now.mono);
         self.time = self.time.max(now.wall);
         for input in inputs {
@@ -214,10 +238,18 @@ impl Ledger {
         let timers_left = self.fire_timers()?;
         let dead_left = self.bury_broken()?;
         let ready_left = self.dispatch()?;
-        self.commit()?;
-        if timers_left || dead_left || ready_left {
-            return Ok(Some(Duration::ZERO));
-        }
+        let answers = self.commit()?;
+        let is_busy = timers_left || dead_left || ready_left;
+        let wait = if is_busy {
+            Some(Duration::ZERO)
+        } else {
+            self.next_call()
+        };
+        Ok(Stepped { wait, answers })
+    }
+
+    /// When it wants to be called though nothing comes in.
+    fn next_call(&self) -> Option<Duration> {
         let timer = self
             .next_timer
             .map(|at| at.since(self.time).max(Duration::from_millis(1)));
@@ -225,7 +257,7 @@ impl Ledger {
             .hosts
             .next_expiry()
             .map(|at| at.saturating_sub(self.mono));
-        Ok(timer.into_iter().chain(lease).min())
+        timer.into_iter().chain(lease).min()
     }
 
     /// Tells the ledger that it stood still for `gap`, and could hear of no one.
@@ -285,7 +317,7 @@ impl Ledger {
         }
     }
 
-    /// Gives an answer when the commit is done.
+    /// Gives an answer when what the step writes is on disk.
     fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: T) {
         self.step.after.push(Box::new(move || {
             // Whoever asked may have gone; what was done stays done.

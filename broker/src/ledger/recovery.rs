@@ -1,6 +1,7 @@
 //! Beginning with what is in the store.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use prost::Message;
@@ -18,7 +19,7 @@ use crate::dispatch::lanes::Place;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
 use crate::observe::Metrics;
-use crate::store::{Bytes, Direction, Key, Space, Store};
+use crate::store::{Bytes, Direction, Key, Space, Store, Syncer};
 use crate::tables::key::{self, Namespace};
 use crate::tables::row::{self, Counters, LedgerRow};
 
@@ -52,6 +53,8 @@ impl Ledger {
             progress: Mutex::new(HashMap::new()),
             settled: watch::Sender::new(settled),
             recent: Mutex::new(Recent::new(settled)),
+            owed: AtomicU64::new(0),
+            said: watch::Sender::new(0),
             counters: Mutex::new(Counters::default()),
             metrics,
         };
@@ -78,6 +81,7 @@ impl Ledger {
             timers_from: Timestamp::EPOCH,
             free_bytes: None,
             log_sizes: HashMap::new(),
+            steps: 0,
             step: Step::default(),
             store,
         };
@@ -93,13 +97,20 @@ impl Ledger {
             .first()
             .and_then(|pair| key::timer_of(&pair.key))
             .map(|(at, ..)| at);
-        ledger.commit()?;
+        let answers = ledger.commit()?;
+        let durable_seq = ledger.store.syncer().sync()?;
+        answers.give(durable_seq);
         Ok(ledger)
     }
 
     /// What others may look at.
     pub fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// What makes its commits durable.
+    pub fn syncer(&self) -> Box<dyn Syncer> {
+        self.store.syncer()
     }
 
     /// What others may read the store through.

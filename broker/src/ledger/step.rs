@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tq_core::limits::READY_WINDOW_PAYLOAD_BYTES;
-use tq_core::task::{State, Task};
+use tq_core::task::{Spec, State, Task};
 use tq_core::{TaskId, Timestamp, invariants};
 
-use super::{Ended, Error, Ledger, Open, lock};
+use super::answers::Ends;
+use super::{Answers, Ended, Error, Ledger, Open, lock};
 use crate::store::{Batch, Committed, Key, Level};
 use crate::tables::key::{self, Lane, Timer};
 use crate::tables::row::{self, Beside, IdempotencyRow, LedgerRow};
@@ -46,13 +48,22 @@ pub(super) struct Step {
     pub(super) fed: Vec<Lane>,
 }
 
-#[derive(Debug, Default)]
-struct Stored {
-    /// None if the task is new.
-    state: Option<State>,
-    rows: Vec<Key>,
-    /// The position in its call row, if it is new.
-    position: Option<Position>,
+/// What of a task is in the store before the step.
+#[derive(Debug)]
+enum Stored {
+    /// Nothing: it is new.
+    Nothing(Call),
+    /// Its state, and the rows that this implies.
+    State { state: State, rows: Vec<Key> },
+}
+
+/// What the call row of a new task says, whatever the step makes of the task after its submit.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) spec: Arc<Spec>,
+    pub(super) position: Option<Position>,
+    /// Empty if it is elsewhere.
+    pub(super) payload: Bytes,
 }
 
 impl Ledger {
@@ -61,21 +72,16 @@ impl Ledger {
         if let Entry::Vacant(vacant) = self.step.touched.entry(id)
             && let Some(open) = self.open.get(&id)
         {
-            vacant.insert(Stored {
-                state: Some(open.task.state.clone()),
+            vacant.insert(Stored::State {
+                state: open.task.state.clone(),
                 rows: rows(open),
-                position: None,
             });
         }
     }
 
-    /// Notes that a task is new. Its call row, with this position, is in the batch.
-    pub(super) fn touch_new(&mut self, id: TaskId, position: Option<Position>) {
-        let stored = Stored {
-            position,
-            ..Stored::default()
-        };
-        self.step.touched.insert(id, stored);
+    /// Notes that a task is new.
+    pub(super) fn touch_new(&mut self, id: TaskId, call: Call) {
+        self.step.touched.insert(id, Stored::Nothing(call));
     }
 
     /// Notes that a task ended.
@@ -84,8 +90,9 @@ impl Ledger {
         self.step.ended.push((namespace, id));
     }
 
-    /// Writes all changes as one batch, then answers and sends.
-    pub(super) fn commit(&mut self) -> Result<(), Error> {
+    /// Writes all changes as one batch, which outlives a crash of the process when this returns. Attempts are handed out
+    /// then; everything else that there is to say waits for the disk.
+    pub(super) fn commit(&mut self) -> Result<Answers, Error> {
         self.index_oldest();
         let mut step = std::mem::take(&mut self.step);
         let mut batch = step.batch;
@@ -95,25 +102,36 @@ impl Ledger {
             let Some(open) = self.open.get(id) else {
                 continue;
             };
+            let (before, rows_before) = match stored {
+                Stored::Nothing(_) => (None, &[][..]),
+                Stored::State { state, rows } => (Some(state), &rows[..]),
+            };
             let rows = rows(open);
-            stored
-                .rows
+            rows_before
                 .iter()
                 .filter(|row| !rows.contains(row))
                 .for_each(|row| batch.delete(row.clone()));
-            for row in rows.iter().filter(|row| !stored.rows.contains(row)) {
+            for row in rows.iter().filter(|row| !rows_before.contains(row)) {
                 let timer = key::timer_of(&row.bytes).map(|(at, ..)| at);
                 first_timer = first_timer.into_iter().chain(timer).min();
                 batch.put(row.clone(), id.0.to_vec());
             }
-            if stored.state.is_some() || !self.is_as_submitted(open, stored.position) {
+            let has_state = match stored {
+                Stored::Nothing(call) => {
+                    let (row, says_all) = self.call_row(open, call);
+                    batch.put(key::call(open.namespace, *id), row);
+                    !says_all
+                }
+                Stored::State { .. } => true,
+            };
+            if has_state {
                 batch.put(
                     key::state(open.namespace, *id),
                     row::encode_state(&open.task, &open.beside, &open.result),
                 );
             }
             let counters = self.counters.entry(open.namespace).or_default();
-            if let Some(before) = &stored.state {
+            if let Some(before) = before {
                 counters.leave(before);
                 self.total.leave(before);
             }
@@ -147,56 +165,68 @@ impl Ledger {
             }
             batch.put(key::settled(self.store.seq() + 1), ended);
         }
+        self.steps += 1;
+        if step.durable {
+            // Before the commit, since whoever reads what is in it has to find this.
+            self.shared.owed.store(self.steps, Ordering::Release);
+        }
         if !batch.is_empty() {
             batch.put(
                 key::ledger(),
                 prost::Message::encode_to_vec(&self.ledger_row()),
             );
-            if step.durable && !step.ended.is_empty() {
-                self.write(batch, Level::Disk)?;
-            } else {
-                self.write(batch, Level::Process)?;
-                // Hosts work while the disk does: what a loss of power takes from them is fenced, or found on them. A
-                // commit with ends in it waits for the disk, since readers would see them from here on.
-                self.hosts.flush_work(self.store.durable_seq());
-                if step.durable {
-                    self.write(Batch::new(), Level::Disk)?;
-                }
-            }
+            self.write(batch)?;
             self.shared.metrics.commits.inc();
         }
         self.forget_progress(step.touched.keys());
-        self.tell_ends(&step.ended);
+        let ends = self.take_ends(&step.ended);
         self.settle_memory(step.touched.keys().chain(&step.loaded).copied());
         self.lanes.note_commit();
         if self.log_sizes.len() > LOG_SIZES_MAX {
             // What is written is in the store now, and is read there when it is needed again.
             self.log_sizes.clear();
         }
-        for answer in step.after {
-            answer();
-        }
-        self.hosts.flush(self.store.durable_seq());
-        Ok(())
+        // Hosts work while the disk does: what a loss of power takes from them is fenced, or found on them.
+        let said = *self.shared.said.borrow();
+        let to_hosts = self.hosts.flush(self.steps, said, self.store.durable_seq());
+        Ok(Answers {
+            shared: Arc::clone(&self.shared),
+            step: self.steps,
+            needs_disk: step.durable,
+            replies: step.after,
+            to_hosts,
+            ends,
+        })
     }
 
-    fn write(&mut self, batch: Batch, level: Level) -> Result<(), Error> {
-        match self.store.commit(batch, level)? {
+    fn write(&mut self, batch: Batch) -> Result<(), Error> {
+        match self.store.commit(batch, Level::Process)? {
             Committed::Yes(_) => Ok(()),
             Committed::No | Committed::Unknown(_) => Err(Error::Commit),
         }
     }
 
-    /// Whether the call row of a task that is new in this step says all of it.
-    fn is_as_submitted(&self, open: &Open, position: Option<Position>) -> bool {
-        let beside = Beside {
+    /// The call row of a task that is new in this step, and whether it says all of the task: then there is no state row.
+    fn call_row(&self, open: &Open, call: &Call) -> (Vec<u8>, bool) {
+        let Call {
+            spec,
             position,
+            payload,
+        } = call;
+        let claim = match &open.task.state {
+            State::Running { lease, stop: None } => Some(lease),
+            _ => None,
+        };
+        let beside = Beside {
+            position: *position,
             ..Beside::default()
         };
-        let spec = Arc::clone(&open.task.spec);
-        open.beside == beside
-            && row::as_submitted(open.task.id, spec, self.time)
-                .is_ok_and(|submitted| submitted == open.task)
+        let says_all = open.beside == beside
+            && row::as_called(open.task.id, Arc::clone(spec), self.time, claim.cloned())
+                .is_ok_and(|called| called == open.task);
+        let claim = claim.filter(|_| says_all);
+        let row = row::encode_call(spec, self.time, *position, payload, claim);
+        (row, says_all)
     }
 
     /// Where recovery would begin after this commit.
@@ -279,37 +309,42 @@ impl Ledger {
         }
     }
 
-    /// Hands tasks that ended to those who watch.
-    fn tell_ends(&mut self, ids: &[(Namespace, TaskId)]) {
+    /// Takes tasks that ended out of memory, for those who watch.
+    fn take_ends(&mut self, ids: &[(Namespace, TaskId)]) -> Option<Ends> {
         if ids.is_empty() {
-            return;
+            return None;
         }
         let seq = self.store.seq();
+        let mut watched = Vec::new();
         if self.shared.settled.receiver_count() == 0 && self.watched.is_empty() {
-            lock(&self.shared.recent).forget(seq);
-        } else {
-            let mut ends = Vec::with_capacity(ids.len());
-            for (_, id) in ids {
-                let Some(open) = self.forget(*id) else {
-                    continue;
-                };
-                let ended = Arc::new(Ended {
-                    namespace: open.namespace,
-                    task: open.task,
-                    result: open.result,
-                });
-                for watch in self.watched.remove(id).unwrap_or_default() {
-                    // A watch that nobody listens to any more is removed by its Unwatch.
-                    let _gone = self
-                        .watches
-                        .get(&watch)
-                        .is_some_and(|(watcher, _)| watcher.send(Arc::clone(&ended)).is_err());
-                }
-                ends.push(ended);
-            }
-            lock(&self.shared.recent).push(seq, ends);
+            let ended = None;
+            return Some(Ends {
+                seq,
+                ended,
+                watched,
+            });
         }
-        self.shared.settled.send_replace(seq);
+        let mut ends = Vec::with_capacity(ids.len());
+        for (_, id) in ids {
+            let Some(open) = self.forget(*id) else {
+                continue;
+            };
+            let ended = Arc::new(Ended {
+                namespace: open.namespace,
+                task: open.task,
+                result: open.result,
+            });
+            for watch in self.watched.remove(id).unwrap_or_default() {
+                let watcher = self.watches.get(&watch).map(|(watcher, _)| watcher.clone());
+                watched.extend(watcher.map(|watcher| (watcher, Arc::clone(&ended))));
+            }
+            ends.push(ended);
+        }
+        Some(Ends {
+            seq,
+            ended: Some(ends),
+            watched,
+        })
     }
 
     /// Keeps a payload in memory while there is room.

@@ -9,6 +9,7 @@ use tq_core::TaskId;
 use tq_core::limits::IDEMPOTENCY_WINDOW;
 use tq_core::transition::{self, Effect};
 
+use super::step::Call;
 use super::{Error, Ledger, Open, Refused, Submission, Submit, Submitted};
 use crate::tables::Namespace;
 use crate::tables::key::{self, Timer};
@@ -136,15 +137,15 @@ impl Ledger {
             self.step.first_timer = self.step.first_timer.into_iter().chain([expires]).min();
         }
         let payload = payload.unwrap_or_default();
-        let in_row: &[u8] = if row::in_row(spec.payload) {
-            &payload
+        let in_row = if row::in_row(spec.payload) {
+            payload.clone()
         } else {
             if !payload.is_empty() {
                 self.step
                     .batch
                     .put(key::payload(namespace, id), payload.clone());
             }
-            &[]
+            Bytes::new()
         };
         let transition = match transition::submit(id, Arc::new(spec), 0, self.time) {
             Ok(transition) => transition,
@@ -185,10 +186,12 @@ impl Ledger {
             }
             Effect::SetTimer(_) | Effect::None | Effect::StopAttempt { .. } | Effect::End => {}
         }
-        let position = self.open.get(&id).and_then(|open| open.beside.position);
-        let call = row::encode_call(&spec, self.time, position, in_row);
-        self.step.batch.put(key::call(namespace, id), call);
-        self.touch_new(id, position);
+        let call = Call {
+            spec,
+            position: self.open.get(&id).and_then(|open| open.beside.position),
+            payload: in_row,
+        };
+        self.touch_new(id, call);
         id
     }
 

@@ -9,7 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tq_core::Timestamp;
 use tq_core::limits::{BATCH_COMMANDS_MAX, INBOX_MAX};
 
-use super::{Command, Ended, Error, Ledger, Now, Shared, Watch, WatchId, lock};
+use super::syncing::Unsaid;
+use super::{Command, Ended, Error, Ledger, Now, STOPPED, Shared, Watch, WatchId, lock};
 use crate::store::Read;
 
 /// A step that takes longer than this extends every lease by its length: the ledger could hear of no one.
@@ -60,6 +61,21 @@ impl Handle {
     /// What others may read the store through. Reads may block on the disk.
     pub fn reader(&self) -> &Arc<dyn Read> {
         &self.reader
+    }
+
+    /// Waits until what can be read now outlives a loss of power, so that it may be told: a step can be read from its
+    /// commit on, and is synced afterwards.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the ledger stopped before.
+    pub async fn on_disk(&self) -> Result<(), Stopped> {
+        let owed = self.shared.owed.load(Ordering::Acquire);
+        let mut said = self.shared.said.subscribe();
+        let said = said.wait_for(|said| *said >= owed).await;
+        match said.as_deref() {
+            Ok(&STOPPED) | Err(_) => Err(Stopped),
+            Ok(_) => Ok(()),
+        }
     }
 
     /// Sends a command, and waits while too many of its kind are waiting already.
@@ -307,7 +323,36 @@ impl Drop for CloseOnEnd {
     }
 }
 
-fn run(mut ledger: Ledger, clock: &Clock, inbox: &Inbox) -> Result<(), Error> {
+/// Runs the ledger, and beside it the thread that syncs and speaks.
+fn run(ledger: Ledger, clock: &Clock, inbox: &Inbox) -> Result<(), Error> {
+    let unsaid = Unsaid::default();
+    let (syncer, shared) = (ledger.syncer(), ledger.shared());
+    let (ledger, spoken) = std::thread::scope(|scope| {
+        let speaking = std::thread::Builder::new()
+            .name("ledger-sync".into())
+            .spawn_scoped(scope, || {
+                // However it ends, the ledger and whoever reads must not wait for it.
+                let _stops = StopOnEnd(inbox, &shared);
+                unsaid.speak(syncer)
+            })
+            .map_err(Error::Thread)?;
+        let closes = CloseUnsaid(&unsaid);
+        let ledger = take_steps(ledger, clock, inbox, &unsaid)?;
+        drop(closes);
+        let spoken = speaking.join().map_err(|_| Error::Panicked)?;
+        Ok::<_, Error>((ledger, spoken))
+    })?;
+    spoken?;
+    Ok(ledger.close()?)
+}
+
+/// Lets the ledger take its steps until there is nothing more to come.
+fn take_steps(
+    mut ledger: Ledger,
+    clock: &Clock,
+    inbox: &Inbox,
+    unsaid: &Unsaid,
+) -> Result<Ledger, Error> {
     let mut wait = Some(Duration::ZERO);
     let mut ended = clock.now();
     while let Some(commands) = inbox.take(wait) {
@@ -318,7 +363,12 @@ fn run(mut ledger: Ledger, clock: &Clock, inbox: &Inbox) -> Result<(), Error> {
             tracing::warn!(?late, "the broker stood still; leases are extended by that");
             ledger.stood_still(late + STALL);
         }
-        wait = ledger.step(began, commands)?;
+        let stepped = ledger.step(began, commands)?;
+        wait = stepped.wait;
+        if !stepped.answers.is_empty() && !unsaid.put(stepped.answers) {
+            // The sync that failed says why.
+            break;
+        }
         ended = clock.now();
         let took = ended.mono.saturating_sub(began.mono);
         if took > STALL {
@@ -329,7 +379,27 @@ fn run(mut ledger: Ledger, clock: &Clock, inbox: &Inbox) -> Result<(), Error> {
             ledger.stood_still(took);
         }
     }
-    Ok(ledger.close()?)
+    Ok(ledger)
+}
+
+/// Ends the ledger when nobody speaks any more, and lets no reader wait for it.
+struct StopOnEnd<'a>(&'a Inbox, &'a Shared);
+
+impl Drop for StopOnEnd<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.queues).closing = true;
+        self.0.arrived.notify_one();
+        self.1.said.send_replace(STOPPED);
+    }
+}
+
+/// Ends the speaking when the ledger ends, however it ends.
+struct CloseUnsaid<'a>(&'a Unsaid);
+
+impl Drop for CloseUnsaid<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// The real clocks.

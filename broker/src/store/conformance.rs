@@ -43,6 +43,7 @@ pub fn run<P: Place>(fresh: impl Fn() -> P) {
         second_opening_is_refused,
         closed_store_reads_nothing,
         sequence_counts_commits,
+        syncer_makes_commits_durable,
         agrees_with_a_map,
     ] {
         check(&fresh());
@@ -470,6 +471,29 @@ fn sequence_counts_commits(place: &dyn Place) {
 }
 
 /// Many small random batches, each followed by random reads, against a map. The numbers are the same in every run.
+fn syncer_makes_commits_durable(place: &dyn Place) {
+    let mut store = open(place);
+    let mut syncer = store.syncer();
+    let before = store.durable_seq();
+    let seq = commit(store.as_mut(), Level::Process, |batch| {
+        batch.put(key("a"), b"1".to_vec())
+    });
+    assert_eq!(
+        store.durable_seq(),
+        before,
+        "a commit at the lower level is not durable yet"
+    );
+    for _ in 0..2 {
+        assert_eq!(syncer.sync().expect("a sync succeeds"), seq);
+        assert_eq!(store.durable_seq(), seq);
+    }
+    store.close().expect("a store closes");
+    assert!(
+        matches!(syncer.sync(), Err(Error::Closed)),
+        "a closed store is not synced"
+    );
+}
+
 fn agrees_with_a_map(place: &dyn Place) {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move |below: u64| {

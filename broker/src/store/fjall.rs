@@ -4,11 +4,16 @@
 //! does not notice, [`super::journal`] and [`super::mark`] do. A directory holds `tables/` (fjall's own), `lock` and
 //! `mark`; a second mark lies beside the directory.
 
+mod syncer;
+
 use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use ::fjall::{
@@ -17,10 +22,11 @@ use ::fjall::{
 };
 use tracing::{info, warn};
 
+use self::syncer::{JournalSyncer, Progress};
 use super::{
     Batch, Bytes, Committed, Direction, Error, Key, Level, Operation, Pair, Read, Space, Store,
-    StoreId, Value, journal,
-    mark::{Keeper, Mark, sync_directory},
+    StoreId, Syncer, Value, journal,
+    mark::{Hand, Keeper, Mark, sync_directory},
     row::{FORMAT, NotARow, ROW_KEY, ROW_KEYSPACE, Row},
     scan_bounds,
 };
@@ -484,15 +490,20 @@ pub fn open(dir: &Path, options: &OpenOptions) -> Result<Fjall, Error> {
         clean: false,
     };
     let keeper = Keeper::start(mark, &layout.mark, &layout.mark_beside, Arc::clone(&poison))?;
+    let progress = Progress {
+        committed: AtomicU64::new(seq),
+        durable: AtomicU64::new(seq),
+    };
     info!(path = %layout.dir.display(), store = %row.store_id, seq, generation, was_clean, "store is open");
     Ok(Fjall {
         shared: Arc::new(Shared {
             engine: RwLock::new(Some(engine)),
         }),
+        mark: keeper.hand(),
         keeper: Some(keeper),
         poison,
         row: first,
-        durable: seq,
+        progress: Arc::new(progress),
         recovered: row.seq,
         was_clean,
         tables: layout.tables,
@@ -645,10 +656,11 @@ pub struct Fjall {
     shared: Arc<Shared>,
     /// `Some` until the store is closed.
     keeper: Option<Keeper>,
+    mark: Hand,
     poison: Arc<OnceLock<String>>,
     /// The last commit's row; the next one is made from it.
     row: Row,
-    durable: u64,
+    progress: Arc<Progress>,
     recovered: u64,
     was_clean: bool,
     tables: PathBuf,
@@ -661,6 +673,11 @@ struct Shared {
 }
 
 impl Shared {
+    fn refuse_if_closed(&self) -> Result<(), Error> {
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        engine.as_ref().map(|_| ()).ok_or(Error::Closed)
+    }
+
     fn read<T>(
         &self,
         doing: &'static str,
@@ -709,6 +726,17 @@ impl Read for Fjall {
 }
 
 impl Fjall {
+    fn journal_syncer(&self) -> JournalSyncer {
+        JournalSyncer {
+            shared: Arc::clone(&self.shared),
+            progress: Arc::clone(&self.progress),
+            poison: Arc::clone(&self.poison),
+            mark: self.mark.clone(),
+            tables: self.tables.clone(),
+            newest: None,
+        }
+    }
+
     fn refuse_if_poisoned(&self) -> Result<(), Error> {
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned {
@@ -724,7 +752,7 @@ impl Fjall {
         let row = Row {
             seq: self.row.seq + 1,
             previous: self.row.seq,
-            durable: self.durable,
+            durable: self.durable_seq(),
             clean,
             ..self.row
         };
@@ -742,11 +770,9 @@ impl Fjall {
         match result {
             Ok(()) => {
                 self.row = row;
+                self.progress.committed.store(row.seq, Ordering::Release);
                 if level == Level::Disk {
-                    self.durable = row.seq;
-                    if let Some(keeper) = &self.keeper {
-                        keeper.advance(row.seq);
-                    }
+                    self.progress.note_durable(row.seq, &self.mark);
                 }
                 Ok(Committed::Yes(row.seq))
             }
@@ -771,6 +797,10 @@ impl Fjall {
 impl Store for Fjall {
     fn reader(&self) -> Arc<dyn Read> {
         Arc::clone(&self.shared) as Arc<dyn Read>
+    }
+
+    fn syncer(&self) -> Box<dyn Syncer> {
+        Box::new(self.journal_syncer())
     }
 
     fn commit(&mut self, batch: Batch, level: Level) -> Result<Committed, Error> {
@@ -807,7 +837,7 @@ impl Store for Fjall {
     }
 
     fn durable_seq(&self) -> u64 {
-        self.durable
+        self.progress.durable.load(Ordering::Acquire)
     }
 
     fn recovered_seq(&self) -> u64 {

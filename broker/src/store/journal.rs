@@ -135,6 +135,14 @@ fn list(tables: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(journals.into_iter().map(|(_, path)| path).collect())
 }
 
+/// The journal that the engine writes to, or did until just now.
+pub(super) fn newest(tables: &Path) -> Result<PathBuf, Error> {
+    list(tables)?.pop().ok_or_else(|| Error::Corrupt {
+        path: tables.to_path_buf(),
+        what: "there is no journal".to_owned(),
+    })
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|source| Error::Io {
         doing: "read journal",

@@ -208,15 +208,9 @@ impl Keeper {
         })
     }
 
-    /// Notes that everything up to `seq` is synced.
-    pub(super) fn advance(&self, seq: u64) {
-        let mut state = self.shared.lock();
-        state.mark.seq = seq;
-        self.shared.write_slot(&mut state, 0);
-        if !state.is_dirty {
-            state.is_dirty = true;
-            self.shared.wake.notify_one();
-        }
+    /// Lets another thread note what is synced.
+    pub(super) fn hand(&self) -> Hand {
+        Hand(Arc::clone(&self.shared))
     }
 
     /// Notes the last commit of an orderly end, and returns when that is on disk.
@@ -246,6 +240,26 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Notes what is synced in a mark that a [`Keeper`] keeps.
+#[derive(Clone)]
+pub(super) struct Hand(Arc<Shared>);
+
+impl Hand {
+    /// Notes that everything up to `seq` is synced. Less than was noted before changes nothing.
+    pub(super) fn advance(&self, seq: u64) {
+        let mut state = self.0.lock();
+        if seq <= state.mark.seq {
+            return;
+        }
+        state.mark.seq = seq;
+        self.0.write_slot(&mut state, 0);
+        if !state.is_dirty {
+            state.is_dirty = true;
+            self.0.wake.notify_one();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Batch, Bytes, Committed, Direction, Error, Key, Level, Operation, Pair, Read, Space, Store,
-    StoreId, Value, scan_bounds,
+    StoreId, Syncer, Value, scan_bounds,
 };
 
 type Tree = BTreeMap<Vec<u8>, Value>;
@@ -53,6 +53,8 @@ struct State {
     /// Commits since the disk was made, and what fails when.
     commits: u64,
     faults: BTreeMap<u64, Fault>,
+    /// The next sync fails.
+    is_sync_to_fail: bool,
     free_bytes: Option<u64>,
 }
 
@@ -130,9 +132,17 @@ impl Disk {
         state.faults.insert(at, fault);
     }
 
-    /// Lets no commit fail any more that was to.
+    /// Lets the next sync fail, which poisons the store. What was committed may outlive a loss of power or not; here it
+    /// does not.
+    pub fn fail_sync(&self) {
+        self.state().is_sync_to_fail = true;
+    }
+
+    /// Lets nothing fail any more that was to.
     pub fn clear_faults(&self) {
-        self.state().faults.clear();
+        let mut state = self.state();
+        state.faults.clear();
+        state.is_sync_to_fail = false;
     }
 
     /// Sets what [`Store::free_bytes`] answers; it is [`u64::MAX`] before.
@@ -251,9 +261,42 @@ impl State {
     }
 }
 
+/// Syncs a [`Memory`] store.
+struct MemorySyncer {
+    disk: Disk,
+    opening: u64,
+}
+
+impl Syncer for MemorySyncer {
+    fn sync(&mut self) -> Result<u64, Error> {
+        let mut state = self.disk.state();
+        if state.opening != self.opening || !state.is_open {
+            return Err(Error::Closed);
+        }
+        if std::mem::take(&mut state.is_sync_to_fail) && state.poison.is_none() {
+            state.poison = Some(format!("sync at {} failed as a test ordered", state.seq));
+        }
+        if let Some(cause) = &state.poison {
+            return Err(Error::Poisoned {
+                cause: cause.clone(),
+            });
+        }
+        state.durable = state.seq;
+        state.undo.clear();
+        Ok(state.seq)
+    }
+}
+
 impl Store for Memory {
     fn reader(&self) -> Arc<dyn Read> {
         Arc::clone(&self.reader) as Arc<dyn Read>
+    }
+
+    fn syncer(&self) -> Box<dyn Syncer> {
+        Box::new(MemorySyncer {
+            disk: self.disk.clone(),
+            opening: self.opening,
+        })
     }
 
     fn commit(&mut self, batch: Batch, level: Level) -> Result<Committed, Error> {

@@ -179,12 +179,26 @@ pub trait Read: Send + Sync + 'static {
     }
 }
 
+/// Makes commits outlive a loss of power, on any thread, while the writer goes on.
+pub trait Syncer: Send {
+    /// Makes every commit that had returned when this was called outlive a loss of power. Returns the sequence of the
+    /// last of them. Blocks on the disk; commits and reads go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if this or anything before it failed: it is not tried again, since the system may have
+    /// dropped what it could not write. [`Error::Closed`] after the store was closed.
+    fn sync(&mut self) -> Result<u64, Error>;
+}
+
 /// A store, in the hands of its one writer.
 ///
 /// A commit gets the next sequence, which rises by one with each commit and is part of what is committed.
 pub trait Store: Read {
     /// Returns what other threads read through. It sees each commit as soon as that has returned.
     fn reader(&self) -> Arc<dyn Read>;
+
+    /// Returns what makes commits durable beside the writer.
+    fn syncer(&self) -> Box<dyn Syncer>;
 
     /// Applies all of `batch` or none of it. Of several operations on one key, the last one counts. An empty batch is
     /// allowed: at [`Level::Disk`] it makes all earlier commits outlive a loss of power.

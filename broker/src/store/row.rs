@@ -2,8 +2,10 @@
 
 use super::StoreId;
 
-/// The format that this build reads and writes. 1 kept a task in one row; no release had it.
-pub const FORMAT: u32 = 2;
+/// The format that this build writes. 1 kept a task in one row; in 2 a call row had no claim. No release had either.
+pub const FORMAT: u32 = 3;
+/// The oldest format that it reads. What it writes to such a store makes it one of [`FORMAT`].
+pub(super) const FORMAT_OLDEST: u32 = 2;
 
 /// The engine's keyspace that holds the row, and the row's key in it. The row comes first in each batch, which is how
 /// the journal is read without the engine.
@@ -59,7 +61,7 @@ impl Row {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, NotARow> {
         let (format, rest) = bytes.split_first_chunk().ok_or(NotARow::Malformed)?;
         let format = u32::from_be_bytes(*format);
-        if format != FORMAT {
+        if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
             return Err(NotARow::OtherFormat(format));
         }
         let rest: &[u8; ROW_BYTES - 4] = rest.try_into().map_err(|_| NotARow::Malformed)?;

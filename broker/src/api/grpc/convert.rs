@@ -244,6 +244,18 @@ pub(super) fn task_out(task: &Task) -> v1::Task {
     }
 }
 
+/// What names a task and how it ended, without its result.
+pub(super) fn end_out(task: &Task) -> v1::Task {
+    v1::Task {
+        id: task.id.to_string(),
+        state: state_out(&task.state).into(),
+        outcome: task.outcome().map_or("", Outcome::name).to_owned(),
+        ended_ms: task.state.ended_at().map_or(0, |at| at.0),
+        result_bytes: task.result.map_or(0, |data| data.len()),
+        ..v1::Task::default()
+    }
+}
+
 fn function_out(function: &Function) -> v1::Function {
     let Function {
         name,

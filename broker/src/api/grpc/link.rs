@@ -1,4 +1,6 @@
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_core::Stream;
 use futures_util::StreamExt;
@@ -23,11 +25,22 @@ const OUTBOUND_MAX: usize = 1_024;
 pub(super) struct Link(pub(super) Context);
 
 /// Where the ledger sends messages to a host. They are made ready for the wire behind it.
-struct Outbound(mpsc::Sender<ToHost>);
+struct Outbound {
+    sender: mpsc::Sender<ToHost>,
+    has_refused: AtomicBool,
+}
 
 impl crate::dispatch::hosts::Link for Outbound {
-    fn send(&mut self, message: ToHost) -> bool {
-        self.0.try_send(message).is_ok()
+    fn send(&self, message: ToHost) -> bool {
+        let is_sent = self.is_open() && self.sender.try_send(message).is_ok();
+        if !is_sent {
+            self.has_refused.store(true, Ordering::Relaxed);
+        }
+        is_sent
+    }
+
+    fn is_open(&self) -> bool {
+        !self.has_refused.load(Ordering::Relaxed)
     }
 }
 
@@ -63,7 +76,10 @@ impl HostLink for Link {
         };
         let hello = Box::new(convert::hello_in(hello)?);
         let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
-        let link = Box::new(Outbound(sender));
+        let link = Arc::new(Outbound {
+            sender,
+            has_refused: AtomicBool::new(false),
+        });
         let ledger = self.0.ledger.clone();
         let session = ledger
             .ask(|reply| Command::Hello { hello, link, reply })

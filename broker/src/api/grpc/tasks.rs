@@ -24,7 +24,7 @@ use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::{Blobs, Upload};
 use crate::ledger::{Command, Ended, Refused, Submission, Submit, Target, lock, read, wall};
-use crate::store::{Direction, Read, Space};
+use crate::store::{Direction, Pair, Read, Space};
 use crate::tables::row::Record;
 use crate::tables::{Namespace, key, row};
 
@@ -85,6 +85,7 @@ impl TaskService for Tasks {
         let id = convert::task_id(&id)?;
         let reads = self.reads(&namespace);
         let task = blocking(move || reads.show(id, include_result, include_payload)).await?;
+        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
         task.map(Response::new)
             .ok_or_else(|| no_task(namespace, id))
     }
@@ -118,6 +119,7 @@ impl TaskService for Tasks {
         };
         let reads = self.reads(&namespace);
         let (tasks, next) = blocking(move || reads.list(state, limit, before)).await?;
+        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
         let next = next.map(|id| id.to_string()).unwrap_or_default();
         Ok(Response::new(v1::ListTasksResponse { tasks, next }))
     }
@@ -149,8 +151,11 @@ impl TaskService for Tasks {
             ids,
             after_seq,
             include_result,
+            view,
         } = request.into_inner();
         let namespace = named(namespace)?;
+        let view = v1::TaskView::try_from(view)
+            .map_err(|_| invalid(format_args!("view {view} is not one")))?;
         if ids.len() > WATCH_IDS_MAX {
             return Err(invalid(format_args!(
                 "watch names {} tasks; it may name {WATCH_IDS_MAX}",
@@ -164,7 +169,10 @@ impl TaskService for Tasks {
         let (sender, receiver) = mpsc::channel(2);
         let out = Out {
             sender,
-            include_result,
+            shows: Shows {
+                view,
+                include_result,
+            },
         };
         let context = self.0.clone();
         let work: Pin<Box<dyn Future<Output = Result<(), Status>> + Send>> = if ids.is_empty() {
@@ -458,7 +466,11 @@ impl Reads {
             result,
             ..
         } = record;
-        let mut shown = self.shown(namespace, &task, result, include_result)?;
+        let shows = Shows {
+            view: v1::TaskView::Unspecified,
+            include_result,
+        };
+        let mut shown = self.shown(namespace, &task, result, shows)?;
         if include_payload {
             let at = key::payload(namespace, id);
             shown.payload = Some(self.data(task.spec.payload, payload, at)?);
@@ -473,10 +485,15 @@ impl Reads {
         namespace: Namespace,
         task: &Task,
         result: Bytes,
-        include_result: bool,
+        shows: Shows,
     ) -> Result<v1::Task, ApiError> {
-        let mut shown = convert::task_out(task);
-        if include_result && let Some(data) = task.result {
+        let mut shown = match shows.view {
+            v1::TaskView::Unspecified => convert::task_out(task),
+            v1::TaskView::End => convert::end_out(task),
+        };
+        if shows.include_result
+            && let Some(data) = task.result
+        {
             let at = key::result(namespace, task.id);
             shown.result = Some(self.data(data, result, at)?);
         }
@@ -589,12 +606,8 @@ impl Reads {
     }
 
     /// Ends as they are shown, up to a bound in bytes; and those that are left.
-    fn ended(
-        &self,
-        ends: Vec<End>,
-        include_result: bool,
-    ) -> Result<(Vec<v1::Task>, Vec<End>), ApiError> {
-        let mut shown = Vec::new();
+    fn ended(&self, ends: Vec<End>, shows: Shows) -> Result<(Vec<v1::Task>, Vec<End>), ApiError> {
+        let mut shown = Vec::with_capacity(ends.len().min(WATCH_BATCH));
         let mut bytes = 0;
         let mut ends = ends.into_iter();
         while bytes < WATCH_BATCH_BYTES
@@ -602,16 +615,19 @@ impl Reads {
             && let Some(end) = ends.next()
         {
             let task = match end {
-                End::OnDisk(id) => self
-                    .show(id, include_result, false)?
-                    .filter(|task| task.ended_ms > 0),
+                End::OnDisk(id) => match (self.find(id)?, self.namespace) {
+                    (Some(found), Some(namespace)) if found.task.state.is_terminal() => {
+                        Some(self.shown(namespace, &found.task, found.result, shows)?)
+                    }
+                    (Some(_) | None, _) => None,
+                },
                 End::InMemory(ended) => {
                     let Ended {
                         namespace,
                         task,
                         result,
                     } = &*ended;
-                    Some(self.shown(*namespace, task, result.clone(), include_result)?)
+                    Some(self.shown(*namespace, task, result.clone(), shows)?)
                 }
             };
             bytes += task
@@ -647,7 +663,14 @@ impl Reads {
             Direction::Ascending,
             SETTLED_PAGE,
         )?;
-        let last = pairs.last().and_then(|pair| key::settled_of(&pair.key));
+        // Commits that are not on disk yet can be read, and must not be told.
+        let on_disk = *self.shared.settled.borrow();
+        let seq_of = |pair: &Pair| key::settled_of(&pair.key).filter(|seq| *seq <= on_disk);
+        let pairs: Vec<_> = pairs
+            .into_iter()
+            .take_while(|pair| seq_of(pair).is_some())
+            .collect();
+        let last = pairs.last().and_then(seq_of);
         let ended = pairs
             .iter()
             .flat_map(|pair| row::decode_settled(&pair.value));
@@ -678,6 +701,13 @@ impl End {
 /// Where a watch sends what ended.
 struct Out {
     sender: mpsc::Sender<Result<v1::WatchTasksResponse, Status>>,
+    shows: Shows,
+}
+
+/// What a watch shows of each task.
+#[derive(Clone, Copy, Debug)]
+struct Shows {
+    view: v1::TaskView,
     include_result: bool,
 }
 
@@ -691,11 +721,12 @@ impl Out {
         after: u64,
     ) -> Result<bool, Status> {
         loop {
-            let (of_ends, include_result) = (Arc::clone(reads), self.include_result);
-            let (ended, left) = if ends.iter().any(|end| end.may_block(include_result)) {
-                blocking(move || of_ends.ended(ends, include_result)).await?
+            let (of_ends, shows) = (Arc::clone(reads), self.shows);
+            let may_block = |end: &End| end.may_block(shows.include_result);
+            let (ended, left) = if ends.iter().any(may_block) {
+                blocking(move || of_ends.ended(ends, shows)).await?
             } else {
-                of_ends.ended(ends, include_result)?
+                of_ends.ended(ends, shows)?
             };
             let seq = if left.is_empty() { after } else { before };
             if !ended.is_empty()
@@ -744,6 +775,7 @@ async fn watch_ids(
         Ok((None, ended))
     })
     .await?;
+    context.ledger.on_disk().await.map_err(ApiError::from)?;
     if let Some(id) = missing {
         return Err(no_task(namespace, id));
     }

@@ -88,6 +88,7 @@ impl History {
         };
         let mut sim = Sim::empty(config);
         sim.deploy(MODULE);
+        sim.ahead_max = [0, 0, 1, 3][random.below(4) as usize];
         Self {
             sim,
             random,
@@ -171,6 +172,9 @@ impl History {
                 }
             }
             84..87 => {
+                if self.random.one_in(4) {
+                    return self.sim.disk.fail_sync();
+                }
                 let fault = [
                     Fault::NotCommitted,
                     Fault::UnknownBefore,
@@ -505,6 +509,7 @@ impl History {
     fn heal(&mut self) {
         self.sim.disk.clear_faults();
         self.sim.disk.set_free_bytes(u64::MAX);
+        self.sim.ahead_max = 0;
         for name in HOSTS {
             if !self.sim.hosts.contains_key(name) {
                 self.sim.add_host(name, 1);

@@ -1,7 +1,7 @@
 //! Drives a ledger through a history: hosts that keep their outcomes until they are acknowledged, connections that
 //! break, a clock that moves when told, and a disk that fails when told. After every step the whole store is checked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost,
 };
 use crate::ledger::{
-    Command, Config, Deploy, Ended, Error, HelloRefused, Ledger, Now, Refused, Submission, Submit,
-    Submitted, Target, Watch, WatchId, lock,
+    Answers, Command, Config, Deploy, Ended, Error, HelloRefused, Ledger, Now, Refused, Submission,
+    Submit, Submitted, Target, Watch, WatchId, lock,
 };
 use crate::modules::Entry;
 use crate::modules::registry::{Function, Module};
 use crate::observe::Metrics;
-use crate::store::StoreId;
 use crate::store::memory::{Crash, Disk};
+use crate::store::{StoreId, Syncer};
 use crate::tables::row::Record;
 use crate::tables::{Namespace, row};
 
@@ -51,6 +51,11 @@ pub(super) struct Sim {
     pub(super) accepted: Vec<(TaskId, Epoch, Outcome)>,
     /// When the ledger wants to be called again.
     pub(super) wait: Option<Duration>,
+    /// How many steps the ledger may be ahead of the disk.
+    pub(super) ahead_max: usize,
+    /// What it has to say of steps that are not on disk yet.
+    unsaid: VecDeque<Answers>,
+    syncer: Option<Box<dyn Syncer>>,
     last_watch: u64,
 }
 
@@ -81,12 +86,16 @@ struct Wire {
 }
 
 impl Link for Wire {
-    fn send(&mut self, message: ToHost) -> bool {
-        let is_open = self.is_open.load(Ordering::Relaxed);
+    fn send(&self, message: ToHost) -> bool {
+        let is_open = self.is_open();
         if is_open {
             lock(&self.messages).push(message);
         }
         is_open
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
     }
 }
 
@@ -226,6 +235,9 @@ impl Sim {
             handed_out: BTreeSet::new(),
             accepted: Vec::new(),
             wait: None,
+            ahead_max: 0,
+            unsaid: VecDeque::new(),
+            syncer: None,
             last_watch: 0,
         };
         sim.open();
@@ -243,7 +255,9 @@ impl Sim {
     fn open(&mut self) {
         let store = Box::new(self.disk.open().expect("the store opens"));
         let ledger = Ledger::open(store, self.config, self.now, self.metrics.clone());
-        self.ledger = Some(ledger.expect("the ledger opens"));
+        let ledger = ledger.expect("the ledger opens");
+        self.syncer = Some(ledger.syncer());
+        self.ledger = Some(ledger);
         self.check();
     }
 
@@ -258,6 +272,7 @@ impl Sim {
     /// Stops the broker in order and starts it again.
     #[track_caller]
     pub(super) fn restart(&mut self) {
+        self.speak().expect("the disk syncs");
         let ledger = self.ledger.take().expect("the ledger is open");
         ledger.close().expect("the store closes");
         self.after_stop();
@@ -265,6 +280,7 @@ impl Sim {
 
     fn after_stop(&mut self) {
         self.inbox.clear();
+        self.unsaid.clear();
         for host in self.hosts.values_mut() {
             host.hang_up();
         }
@@ -274,7 +290,26 @@ impl Sim {
     /// Lets the ledger take what is in its inbox, passes on what it says, and checks everything.
     pub(super) fn try_step(&mut self) -> Result<(), Error> {
         let (now, inbox) = (self.now, std::mem::take(&mut self.inbox));
-        self.wait = self.ledger_mut().step(now, inbox)?;
+        let stepped = self.ledger_mut().step(now, inbox)?;
+        self.wait = stepped.wait;
+        self.unsaid.push_back(stepped.answers);
+        if self.unsaid.len() > self.ahead_max {
+            self.speak()?;
+        }
+        self.deliver();
+        Ok(())
+    }
+
+    /// Syncs if that is needed, and says everything that rests on it.
+    pub(super) fn speak(&mut self) -> Result<(), Error> {
+        if self.unsaid.iter().any(Answers::need_disk) {
+            let syncer = self.syncer.as_mut().expect("the ledger is open");
+            syncer.sync()?;
+        }
+        let durable_seq = self.ledger().store.durable_seq();
+        for answers in self.unsaid.drain(..) {
+            answers.give(durable_seq);
+        }
         self.deliver();
         Ok(())
     }
@@ -290,6 +325,9 @@ impl Sim {
     pub(super) fn settle(&mut self) {
         for _ in 0..1_000 {
             self.step();
+            if self.inbox.is_empty() {
+                self.speak().expect("the disk syncs");
+            }
             if self.inbox.is_empty() && self.wait != Some(Duration::ZERO) {
                 return;
             }
@@ -394,7 +432,7 @@ impl Sim {
             seen: host.seen,
             version: "0".to_owned(),
         };
-        let link = Box::new(host.wire.clone());
+        let link = Arc::new(host.wire.clone());
         self.inbox.push(Command::Hello {
             hello: Box::new(hello),
             link,

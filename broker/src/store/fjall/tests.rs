@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Check, Repair, check, conformance, journal::Scan, repair};
+use crate::store::{Check, Repair, check, conformance, journal::Scan, repair, row::FORMAT_OLDEST};
 
 /// A directory whose neighbours are its own too: the second mark lies beside the store.
 struct Directory(TempDir);
@@ -386,7 +386,7 @@ fn tables_of_another_store_are_refused() {
 
 #[test]
 fn other_formats_are_refused_with_both_numbers() {
-    for (found, age) in [(FORMAT + 6, "newer"), (FORMAT - 1, "older")] {
+    for (found, age) in [(FORMAT + 6, "newer"), (FORMAT_OLDEST - 1, "older")] {
         let directory = Directory::new();
         drop(directory.open().expect("opens"));
         conformance::change_format(&directory.store(), found).expect("the format can be changed");
@@ -396,6 +396,55 @@ fn other_formats_are_refused_with_both_numbers() {
             assert!(error.to_string().contains(part), "{error}");
         }
     }
+}
+
+#[test]
+fn older_formats_that_can_be_read_become_the_newest() {
+    for found in FORMAT_OLDEST..FORMAT {
+        let directory = Directory::new();
+        drop(directory.open().expect("opens"));
+        conformance::change_format(&directory.store(), found).expect("the format can be changed");
+        drop(directory.open().expect("an older format is read"));
+        let last = directory.scan().last.expect("there is a commit");
+        let (_, written) = directory.journal();
+        let newest = [&FORMAT.to_be_bytes()[..], &last.store_id.0].concat();
+        assert!(
+            written.windows(newest.len()).any(|bytes| bytes == newest),
+            "what is written now has format {FORMAT}"
+        );
+    }
+}
+
+#[test]
+fn syncer_goes_on_with_the_next_journal() {
+    let directory = Directory::new();
+    let mut store = directory.open().expect("opens");
+    let mut syncer = store.journal_syncer();
+    let opened = |syncer: &JournalSyncer| {
+        let (path, _) = syncer.newest.as_ref().expect("it has synced");
+        path.clone()
+    };
+    put(&mut store, 0, Level::Process);
+    assert!(store.durable_seq() < store.seq());
+    syncer.sync().expect("syncs");
+    assert_eq!(store.durable_seq(), store.seq());
+    let first = opened(&syncer);
+    // A keyspace that is full is flushed, and a new journal begun.
+    let mut batches = 0;
+    while journal::newest(&directory.layout().tables).expect("there is a journal") == first {
+        let mut batch = Batch::new();
+        batch.put(Key::new(Space::Calls, [batches]), vec![0; 1 << 20]);
+        assert!(matches!(
+            store.commit(batch, Level::Process),
+            Ok(Committed::Yes(_))
+        ));
+        batches += 1;
+    }
+    assert_eq!(syncer.sync().expect("syncs"), store.seq());
+    assert_eq!(store.durable_seq(), store.seq());
+    assert_ne!(opened(&syncer), first);
+    Box::new(store).close().expect("closes");
+    assert!(matches!(syncer.sync(), Err(Error::Closed)));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::key::{self, Namespace};
 
 pub use module::{decode_module, encode_module};
 pub use task::{
-    Beside, Record, as_submitted, decode_task, encode_call, encode_state, find_task, in_row,
+    Beside, Record, as_called, decode_task, encode_call, encode_state, find_task, in_row,
     with_states,
 };
 

@@ -1,5 +1,6 @@
 //! Rows of tasks. What was asked for never changes and is a row of its own, the *call row*; what becomes of it is the
-//! *state row*, which is small and overwritten. A task without a state row is as it was submitted.
+//! *state row*, which is small and overwritten. A task without a state row is as its call row says: as it was submitted
+//! or, if a host got it in the step of its submit, as it was handed out for the first time.
 
 use std::sync::Arc;
 
@@ -122,6 +123,9 @@ struct CallRow {
     payload: Bytes,
     #[prost(message, optional, tag = "4")]
     spec: Option<SpecRow>,
+    /// The first attempt, if it was handed out in the step of the submit. Void beside a state row. Since format 3.
+    #[prost(message, optional, tag = "5")]
+    claim: Option<LeaseRow>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -248,15 +252,16 @@ mod state {
     pub(super) const EXPIRED: u32 = 8;
 }
 
-/// Encodes what was asked for and when. `payload` is empty if it is elsewhere.
+/// Encodes what was asked for and when. `payload` is empty if it is elsewhere. `claim` is the first attempt, if it was
+/// handed out in the step of the submit.
 pub fn encode_call(
     spec: &Spec,
     submitted_at: Timestamp,
     position: Option<Position>,
     payload: &[u8],
+    claim: Option<&Lease>,
 ) -> Vec<u8> {
-    let spec = encode_spec(spec);
-    let mut row = Vec::with_capacity(spec.len() + payload.len() + 32);
+    let mut row = Vec::with_capacity(SPEC_BYTES + payload.len());
     number(1, submitted_at.0, &mut row);
     if let Some(position) = position {
         encoding::uint64::encode(2, &position.0, &mut row);
@@ -264,20 +269,28 @@ pub fn encode_call(
     if !payload.is_empty() {
         slice(3, payload, &mut row);
     }
-    slice(4, &spec, &mut row);
+    nested(4, &mut row, |row| encode_spec(spec, row));
+    if let Some(lease) = claim {
+        nested(5, &mut row, |row| encode_lease(lease, row));
+    }
     row
 }
 
 /// The task that a call row alone stands for.
 ///
 /// # Errors
-/// If it would have been refused when it was submitted.
-pub fn as_submitted(
+/// If it would have been refused when it was submitted or handed out.
+pub fn as_called(
     id: TaskId,
     spec: Arc<Spec>,
     submitted_at: Timestamp,
+    claim: Option<Lease>,
 ) -> Result<Task, transition::Rejected> {
-    Ok(transition::submit(id, spec, 0, submitted_at)?.next)
+    let submitted = transition::submit(id, spec, 0, submitted_at)?.next;
+    match claim {
+        None => Ok(submitted),
+        Some(lease) => Ok(transition::claim(&submitted, lease)?.next),
+    }
 }
 
 /// Encodes what has become of a task. `result` is empty if it is elsewhere.
@@ -299,7 +312,7 @@ pub fn encode_state(task: &Task, beside: &Beside, result_bytes: &[u8]) -> Vec<u8
     // fields is free.
     let mut row = Vec::with_capacity(STATE_BYTES);
     if beside.is_amended {
-        slice(1, &encode_spec(spec), &mut row);
+        nested(1, &mut row, |row| encode_spec(spec, row));
     }
     let (state, at) = match state {
         State::Blocked { pending } => {
@@ -309,11 +322,7 @@ pub fn encode_state(task: &Task, beside: &Beside, result_bytes: &[u8]) -> Vec<u8
         State::Scheduled { run_at } => (state::SCHEDULED, run_at.0),
         State::Ready { since } => (state::READY, since.0),
         State::Running { lease, stop } => {
-            nested(5, &mut row, |row| {
-                number(1, lease.epoch.0, row);
-                text(2, &lease.host, row);
-                number(3, lease.started_at.0, row);
-            });
+            nested(5, &mut row, |row| encode_lease(lease, row));
             let stop = match stop {
                 None => 0,
                 Some(Stop::Cancel) => 1,
@@ -373,9 +382,10 @@ pub fn decode_task(id: TaskId, call: Bytes, state: Option<Bytes>) -> Result<Reco
     let payload = call.payload;
     let Some(state) = state else {
         let submitted_at = Timestamp(call.submitted_ms);
-        let task = as_submitted(id, Arc::new(spec(asked)?), submitted_at);
+        let claim = call.claim.map(lease);
+        let task = as_called(id, Arc::new(spec(asked)?), submitted_at, claim);
         return Ok(Record {
-            task: task.map_err(|_| unknown("deadline"))?,
+            task: task.map_err(|_| unknown("claim or deadline"))?,
             beside: Beside {
                 position: call.ready_position.map(Position),
                 ..Beside::default()
@@ -417,22 +427,15 @@ fn decode_state(
         },
         state::SCHEDULED => State::Scheduled { run_at: at },
         state::READY => State::Ready { since: at },
-        state::RUNNING => {
-            let lease = row.lease.ok_or_else(|| unknown("lease"))?;
-            State::Running {
-                lease: Lease {
-                    epoch: Epoch(lease.epoch),
-                    host: lease.host.into(),
-                    started_at: Timestamp(lease.started_ms),
-                },
-                stop: match row.stop {
-                    0 => None,
-                    1 => Some(Stop::Cancel),
-                    2 => Some(Stop::Deadline),
-                    _ => return Err(unknown("stop")),
-                },
-            }
-        }
+        state::RUNNING => State::Running {
+            lease: row.lease.map(lease).ok_or_else(|| unknown("lease"))?,
+            stop: match row.stop {
+                0 => None,
+                1 => Some(Stop::Cancel),
+                2 => Some(Stop::Deadline),
+                _ => return Err(unknown("stop")),
+            },
+        },
         state::SUCCEEDED => State::Succeeded { ended_at: at },
         state::DEAD => State::Dead { ended_at: at },
         state::CANCELLED => State::Cancelled { ended_at: at },
@@ -465,7 +468,7 @@ fn decode_state(
 }
 
 /// Encodes a [`SpecRow`] without copying the texts into one first: every call row has one.
-fn encode_spec(spec: &Spec) -> Vec<u8> {
+fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
     let Spec {
         namespace,
         module,
@@ -484,28 +487,46 @@ fn encode_spec(spec: &Spec) -> Vec<u8> {
         traceparent,
         submitted_at,
     } = spec;
-    let mut row = Vec::with_capacity(SPEC_BYTES);
-    text(1, module, &mut row);
-    number(2, (*version).into(), &mut row);
-    slice(3, &digest.0, &mut row);
-    text(4, function, &mut row);
-    encoding::message::encode(5, &data_row(*payload), &mut row);
-    text(6, content_type, &mut row);
-    encoding::string::encode_repeated(7, arguments, &mut row);
-    encoding::message::encode(8, &limits_row(limits), &mut row);
-    encoding::message::encode(9, &retry_row(retry), &mut row);
-    number(10, priority.0.into(), &mut row);
+    text(1, module, row);
+    number(2, (*version).into(), row);
+    slice(3, &digest.0, row);
+    text(4, function, row);
+    encoding::message::encode(5, &data_row(*payload), row);
+    text(6, content_type, row);
+    encoding::string::encode_repeated(7, arguments, row);
+    encoding::message::encode(8, &limits_row(limits), row);
+    encoding::message::encode(9, &retry_row(retry), row);
+    number(10, priority.0.into(), row);
     if let Some(at) = run_at {
-        encoding::uint64::encode(11, &at.0, &mut row);
+        encoding::uint64::encode(11, &at.0, row);
     }
     if let Some(at) = deadline {
-        encoding::uint64::encode(12, &at.0, &mut row);
+        encoding::uint64::encode(12, &at.0, row);
     }
-    text(13, idempotency_key, &mut row);
-    text(14, traceparent, &mut row);
-    number(15, submitted_at.0, &mut row);
-    text(16, namespace, &mut row);
-    row
+    text(13, idempotency_key, row);
+    text(14, traceparent, row);
+    number(15, submitted_at.0, row);
+    text(16, namespace, row);
+}
+
+/// Encodes a [`LeaseRow`].
+fn encode_lease(lease: &Lease, row: &mut Vec<u8>) {
+    let Lease {
+        epoch,
+        host,
+        started_at,
+    } = lease;
+    number(1, epoch.0, row);
+    text(2, host, row);
+    number(3, started_at.0, row);
+}
+
+fn lease(row: LeaseRow) -> Lease {
+    Lease {
+        epoch: Epoch(row.epoch),
+        host: row.host.into(),
+        started_at: Timestamp(row.started_ms),
+    }
 }
 
 /// Writes a text, which is left out if it is empty.
@@ -522,11 +543,15 @@ fn number(tag: u32, number: u64, row: &mut Vec<u8>) {
     }
 }
 
-/// Writes a message of its own.
+/// Writes a message of its own, in its place: the bytes of its length are made room for when that is known.
 fn nested(tag: u32, row: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
-    let mut message = Vec::with_capacity(STATE_BYTES / 2);
-    encode(&mut message);
-    slice(tag, &message, row);
+    encoding::encode_key(tag, encoding::WireType::LengthDelimited, row);
+    let at = row.len();
+    encode(row);
+    let end = row.len();
+    encoding::encode_varint((end - at) as u64, row);
+    let prefix = row.len() - end;
+    row[at..].rotate_right(prefix);
 }
 
 fn slice(tag: u32, bytes: &[u8], row: &mut Vec<u8>) {
@@ -674,7 +699,7 @@ mod tests {
             version: task.spec.version + u32::from(beside.is_amended),
             ..Spec::clone(&task.spec)
         };
-        let call = encode_call(&called, Timestamp(4), Some(Position(2)), payload);
+        let call = encode_call(&called, Timestamp(4), Some(Position(2)), payload, None);
         let state = encode_state(task, beside, result);
         for (bytes, len) in [
             (
@@ -847,7 +872,7 @@ mod tests {
                 run_at,
                 ..spec.clone()
             });
-            let call = encode_call(&spec, submitted_at, Some(Position(7)), b"payload");
+            let call = encode_call(&spec, submitted_at, Some(Position(7)), b"payload", None);
             let decoded = decode_task(TaskId([1; 16]), call.into(), None);
             let record = decoded.expect("what was encoded can be decoded");
             let submitted = transition::submit(TaskId([1; 16]), spec, 0, submitted_at);
@@ -855,5 +880,33 @@ mod tests {
             assert_eq!(record.beside.position, Some(Position(7)));
             assert_eq!(record.payload, &b"payload"[..]);
         }
+    }
+
+    #[test]
+    fn call_with_a_claim_is_the_task_as_it_was_handed_out() {
+        let spec = Arc::new(Spec {
+            run_at: None,
+            deadline: None,
+            ..Spec::clone(&task().spec)
+        });
+        let lease = Lease {
+            epoch: Epoch::new(3, 4),
+            host: "a".into(),
+            started_at: Timestamp(4),
+        };
+        let call = encode_call(&spec, Timestamp(4), None, b"", Some(&lease));
+        let length = CallRow::decode(&call[..]).map(|row| row.encoded_len());
+        assert_eq!(length, Ok(call.len()));
+        let submitted = transition::submit(TaskId([1; 16]), spec, 0, Timestamp(4));
+        let submitted = submitted.expect("it has no deadline").next;
+        let claimed = transition::claim(&submitted, lease).expect("it is ready");
+        let decoded = decode_task(TaskId([1; 16]), call.clone().into(), None);
+        let record = decoded.expect("what was encoded can be decoded");
+        assert_eq!(record.task, claimed.next);
+        // What became of it since counts alone.
+        let state = encode_state(&submitted, &Beside::default(), b"");
+        let decoded = decode_task(TaskId([1; 16]), call.into(), Some(state.into()));
+        let record = decoded.expect("what was encoded can be decoded");
+        assert_eq!(record.task, submitted);
     }
 }
