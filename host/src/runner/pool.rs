@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use tq_core::Epoch;
@@ -236,7 +237,13 @@ impl Thread {
                 Some(why) => unrun(attempt.epoch, why),
                 None => slot.run_current(*attempt),
             };
-            if events.blocking_send(finished(end)).is_err() {
+            let is_told = match events.try_send(finished(end)) {
+                Ok(()) => true,
+                // Only then is it worth what it costs to be able to wait.
+                Err(TrySendError::Full(event)) => events.blocking_send(event).is_ok(),
+                Err(TrySendError::Closed(_)) => false,
+            };
+            if !is_told {
                 // Nobody is left who would send more work.
                 return;
             }
