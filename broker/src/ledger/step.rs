@@ -98,7 +98,10 @@ impl Ledger {
         let mut batch = step.batch;
         let mut first_timer = step.first_timer;
         let mut touched_namespaces = Vec::new();
-        for (id, stored) in &step.touched {
+        // In the order of keys, which is the order in which the store's trees take them with the fewest steps.
+        let mut touched: Vec<_> = step.touched.iter().collect();
+        touched.sort_unstable_by_key(|(id, _)| **id);
+        for (id, stored) in touched {
             let Some(open) = self.open.get(id) else {
                 continue;
             };

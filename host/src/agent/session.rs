@@ -159,6 +159,8 @@ pub struct Session {
     held: BTreeMap<Epoch, Held>,
     kept: BTreeMap<Epoch, Kept>,
     kept_bytes: usize,
+    /// Outcomes that were sent on this connection and not acknowledged.
+    unacknowledged: usize,
     /// Outcomes to be sent, in the order in which they became so.
     due: VecDeque<Epoch>,
 
@@ -203,6 +205,7 @@ impl Session {
             held: BTreeMap::new(),
             kept: BTreeMap::new(),
             kept_bytes: 0,
+            unacknowledged: 0,
             due: VecDeque::new(),
             uploads: HashMap::new(),
             upload_last: 0,
@@ -235,6 +238,7 @@ impl Session {
     pub fn disconnected(&mut self) {
         self.link = Link::Down;
         self.uploads.clear();
+        self.unacknowledged = 0;
         self.due.clear();
         self.saved.clear();
         self.progress.clear();
@@ -264,8 +268,11 @@ impl Session {
             (Link::Greeting, FromBroker::Welcome(welcome)) => self.welcomed(welcome),
             (Link::Up, FromBroker::Assignments(assignments)) => {
                 self.note_seq(assignments.seq);
-                for assignment in assignments.assignments {
-                    self.assigned(assignment);
+                match held::fill_in(assignments.assignments) {
+                    Ok(assignments) => assignments
+                        .into_iter()
+                        .for_each(|assignment| self.assigned(assignment)),
+                    Err(breach) => self.breach(breach),
                 }
             }
             (Link::Up, FromBroker::Acks(acks)) => self.acknowledged(&acks),

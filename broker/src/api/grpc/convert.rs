@@ -1,11 +1,12 @@
 //! Between the wire and the domain, by hand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::Status;
 use tq_core::outcome::Usage;
-use tq_core::task::{Attempt, Failure, State, Stop, Task};
+use tq_core::task::{Attempt, Failure, Spec, State, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Outcome, RetryPolicy, TaskId, Timestamp};
 use tq_proto::v1;
 
@@ -455,7 +456,31 @@ pub(super) fn from_host_in(message: v1::HostMessage) -> Result<FromHost, Status>
     })
 }
 
-fn assignment_out(assignment: Assignment) -> v1::Assignment {
+/// Assignments in their order. What one has in common with the one before it is left out.
+fn assignments_out(assignments: Vec<Assignment>) -> Vec<v1::Assignment> {
+    let mut before: Option<Arc<Spec>> = None;
+    let assignments = assignments.into_iter().map(|assignment| {
+        let spec = Arc::clone(&assignment.spec);
+        let is_alike = before
+            .as_ref()
+            .is_some_and(|before| is_alike(before, &spec));
+        before = Some(spec);
+        assignment_out(assignment, is_alike)
+    });
+    assignments.collect()
+}
+
+/// Whether all that assignments may have in common is the same in both.
+fn is_alike(a: &Spec, b: &Spec) -> bool {
+    a.digest == b.digest
+        && a.function == b.function
+        && a.namespace == b.namespace
+        && a.content_type == b.content_type
+        && a.limits == b.limits
+        && a.retry.max_attempts == b.retry.max_attempts
+}
+
+fn assignment_out(assignment: Assignment, is_alike: bool) -> v1::Assignment {
     let Assignment {
         id,
         epoch,
@@ -465,22 +490,29 @@ fn assignment_out(assignment: Assignment) -> v1::Assignment {
         payload,
         checkpoint,
     } = assignment;
-    v1::Assignment {
+    let own = v1::Assignment {
         task_id: id.to_string(),
-        namespace: spec.namespace.clone(),
         epoch: epoch.0,
         token: bytes(&token.0),
-        digest: bytes(&spec.digest.0),
-        function: spec.function.clone(),
         payload: Some(data_out(payload)),
-        content_type: spec.content_type.clone(),
         arguments: spec.arguments.clone(),
-        limits: Some(limits_out(&spec.limits)),
         deadline_ms: spec.deadline.map_or(0, |Timestamp(at)| at),
         traceparent: spec.traceparent.clone(),
         attempt: number,
-        max_attempts: spec.retry.max_attempts,
         checkpoint: checkpoint.map(data_out),
+        ..v1::Assignment::default()
+    };
+    if is_alike {
+        return own;
+    }
+    v1::Assignment {
+        namespace: spec.namespace.clone(),
+        digest: bytes(&spec.digest.0),
+        function: spec.function.clone(),
+        content_type: spec.content_type.clone(),
+        limits: Some(limits_out(&spec.limits)),
+        max_attempts: spec.retry.max_attempts,
+        ..own
     }
 }
 
@@ -502,7 +534,7 @@ pub(super) fn to_host_out(message: ToHost) -> v1::BrokerMessage {
             seq,
         }),
         ToHost::Assignments { assignments, seq } => Kind::Assignments(v1::Assignments {
-            assignments: assignments.into_iter().map(assignment_out).collect(),
+            assignments: assignments_out(assignments),
             seq,
         }),
         ToHost::Acks { acks, seq } => {
@@ -533,4 +565,66 @@ pub(super) fn to_host_out(message: ToHost) -> v1::BrokerMessage {
         ToHost::Heartbeat => Kind::Heartbeat(v1::Heartbeat {}),
     };
     v1::BrokerMessage { kind: Some(kind) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tq_core::Priority;
+    use tq_core::task::DataRef;
+
+    use super::*;
+
+    fn assignment(function: &str, number: u32) -> Assignment {
+        let spec = Spec {
+            namespace: "n".to_owned(),
+            module: "m".to_owned(),
+            version: 1,
+            digest: Digest([7; 32]),
+            function: function.to_owned(),
+            payload: DataRef::Row { len: 0 },
+            content_type: "text/plain".to_owned(),
+            arguments: Vec::new(),
+            limits: Limits::DEFAULT,
+            retry: RetryPolicy::DEFAULT,
+            priority: Priority::DEFAULT,
+            run_at: None,
+            deadline: None,
+            idempotency_key: String::new(),
+            traceparent: format!("trace {number}"),
+            submitted_at: Timestamp::EPOCH,
+        };
+        Assignment {
+            id: TaskId([1; 16]),
+            epoch: Epoch(number.into()),
+            token: Token([2; 16]),
+            spec: Arc::new(spec),
+            number,
+            payload: Data::Inline(Bytes::new()),
+            checkpoint: None,
+        }
+    }
+
+    #[test]
+    fn assignments_leave_out_what_the_one_before_has_too() {
+        let functions = ["f", "f", "g", "f"];
+        let assignments = functions.iter().zip(1..);
+        let sent = assignments_out(
+            assignments
+                .map(|(function, number)| assignment(function, number))
+                .collect(),
+        );
+        let whole: Vec<_> = sent
+            .iter()
+            .map(|assignment| (assignment.function.as_str(), assignment.digest.len()))
+            .collect();
+        assert_eq!(whole, [("f", 32), ("", 0), ("g", 32), ("f", 32)]);
+        for (assignment, number) in sent.iter().zip(1..) {
+            let has_digest = !assignment.digest.is_empty();
+            assert_eq!(assignment.limits.is_some(), has_digest);
+            assert_eq!(assignment.namespace.is_empty(), !has_digest);
+            // What is a task's own is always there.
+            assert_eq!(assignment.attempt, number);
+            assert_eq!(assignment.traceparent, format!("trace {number}"));
+        }
+    }
 }

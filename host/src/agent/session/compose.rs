@@ -88,6 +88,7 @@ impl Session {
             {
                 room -= kept.bytes;
                 kept.phase = Phase::Sent;
+                self.unacknowledged += 1;
                 outcomes.push(kept.outcome.clone());
             } else {
                 // Its outcome follows the welcome. Until then the lease must stay, as that of a running attempt does.

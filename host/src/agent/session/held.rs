@@ -37,6 +37,29 @@ pub(super) struct Report {
     pub(super) has_checkpoint: bool,
 }
 
+/// Gives assignments what they have in common with the one before them.
+pub(super) fn fill_in(mut assignments: Vec<Assignment>) -> Result<Vec<Assignment>, Breach> {
+    let mut whole = None;
+    for index in 0..assignments.len() {
+        if !assignments[index].digest.is_empty() {
+            whole = Some(index);
+            continue;
+        }
+        let Some(whole) = whole else {
+            return Err(Breach::Protocol("an assignment of no module"));
+        };
+        let (before, rest) = assignments.split_at_mut(index);
+        let (whole, assignment) = (&before[whole], &mut rest[0]);
+        assignment.namespace.clone_from(&whole.namespace);
+        assignment.digest = whole.digest.clone();
+        assignment.function.clone_from(&whole.function);
+        assignment.content_type.clone_from(&whole.content_type);
+        assignment.limits = whole.limits;
+        assignment.max_attempts = whole.max_attempts;
+    }
+    Ok(assignments)
+}
+
 impl Session {
     pub(super) fn assigned(&mut self, assignment: Assignment) {
         if !self.window.take() {

@@ -165,9 +165,94 @@ fn assignment(epoch: u64) -> Assignment {
         namespace: "default".to_owned(),
         epoch,
         token: Bytes::from(epoch.to_le_bytes().to_vec()),
+        digest: Bytes::from_static(&[7; 32]),
         attempt: 1,
         ..Assignment::default()
     }
+}
+
+#[test]
+fn outcomes_gather_at_the_pace_of_the_broker() {
+    let mut bench = Bench::up();
+    let sent = |bench: &mut Bench| -> Vec<usize> {
+        let messages = bench.messages().into_iter();
+        let sizes = messages.filter_map(|message| match message {
+            ToBroker::Outcomes(outcomes) => Some(outcomes.outcomes.len()),
+            _ => None,
+        });
+        sizes.collect()
+    };
+    bench.assign(1..=8);
+    bench.succeed(1);
+    assert_eq!(sent(&mut bench), [1], "the first one goes at once");
+    bench.succeed(2);
+    bench.succeed(3);
+    assert_eq!(sent(&mut bench), [2], "few are on their way");
+    bench.succeed(4);
+    assert_eq!(sent(&mut bench), [0; 0], "3 are on their way, and 1 is due");
+    bench.succeed(5);
+    assert_eq!(sent(&mut bench), [2], "half as many have gathered");
+    bench.succeed(6);
+    assert_eq!(sent(&mut bench), [0; 0]);
+    bench.ack(&[1, 2, 3]);
+    assert_eq!(sent(&mut bench), [1], "2 are on their way");
+    // On another connection nothing is on its way.
+    bench.succeed(7);
+    assert_eq!(sent(&mut bench), [0; 0]);
+    bench.session.disconnected();
+    let hello = bench.connect(&[]);
+    assert_eq!(hello.outcomes.len(), 4);
+    bench.ack(&[4, 5, 6, 7]);
+    bench.succeed(8);
+    assert_eq!(sent(&mut bench), [1]);
+}
+
+#[test]
+fn assignment_has_what_it_leaves_out_in_common_with_the_one_before() {
+    let whole = Assignment {
+        function: "greet".to_owned(),
+        content_type: "text/plain".to_owned(),
+        limits: Some(v1::Limits::default()),
+        max_attempts: 3,
+        ..assignment(1)
+    };
+    let other = Assignment {
+        digest: Bytes::from_static(&[8; 32]),
+        ..assignment(3)
+    };
+    let bare = |epoch| Assignment {
+        namespace: String::new(),
+        digest: Bytes::new(),
+        ..assignment(epoch)
+    };
+    let sent = vec![whole.clone(), bare(2), other.clone(), bare(4), bare(5)];
+    let expected = [
+        whole.clone(),
+        Assignment {
+            task_id: "task-2".to_owned(),
+            epoch: 2,
+            token: bare(2).token,
+            ..whole
+        },
+        other.clone(),
+        Assignment {
+            task_id: "task-4".to_owned(),
+            epoch: 4,
+            token: bare(4).token,
+            ..other.clone()
+        },
+        Assignment {
+            task_id: "task-5".to_owned(),
+            epoch: 5,
+            token: bare(5).token,
+            ..other
+        },
+    ];
+    assert_eq!(held::fill_in(sent), Ok(expected.to_vec()));
+    assert!(
+        held::fill_in(vec![bare(1)]).is_err(),
+        "there is none before"
+    );
 }
 
 fn outcome(epoch: u64) -> AttemptOutcome {
@@ -353,10 +438,15 @@ fn outcomes_that_the_hello_has_no_room_for_stay_held_and_follow() {
     assert!(hello.encoded_len() < HELLO_OUTCOMES_BYTES + 64 * 1024);
     assert_eq!(hello.outcomes.len() + hello.held.len(), 100);
     let mut later = 0;
-    for message in bench.messages() {
-        assert!(message.encoded_len() <= OUTCOMES_MESSAGE_BYTES + 1024);
-        if let ToBroker::Outcomes(outcomes) = message {
-            later += outcomes.outcomes.len();
+    let mut told = epochs(&hello.outcomes);
+    while !told.is_empty() {
+        bench.ack(&std::mem::take(&mut told));
+        for message in bench.messages() {
+            assert!(message.encoded_len() <= OUTCOMES_MESSAGE_BYTES + 1024);
+            if let ToBroker::Outcomes(outcomes) = message {
+                later += outcomes.outcomes.len();
+                told.extend(epochs(&outcomes.outcomes));
+            }
         }
     }
     assert_eq!(later, hello.held.len());
@@ -785,7 +875,10 @@ proptest! {
             }
         }
         model.hear(&mut bench);
-        model.ack(&mut bench, usize::MAX);
+        while !model.heard.is_empty() {
+            model.ack(&mut bench, usize::MAX);
+            model.hear(&mut bench);
+        }
         prop_assert!(model.ended.values().all(|is_acked| *is_acked));
         prop_assert_eq!((bench.session.kept(), bench.session.held(), bench.session.kept_bytes), (0, 0, 0));
         bench.commands();
