@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::instructions;
 use crate::tools::{self, Failed, cargo, is_installed};
 
 /// What can be asked for: its name, what it takes, and what it does.
@@ -20,6 +21,11 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "bench",
         "[--tasks N | --seconds S] [--dir DIR]",
         "throughput and latency of the whole, beside this machine's floors",
+    ),
+    (
+        "micro",
+        "[ARGS of criterion]",
+        "times of the micro-benchmarks' workloads; `cargo xtask instructions` counts their instructions",
     ),
     (
         "idle",
@@ -64,6 +70,13 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             // Of the whole workspace: the features of its dependencies are then the ones that are built already.
             let mut bench = cargo(&["bench", "--workspace", "--bench", name, "--"]);
             tools::run(bench.args(arguments))
+        }
+        "micro" => {
+            let mut bench = cargo(&["bench", "--workspace"]);
+            for name in instructions::BENCHES {
+                bench.args(["--bench", name]);
+            }
+            tools::run(bench.arg("--").args(arguments))
         }
         "kill-runs" => program("kill_runs", arguments),
         "idle" | "spin" => program(name, arguments),
