@@ -28,6 +28,16 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "times of the micro-benchmarks' workloads; `cargo xtask instructions` counts their instructions",
     ),
     (
+        "costs",
+        "[--backlogs N,N,…] [--hosts N,N,…] [--out DIR] …",
+        "processor time of a task against the backlog and against the number of hosts, as figures",
+    ),
+    (
+        "soak",
+        "[--minutes N] [--rate N] [--out FILE.svg] …",
+        "a broker and a host under steady load: memory, files, disk and latency over time, as a figure",
+    ),
+    (
         "idle",
         "[--seconds N]",
         "what wakes, thread by thread, when there is nothing to do",
@@ -79,7 +89,7 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             tools::run(bench.arg("--").args(arguments))
         }
         "kill-runs" => program("kill_runs", arguments),
-        "idle" | "spin" => program(name, arguments),
+        "costs" | "idle" | "soak" | "spin" => program(name, arguments),
         "bench" => {
             let mut bench = cargo(&["run", "--release", "--", "bench"]);
             tools::run(bench.args(arguments))
