@@ -22,6 +22,9 @@ const GROUP: u64 = 10;
 /// The timer of the run time wakes so much late at most. That is not the broker's doing; a group that goes out later than
 /// this was held up, and its waiting counts, or else a load that stalls would hide what it is to show.
 const TIMER: Duration = Duration::from_millis(2);
+/// Nothing that the broker does makes the load so late: the machine stood still. What was due meanwhile is left out, since
+/// all of it at once would be another load.
+const STANDSTILL: Duration = Duration::from_secs(1);
 /// Payloads, in bytes.
 const PAYLOAD_BYTES: std::ops::Range<u64> = 32..512;
 
@@ -34,8 +37,11 @@ pub struct Passed {
     pub submitted: u64,
     /// Tasks that ended, all of them with success.
     pub ended: u64,
-    /// From when each was due to its end as the client learns of it; of [`Steady`] alone.
+    /// From when each was due to its end as the client learns of it; if none ended, what the oldest has waited so far. Of
+    /// [`Steady`] alone.
     pub latencies: Vec<Duration>,
+    /// How long the machine stood still, as far as the load noticed; of [`Steady`] alone.
+    pub standstill: Duration,
 }
 
 impl Passed {
@@ -109,7 +115,7 @@ impl Steady {
                 "{open} tasks have not ended: the broker does not keep up with the rate"
             );
             tokio::select! {
-                () = sleep_until(until) => return Ok(std::mem::take(&mut self.passed)),
+                () = sleep_until(until) => return Ok(self.take()),
                 () = sleep_until(self.due) => self.submit(),
                 Some(acknowledged) = self.submits.next() => {
                     let (tasks, since) = acknowledged?;
@@ -151,10 +157,23 @@ impl Steady {
         }
     }
 
+    fn take(&mut self) -> Passed {
+        let mut passed = std::mem::take(&mut self.passed);
+        if passed.latencies.is_empty() {
+            let oldest = self.half_known.values().min().map(Instant::elapsed);
+            passed.latencies.extend(oldest);
+        }
+        passed
+    }
+
     fn submit(&mut self) {
         let size = self.random.between(1..2 * GROUP);
         let tasks = (0..size).map(|_| self.task()).collect();
         let now = Instant::now();
+        if now - self.due > STANDSTILL {
+            self.passed.standstill += now - self.due;
+            self.due = now;
+        }
         let since = if now - self.due <= TIMER {
             now
         } else {

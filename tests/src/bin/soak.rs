@@ -211,17 +211,22 @@ async fn run(plan: &Plan, example: &Path, mut table: File) -> anyhow::Result<Vec
     let mut load =
         Steady::start(broker.client().await, "faults/echo", plan.rate, plan.seed).await?;
     let began = Instant::now();
-    let every = Duration::from_secs_f64(plan.every);
-    let count = (plan.minutes * 60.0 / plan.every).ceil() as u32;
-    let (mut looks, mut submitted) = (Vec::new(), 0);
-    for number in 1..=count {
-        let mut passed = load.run(began + every * number).await?;
+    let over = began + Duration::from_secs_f64(plan.minutes * 60.0);
+    let (mut looks, mut submitted, mut standstill) = (Vec::new(), 0, Duration::ZERO);
+    let mut last = began;
+    while last < over {
+        // From the last look on and not by a plan: after a standstill, looks that are late would follow on each other.
+        let mut passed = load.run(last + Duration::from_secs_f64(plan.every)).await?;
+        let now = Instant::now();
+        let seconds = (now - last).as_secs_f64();
+        last = now;
         submitted += passed.submitted;
+        standstill += passed.standstill;
         let disk_bytes = folder_bytes(broker.data_dir())?;
         let look = Look {
-            seconds: began.elapsed().as_secs_f64(),
-            submitted: passed.submitted as f64 / plan.every,
-            ended: passed.ended as f64 / plan.every,
+            seconds: (now - began).as_secs_f64(),
+            submitted: passed.submitted as f64 / seconds,
+            ended: passed.ended as f64 / seconds,
             open: load.open(),
             p50: passed.latency(0.5),
             p99: passed.latency(0.99),
@@ -235,6 +240,13 @@ async fn run(plan: &Plan, example: &Path, mut table: File) -> anyhow::Result<Vec
     }
     host.process.stop().await;
     broker.process.stop().await;
+    if !standstill.is_zero() {
+        writeln!(
+            io::stdout(),
+            "the machine stood still for {:.1} s in all; nothing was submitted then",
+            standstill.as_secs_f64()
+        )?;
+    }
     Ok(looks)
 }
 
