@@ -1,7 +1,7 @@
 //! What a task costs in its sandbox, beside the bare engine: microseconds a task, for one thread and for two.
 //!
-//! `cargo bench -p tq-host` measures a component of the text format; `cargo bench -p tq-host -- FILE FUNCTION` another
-//! one, given 16 bytes.
+//! `cargo bench -p tq-host --bench sandbox` measures a component of the text format; with `-- FILE FUNCTION` another one,
+//! given 16 bytes. What a slot takes is also a workload whose instructions are counted.
 
 #![expect(
     clippy::unwrap_used,
@@ -15,6 +15,7 @@ mod guests;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,9 +30,10 @@ use wasmtime::{
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use tq_core::{Digest, Epoch, Limits, Outcome, TaskId};
-use tq_host::component::{Cache, CompileLimits, Compiler, Ready};
+use tq_host::component::{Cache, CompileLimits, Compiler, Ready, compile_unbounded};
 use tq_host::runner::{Attempt, Event, Pool, Slot};
 use tq_host::sandbox::Engine;
+use tq_micro::{Run, Workload};
 
 const TASKS: u32 = 50_000;
 const ROUNDS: usize = 5;
@@ -199,12 +201,75 @@ fn least(costs: &[Cost]) -> Cost {
     }
 }
 
-fn main() {
+/// The argument with which this is a compiler. The layout follows.
+const COMPILE: &str = "--compile";
+
+/// The component, compiled for `engine` and read from a cache of its own, as a host has it.
+fn ready(engine: &Engine, wasm: Vec<u8>, compiler: Compiler) -> Arc<Ready> {
+    let directory = tempfile::TempDir::new().unwrap();
+    let config = tq_host::component::Config {
+        directory: directory.path().to_owned(),
+        compiler,
+        bytes_max: u64::MAX,
+    };
+    let cache = Cache::open(config, engine.clone()).unwrap();
+    let digest = Digest(Sha256::digest(&wasm).into());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime
+        .block_on(cache.prepare(digest, Bytes::from(wasm)))
+        .unwrap()
+}
+
+/// One attempt after the other in a slot, where valgrind runs this.
+fn slot() -> Run {
+    let engine = Engine::new(1).unwrap();
+    // Valgrind knows fewer instructions than some processors, and the compiler would use those that it finds. Nor does
+    // valgrind work within the bounds of the usual one.
+    let this = std::env::current_exe().unwrap();
+    let compiler = Compiler {
+        program: PathBuf::from("valgrind"),
+        arguments: vec![
+            "--quiet".into(),
+            "--tool=none".into(),
+            this.into(),
+            COMPILE.into(),
+        ],
+        limits: CompileLimits::default(),
+    };
+    let ready = ready(&engine, guests::echo(), compiler);
+    let (events, receiver) = mpsc::channel(1_024);
+    let mut slot = Slot::new(engine, events).unwrap();
+    let mut epoch = 0;
+    Box::new(move |rounds| {
+        let _open = &receiver;
+        for _ in 0..rounds {
+            epoch += 1;
+            let finished = slot.run(attempt(&ready, "echo", epoch));
+            assert_eq!(finished.outcome, Outcome::Succeeded, "{finished:?}");
+        }
+    })
+}
+
+const WORKLOADS: &[Workload] = &[Workload {
+    name: "sandbox/slot",
+    tasks: 1,
+    rounds: 500,
+    start: slot,
+}];
+
+fn main() -> ExitCode {
+    if tq_micro::is_asked() {
+        tq_micro::main(WORKLOADS).unwrap();
+        return ExitCode::SUCCESS;
+    }
     // Cargo adds `--bench`.
     let given: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| argument != "--bench")
         .collect();
+    if let [COMPILE, layout, ..] = &given.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return compile_unbounded(layout.parse().unwrap());
+    }
     let (wasm, function) = match &given[..] {
         [file, function] => (std::fs::read(file).unwrap(), function.clone()),
         _ => (guests::echo(), "echo".to_owned()),
@@ -217,22 +282,12 @@ fn main() {
     let pre = linker.instantiate_pre(&component).unwrap();
 
     let engine = Engine::new(2).unwrap();
-    let directory = tempfile::TempDir::new().unwrap();
-    let config = tq_host::component::Config {
-        directory: directory.path().to_owned(),
-        compiler: Compiler {
-            program: PathBuf::from(env!("CARGO_BIN_EXE_tq-host-compile")),
-            arguments: Vec::new(),
-            limits: CompileLimits::default(),
-        },
-        bytes_max: u64::MAX,
+    let compiler = Compiler {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_tq-host-compile")),
+        arguments: Vec::new(),
+        limits: CompileLimits::default(),
     };
-    let cache = Cache::open(config, engine.clone()).unwrap();
-    let digest = Digest(Sha256::digest(&wasm).into());
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let ready = runtime
-        .block_on(cache.prepare(digest, Bytes::from(wasm)))
-        .unwrap();
+    let ready = ready(&engine, wasm, compiler);
 
     let mut out = std::io::stdout().lock();
     for threads in [1, 2] {
@@ -274,6 +329,7 @@ fn main() {
             .unwrap();
         }
     }
+    ExitCode::SUCCESS
 }
 
 /// Feeds and drains a pool from one thread, as an agent does.

@@ -12,12 +12,15 @@ pub mod guest;
 pub mod help;
 pub mod history;
 mod kill_run;
+pub mod load;
 pub mod metrics;
 mod node;
+pub mod plot;
 mod process;
 mod random;
 pub mod requirement;
 pub mod trace;
+pub mod usage;
 mod wait;
 
 pub use command::{Ran, Tq};

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::instructions;
 use crate::tools::{self, Failed, cargo, is_installed};
 
 /// What can be asked for: its name, what it takes, and what it does.
@@ -20,6 +21,21 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "bench",
         "[--tasks N | --seconds S] [--dir DIR]",
         "throughput and latency of the whole, beside this machine's floors",
+    ),
+    (
+        "micro",
+        "[ARGS of criterion]",
+        "times of the micro-benchmarks' workloads; `cargo xtask instructions` counts their instructions",
+    ),
+    (
+        "costs",
+        "[--backlogs N,N,…] [--hosts N,N,…] [--out DIR] …",
+        "processor time of a task against the backlog and against the number of hosts, as figures",
+    ),
+    (
+        "soak",
+        "[--minutes N] [--rate N] [--out FILE.svg] …",
+        "a broker and a host under steady load: memory, files, disk and latency over time, as a figure",
     ),
     (
         "idle",
@@ -65,8 +81,15 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             let mut bench = cargo(&["bench", "--workspace", "--bench", name, "--"]);
             tools::run(bench.args(arguments))
         }
+        "micro" => {
+            let mut bench = cargo(&["bench", "--workspace"]);
+            for name in instructions::BENCHES {
+                bench.args(["--bench", name]);
+            }
+            tools::run(bench.arg("--").args(arguments))
+        }
         "kill-runs" => program("kill_runs", arguments),
-        "idle" | "spin" => program(name, arguments),
+        "costs" | "idle" | "soak" | "spin" => program(name, arguments),
         "bench" => {
             let mut bench = cargo(&["run", "--release", "--", "bench"]);
             tools::run(bench.args(arguments))

@@ -6,6 +6,7 @@
 )]
 
 mod evidence;
+mod instructions;
 mod suites;
 mod test;
 mod tools;
@@ -20,6 +21,10 @@ usage: cargo xtask COMMAND
   test [--strict]     format, lints, builds and every test, with a table at the end. Installs the wasm32-wasip2 target
                       if rustup is there. A suite that lacks a tool is listed as skipped, with the fix; with --strict
                       that is a failure, and packages are installed where this runs as root
+  instructions [--bless] [NAME…]
+                      instructions of the micro-benchmarks' workloads, counted by callgrind, against the recorded ones;
+                      fails where they have risen. --bless records what is counted. NAME is how workloads begin. With
+                      --strict valgrind is installed where this runs as root
   generate            write generated code and reference pages anew
   evidence [NAME]     a measurement that takes too long for every change; without NAME, lists what there is
   coverage            line coverage of the tests, a table (needs cargo-llvm-cov)";
@@ -30,6 +35,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test"] => test::run(false),
         ["test", "--strict"] => test::run(true),
+        ["instructions", rest @ ..] => instructions::run(rest),
         ["generate"] => evidence::generate(),
         ["evidence"] => {
             println!("{}", evidence::list());

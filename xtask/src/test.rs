@@ -287,14 +287,8 @@ fn set_up(strict: bool) -> Result<(), Failed> {
             .current_dir(tools::root());
         tools::run(&mut command)?;
     }
-    if strict && !is_installed("strace") && is_installed("apt-get") && tools::is_root() {
-        let apt = |arguments: &[&str]| {
-            let mut command = Command::new("apt-get");
-            command.env("DEBIAN_FRONTEND", "noninteractive");
-            tools::run(command.args(arguments))
-        };
-        apt(&["update"])?;
-        apt(&["install", "--yes", "--no-install-recommends", "strace"])?;
+    if strict {
+        tools::install("strace")?;
     }
     Ok(())
 }

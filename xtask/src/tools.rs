@@ -44,6 +44,24 @@ pub(crate) fn is_root() -> bool {
     id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
+/// Has a program by the package of its name, where that takes no question. Where it cannot, it is left to whoever needs it
+/// to say so.
+///
+/// # Errors
+/// The package cannot be installed.
+pub(crate) fn install(program: &str) -> Result<(), Failed> {
+    if is_installed(program) || !is_installed("apt-get") || !is_root() {
+        return Ok(());
+    }
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        run(command.args(arguments))
+    };
+    apt(&["update"])?;
+    apt(&["install", "--yes", "--no-install-recommends", program])
+}
+
 /// Whether rustc has a standard library for guests.
 pub(crate) fn has_wasm() -> bool {
     let printed = Command::new("rustc")

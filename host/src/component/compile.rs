@@ -196,13 +196,22 @@ fn threads() -> usize {
 /// form to standard output. `arguments` are those that [`Compiler`] appends to its own.
 #[must_use]
 pub fn compile_child(arguments: &[OsString]) -> ExitCode {
-    let (code, message) = match bound(arguments) {
-        Ok(layout) => match compile(layout) {
-            Ok(()) => return ExitCode::SUCCESS,
-            Err((code, message)) => (code, message),
-        },
-        Err(message) => (BROKEN, message),
-    };
+    match bound(arguments) {
+        Ok(layout) => compile_unbounded(layout),
+        Err(message) => failed(BROKEN, &message),
+    }
+}
+
+/// What [`compile_child`] does once it has bounded itself. For measurements by tools that cannot work within its bounds.
+#[must_use]
+pub fn compile_unbounded(layout: Layout) -> ExitCode {
+    match compile(layout) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, message)) => failed(code, &message),
+    }
+}
+
+fn failed(code: u8, message: &str) -> ExitCode {
     // Nobody is there to be told if this fails; the exit code says it too.
     std::io::stderr().write_all(message.as_bytes()).ok();
     ExitCode::from(code)

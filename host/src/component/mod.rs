@@ -11,7 +11,7 @@ use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre
 use crate::sandbox::{Engine, Guest};
 
 pub use cache::{Cache, Config, OpenError, PrepareError};
-pub use compile::{Compiler, Limits as CompileLimits, compile_child};
+pub use compile::{Compiler, Limits as CompileLimits, compile_child, compile_unbounded};
 
 /// A component that can be run: compiled, loaded and linked.
 pub struct Ready {
