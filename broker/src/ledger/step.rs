@@ -100,7 +100,7 @@ impl Ledger {
         let mut touched_namespaces = Vec::new();
         // In the order of keys, which is the order in which the store's trees take them with the fewest steps.
         let mut touched: Vec<_> = step.touched.iter().collect();
-        touched.sort_unstable_by_key(|(id, _)| **id);
+        touched.sort_unstable_by_key(|(id, _)| u128::from_be_bytes(id.0));
         for (id, stored) in touched {
             let Some(open) = self.open.get(id) else {
                 continue;
