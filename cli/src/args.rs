@@ -440,6 +440,7 @@ with, and beside tq's own goal for two processors. What else the machine does me
 
 Examples:
   tq bench                                   the standard run, a few minutes
+  tq bench --quick                           half a minute
   tq bench throughput latency --tasks 500k
   tq bench backlog --waiting 10M --dir /mnt/nvme
   tq bench --output json > today.json
@@ -466,20 +467,24 @@ pub(crate) struct BenchArgs {
     /// Slots of the host, except where a scenario says otherwise [default: as of `tq host`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(tq_core::limits::SLOTS_MAX)))]
     pub(crate) slots: Option<u32>,
-    /// What arrivals, payloads and modules are drawn from
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
+    /// What arrivals, payloads and modules are drawn from [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// A tenth of everything whose size no flag names: for a look, and not for a comparison
+    #[arg(long)]
+    pub(crate) quick: bool,
     /// Folder for the data directories, on the disk that is to be measured; the system's temporary folder if it is not given
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Results of an earlier run, as `--output json` printed them: shows old, new and their ratio
+    /// Results of an earlier run, as `--output json` printed them: measures the same again, as far as nothing else is named, and
+    /// shows old, new and their ratio
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Option<PathBuf>,
     /// Results to show or to compare instead of measuring
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenarios", "tasks", "seconds", "waiting", "passed", "slots", "seed", "dir"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenarios", "tasks", "seconds", "waiting", "passed", "slots", "seed", "quick", "dir"])]
     pub(crate) read: Option<PathBuf>,
     /// List the scenarios
-    #[arg(long, conflicts_with_all = ["scenarios", "tasks", "seconds", "waiting", "passed", "slots", "seed", "dir", "compare", "read"])]
+    #[arg(long, conflicts_with_all = ["scenarios", "tasks", "seconds", "waiting", "passed", "slots", "seed", "quick", "dir", "compare", "read"])]
     pub(crate) list: bool,
 }
 

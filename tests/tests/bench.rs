@@ -25,7 +25,7 @@ async fn run(folder: &Path, words: &[&str]) -> tq_tests::Ran {
 async fn figures_stand_beside_their_floors_and_can_be_compared() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let words = "throughput latency --tasks 2k --slots 2 --seed 7 --dir . --output json";
+    let words = "throughput latency --quick --tasks 2k --slots 2 --seed 7 --dir . --output json";
     let ran = run(path, &words.split(' ').collect::<Vec<_>>()).await;
     ran.ok();
     let report = ran.json();
@@ -84,6 +84,30 @@ async fn figures_stand_beside_their_floors_and_can_be_compared() {
     assert_eq!(comparison["differences"][0]["old"], 2);
     assert_eq!(comparison["figures"][0]["new"], Value::Null);
     assert_eq!(compared["setting"]["slots"], 9);
+}
+
+#[tokio::test]
+async fn nodes_are_restarted_and_tenants_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = "cold-start backlog waiting tenants connections --quick --waiting 2k --tasks 1k --output json";
+    let ran = run(folder.path(), &words.split(' ').collect::<Vec<_>>()).await;
+    ran.ok();
+    let report = ran.json();
+    for id in [
+        "cold_start.new_module_p50",
+        "cold_start.after_host_restart_p50",
+        "backlog.tasks_per_second",
+        "backlog.broker_restart",
+        "tenants.small_p50",
+        "waiting.tasks_per_second",
+        "connections.kept_p50",
+    ] {
+        assert!(value(&report, id) > 0.0, "{id}: {report}");
+    }
+    // A slot that waits cannot do more in a second than its tasks' own time lets it.
+    let share =
+        value(&report, "waiting.tasks_per_second") / value(&report, "waiting.slots_over_span");
+    assert!(share <= 1.0, "{report}");
 }
 
 #[tokio::test]

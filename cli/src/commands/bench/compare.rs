@@ -9,7 +9,7 @@ use crate::output::{self, table};
 
 /// Figures that differ by less say nothing: measurements on a machine that is shared differ by as much.
 const NOISE: f64 = 0.05;
-/// A load that differs by less is the same.
+/// Other work of the machine that differs by less is the same.
 const LOAD_NOISE: f64 = 0.5;
 
 /// What has changed between two runs.
@@ -178,6 +178,8 @@ fn differences(old: &Setting, new: &Setting) -> Vec<Difference> {
                         .map(|(name, size)| (format!("sizes.{name}"), size)),
                 );
             }
+            // The figures themselves show it.
+            fields.remove("scenarios");
             fields
         }
         Ok(_) | Err(_) => serde_json::Map::new(),
@@ -187,7 +189,9 @@ fn differences(old: &Setting, new: &Setting) -> Vec<Difference> {
     for (what, new) in new {
         let old = old.remove(&what).unwrap_or_default();
         let is_same = match (what.as_str(), old.as_f64(), new.as_f64()) {
-            ("load_before", Some(old), Some(new)) => (old - new).abs() <= LOAD_NOISE,
+            ("load_before" | "others_processors", Some(old), Some(new)) => {
+                (old - new).abs() <= LOAD_NOISE
+            }
             _ => old == new,
         };
         if !is_same {
@@ -231,7 +235,10 @@ mod tests {
             load_before: 0.1,
             nodes: "own".to_owned(),
             slots: Some(4),
+            scenarios: Vec::new(),
+            is_quick: false,
             sizes: BTreeMap::from([("throughput.tasks".to_owned(), 1_000)]),
+            others_processors: Some(0.1),
         };
         Report {
             setting,
@@ -288,6 +295,7 @@ mod tests {
         new.setting.load_before = 0.4;
         assert_eq!(Comparison::of(&old, &new).differences, []);
         new.setting.load_before = 2.0;
+        new.setting.others_processors = Some(0.5);
         new.setting.slots = None;
         new.setting.sizes = BTreeMap::from([("backlog.waiting".to_owned(), 5)]);
         new.seed = 2;

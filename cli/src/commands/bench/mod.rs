@@ -26,6 +26,7 @@ use tq_client::Client;
 use self::compare::Comparison;
 use self::floor::Floors;
 use self::plan::Plan;
+use self::process::Machine;
 use self::report::Report;
 use self::scenario::Stage;
 use self::setting::Setting;
@@ -56,8 +57,7 @@ pub(crate) async fn run(config: &Config, args: BenchArgs) -> anyhow::Result<Exit
         Some(path) => Report::read(path)?,
         None => {
             let is_own = matches!(config.broker.origin, Origin::Default);
-            let slots = args.slots.unwrap_or(config.host_slots.value);
-            let plan = Plan::of(&args, is_own, slots)?;
+            let plan = Plan::of(&args, is_own, config.host_slots.value, old.as_ref())?;
             match measure(config, &args, plan).await? {
                 Some(report) => report,
                 None => return Ok(Exit::Interrupted),
@@ -119,11 +119,11 @@ async fn remove(folder: TempDir) -> anyhow::Result<()> {
 }
 
 async fn measure_in(folder: &Path, others: Option<Client>, plan: Plan) -> anyhow::Result<Report> {
-    let slots = plan.is_own.then_some(plan.slots);
     let url = others.as_ref().map(Client::url);
-    let setting = Setting::of_this_machine(folder, slots, url, plan.sizes());
+    let setting = Setting::of_this_machine(folder, url, &plan);
+    let before = Machine::now();
     let spinner = output::spinner("the floors");
-    let floors = Floors::measure(folder).await?;
+    let floors = Floors::measure(folder, &plan).await?;
     spinner.finish_and_clear();
     let mut report = Report {
         setting,
@@ -144,6 +144,9 @@ async fn measure_in(folder: &Path, others: Option<Client>, plan: Plan) -> anyhow
         let figures = figures.with_context(|| format!("scenario `{name}` failed"))?;
         report.figures.extend(figures);
     }
+    report.setting.others_processors = before
+        .zip(Machine::now())
+        .map(|(then, now)| now.others_since(then, report.setting.processors));
     Ok(report)
 }
 

@@ -268,7 +268,16 @@ impl Node {
 
     fn failure(&self) -> Failure {
         let last = &self.said.borrow().last;
-        let message = format!("the {} of the measurement has ended: {last}", self.name);
+        let message = match last.as_str() {
+            "" => format!(
+                "the {} of the measurement has ended without a word",
+                self.name
+            ),
+            last => format!(
+                "the {} of the measurement has ended; it said last: {last}",
+                self.name
+            ),
+        };
         Failure::new(Exit::Ended, message)
     }
 

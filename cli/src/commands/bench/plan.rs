@@ -8,12 +8,16 @@ use serde::Serialize;
 
 use super::load::Amount;
 use super::name;
+use super::report::Report;
 use crate::args::{BenchArgs, BenchScenario};
 use crate::exit::Failure;
 use crate::units::Count;
 
 /// The most tasks that a size may name: the data directory of as many would fill a disk of 60 TB.
 const SIZE_MAX: u64 = 100_000_000_000;
+
+/// By how much less a quick run measures.
+const QUICK: u32 = 10;
 
 /// A run that makes sense.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) is_own: bool,
     pub(crate) slots: u32,
     pub(crate) seed: u64,
+    /// A tenth of everything that no flag names.
+    pub(crate) is_quick: bool,
     pub(crate) throughput: Amount,
     pub(crate) burst_tasks: u64,
     /// Tasks that `aged` times, before and after.
@@ -58,12 +64,26 @@ impl Listed {
 }
 
 impl Plan {
-    /// Checks that every flag has something to change. `is_own` says whether the run starts its own nodes.
+    /// Checks that every flag has something to change. `is_own` says whether the run starts its own nodes; `slots` is what
+    /// its host has if no flag says otherwise. What `old` measured is measured again, with its sizes and its seed, as far
+    /// as no argument names others.
     ///
     /// # Errors
     /// A flag without effect, a size that is none, or a scenario that needs nodes of its own where it has none.
-    pub(crate) fn of(args: &BenchArgs, is_own: bool, slots: u32) -> Result<Self, Failure> {
+    pub(crate) fn of(
+        args: &BenchArgs,
+        is_own: bool,
+        slots: u32,
+        old: Option<&Report>,
+    ) -> Result<Self, Failure> {
         let mut scenarios = args.scenarios.clone();
+        if scenarios.is_empty()
+            && let Some(old) = old
+        {
+            // One that this version does not know is left out.
+            let known = |name: &String| BenchScenario::from_str(name, false).ok();
+            scenarios.extend(old.setting.scenarios.iter().filter_map(known));
+        }
         if scenarios.is_empty() {
             let all = BenchScenario::value_variants().iter().copied();
             let possible = |scenario: &BenchScenario| is_own || !needs_own(*scenario);
@@ -91,29 +111,67 @@ impl Plan {
             let message = "--slots has no effect: the hosts are those of the broker that was named";
             return Err(Failure::usage(message).hint("leave it out"));
         }
-        let size = |flag, given: Option<Count>, default| match given {
-            None => Ok(default),
-            Some(Count(size)) if (1..=SIZE_MAX).contains(&size) => Ok(size),
-            Some(Count(size)) => Err(Failure::usage(format!(
-                "{flag} is {size}; it may be 1 to {SIZE_MAX}"
-            ))),
+        let is_quick = args.quick || old.is_some_and(|old| old.setting.is_quick);
+        let before = |name: &str| old.and_then(|old| old.setting.sizes.get(name).copied());
+        let size = |flag: &str, given: Option<Count>, name: &str, default: u64| {
+            let size = match given {
+                Some(Count(size)) => size,
+                None => before(name).unwrap_or_else(|| part(is_quick, default)),
+            };
+            if (1..=SIZE_MAX).contains(&size) {
+                Ok(size)
+            } else {
+                let message = format!("{flag} is {size}; it may be 1 to {SIZE_MAX}");
+                Err(Failure::usage(message))
+            }
         };
-        let tasks = |default| size("--tasks", args.tasks, default);
+        let tasks = |name, default| size("--tasks", args.tasks, name, default);
+        let seconds = match args.tasks {
+            Some(_) => None,
+            None => args
+                .seconds
+                .map(u64::from)
+                .or_else(|| before("throughput.seconds")),
+        };
+        let slots_before = old.and_then(|old| old.setting.slots);
         Ok(Self {
             is_own,
-            slots,
-            seed: args.seed,
-            throughput: match args.seconds {
-                Some(seconds) => Amount::Time(Duration::from_secs(seconds.into())),
-                None => Amount::Tasks(tasks(200_000)?),
+            slots: args.slots.or(slots_before).unwrap_or(slots),
+            seed: args.seed.or(old.map(|old| old.seed)).unwrap_or(1),
+            is_quick,
+            throughput: match seconds {
+                Some(seconds) => Amount::Time(Duration::from_secs(seconds)),
+                None => Amount::Tasks(tasks("throughput.tasks", 200_000)?),
             },
-            burst_tasks: tasks(20_000)?,
-            aged_tasks: tasks(200_000)?,
-            passed: size("--passed", args.passed, 1_000_000)?,
-            backlog_tasks: tasks(50_000)?,
-            waiting: size("--waiting", args.waiting, 200_000)?,
+            burst_tasks: tasks("burst.tasks", 20_000)?,
+            aged_tasks: tasks("aged.tasks", 200_000)?,
+            passed: size("--passed", args.passed, "aged.passed", 1_000_000)?,
+            backlog_tasks: tasks("backlog.tasks", 50_000)?,
+            waiting: size("--waiting", args.waiting, "backlog.waiting", 200_000)?,
             scenarios,
         })
+    }
+
+    /// How many of something there are, of which there usually are so many.
+    pub(crate) fn count(&self, usually: u64) -> u64 {
+        part(self.is_quick, usually)
+    }
+
+    /// How long something is measured that usually takes so long.
+    pub(crate) fn span(&self, usually: Duration) -> Duration {
+        if self.is_quick {
+            usually / QUICK
+        } else {
+            usually
+        }
+    }
+
+    /// The names of what is measured.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.scenarios
+            .iter()
+            .map(|scenario| name(*scenario))
+            .collect()
     }
 
     /// The sizes that count for this run, by name.
@@ -148,6 +206,14 @@ impl Plan {
         };
         let sizes = self.scenarios.iter().flat_map(|scenario| of(*scenario));
         sizes.map(|(name, size)| (name.to_owned(), size)).collect()
+    }
+}
+
+fn part(is_quick: bool, usually: u64) -> u64 {
+    if is_quick {
+        usually.div_ceil(QUICK.into())
+    } else {
+        usually
     }
 }
 
@@ -228,17 +294,20 @@ fn without_effect(flag: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::Parser as _;
 
     use super::*;
     use crate::args::{Cli, Command};
+    use crate::commands::bench::setting::Setting;
 
     fn plan(line: &str, is_own: bool) -> Result<Plan, Failure> {
         let cli = Cli::try_parse_from(line.split(' ')).expect("the line is valid");
         let Command::Bench(args) = cli.command else {
             panic!("`{line}` is another command");
         };
-        Plan::of(&args, is_own, 4)
+        Plan::of(&args, is_own, 4, None)
     }
 
     #[track_caller]
@@ -294,6 +363,47 @@ mod tests {
         ]
         .map(|(name, size)| (name.to_owned(), size));
         assert_eq!(sizes, expected);
+    }
+
+    #[test]
+    fn quick_run_measures_a_tenth_of_what_no_flag_names() {
+        let plan =
+            plan("tq bench burst backlog --quick --waiting 7", true).expect("it makes sense");
+        assert_eq!((plan.burst_tasks, plan.waiting), (2_000, 7));
+        assert_eq!((plan.count(1_000), plan.count(1)), (100, 1));
+        assert_eq!(
+            plan.span(Duration::from_secs(1)),
+            Duration::from_millis(100)
+        );
+    }
+
+    #[test]
+    fn comparison_measures_the_same_again_unless_it_is_told_otherwise() {
+        let first = "tq bench throughput burst --tasks 2k --seed 9 --slots 3";
+        let plan = plan(first, true).expect("it makes sense");
+        let folder = Path::new(".");
+        let old = Report {
+            setting: Setting::of_this_machine(folder, None, &plan),
+            seed: plan.seed,
+            figures: Vec::new(),
+        };
+        let again = |line: &str| {
+            let cli = Cli::try_parse_from(line.split(' ')).expect("the line is valid");
+            let Command::Bench(args) = cli.command else {
+                panic!("`{line}` is another command");
+            };
+            Plan::of(&args, true, 4, Some(&old)).expect("it makes sense")
+        };
+        let same = again("tq bench");
+        assert_eq!(same.scenarios, plan.scenarios);
+        assert_eq!((same.seed, same.slots), (9, 3));
+        assert_eq!(same.sizes(), plan.sizes());
+        let other = again("tq bench burst latency --tasks 5 --seed 1");
+        assert_eq!(
+            other.scenarios,
+            [BenchScenario::Latency, BenchScenario::Burst]
+        );
+        assert_eq!((other.seed, other.burst_tasks, other.slots), (1, 5, 3));
     }
 
     #[test]

@@ -49,6 +49,56 @@ impl Usage {
     }
 }
 
+/// What all programs of this machine have done, and what this one and its children have, to tell the two apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Machine {
+    /// Processor time that was not idle, or not to be had, in ticks.
+    busy_ticks: u64,
+    /// All there is, in ticks.
+    all_ticks: u64,
+    /// Of this process and of its children that have ended.
+    own_ticks: u64,
+}
+
+impl Machine {
+    /// As of now; `None` where Linux does not say.
+    pub(crate) fn now() -> Option<Self> {
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let own = fs::read_to_string("/proc/self/stat").ok()?;
+        Self::parse(&stat, &own)
+    }
+
+    /// Processors that others used from then until now.
+    pub(crate) fn others_since(self, then: Self, processors: usize) -> f64 {
+        let busy = self.busy_ticks.saturating_sub(then.busy_ticks);
+        let own = self.own_ticks.saturating_sub(then.own_ticks);
+        let all = self.all_ticks.saturating_sub(then.all_ticks).max(1);
+        busy.saturating_sub(own) as f64 / all as f64 * processors as f64
+    }
+
+    /// See proc_stat(5) and proc_pid_stat(5).
+    fn parse(stat: &str, own: &str) -> Option<Self> {
+        let line = stat.lines().next()?.strip_prefix("cpu ")?;
+        // Guests are in the first two already.
+        let ticks: Vec<u64> = line
+            .split_whitespace()
+            .take(8)
+            .map_while(|ticks| ticks.parse().ok())
+            .collect();
+        let [_, _, _, idle, iowait, ..] = ticks[..] else {
+            return None;
+        };
+        let all_ticks = ticks.iter().sum::<u64>();
+        let (_, fields) = own.rsplit_once(')')?;
+        let own = fields.split_whitespace().skip(11).take(4);
+        Some(Self {
+            busy_ticks: all_ticks - idle - iowait,
+            all_ticks,
+            own_ticks: own.map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum(),
+        })
+    }
+}
+
 /// See proc_pid_stat(5), proc_pid_io(5) and proc_pid_status(5).
 fn parse(stat: &str, io: &str, status: &str, ticks_per_second: u64) -> Option<Usage> {
     // The name of the program is in brackets and may have anything in it.
@@ -89,6 +139,16 @@ mod tests {
         };
         assert_eq!(parse(stat, io, status, 100), Some(expected));
         assert_eq!(parse("7 (a) S", io, status, 100), None);
+    }
+
+    #[test]
+    fn others_are_what_is_neither_idle_nor_own() {
+        let stat = |user, idle| format!("cpu  {user} 0 0 {idle} 100 0 0 0 7 0\ncpu0 1 2 3\n");
+        let own = |user| format!("7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 {user} 0 50 0 20 0");
+        let then = Machine::parse(&stat(100, 100), &own(10)).expect("it is valid");
+        let now = Machine::parse(&stat(400, 200), &own(160)).expect("it is valid");
+        let others = now.others_since(then, 2);
+        assert!((others - 0.75).abs() < 1e-9, "{others}");
     }
 
     #[test]

@@ -156,6 +156,14 @@ impl Figure {
         }
     }
 
+    /// Whether it is better than another one of the same thing.
+    pub(crate) fn is_better_than(&self, other: &Self) -> bool {
+        match self.better {
+            Better::Higher => self.value > other.value,
+            Better::Lower => self.value < other.value,
+        }
+    }
+
     /// Whether it meets its goals; `None` if it has none.
     fn is_met(&self) -> Option<bool> {
         let meets = |value: f64, goal: f64| match self.better {

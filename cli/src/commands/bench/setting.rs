@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Plan;
 use crate::output::table;
 use crate::units::{Count, Size};
 
@@ -27,18 +28,23 @@ pub(crate) struct Setting {
     pub(crate) nodes: String,
     /// Of the host that was started; absent if the broker is another's.
     pub(crate) slots: Option<u32>,
+    /// What was measured, beside the floors.
+    #[serde(default)]
+    pub(crate) scenarios: Vec<String>,
+    /// A tenth of everything whose size no flag named.
+    #[serde(default)]
+    pub(crate) is_quick: bool,
     /// How much each scenario did, by name.
     pub(crate) sizes: BTreeMap<String, u64>,
+    /// Processors that other programs used meanwhile, and that the machine under this one did not give. Absent until the
+    /// end.
+    #[serde(default)]
+    pub(crate) others_processors: Option<f64>,
 }
 
 impl Setting {
-    /// `nodes` is the broker's address, if it is another's.
-    pub(crate) fn of_this_machine(
-        folder: &Path,
-        slots: Option<u32>,
-        nodes: Option<&str>,
-        sizes: BTreeMap<String, u64>,
-    ) -> Self {
+    /// `others` is the broker's address, if it is another's.
+    pub(crate) fn of_this_machine(folder: &Path, others: Option<&str>, plan: &Plan) -> Self {
         let uname = rustix::system::uname();
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -67,9 +73,12 @@ impl Setting {
                 .next()
                 .and_then(|first| first.parse().ok())
                 .unwrap_or(0.0),
-            nodes: nodes.unwrap_or("own").to_owned(),
-            slots,
-            sizes,
+            nodes: others.unwrap_or("own").to_owned(),
+            slots: others.is_none().then_some(plan.slots),
+            scenarios: plan.names(),
+            is_quick: plan.is_quick,
+            sizes: plan.sizes(),
+            others_processors: None,
         }
     }
 
@@ -85,7 +94,10 @@ impl Setting {
             load_before,
             nodes,
             slots,
+            scenarios: _,
+            is_quick,
             sizes,
+            others_processors,
         } = self;
         let nodes = match slots {
             Some(slots) => format!(
@@ -107,9 +119,25 @@ impl Setting {
                 ),
             ),
             ("disk", file_system.clone()),
-            ("load before", format!("{load_before:.2}")),
+            (
+                "other work",
+                match others_processors {
+                    Some(others) => format!(
+                        "{others:.2} processors meanwhile, and a load of {load_before:.2} in the minute before"
+                    ),
+                    None => format!("a load of {load_before:.2} in the minute before"),
+                },
+            ),
             ("nodes", nodes),
             ("sizes", sizes.join(", ")),
+            (
+                "quick",
+                if *is_quick {
+                    "a tenth of everything else: for a look, and not for a comparison".to_owned()
+                } else {
+                    String::new()
+                },
+            ),
             ("seed", seed.to_string()),
         ])
     }

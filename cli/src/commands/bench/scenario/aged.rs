@@ -12,7 +12,7 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
     let plan = stage.plan;
     let measure = async |nodes: &Nodes| {
         let client = nodes.client();
-        let make = warm_echo(client, WARM_UP).await?;
+        let make = warm_echo(client, plan.count(WARM_UP)).await?;
         let load = |tasks| Load::peak(make.clone(), PAYLOAD, Amount::Tasks(tasks));
         let fresh = load(plan.aged_tasks).run(client).await?;
         let passing = load(plan.passed).run(client).await?;

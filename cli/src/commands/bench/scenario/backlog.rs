@@ -26,7 +26,7 @@ use crate::output;
 const BATCH: u64 = 1_000;
 const SUBMITS: usize = 8;
 /// Tasks of the highest priority that are timed beside the backlog.
-const URGENT: usize = 200;
+const URGENT: u64 = 200;
 const HIGHEST_PRIORITY: u32 = 255;
 const WARM_UP: u64 = 5_000;
 
@@ -37,7 +37,7 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
     let client = nodes.client().clone();
     let data_dir = nodes.data_dir().context("there is no data directory")?;
     let empty = async {
-        let make = warm_echo(&client, WARM_UP).await?;
+        let make = warm_echo(&client, plan.count(WARM_UP)).await?;
         let load = Load::peak(make.clone(), PAYLOAD, Amount::Tasks(plan.backlog_tasks));
         anyhow::Ok((make, load.clone(), load.run(&client).await?))
     };
@@ -63,7 +63,7 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
     let measure = async {
         let ran = load.run(&client).await?;
         let mut urgent = Samples::default();
-        for _ in 0..URGENT {
+        for _ in 0..plan.count(URGENT) {
             let task = NewTask {
                 priority: Some(HIGHEST_PRIORITY),
                 ..make()

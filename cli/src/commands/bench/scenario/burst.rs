@@ -11,7 +11,7 @@ const WARM_UP: u64 = 2_000;
 pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
     let tasks = stage.plan.burst_tasks;
     let measure = async |nodes: &Nodes| {
-        let make = warm_echo(nodes.client(), WARM_UP).await?;
+        let make = warm_echo(nodes.client(), stage.plan.count(WARM_UP)).await?;
         let load = Load {
             batch: 1_000,
             // Nothing holds it back.

@@ -10,15 +10,15 @@ use crate::commands::bench::sample::Samples;
 
 /// What a small Rust component has.
 const CODE_BYTES: usize = 50_000;
-const MODULES: usize = 10;
-const RESTARTS: usize = 3;
+const MODULES: u64 = 10;
+const RESTARTS: u64 = 3;
 
 pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
     let mut nodes = stage.nodes("cold-start", stage.plan.slots).await?;
     let new = nodes.watch_over(new_modules(stage, &nodes)).await?;
     let [mut first, mut compile, mut beyond] = new;
     let mut restarted = Samples::default();
-    for _ in 0..RESTARTS {
+    for _ in 0..stage.plan.count(RESTARTS) {
         nodes.stop_host().await?;
         nodes.start_host().await?;
         let one = async {
@@ -44,7 +44,7 @@ async fn new_modules(stage: &Stage<'_>, nodes: &Nodes) -> anyhow::Result<[Sample
     warm_echo(client, 100).await?;
     let mut random = Random::new(stage.plan.seed);
     let [mut first, mut compile, mut beyond] = <[Samples; 3]>::default();
-    for index in 0..MODULES {
+    for index in 0..stage.plan.count(MODULES) {
         let name = format!("tq-bench-new-{index}");
         let wasm = large(CODE_BYTES, &mut random);
         let compiled = tokio::task::block_in_place(|| tq_host::floor::compile(&wasm))?;

@@ -19,10 +19,11 @@ const WARM_UP: u64 = 2_000;
 
 pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
     let measure = async |nodes: &Nodes| {
-        warm_echo(nodes.client(), WARM_UP).await?;
+        warm_echo(nodes.client(), stage.plan.count(WARM_UP)).await?;
         let mut figures = Vec::new();
         for count in CLIENTS {
-            let (mut samples, elapsed) = clients(nodes.client(), count).await?;
+            let (mut samples, elapsed) =
+                clients(nodes.client(), count, stage.plan.span(SPAN)).await?;
             let tasks = samples.len() as u64;
             figures.extend([
                 Figure::rate(
@@ -40,7 +41,11 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
     stage.on_nodes("fan-in", stage.plan.slots, measure).await
 }
 
-async fn clients(client: &Client, count: usize) -> anyhow::Result<(Samples, Duration)> {
+async fn clients(
+    client: &Client,
+    count: usize,
+    span: Duration,
+) -> anyhow::Result<(Samples, Duration)> {
     // All are connected before the first begins.
     let mut connected = Vec::with_capacity(count);
     for _ in 0..count {
@@ -53,7 +58,7 @@ async fn clients(client: &Client, count: usize) -> anyhow::Result<(Samples, Dura
     let start = Stopwatch::start();
     let mut working = JoinSet::new();
     for client in connected {
-        working.spawn(one_client(client, task.clone(), start));
+        working.spawn(one_client(client, task.clone(), start, span));
     }
     let mut samples = Samples::default();
     while let Some(done) = working.join_next().await {
@@ -62,9 +67,14 @@ async fn clients(client: &Client, count: usize) -> anyhow::Result<(Samples, Dura
     Ok((samples, start.elapsed()))
 }
 
-async fn one_client(client: Client, task: NewTask, start: Stopwatch) -> anyhow::Result<Samples> {
+async fn one_client(
+    client: Client,
+    task: NewTask,
+    start: Stopwatch,
+    span: Duration,
+) -> anyhow::Result<Samples> {
     let mut samples = Samples::default();
-    while start.elapsed() < SPAN {
+    while start.elapsed() < span {
         samples.push(one_call(&client, task.clone(), PAYLOAD).await?);
     }
     Ok(samples)

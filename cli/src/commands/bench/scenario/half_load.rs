@@ -19,11 +19,15 @@ pub(super) async fn run(stage: &Stage<'_>, report: &Report) -> anyhow::Result<Ve
     let known = report.figure("throughput.tasks_per_second");
     let measure = async |nodes: &Nodes| {
         let client = nodes.client();
-        let make = warm_echo(client, WARM_UP).await?;
+        let make = warm_echo(client, stage.plan.count(WARM_UP)).await?;
         let peak = match known {
             Some(figure) => figure.clone(),
             None => {
-                let load = Load::peak(make.clone(), PAYLOAD, Amount::Tasks(PEAK_TASKS));
+                let load = Load::peak(
+                    make.clone(),
+                    PAYLOAD,
+                    Amount::Tasks(stage.plan.count(PEAK_TASKS)),
+                );
                 let ran = load.run(client).await?;
                 Figure::rate("half_load.peak_tasks_per_second", ran.tasks, ran.elapsed)
             }
@@ -32,7 +36,7 @@ pub(super) async fn run(stage: &Stage<'_>, report: &Report) -> anyhow::Result<Ve
             make,
             result: PAYLOAD,
             per_second: peak.value / 2.0,
-            span: SPAN,
+            span: stage.plan.span(SPAN),
             seed: stage.plan.seed,
         };
         let start = Stopwatch::start();

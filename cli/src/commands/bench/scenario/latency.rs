@@ -6,14 +6,15 @@ use crate::commands::bench::load::{Amount, one_at_a_time};
 use crate::commands::bench::nodes::Nodes;
 use crate::commands::bench::report::Figure;
 
-const TASKS: Amount = Amount::Tasks(1_000);
+const TASKS: u64 = 1_000;
 /// Tasks before them that are not timed.
 const WARM_UP: u64 = 100;
 
 pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
     let measure = async |nodes: &Nodes| {
-        let make = warm_echo(nodes.client(), WARM_UP).await?;
-        let mut samples = one_at_a_time(nodes.client(), &make, PAYLOAD, TASKS).await?;
+        let tasks = Amount::Tasks(stage.plan.count(TASKS));
+        let make = warm_echo(nodes.client(), stage.plan.count(WARM_UP)).await?;
+        let mut samples = one_at_a_time(nodes.client(), &make, PAYLOAD, tasks).await?;
         Ok(vec![
             Figure::time("latency.p50", samples.p50())
                 .beside(&stage.floors.durable_call)

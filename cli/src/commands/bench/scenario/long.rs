@@ -19,19 +19,20 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let processors = u32::try_from(processors)?;
     let measure = async |nodes: &Nodes| {
+        let span = stage.plan.span(SPAN);
         let short = nodes.client();
-        let make = warm_echo(short, WARM_UP).await?;
+        let make = warm_echo(short, stage.plan.count(WARM_UP)).await?;
         let long = short.clone().with_namespace("bench-long");
         guests::deploy_work(&long).await?;
-        let spin = guests::spin(ROUNDS)?;
+        let spin = guests::spin(stage.plan.count(ROUNDS))?;
         let expected = spin.payload.clone();
         let took = one_call(&long, spin.clone(), &expected).await?;
 
-        let mut alone = one_at_a_time(short, &make, PAYLOAD, Amount::Time(SPAN / 3)).await?;
+        let mut alone = one_at_a_time(short, &make, PAYLOAD, Amount::Time(span / 3)).await?;
         let load = Load {
             make: all_alike(spin),
             result: None,
-            amount: Amount::Time(SPAN),
+            amount: Amount::Time(span),
             batch: 1,
             submits: 1,
             outstanding_max: processors.into(),
@@ -39,7 +40,7 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
         };
         let mut running = JoinSet::new();
         running.spawn(async move { load.run(&long).await });
-        let mut beside = one_at_a_time(short, &make, PAYLOAD, Amount::Time(SPAN)).await?;
+        let mut beside = one_at_a_time(short, &make, PAYLOAD, Amount::Time(span)).await?;
         while let Some(done) = running.join_next().await {
             done??;
         }

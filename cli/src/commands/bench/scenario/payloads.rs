@@ -62,6 +62,7 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
         let mut random = Random::new(stage.plan.seed);
         let mut figures = Vec::new();
         for Case { name, bytes, tasks } in CASES {
+            let tasks = stage.plan.count(tasks);
             let load = Load {
                 make: payloads(usize::try_from(bytes)?, &mut random)?,
                 result: None,
@@ -72,7 +73,7 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
                 is_shown: true,
             };
             let warm_up = Load {
-                amount: Amount::Tasks(WARM_UP),
+                amount: Amount::Tasks(stage.plan.count(WARM_UP)),
                 ..load.clone()
             };
             warm_up.run(client).await?;

@@ -15,17 +15,18 @@ const SETTLED: Duration = Duration::from_secs(3);
 const SPAN: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
+    let measure = async |nodes: &Nodes| measure(nodes, stage.plan.span(SPAN)).await;
     stage.on_nodes("rest", stage.plan.slots, measure).await
 }
 
-async fn measure(nodes: &Nodes) -> anyhow::Result<Vec<Figure>> {
+async fn measure(nodes: &Nodes, span: Duration) -> anyhow::Result<Vec<Figure>> {
     let broker = nodes.broker_pid().context("there is no broker")?;
     let host = nodes.host_pid().context("there is no host")?;
     tokio::time::sleep(SETTLED).await;
     let cpu = || anyhow::Ok(Usage::fine_cpu(broker)? + Usage::fine_cpu(host)?);
     let before = cpu()?;
     let start = Stopwatch::start();
-    tokio::time::sleep(SPAN).await;
+    tokio::time::sleep(span).await;
     let busy = cpu()?.saturating_sub(before).as_secs_f64() / start.elapsed().as_secs_f64();
     let (broker, host) = (Usage::of(broker)?, Usage::of(host)?);
     let both = broker.resident_bytes + host.resident_bytes;

@@ -24,6 +24,7 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
 }
 
 async fn measure(stage: &Stage<'_>, client: &Client) -> anyhow::Result<Vec<Figure>> {
+    let (span, warm_up) = (stage.plan.span(SPAN), stage.plan.count(WARM_UP));
     let tenant = |name: String| {
         let namespace = format!("{}-{name}", client.namespace());
         client.clone().with_namespace(&namespace)
@@ -31,18 +32,18 @@ async fn measure(stage: &Stage<'_>, client: &Client) -> anyhow::Result<Vec<Figur
     let mut loads = Vec::new();
     for index in 0..=MIDDLE_TENANTS {
         let client = tenant(format!("tenant-{index}"));
-        let make = warm_echo(&client, WARM_UP).await?;
+        let make = warm_echo(&client, warm_up).await?;
         let outstanding = if index == 0 { HEAVY } else { MIDDLE };
         let load = Load {
             batch: outstanding / 8,
             outstanding_max: outstanding,
             is_shown: false,
-            ..Load::peak(make, PAYLOAD, Amount::Time(SPAN))
+            ..Load::peak(make, PAYLOAD, Amount::Time(span))
         };
         loads.push((client, load));
     }
     let small = tenant("small".to_owned());
-    let make = warm_echo(&small, WARM_UP).await?;
+    let make = warm_echo(&small, warm_up).await?;
 
     let mut heavy = JoinSet::new();
     let mut middle = JoinSet::new();
@@ -50,7 +51,7 @@ async fn measure(stage: &Stage<'_>, client: &Client) -> anyhow::Result<Vec<Figur
         let set = if index == 0 { &mut heavy } else { &mut middle };
         set.spawn(async move { load.run(&client).await });
     }
-    let mut samples = one_at_a_time(&small, &make, PAYLOAD, Amount::Time(SPAN)).await?;
+    let mut samples = one_at_a_time(&small, &make, PAYLOAD, Amount::Time(span)).await?;
     let (heavy, heavy_span) = together(heavy).await?;
     let (middle, middle_span) = together(middle).await?;
     let all = heavy + middle + samples.len() as u64;

@@ -9,8 +9,8 @@ use crate::commands::bench::nodes::Nodes;
 use crate::commands::bench::process::Usage;
 use crate::commands::bench::report::Figure;
 
-/// Tasks before those that are timed, at most.
-const WARM_UP_MAX: u64 = 10_000;
+/// Tasks before those that are timed.
+const WARM_UP: u64 = 10_000;
 
 pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
     let measure = async |nodes: &Nodes| measure(stage, nodes).await;
@@ -22,8 +22,8 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
 async fn measure(stage: &Stage<'_>, nodes: &Nodes) -> anyhow::Result<Vec<Figure>> {
     let amount = stage.plan.throughput;
     let warm_up = match amount {
-        Amount::Tasks(tasks) => (tasks / 10).clamp(1, WARM_UP_MAX),
-        Amount::Time(_) => WARM_UP_MAX,
+        Amount::Tasks(tasks) => WARM_UP.min(tasks / 10).max(1),
+        Amount::Time(_) => stage.plan.count(WARM_UP),
     };
     let make = warm_echo(nodes.client(), warm_up).await?;
     let usage = || anyhow::Ok((nodes.broker_usage()?, nodes.host_usage()?, Usage::own()?));
@@ -57,7 +57,8 @@ async fn measure(stage: &Stage<'_>, nodes: &Nodes) -> anyhow::Result<Vec<Figure>
             Figure::time_each("throughput.broker_cpu_per_task", broker_cpu, tasks),
             Figure::time_each("throughput.host_cpu_per_task", host_cpu, tasks)
                 .beside(&stage.floors.sandbox_cpu),
-            Figure::bytes_each("throughput.broker_written_per_task", written, tasks),
+            Figure::bytes_each("throughput.broker_written_per_task", written, tasks)
+                .beside(&stage.floors.data_bytes),
             Figure::bytes(
                 "throughput.broker_resident_peak",
                 broker_after.resident_peak_bytes,

@@ -26,7 +26,9 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
         };
         load(SLOTS.into())?.run(client).await?;
         let before = nodes.host_usage()?;
-        let ran = load(u64::from(SLOTS) * ROUNDS)?.run(client).await?;
+        let ran = load(u64::from(SLOTS) * stage.plan.count(ROUNDS))?
+            .run(client)
+            .await?;
         let after = nodes.host_usage()?;
         let ideal = Figure::rate("waiting.slots_over_span", SLOTS.into(), SPAN);
         let mut figures = vec![
