@@ -16,6 +16,20 @@ fn value(report: &Value, id: &str) -> f64 {
         .unwrap_or_else(|| panic!("there is no figure `{id}`: {report}"))
 }
 
+/// Every figure of a report is explained in the reference.
+#[track_caller]
+fn check_explained(report: &Value) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/figures.md");
+    let page = std::fs::read_to_string(path).expect("the reference is there");
+    let figures = report["figures"].as_array().expect("there are figures");
+    let missing: Vec<_> = figures
+        .iter()
+        .filter_map(|figure| figure["id"].as_str())
+        .filter(|id| !page.contains(&format!("`{id}`")))
+        .collect();
+    assert!(missing.is_empty(), "not in the reference: {missing:?}");
+}
+
 async fn run(folder: &Path, words: &[&str]) -> tq_tests::Ran {
     let bench = ["bench"].into_iter().chain(words.iter().copied());
     Tq::default().inside(folder).run(bench).await
@@ -44,6 +58,7 @@ async fn figures_stand_beside_their_floors_and_can_be_compared() {
     ] {
         assert!(value(&report, id) > 0.0, "{id}: {report}");
     }
+    check_explained(&report);
     assert_eq!(report["seed"], 7);
     assert_eq!(report["setting"]["slots"], 2);
     assert_eq!(report["setting"]["sizes"]["throughput.tasks"], 2_000);
@@ -104,6 +119,7 @@ async fn nodes_are_restarted_and_tenants_are_told_apart() {
     ] {
         assert!(value(&report, id) > 0.0, "{id}: {report}");
     }
+    check_explained(&report);
     // A slot that waits cannot do more in a second than its tasks' own time lets it.
     let share =
         value(&report, "waiting.tasks_per_second") / value(&report, "waiting.slots_over_span");

@@ -121,7 +121,8 @@ async fn remove(folder: TempDir) -> anyhow::Result<()> {
 async fn measure_in(folder: &Path, others: Option<Client>, plan: Plan) -> anyhow::Result<Report> {
     let url = others.as_ref().map(Client::url);
     let setting = Setting::of_this_machine(folder, url, &plan);
-    let before = Machine::now();
+    // The processes of a broker that is another's cannot be told from other work.
+    let before = plan.is_own.then(Machine::now).flatten();
     let spinner = output::spinner("the floors");
     let floors = Floors::measure(folder, &plan).await?;
     spinner.finish_and_clear();

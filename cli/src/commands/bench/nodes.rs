@@ -206,6 +206,7 @@ impl Node {
             .arg("--data-dir")
             .arg(data_dir)
             .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+            .env("TQ_CONFIG", "/dev/null")
             .env("TQ_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

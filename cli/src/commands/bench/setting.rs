@@ -36,8 +36,8 @@ pub(crate) struct Setting {
     pub(crate) is_quick: bool,
     /// How much each scenario did, by name.
     pub(crate) sizes: BTreeMap<String, u64>,
-    /// Processors that other programs used meanwhile, and that the machine under this one did not give. Absent until the
-    /// end.
+    /// Processors that other programs used meanwhile, and that the machine under this one did not give. Absent if the
+    /// nodes are another's.
     #[serde(default)]
     pub(crate) others_processors: Option<f64>,
 }
