@@ -1,259 +1,191 @@
 //! `tq bench`
 
+mod arrivals;
+mod compare;
 mod floor;
-mod measure;
+mod guests;
+mod load;
 mod nodes;
+mod plan;
+mod process;
+mod random;
+mod report;
+mod sample;
+mod scenario;
 mod setting;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
+use clap::ValueEnum as _;
 use serde::Serialize;
-use tq_client::{Client, Component, Upload};
+use tempfile::TempDir;
+use tq_client::Client;
 
+use self::compare::Comparison;
 use self::floor::Floors;
-use self::measure::{Amount, Latency, Throughput};
-use self::nodes::Nodes;
+use self::plan::Plan;
+use self::process::Machine;
+use self::report::Report;
+use self::scenario::Stage;
 use self::setting::Setting;
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, BenchScenario};
 use crate::commands::connect;
 use crate::config::{Config, Origin};
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, json, table};
-use crate::units::{Count, nanoseconds};
 
-/// A component that returns its payload: `bench/echo.wat`, assembled.
-const ECHO: &[u8] = include_bytes!("../../../bench/echo.wasm");
-/// The module's name.
-const MODULE: &str = "tq-bench-echo";
+/// How long nothing may happen before a measurement is given up.
+const STALL: Duration = Duration::from_secs(30);
 
-/// Everything that was measured.
-#[derive(Debug, Serialize)]
-struct Report {
-    setting: Setting,
-    floors: Floors,
-    throughput: Throughput,
-    latency: Latency,
-    /// The 50th percentile of the latency over the least that a durable call can take here: two synced appends (its submit and
-    /// its settlement) and two round trips (client to broker, broker to host).
-    latency_p50_over_floor: f64,
-    /// Tasks in the time of one synced append: how well submits and settlements share their syncs.
-    tasks_per_sync: f64,
+/// A report, and what it is compared with.
+#[derive(Serialize)]
+struct Compared {
+    #[serde(flatten)]
+    report: Report,
+    comparison: Comparison,
 }
 
 pub(crate) async fn run(config: &Config, args: BenchArgs) -> anyhow::Result<Exit> {
-    let BenchArgs {
-        tasks,
-        seconds,
-        dir,
-    } = args;
-    let amount = match seconds {
-        Some(seconds) => Amount::Time(Duration::from_secs(seconds.into())),
-        None => Amount::Tasks(tasks.into()),
-    };
-    let base = dir.unwrap_or_else(std::env::temp_dir);
-    let folder = tempfile::Builder::new()
-        .prefix("tq-bench-")
-        .tempdir_in(&base)
-        .with_context(|| format!("failed to make a folder in `{}`", base.display()))?;
-    let report = match config.broker.origin {
-        Origin::Default => {
-            let mut nodes = Nodes::start(folder.path(), config.host_slots.value).await?;
-            let client = Client::connect(nodes.url()).await?;
-            let report = tokio::select! {
-                report = measure(&client, folder.path(), amount, Some(config.host_slots.value)) => report,
-                error = nodes.failed() => Err(error),
-                interrupted = tokio::signal::ctrl_c() => {
-                    interrupted?;
-                    nodes.stop().await?;
-                    return Ok(Exit::Interrupted);
-                }
-            };
-            nodes.stop().await?;
-            report?
-        }
-        Origin::Flag | Origin::Variable(_) | Origin::File(_) => {
-            let client = connect(config).await?;
-            // A namespace of its own, so that its watch sees nobody else's tasks.
-            let namespace = format!("bench-{}-{}", std::process::id(), crate::units::now_ms());
-            measure(
-                &client.with_namespace(&namespace),
-                folder.path(),
-                amount,
-                None,
-            )
-            .await?
+    if args.list {
+        return list(config.output.value);
+    }
+    // Before anything is measured, which takes minutes.
+    let old = args.compare.as_deref().map(Report::read).transpose()?;
+    let report = match &args.read {
+        Some(path) => Report::read(path)?,
+        None => {
+            let is_own = matches!(config.broker.origin, Origin::Default);
+            let plan = Plan::of(&args, is_own, config.host_slots.value, old.as_ref())?;
+            match measure(config, &args, plan).await? {
+                Some(report) => report,
+                None => return Ok(Exit::Interrupted),
+            }
         }
     };
-    match config.output.value {
-        Format::Json => json::print(&report)?,
-        Format::Table => print(&report)?,
+    match (old, config.output.value) {
+        (None, Format::Json) => json::print(&report)?,
+        (None, Format::Table) => report.print()?,
+        (Some(old), format) => {
+            let comparison = Comparison::of(&old, &report);
+            match format {
+                Format::Json => json::print(&Compared { report, comparison })?,
+                Format::Table => comparison.print()?,
+            }
+        }
     }
     Ok(Exit::Succeeded)
 }
 
-async fn measure(
-    client: &Client,
-    folder: &Path,
-    amount: Amount,
-    slots: Option<u32>,
-) -> anyhow::Result<Report> {
-    let setting = Setting::of_this_machine(folder, slots, client.url());
-    let upload = Upload {
-        name: MODULE.to_owned(),
-        ..Upload::default()
+/// `None` if it was interrupted.
+async fn measure(config: &Config, args: &BenchArgs, plan: Plan) -> anyhow::Result<Option<Report>> {
+    let base = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = tempfile::Builder::new()
+        .prefix("tq-bench-")
+        .tempdir_in(&base)
+        .with_context(|| format!("failed to make a folder in `{}`", base.display()))?;
+    let others = match plan.is_own {
+        true => None,
+        false => Some(connect(config).await?),
     };
-    client
-        .upload_module(
-            Component::from_bytes(Bytes::from_static(ECHO))?,
-            upload,
-            |_| {},
-        )
-        .await?;
-    let spinner = output::spinner("measuring the floors");
-    let floors = Floors::measure(client, folder).await?;
-    spinner.set_message("measuring latency");
-    let latency = measure::latency(client).await?;
-    spinner.finish_and_clear();
-    let throughput = measure::throughput(client, amount).await?;
-    let floor_ns = 2 * (floors.sync_p50_ns + floors.round_trip_p50_ns);
-    Ok(Report {
-        latency_p50_over_floor: latency.p50_ns as f64 / floor_ns.max(1) as f64,
-        tasks_per_sync: throughput.tasks_per_second * floors.sync_p50_ns as f64 / 1e9,
-        setting,
-        floors,
-        throughput,
-        latency,
-    })
+    let measured = tokio::select! {
+        report = Box::pin(measure_in(folder.path(), others, plan)) => report.map(Some),
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| None).map_err(Into::into),
+    };
+    let removed = remove(folder).await;
+    let report = measured?;
+    removed?;
+    Ok(report)
 }
 
-fn print(report: &Report) -> anyhow::Result<()> {
-    let Report {
-        setting,
-        floors,
-        throughput,
-        latency,
-        latency_p50_over_floor,
-        tasks_per_sync,
-    } = report;
-    setting.print()?;
-    output::line("")?;
-    let row = |what: &str, value: String, floor: String| [what.to_owned(), value, floor];
-    table::print(
-        ["measured", "value", "beside the floor"],
-        [
-            row(
-                "synced append of 300 bytes, p50",
-                nanoseconds(floors.sync_p50_ns),
-                "(a floor)".to_owned(),
-            ),
-            row(
-                "synced append of 300 bytes, p99",
-                nanoseconds(floors.sync_p99_ns),
-                String::new(),
-            ),
-            row(
-                "round trip to the broker, p50",
-                nanoseconds(floors.round_trip_p50_ns),
-                "(a floor)".to_owned(),
-            ),
-            row(
-                "round trip to the broker, p99",
-                nanoseconds(floors.round_trip_p99_ns),
-                String::new(),
-            ),
-            row(
-                "one task at a time, p50",
-                nanoseconds(latency.p50_ns),
-                format!("{latency_p50_over_floor:.1} × two syncs and two round trips"),
-            ),
-            row(
-                "one task at a time, p99",
-                nanoseconds(latency.p99_ns),
-                String::new(),
-            ),
-            row(
-                "durable tasks per second",
-                Count(throughput.tasks_per_second as u64).to_string(),
-                format!("{tasks_per_sync:.1} tasks in the time of one sync"),
-            ),
-            row("tasks", Count(throughput.tasks).to_string(), String::new()),
-            row(
-                "submit of a batch acknowledged, p50",
-                nanoseconds(throughput.submit_p50_ns),
-                String::new(),
-            ),
-            row(
-                "submit of a batch acknowledged, p99",
-                nanoseconds(throughput.submit_p99_ns),
-                String::new(),
-            ),
-        ],
-    )
-}
-
-/// The value that this share of the samples does not exceed; 0 without samples.
-fn percentile(samples: &mut [u64], share: f64) -> u64 {
-    samples.sort_unstable();
-    let rank = (samples.len() as f64 * share).ceil() as usize;
-    samples.get(rank.saturating_sub(1)).copied().unwrap_or(0)
-}
-
-/// A watch that was started. The one clock of the measurement.
-#[derive(Clone, Copy)]
-struct Stopwatch(Instant);
-
-impl Stopwatch {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a measurement is about real time"
-    )]
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    fn elapsed(self) -> Duration {
-        self.0.elapsed()
-    }
-
-    fn nanos(self) -> u64 {
-        u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn committed_component_is_the_text_assembled() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/echo.wat");
-        let assembled = wat::parse_file(&path).expect("the text is valid");
-        let committed = path.with_extension("wasm");
-        if std::env::var_os("TQ_BLESS").is_some() {
-            std::fs::write(&committed, &assembled).expect("the tree can be written");
-            return;
+/// Nodes that were killed, because something failed or was interrupted, may write for another moment.
+async fn remove(folder: TempDir) -> anyhow::Result<()> {
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(50);
+    let path = folder.keep();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match std::fs::remove_dir_all(&path) {
+            Ok(()) => return Ok(()),
+            Err(error) if tries == TRIES => {
+                return Err(error)
+                    .with_context(|| format!("failed to remove `{}`", path.display()));
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
         }
-        assert!(
-            assembled == ECHO,
-            "bench/echo.wasm is stale; run this test with TQ_BLESS=1"
-        );
     }
+}
 
-    #[track_caller]
-    fn check(samples: &[u64], share: f64, expected: u64) {
-        assert_eq!(percentile(&mut samples.to_vec(), share), expected);
+async fn measure_in(folder: &Path, others: Option<Client>, plan: Plan) -> anyhow::Result<Report> {
+    let url = others.as_ref().map(Client::url);
+    let setting = Setting::of_this_machine(folder, url, &plan);
+    // The processes of a broker that is another's cannot be told from other work.
+    let before = plan.is_own.then(Machine::now).flatten();
+    let spinner = output::spinner("the floors");
+    let floors = Floors::measure(folder, &plan).await?;
+    spinner.finish_and_clear();
+    let mut report = Report {
+        setting,
+        seed: plan.seed,
+        figures: floors.figures.clone(),
+    };
+    let stage = Stage {
+        folder,
+        others,
+        floors,
+        plan: &plan,
+    };
+    for scenario in &plan.scenarios {
+        let name = name(*scenario);
+        let spinner = output::spinner(name.clone());
+        let figures = stage.play(*scenario, &report).await;
+        spinner.finish_and_clear();
+        let figures = figures.with_context(|| format!("scenario `{name}` failed"))?;
+        report.figures.extend(figures);
     }
+    report.setting.others_processors = before
+        .zip(Machine::now())
+        .map(|(then, now)| now.others_since(then, report.setting.processors));
+    Ok(report)
+}
 
-    #[test]
-    fn percentiles_are_samples() {
-        check(&[], 0.5, 0);
-        check(&[7], 0.99, 7);
-        check(&[4, 1, 3, 2], 0.5, 2);
-        check(&[4, 1, 3, 2], 1.0, 4);
-        let hundred: Vec<u64> = (1..=100).collect();
-        check(&hundred, 0.99, 99);
+fn list(format: Format) -> anyhow::Result<Exit> {
+    let scenarios = BenchScenario::value_variants().iter();
+    let listed = scenarios.map(|scenario| plan::Listed::of(*scenario));
+    match format {
+        Format::Json => json::print(&listed.collect::<Vec<_>>())?,
+        Format::Table => table::print(
+            ["scenario", "flags", "measures"],
+            listed.map(|listed| [listed.name, listed.flags.join(" "), listed.measures]),
+        )?,
+    }
+    Ok(Exit::Succeeded)
+}
+
+/// A scenario as it is typed.
+fn name(scenario: BenchScenario) -> String {
+    scenario
+        .to_possible_value()
+        .map(|value| value.get_name().to_owned())
+        .unwrap_or_default()
+}
+
+/// Waits for something that has to come within a time.
+///
+/// # Errors
+/// What it came to, or that it did not come.
+async fn within<T>(
+    what: &str,
+    bound: Duration,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    match tokio::time::timeout(bound, work).await {
+        Ok(done) => done,
+        Err(_) => {
+            let message = format!("waited {} s for {what}, in vain", bound.as_secs());
+            Err(Failure::new(Exit::Ended, message).into())
+        }
     }
 }

@@ -1,33 +1,64 @@
 //! Where the measurement was taken: figures without it say nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::plan::Plan;
 use crate::output::table;
+use crate::units::{Count, Size};
 
 /// The machine, and how tq was set up on it.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Setting {
-    version: &'static str,
-    processor: String,
-    processors: usize,
-    kernel: String,
+    pub(crate) version: String,
+    /// `release` or `debug`.
+    pub(crate) build: String,
+    pub(crate) processor: String,
+    pub(crate) processors: usize,
+    pub(crate) memory_bytes: u64,
+    pub(crate) kernel: String,
     /// The file system under the data directory.
-    file_system: String,
+    pub(crate) file_system: String,
+    /// Processes that ran or wanted to, over the minute before: what else the machine did.
+    pub(crate) load_before: f64,
+    /// `own`, or the address of the broker that was measured.
+    pub(crate) nodes: String,
     /// Of the host that was started; absent if the broker is another's.
-    slots: Option<u32>,
-    broker: String,
+    pub(crate) slots: Option<u32>,
+    /// What was measured, beside the floors.
+    #[serde(default)]
+    pub(crate) scenarios: Vec<String>,
+    /// A tenth of everything whose size no flag named.
+    #[serde(default)]
+    pub(crate) is_quick: bool,
+    /// How much each scenario did, by name.
+    pub(crate) sizes: BTreeMap<String, u64>,
+    /// Processors that other programs used meanwhile, and that the machine under this one did not give. Absent if the
+    /// nodes are another's.
+    #[serde(default)]
+    pub(crate) others_processors: Option<f64>,
 }
 
 impl Setting {
-    pub(crate) fn of_this_machine(folder: &Path, slots: Option<u32>, broker: &str) -> Self {
+    /// `others` is the broker's address, if it is another's.
+    pub(crate) fn of_this_machine(folder: &Path, others: Option<&str>, plan: &Plan) -> Self {
         let uname = rustix::system::uname();
+        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         Self {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            }
+            .to_owned(),
             processor: processor(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_bytes: memory_bytes(&memory).unwrap_or(0),
             kernel: format!(
                 "{} {}",
                 uname.sysname().to_string_lossy(),
@@ -37,32 +68,77 @@ impl Setting {
                 .ok()
                 .and_then(|mounts| file_system(&mounts, &folder.canonicalize().ok()?))
                 .unwrap_or_else(|| "unknown".to_owned()),
-            slots,
-            broker: broker.to_owned(),
+            load_before: load
+                .split(' ')
+                .next()
+                .and_then(|first| first.parse().ok())
+                .unwrap_or(0.0),
+            nodes: others.unwrap_or("own").to_owned(),
+            slots: others.is_none().then_some(plan.slots),
+            scenarios: plan.names(),
+            is_quick: plan.is_quick,
+            sizes: plan.sizes(),
+            others_processors: None,
         }
     }
 
-    pub(crate) fn print(&self) -> anyhow::Result<()> {
+    pub(crate) fn print(&self, seed: u64) -> anyhow::Result<()> {
         let Self {
             version,
+            build,
             processor,
             processors,
+            memory_bytes,
             kernel,
             file_system,
+            load_before,
+            nodes,
             slots,
-            broker,
+            scenarios: _,
+            is_quick,
+            sizes,
+            others_processors,
         } = self;
         let nodes = match slots {
-            Some(slots) => {
-                format!("a broker and a host with {slots} slots, as processes of their own")
-            }
-            None => format!("the broker at {broker}"),
+            Some(slots) => format!(
+                "a broker and a host with {slots} slots, processes of their own for each scenario"
+            ),
+            None => format!("the broker at {nodes}"),
         };
+        let sizes: Vec<String> = sizes
+            .iter()
+            .map(|(name, size)| format!("{name} {}", Count(*size)))
+            .collect();
         table::print_fields([
-            ("tq", (*version).to_owned()),
-            ("machine", format!("{processors} × {processor}, {kernel}")),
+            ("tq", format!("{version}, {build} build")),
+            (
+                "machine",
+                format!(
+                    "{processors} × {processor}, {} memory, {kernel}",
+                    Size(*memory_bytes)
+                ),
+            ),
             ("disk", file_system.clone()),
+            (
+                "other work",
+                match others_processors {
+                    Some(others) => format!(
+                        "{others:.2} processors meanwhile, and a load of {load_before:.2} in the minute before"
+                    ),
+                    None => format!("a load of {load_before:.2} in the minute before"),
+                },
+            ),
             ("nodes", nodes),
+            ("sizes", sizes.join(", ")),
+            (
+                "quick",
+                if *is_quick {
+                    "a tenth of everything else: for a look, and not for a comparison".to_owned()
+                } else {
+                    String::new()
+                },
+            ),
+            ("seed", seed.to_string()),
         ])
     }
 }
@@ -76,6 +152,14 @@ fn processor() -> String {
         || std::env::consts::ARCH.to_owned(),
         |(_, name)| name.to_owned(),
     )
+}
+
+/// See proc_meminfo(5).
+fn memory_bytes(meminfo: &str) -> Option<u64> {
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"))?;
+    Some(total.parse::<u64>().ok()? * 1_024)
 }
 
 /// The type of the file system that `path` is on: that of the longest mount point above it (proc_pid_mountinfo(5)).
@@ -109,5 +193,11 @@ mod tests {
         assert_eq!(on("/tmp/a").as_deref(), Some("tmpfs"));
         assert_eq!(on("/tmp/disk/a").as_deref(), Some("xfs"));
         assert_eq!(on("/tmpfile").as_deref(), Some("ext4"));
+    }
+
+    #[test]
+    fn memory_is_what_the_kernel_has() {
+        let text = "MemTotal:       24617788 kB\nMemFree:        1 kB\n";
+        assert_eq!(memory_bytes(text), Some(24_617_788 * 1_024));
     }
 }
