@@ -11,6 +11,7 @@
 
 use std::{
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -143,12 +144,31 @@ pub(super) fn newest(tables: &Path) -> Result<PathBuf, Error> {
     })
 }
 
+/// Reads a journal without the zeros at its end, which a new one has 64 MiB of.
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| Error::Io {
+    let failed = |source| Error::Io {
         doing: "read journal",
         path: path.to_path_buf(),
         source,
-    })
+    };
+    let mut file = fs::File::open(path).map_err(failed)?;
+    let mut data = Vec::new();
+    let mut chunk = vec![0; 256 * 1024];
+    let mut zeros = 0;
+    loop {
+        let len = file.read(&mut chunk).map_err(failed)?;
+        if len == 0 {
+            return Ok(data);
+        }
+        match chunk[..len].iter().rposition(|byte| *byte != 0) {
+            None => zeros += len,
+            Some(last) => {
+                data.resize(data.len() + zeros, 0);
+                data.extend_from_slice(&chunk[..=last]);
+                zeros = len - last - 1;
+            }
+        }
+    }
 }
 
 enum Parsed {
@@ -266,4 +286,27 @@ fn evidence_of_later(data: &[u8]) -> u64 {
         .map(|row| row.durable.max(row.previous))
         .max()
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(written: &[u8], expected: &[u8]) {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("0.jnl");
+        fs::write(&path, written).expect("a write");
+        assert_eq!(read(&path).expect("it can be read"), expected);
+    }
+
+    #[test]
+    fn journal_is_read_without_the_zeros_at_its_end() {
+        let far = [&[1][..], &[0; 700_000], &[2]].concat();
+        check(&[], &[]);
+        check(&[0; 700_000], &[]);
+        check(&far, &far);
+        check(&[&far[..], &[0; 300_000]].concat(), &far);
+        check(&[&[0, 0, 3][..], &[0; 10]].concat(), &[0, 0, 3]);
+    }
 }
