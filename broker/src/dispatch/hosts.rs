@@ -73,7 +73,7 @@ pub struct ToSay {
 }
 
 impl ToSay {
-    /// Tells it. A host that does not take it loses its session with the next step that has something for it.
+    /// Tells it. A host that does not take it loses its session with the next step.
     pub fn say(self, seq: u64) {
         let Self {
             link,
@@ -133,14 +133,14 @@ impl Session {
         self.outbox = Outbox::default();
     }
 
-    /// Whether it is connected.
+    /// Whether it is connected, and takes its messages.
     pub fn is_connected(&self) -> bool {
-        self.link.is_some()
+        self.link.as_ref().is_some_and(|link| link.is_open())
     }
 
     /// How many more assignments it takes now.
     pub fn credits(&self) -> u64 {
-        if self.draining || self.link.is_none() {
+        if self.draining || !self.is_connected() {
             0
         } else {
             self.granted.saturating_sub(self.sent)

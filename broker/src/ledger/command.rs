@@ -111,12 +111,15 @@ pub struct WatchId(pub u64);
 pub struct Watch {
     /// The number by which it is ended. Whoever asks has taken it, so that the watch can be ended even if its answer is lost.
     pub id: WatchId,
+    /// The namespace's name.
+    pub namespace: String,
     /// The tasks. Each is told at most once, so that the channel is bounded by their number.
     pub ids: Vec<TaskId>,
     /// Where ends are told.
     pub ended: mpsc::UnboundedSender<Arc<Ended>>,
-    /// The watch is registered.
-    pub reply: Reply<()>,
+    /// The watch is registered. Those of its tasks that the ledger does not hold in memory as open: whoever asks has to
+    /// read them.
+    pub reply: Reply<Vec<TaskId>>,
 }
 
 /// A module to be deployed. Its bytes are on disk.

@@ -337,10 +337,18 @@ impl Ledger {
     fn watch(&mut self, watch: Watch) {
         let Watch {
             id,
+            namespace,
             ids,
             ended,
             reply,
         } = watch;
+        let namespace = self.namespace(&namespace);
+        let is_open = |task: &TaskId| {
+            self.open.get(task).is_some_and(|open| {
+                Some(open.namespace) == namespace && !open.task.state.is_terminal()
+            })
+        };
+        let unknown = ids.iter().filter(|task| !is_open(task)).copied().collect();
         for task in &ids {
             let watches = self.watched.entry(*task).or_default();
             // Those of one watch come one after the other.
@@ -349,7 +357,7 @@ impl Ledger {
             }
         }
         self.watches.insert(id, (ended, ids));
-        self.answer(reply, ());
+        self.answer(reply, unknown);
     }
 
     fn unwatch(&mut self, watch: WatchId) {

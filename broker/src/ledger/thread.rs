@@ -107,11 +107,16 @@ impl Handle {
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Watches for the ends of tasks. What has ended already is not told.
+    /// Watches for the ends of tasks. What has ended already is not told: also returns the tasks that may have, or that are
+    /// not there, for the caller to read.
     ///
     /// # Errors
     /// [`Stopped`] if the ledger takes no more.
-    pub async fn watch(&self, ids: Vec<tq_core::TaskId>) -> Result<Watching, Stopped> {
+    pub async fn watch(
+        &self,
+        namespace: String,
+        ids: Vec<tq_core::TaskId>,
+    ) -> Result<(Watching, Vec<tq_core::TaskId>), Stopped> {
         let (ended, receiver) = mpsc::unbounded_channel();
         let id = WatchId(self.inbox.watches.fetch_add(1, Ordering::Relaxed));
         // Made before it is registered: a call that is dropped half way ends what it may have begun.
@@ -120,16 +125,17 @@ impl Handle {
             id,
             inbox: Arc::clone(&self.inbox),
         };
-        self.ask(|reply| {
+        let ask = self.ask(|reply| {
             Command::Watch(Watch {
                 id,
+                namespace,
                 ids,
                 ended,
                 reply,
             })
-        })
-        .await?;
-        Ok(watching)
+        });
+        let unknown = ask.await?;
+        Ok((watching, unknown))
     }
 
     /// Tells the ledger that a connection ended. Does not wait, so that it can be called while dropping.
@@ -337,10 +343,10 @@ fn run(ledger: Ledger, clock: &Clock, inbox: &Inbox) -> Result<(), Error> {
             })
             .map_err(Error::Thread)?;
         let closes = CloseUnsaid(&unsaid);
-        let ledger = take_steps(ledger, clock, inbox, &unsaid)?;
+        let ledger = take_steps(ledger, clock, inbox, &unsaid);
         drop(closes);
-        let spoken = speaking.join().map_err(|_| Error::Panicked)?;
-        Ok::<_, Error>((ledger, spoken))
+        let spoken = speaking.join().map_err(|_| Error::Panicked);
+        Ok::<_, Error>((ledger?, spoken?))
     })?;
     spoken?;
     Ok(ledger.close()?)

@@ -121,11 +121,7 @@ fn list(tables: &Path) -> Result<Vec<PathBuf>, Error> {
     for entry in fs::read_dir(tables).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if path.extension().is_some_and(|extension| extension == "jnl") {
-            let number = path
-                .file_stem()
-                .and_then(|stem| stem.to_str())
-                .and_then(|stem| stem.parse::<u64>().ok());
-            let number = number.ok_or_else(|| Error::Corrupt {
+            let number = number(&path).ok_or_else(|| Error::Corrupt {
                 path: tables.to_path_buf(),
                 what: format!("`{}` is no journal's name", path.display()),
             })?;
@@ -142,6 +138,22 @@ pub(super) fn newest(tables: &Path) -> Result<PathBuf, Error> {
         path: tables.to_path_buf(),
         what: "there is no journal".to_owned(),
     })
+}
+
+/// Whether the engine has begun the journal after this one.
+pub(super) fn has_next(journal: &Path) -> Result<bool, Error> {
+    let number = number(journal).map_or(0, |number| number + 1);
+    let next = journal.with_file_name(format!("{number}.jnl"));
+    next.try_exists().map_err(|source| Error::Io {
+        doing: "look for",
+        path: next,
+        source,
+    })
+}
+
+/// The number in a journal's name.
+fn number(journal: &Path) -> Option<u64> {
+    journal.file_stem()?.to_str()?.parse().ok()
 }
 
 /// Reads a journal without the zeros at its end, which a new one has 64 MiB of.

@@ -23,7 +23,9 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::{Blobs, Upload};
-use crate::ledger::{Command, Ended, Refused, Submission, Submit, Target, lock, read, wall};
+use crate::ledger::{
+    Command, Ended, Handle, Refused, Submission, Submit, Target, lock, read, wall,
+};
 use crate::store::{Direction, Pair, Read, Space};
 use crate::tables::row::Record;
 use crate::tables::{Namespace, key, row};
@@ -169,6 +171,7 @@ impl TaskService for Tasks {
         let (sender, receiver) = mpsc::channel(2);
         let out = Out {
             sender,
+            ledger: self.0.ledger.clone(),
             shows: Shows {
                 view,
                 include_result,
@@ -207,6 +210,7 @@ impl TaskService for Tasks {
         let reads = Arc::new(self.reads(&namespace));
         let of_task = Arc::clone(&reads);
         let found = blocking(move || of_task.find(id)).await?;
+        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
         let task = found.ok_or_else(|| no_task(namespace, id))?.task;
         let chunks = futures_util::stream::try_unfold(Some(Vec::new()), move |from| {
             let (reads, task) = (Arc::clone(&reads), task.clone());
@@ -449,6 +453,19 @@ impl Reads {
             Some(namespace) => row::find_task(&*self.store, namespace, id),
             None => Ok(None),
         }
+    }
+
+    /// Those of some tasks that have ended, or one that is not there.
+    fn ended_of(&self, ids: Vec<TaskId>) -> Result<Result<Vec<TaskId>, TaskId>, ApiError> {
+        let mut ended = Vec::new();
+        for id in ids {
+            match self.find(id)? {
+                None => return Ok(Err(id)),
+                Some(found) if found.task.state.is_terminal() => ended.push(id),
+                Some(_) => {}
+            }
+        }
+        Ok(Ok(ended))
     }
 
     fn show(
@@ -701,6 +718,7 @@ impl End {
 /// Where a watch sends what ended.
 struct Out {
     sender: mpsc::Sender<Result<v1::WatchTasksResponse, Status>>,
+    ledger: Handle,
     shows: Shows,
 }
 
@@ -724,7 +742,10 @@ impl Out {
             let (of_ends, shows) = (Arc::clone(reads), self.shows);
             let may_block = |end: &End| end.may_block(shows.include_result);
             let (ended, left) = if ends.iter().any(may_block) {
-                blocking(move || of_ends.ended(ends, shows)).await?
+                let ended = blocking(move || of_ends.ended(ends, shows)).await?;
+                // What is read is what has become of the tasks since, too.
+                self.ledger.on_disk().await.map_err(ApiError::from)?;
+                ended
             } else {
                 of_ends.ended(ends, shows)?
             };
@@ -753,32 +774,22 @@ async fn watch_ids(
     ids: Vec<TaskId>,
     out: Out,
 ) -> Result<(), Status> {
-    let mut watching = context
-        .ledger
-        .watch(ids.clone())
-        .await
-        .map_err(ApiError::from)?;
+    let watch = context.ledger.watch(namespace.clone(), ids.clone());
+    let (mut watching, unknown) = watch.await.map_err(ApiError::from)?;
     let settled = context.ledger.shared().settled.subscribe();
     let seq = || *settled.borrow();
     let reads = Arc::new(Reads::new(&context, &namespace));
     // Registered first and read afterwards, so that no end falls between the two.
-    let (of_tasks, all) = (Arc::clone(&reads), ids.clone());
-    let (missing, ended) = blocking(move || {
-        let mut ended = Vec::new();
-        for id in all {
-            match of_tasks.find(id)? {
-                None => return Ok((Some(id), Vec::new())),
-                Some(found) if found.task.state.is_terminal() => ended.push(id),
-                Some(_) => {}
-            }
+    let ended = match unknown.is_empty() {
+        // Whoever waits for what it has just submitted needs no look at the disk.
+        true => Vec::new(),
+        false => {
+            let of_tasks = Arc::clone(&reads);
+            let found = blocking(move || of_tasks.ended_of(unknown)).await?;
+            context.ledger.on_disk().await.map_err(ApiError::from)?;
+            found.map_err(|id| no_task(namespace, id))?
         }
-        Ok((None, ended))
-    })
-    .await?;
-    context.ledger.on_disk().await.map_err(ApiError::from)?;
-    if let Some(id) = missing {
-        return Err(no_task(namespace, id));
-    }
+    };
     let mut open: HashSet<TaskId> = ids.into_iter().collect();
     for id in &ended {
         open.remove(id);

@@ -179,3 +179,16 @@ fn second_live_host_of_a_name_is_refused() {
     sim.another_process("a");
     assert!(sim.hosts["a"].session.is_some());
 }
+
+#[test]
+fn host_whose_link_takes_nothing_is_given_nothing() {
+    let mut sim = Sim::new();
+    sim.connect("a", 2);
+    // The link has refused a message, and the broker has not heard that the connection is over.
+    sim.disconnect("a", false);
+    let id = sim.submit(spec());
+    assert_eq!((sim.state(id), sim.task(id).losses), ("ready", 0));
+    sim.hello("a");
+    sim.settle();
+    assert_eq!(sim.finish_all("a"), [id]);
+}

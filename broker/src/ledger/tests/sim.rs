@@ -618,6 +618,7 @@ impl Sim {
         let ((ended, ends), (reply, _)) = (mpsc::unbounded_channel(), oneshot::channel());
         self.inbox.push(Command::Watch(Watch {
             id,
+            namespace: TENANT.to_owned(),
             ids,
             ended,
             reply,

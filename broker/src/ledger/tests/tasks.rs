@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tq_core::limits::{IDEMPOTENCY_WINDOW, LOG_BYTES_MAX, READY_WINDOW_PAYLOAD_BYTES};
 use tq_core::outcome::Outcome;
 use tq_core::task::{DataRef, State, Stop};
@@ -14,7 +14,7 @@ use super::sim::{
     MODULE, OTHER, Sim, TENANT, attempt_of, spec, submission, with_payload, with_payload_apart,
 };
 use crate::dispatch::message::{Data, FromHost};
-use crate::ledger::{Command, Ended, LogChunk, Refused, lock};
+use crate::ledger::{Command, Ended, LogChunk, Refused, Watch, WatchId, lock};
 use crate::store::memory::Crash;
 use crate::store::{Batch, Committed, Direction, Level, Space};
 use crate::tables::key;
@@ -507,6 +507,30 @@ fn who_watches_all_is_told_from_memory_until_it_falls_behind() {
     sim.finish_all("a");
     assert_eq!(ended_after(before), None, "it is too much to keep");
     drop(watching);
+}
+
+#[test]
+fn watch_is_answered_with_the_tasks_that_have_to_be_read() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let ended = sim.submit(spec());
+    sim.finish_all("a");
+    let (runs, waits) = (sim.submit(spec()), sim.submit(spec()));
+    let absent = TaskId([3; 16]);
+    let ids = vec![ended, runs, waits, absent];
+    for (namespace, expected) in [(TENANT, vec![ended, absent]), ("another", ids.clone())] {
+        let ((reply, mut answer), (told, _)) = (oneshot::channel(), mpsc::unbounded_channel());
+        sim.inbox.push(Command::Watch(Watch {
+            id: WatchId(7),
+            namespace: namespace.to_owned(),
+            ids: ids.clone(),
+            ended: told,
+            reply,
+        }));
+        sim.inbox.push(Command::Unwatch(WatchId(7)));
+        sim.settle();
+        assert_eq!(answer.try_recv(), Ok(expected));
+    }
 }
 
 #[test]

@@ -2,14 +2,18 @@
 
 use std::error::Error as _;
 use std::fs::File;
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::{Shared, journal};
 use crate::store::mark::Hand;
 use crate::store::{Error, Syncer};
+
+/// How often the newest journal is looked for before the store gives up, and the pause between: five seconds in all.
+const LOOKS_MAX: u32 = 250;
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// How far the store has come, for its writer and its syncers.
 #[derive(Debug)]
@@ -68,31 +72,42 @@ impl Syncer for JournalSyncer {
 
 impl JournalSyncer {
     fn sync_newest(&mut self) -> Result<(), Error> {
+        let mut looked = 0;
         loop {
-            let path = journal::newest(&self.tables)?;
-            if self.newest.as_ref().is_none_or(|(open, _)| *open != path) {
-                match File::open(&path) {
-                    Ok(file) => self.newest = Some((path, file)),
-                    // The engine has synced it, begun another and removed it since.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(source) => {
-                        let doing = "open journal";
-                        return Err(Error::Io {
-                            doing,
-                            path,
-                            source,
-                        });
-                    }
-                }
-            }
-            let Some((path, file)) = &self.newest else {
-                continue;
+            let newest = match self.newest.take() {
+                Some((path, file)) if !journal::has_next(&path)? => Ok((path, file)),
+                Some(_) | None => self.open_newest(),
             };
+            let (path, file) = match newest {
+                Ok(newest) => newest,
+                // The engine may have begun another journal and removed this one, or the process may have no descriptor
+                // left for a moment. Nothing is lost by looking again; only a sync that fails is never tried again.
+                Err(error) if looked < LOOKS_MAX => {
+                    looked += 1;
+                    tracing::warn!(%error, "the newest journal cannot be opened; trying again");
+                    std::thread::sleep(LOOK_PAUSE);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let (path, file) = self.newest.insert((path, file));
             return file.sync_data().map_err(|source| Error::Io {
                 doing: "sync journal",
                 path: path.clone(),
                 source,
             });
+        }
+    }
+
+    fn open_newest(&self) -> Result<(PathBuf, File), Error> {
+        let path = journal::newest(&self.tables)?;
+        match File::open(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(source) => Err(Error::Io {
+                doing: "open journal",
+                path,
+                source,
+            }),
         }
     }
 }

@@ -193,10 +193,10 @@ impl Session {
 
     /// As many outcomes as one message takes, if it is time for a message: while half as many as are on their way have
     /// not gathered, what is acknowledged next says when. So the first outcome goes at once, and under load the broker's
-    /// pace makes messages large, at a fraction of the cost of many small ones.
+    /// pace makes messages large, at a fraction of the cost of many small ones. A host that leaves has no time to wait.
     pub(super) fn due_outcomes(&mut self) -> Vec<AttemptOutcome> {
         let mut outcomes = Vec::new();
-        if self.due.len() * 2 < self.unacknowledged {
+        if !self.is_draining && self.due.len() * 2 < self.unacknowledged {
             return outcomes;
         }
         let mut bytes = 0;

@@ -208,6 +208,20 @@ fn outcomes_gather_at_the_pace_of_the_broker() {
 }
 
 #[test]
+fn host_that_leaves_holds_no_outcome_back() {
+    let mut bench = Bench::up();
+    bench.assign(1..=8);
+    (1..=4).for_each(|epoch| bench.succeed(epoch));
+    bench.messages();
+    bench.session.drain();
+    bench.succeed(5);
+    let told = bench.messages().into_iter().any(
+        |message| matches!(message, ToBroker::Outcomes(outcomes) if epochs(&outcomes.outcomes) == [5]),
+    );
+    assert!(told, "4 are on their way, and 1 goes all the same");
+}
+
+#[test]
 fn assignment_has_what_it_leaves_out_in_common_with_the_one_before() {
     let whole = Assignment {
         function: "greet".to_owned(),
