@@ -19,8 +19,8 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
     ),
     (
         "bench",
-        "[--tasks N | --seconds S] [--dir DIR]",
-        "throughput and latency of the whole, beside this machine's floors",
+        "[SCENARIO …] [--quick] [--compare FILE] …",
+        "all of `tq bench`: tq beside this machine's floors",
     ),
     (
         "micro",
