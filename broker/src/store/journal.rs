@@ -140,15 +140,20 @@ pub(super) fn newest(tables: &Path) -> Result<PathBuf, Error> {
     })
 }
 
-/// Whether the engine has begun the journal after this one.
-pub(super) fn has_next(journal: &Path) -> Result<bool, Error> {
-    let number = number(journal).map_or(0, |number| number + 1);
-    let next = journal.with_file_name(format!("{number}.jnl"));
-    next.try_exists().map_err(|source| Error::Io {
-        doing: "look for",
-        path: next,
-        source,
-    })
+/// Whether what was committed before this call is in this journal or an earlier one: it is there, and the one after it is
+/// not. The engine removes the oldest first, so that where the next one has come and gone, this one has too.
+pub(super) fn is_newest(journal: &Path) -> Result<bool, Error> {
+    let next = number(journal).map_or(0, |number| number + 1);
+    let next = journal.with_file_name(format!("{next}.jnl"));
+    let is_there = |path: &Path| {
+        path.try_exists().map_err(|source| Error::Io {
+            doing: "look for",
+            path: path.to_path_buf(),
+            source,
+        })
+    };
+    // In this order: what comes and goes between the two looks is seen by the second one.
+    Ok(!is_there(&next)? && is_there(journal)?)
 }
 
 /// The number in a journal's name.

@@ -75,7 +75,7 @@ impl JournalSyncer {
         let mut looked = 0;
         loop {
             let newest = match self.newest.take() {
-                Some((path, file)) if !journal::has_next(&path)? => Ok((path, file)),
+                Some((path, file)) if journal::is_newest(&path)? => Ok((path, file)),
                 Some(_) | None => self.open_newest(),
             };
             let (path, file) = match newest {
