@@ -66,6 +66,12 @@ async fn hundred_thousand_waiting_tasks_cost_little() {
     // A start with the backlog does not read all of it into memory either.
     broker.kill9_and_restart().await;
     let restarted = broker.process.resident_bytes();
+    drop(writeln!(
+        std::io::stderr(),
+        "{} MiB are resident after a start, and {} were before the backlog",
+        restarted >> 20,
+        before >> 20
+    ));
     assert!(
         restarted <= before + (64 << 20),
         "{restarted} bytes are resident after a start, and {before} were before the backlog"

@@ -11,7 +11,7 @@
 
 use std::{
     fs,
-    io::Read as _,
+    io::{Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -161,7 +161,8 @@ fn number(journal: &Path) -> Option<u64> {
     journal.file_stem()?.to_str()?.parse().ok()
 }
 
-/// Reads a journal without the zeros at its end, which a new one has 64 MiB of.
+/// Reads a journal without the zeros at its end, which a new one has 64 MiB of. It is read once to find its end and once
+/// more to that, so that no more memory is taken than there is data.
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Io {
         doing: "read journal",
@@ -169,23 +170,22 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
         source,
     };
     let mut file = fs::File::open(path).map_err(failed)?;
-    let mut data = Vec::new();
     let mut chunk = vec![0; 256 * 1024];
-    let mut zeros = 0;
+    let (mut at, mut end) = (0, 0);
     loop {
         let len = file.read(&mut chunk).map_err(failed)?;
         if len == 0 {
-            return Ok(data);
+            break;
         }
-        match chunk[..len].iter().rposition(|byte| *byte != 0) {
-            None => zeros += len,
-            Some(last) => {
-                data.resize(data.len() + zeros, 0);
-                data.extend_from_slice(&chunk[..=last]);
-                zeros = len - last - 1;
-            }
+        if let Some(last) = chunk[..len].iter().rposition(|byte| *byte != 0) {
+            end = at + last + 1;
         }
+        at += len;
     }
+    let mut data = vec![0; end];
+    file.seek(SeekFrom::Start(0)).map_err(failed)?;
+    file.read_exact(&mut data).map_err(failed)?;
+    Ok(data)
 }
 
 enum Parsed {
