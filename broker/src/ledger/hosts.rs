@@ -218,6 +218,12 @@ impl Ledger {
         self.adopt(namespace, name, attempt.id, attempt.epoch)
     }
 
+    /// Whether a task in memory has a lease, under this epoch.
+    fn is_held(&self, id: TaskId, epoch: Epoch) -> bool {
+        let lease = self.open.get(&id).and_then(|open| open.task.lease());
+        lease.is_some_and(|lease| lease.epoch == epoch)
+    }
+
     /// Restores the claim of an attempt if it was lost with the last stop of the broker.
     fn adopt(
         &mut self,
@@ -226,12 +232,7 @@ impl Ledger {
         id: TaskId,
         epoch: Epoch,
     ) -> Result<bool, Error> {
-        let is_running = self
-            .open
-            .get(&id)
-            .and_then(|open| open.task.lease())
-            .is_some_and(|lease| lease.epoch == epoch);
-        if !is_running {
+        if !self.is_held(id, epoch) {
             // Only the generation just before this one can have claims that its stop has lost: a claim is in the store
             // before it is sent, and was read when this generation began.
             if epoch.generation() + 1 != self.store.generation() {
@@ -304,10 +305,7 @@ impl Ledger {
         } = outcome;
         let open = self.open.get(&id);
         let is_repeated = open.is_some_and(|open| open.task.settled == Some(epoch));
-        let has_lease = open
-            .and_then(|open| open.task.lease())
-            .is_some_and(|lease| lease.epoch == epoch);
-        if !is_repeated && !has_lease && !self.adopt(namespace, name, id, epoch)? {
+        if !is_repeated && !self.is_held(id, epoch) && !self.adopt(namespace, name, id, epoch)? {
             return Ok(Err(Rejected::Fenced { offered: epoch }));
         }
         let mut result = if outcome.class() == Class::Success {
@@ -369,11 +367,7 @@ impl Ledger {
         if size(&state) > CHECKPOINT_BYTES_MAX as u64
             || !self.secret.verify(*id, *epoch, name, *token)
             || !self.load(number, *id)?
-            || self
-                .open
-                .get(id)
-                .and_then(|open| open.task.lease())
-                .is_none_or(|lease| lease.epoch != *epoch)
+            || !self.is_held(*id, *epoch)
         {
             return Ok(());
         }

@@ -216,10 +216,7 @@ impl Ledger {
             position,
             payload,
         } = call;
-        let claim = match &open.task.state {
-            State::Running { lease, stop: None } => Some(lease),
-            _ => None,
-        };
+        let claim = open.task.lease();
         let beside = Beside {
             position: *position,
             ..Beside::default()
