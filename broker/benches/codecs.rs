@@ -4,7 +4,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tq_broker::tables::row::{Beside, decode_task, encode_call, encode_state};
+use tq_broker::tables::row::{
+    Beside, Claim, decode_task, encode_call, encode_claims, encode_state,
+};
 use tq_broker::tables::{Namespace, Position, key};
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::task::{DataRef, Lease, Report, Spec, Task};
@@ -29,7 +31,7 @@ const WORKLOADS: &[Workload] = &[
         tasks: 1,
         rounds: 2_000,
         start: || {
-            let call = encode_call(&spec(), NOW, Some(Position(1_000_000)), BYTES, None);
+            let call = encode_call(&spec(), NOW, Some(Position(1_000_000)), BYTES);
             decode(call, None)
         },
     },
@@ -40,7 +42,7 @@ const WORKLOADS: &[Workload] = &[
         start: || {
             let ended = ended(&running(&submitted()));
             let state = encode_state(&ended, &Beside::default(), BYTES);
-            decode(encode_call(&spec(), NOW, None, BYTES, None), Some(state))
+            decode(encode_call(&spec(), NOW, None, BYTES), Some(state))
         },
     },
 ];
@@ -53,20 +55,18 @@ fn encode() -> Run {
     let submitted = submitted();
     let running = running(&submitted);
     let ended = ended(&running);
+    let claim = Claim {
+        namespace: Namespace(1),
+        id: running.id,
+        lease: running.lease().expect("it runs").clone(),
+    };
     let beside = Beside::default();
     Box::new(move |rounds| {
         for _ in 0..rounds {
             let namespace = black_box(Namespace(1));
             black_box(key::call(namespace, submitted.id));
-            black_box(encode_call(
-                black_box(&submitted.spec),
-                NOW,
-                None,
-                BYTES,
-                None,
-            ));
-            black_box(key::state(namespace, running.id));
-            black_box(encode_state(black_box(&running), &beside, &[]));
+            black_box(encode_call(black_box(&submitted.spec), NOW, None, BYTES));
+            black_box(encode_claims(black_box(std::slice::from_ref(&claim))));
             black_box(key::state(namespace, ended.id));
             black_box(encode_state(black_box(&ended), &beside, BYTES));
         }

@@ -186,6 +186,21 @@ impl State {
     pub fn is_terminal(&self) -> bool {
         self.ended_at().is_some()
     }
+
+    /// The lease of a task that runs.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        match self {
+            Self::Running { lease, .. } => Some(lease),
+            Self::Blocked { .. }
+            | Self::Scheduled { .. }
+            | Self::Ready { .. }
+            | Self::Succeeded { .. }
+            | Self::Dead { .. }
+            | Self::Cancelled { .. }
+            | Self::Expired { .. } => None,
+        }
+    }
 }
 
 /// A host's time-bounded, fenced ownership of an attempt. Its time is the host's liveness, which the broker keeps.
@@ -273,15 +288,6 @@ impl Task {
     /// The lease, while it runs.
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
-        match &self.state {
-            State::Running { lease, .. } => Some(lease),
-            State::Blocked { .. }
-            | State::Scheduled { .. }
-            | State::Ready { .. }
-            | State::Succeeded { .. }
-            | State::Dead { .. }
-            | State::Cancelled { .. }
-            | State::Expired { .. } => None,
-        }
+        self.state.lease()
     }
 }

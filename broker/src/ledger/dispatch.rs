@@ -53,7 +53,7 @@ impl Ledger {
                 host: Arc::clone(&host),
                 started_at: self.time,
             };
-            match self.apply(id, |task, _| transition::claim(task, lease)) {
+            match self.claim(id, lease) {
                 Ok(()) => {
                     chosen += 1;
                     if !self.assign(&host, id, epoch)? {
@@ -275,8 +275,8 @@ impl Ledger {
             let mut message = broken.message;
             message.truncate(message.floor_char_boundary(ERROR_MESSAGE_BYTES_MAX));
             let report = unrun(epoch, Outcome::CompileFailed, message);
-            let claimed = self.apply(id, |task, _| transition::claim(task, lease));
-            let buried = claimed
+            let buried = self
+                .claim(id, lease)
                 .and_then(|()| self.apply(id, |task, now| transition::report(task, &report, now)));
             if let Err(rejected) = buried {
                 tracing::error!(task_id = %id, %rejected, "a task whose module cannot be compiled could not be ended");

@@ -7,14 +7,16 @@
 //!
 //! What of an open task is where:
 //! - every task has a call row, written once, and a state row, overwritten in place, once it is not as it was submitted;
+//! - a *claims row* leads to the tasks that hosts got in one commit, and says so for them;
 //! - running tasks and the front of each lane are in memory too ([`Open`]);
 //! - a *ready row* leads to a ready task, unless it is in memory since its submit;
-//! - an *open row* leads to an open task that has no other entry and is older than where recovery begins;
+//! - an *open row* leads to a task that has no other entry and is older than where recovery begins;
 //! - a *timer row* leads to whatever waits for a time.
 //!
-//! So recovery reads the open rows, and the tasks from where it begins; the rest is found when its turn comes.
+//! So recovery reads the claims and open rows, and the tasks from where it begins; the rest is found when its turn comes.
 
 mod answers;
+mod claims;
 mod command;
 mod dispatch;
 mod ends;
@@ -51,9 +53,10 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 use tq_core::limits::{FREE_BYTES_FLOOR, READY_WINDOW};
-use tq_core::task::Task;
+use tq_core::task::{Lease, Task};
 use tq_core::{Epoch, TaskId, Timestamp};
 
+use self::claims::Claims;
 use self::ids::Ids;
 use self::step::Step;
 use self::token::Secret;
@@ -147,8 +150,18 @@ pub struct Shared {
     said: watch::Sender<u64>,
     /// How many tasks are in which state, over all namespaces.
     pub counters: Mutex<Counters>,
+    /// The claims by which tasks run. Their state rows do not know them.
+    claims: RwLock<FxHashMap<TaskId, Lease>>,
     /// What is counted.
     pub metrics: Metrics,
+}
+
+impl Shared {
+    /// The claim by which a task runs, if it does. Who reads the task's rows asks for it *before*, so that what comes of
+    /// the claim is in what is read, if it is over.
+    pub fn claim(&self, id: TaskId) -> Option<Lease> {
+        read(&self.claims).get(&id).cloned()
+    }
 }
 
 /// Stands for a step that is never reached.
@@ -172,6 +185,8 @@ struct Open {
     unindexed: bool,
     /// It is ready, and in the window of its lane by this ticket.
     in_window: Option<Ticket>,
+    /// It runs, and the claims row of this commit says so.
+    claimed_in: Option<u64>,
     /// The payload, if it is small and there was room for it.
     payload: Option<Bytes>,
     /// The result, if it is a part of the state row; empty otherwise.
@@ -200,6 +215,7 @@ pub struct Ledger {
     /// Tasks submitted since the start.
     submitted: u64,
     lanes: Lanes,
+    claims: Claims,
     hosts: Hosts,
     counters: BTreeMap<Namespace, Counters>,
     /// Their sum.

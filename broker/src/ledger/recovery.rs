@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, RwLock};
 use prost::Message;
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
-use tq_core::task::State;
 use tq_core::{TaskId, Timestamp};
 
+use super::claims::Claims;
 use super::ids::Ids;
 use super::step::Step;
-use super::tasks::place;
+use super::step::needs_open_row;
+use super::tasks::{is_ready, place};
 use super::token::Secret;
 use super::{Config, Error, Ledger, Now, Recent, Shared};
 use crate::dispatch::lanes::Place;
@@ -56,6 +57,7 @@ impl Ledger {
             owed: AtomicU64::new(0),
             said: watch::Sender::new(0),
             counters: Mutex::new(Counters::default()),
+            claims: RwLock::default(),
             metrics,
         };
         let mut ledger = Self {
@@ -72,6 +74,7 @@ impl Ledger {
             unindexed: VecDeque::new(),
             submitted: 0,
             lanes: Lanes::new(config.ready_window),
+            claims: Claims::default(),
             hosts: Hosts::default(),
             counters: BTreeMap::new(),
             total: Counters::default(),
@@ -88,6 +91,7 @@ impl Ledger {
         ledger.recover_secret()?;
         ledger.recover_modules()?;
         ledger.recover_lanes()?;
+        ledger.recover_claims()?;
         ledger.recover_open(id(&ledger_row.open_from))?;
         let timers =
             ledger
@@ -205,7 +209,7 @@ impl Ledger {
         }
     }
 
-    /// Takes up open tasks that no index leads to, and those that ran.
+    /// Takes up ready tasks that no index leads to.
     fn recover_open(&mut self, open_from: TaskId) -> Result<(), Error> {
         for (at, _) in self.read_all(Space::Index, &key::opens())? {
             if let Some((namespace, id)) = key::task_of(&at)
@@ -231,17 +235,10 @@ impl Ledger {
                 )?;
                 for record in row::with_states::<Error>(&*self.store, &pairs)? {
                     let id = record.task.id;
-                    let is_in_memory = match record.task.state {
-                        State::Ready { .. } => record.beside.position.is_none(),
-                        State::Running { .. } => true,
-                        State::Blocked { .. }
-                        | State::Scheduled { .. }
-                        | State::Succeeded { .. }
-                        | State::Dead { .. }
-                        | State::Cancelled { .. }
-                        | State::Expired { .. } => false,
-                    };
-                    if is_in_memory && !self.open.contains_key(&id) {
+                    let open = self.open.get(&id);
+                    let is_taken_up = open
+                        .is_some_and(|open| open.claimed_in.is_some() || open.in_window.is_some());
+                    if needs_open_row(&record.task, &record.beside) && !is_taken_up {
                         recent.push((namespace, id));
                     }
                 }
@@ -261,47 +258,34 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes up a task as it was: a running one is its host's, a ready one without a row goes into the window.
+    /// Puts a ready task that has no row into the window.
     fn recover_task(&mut self, id: TaskId, unindexed: bool) {
         let Some(open) = self.open.get_mut(&id) else {
             return;
         };
-        let namespace = open.namespace;
-        let place = place(namespace, &open.task);
-        match &open.task.state {
-            State::Running { lease, .. } => {
-                open.unindexed = unindexed;
-                let (host, epoch) = (Arc::clone(&lease.host), lease.epoch);
-                self.hosts
-                    .entry(&host, self.mono)
-                    .held
-                    .insert(epoch, (namespace, id));
-            }
-            State::Ready { .. } if open.beside.position.is_none() => {
-                open.unindexed = unindexed;
-                if self.lanes.is_full() {
-                    self.touch(id);
-                    self.enqueue(id, true);
-                } else {
-                    // It was in the window already, so it comes before whatever is behind it now.
-                    open.in_window = Some(self.lanes.push(place, id, None));
-                }
-            }
-            State::Ready { .. }
-            | State::Blocked { .. }
-            | State::Scheduled { .. }
-            | State::Succeeded { .. }
-            | State::Dead { .. }
-            | State::Cancelled { .. }
-            | State::Expired { .. } => {}
+        if !is_ready(&open.task) || open.beside.position.is_some() {
+            return;
         }
-        if self.open.get(&id).is_some_and(|open| open.unindexed) {
+        open.unindexed = unindexed;
+        let place = place(open.namespace, &open.task);
+        if self.lanes.is_full() {
+            self.touch(id);
+            self.enqueue(id, true);
+        } else {
+            // It was in the window already, so it comes before whatever is behind it now.
+            open.in_window = Some(self.lanes.push(place, id, None));
+        }
+        if unindexed {
             self.unindexed.push_back((id, self.submitted));
         }
     }
 
     /// Reads every pair under a prefix, of which there are few.
-    fn read_all(&self, space: Space, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, Error> {
+    pub(super) fn read_all(
+        &self,
+        space: Space,
+        prefix: &[u8],
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
         let mut all = Vec::new();
         let mut from = Vec::new();
         loop {

@@ -12,7 +12,7 @@ use tq_core::task::{Spec, State, Task};
 use tq_core::{TaskId, Timestamp, invariants};
 
 use super::answers::Ends;
-use super::{Answers, Ended, Error, Ledger, Open, lock};
+use super::{Answers, Ended, Error, Ledger, Open, claims, lock};
 use crate::store::{Batch, Committed, Key, Level};
 use crate::tables::key::{self, Lane, Timer};
 use crate::tables::row::{self, Beside, IdempotencyRow, LedgerRow};
@@ -25,8 +25,7 @@ const LOG_SIZES_MAX: usize = 10_000;
 /// [`Ledger::open`] until the commit, those that ended too.
 #[derive(Default)]
 pub(super) struct Step {
-    /// What of each touched task is in the store.
-    touched: FxHashMap<TaskId, Stored>,
+    touched: FxHashMap<TaskId, Touched>,
     /// Tasks that were read into memory, and may not have to stay.
     pub(super) loaded: Vec<TaskId>,
     /// Rows that no task's state implies.
@@ -46,6 +45,14 @@ pub(super) struct Step {
     pub(super) positions: u64,
     /// Lanes that got tasks.
     pub(super) fed: Vec<Lane>,
+}
+
+/// A task that a step has to do with.
+#[derive(Debug)]
+struct Touched {
+    before: Stored,
+    /// It needs a state row: there is more to it than its submit and a claim.
+    needs_state: bool,
 }
 
 /// What of a task is in the store before the step.
@@ -69,19 +76,34 @@ pub(super) struct Call {
 impl Ledger {
     /// Notes what is in the store of a task that is about to change.
     pub(super) fn touch(&mut self, id: TaskId) {
+        self.touch_beside(id);
+        if let Some(touched) = self.step.touched.get_mut(&id) {
+            touched.needs_state = true;
+        }
+    }
+
+    /// Notes what is in the store of a task around which something is about to change, a claim or an entry in an index.
+    pub(super) fn touch_beside(&mut self, id: TaskId) {
         if let Entry::Vacant(vacant) = self.step.touched.entry(id)
             && let Some(open) = self.open.get(&id)
         {
-            vacant.insert(Stored::State {
-                state: open.task.state.clone(),
-                rows: rows(open),
+            vacant.insert(Touched {
+                before: Stored::State {
+                    state: open.task.state.clone(),
+                    rows: rows(open),
+                },
+                needs_state: false,
             });
         }
     }
 
     /// Notes that a task is new.
     pub(super) fn touch_new(&mut self, id: TaskId, call: Call) {
-        self.step.touched.insert(id, Stored::Nothing(call));
+        let touched = Touched {
+            before: Stored::Nothing(call),
+            needs_state: false,
+        };
+        self.step.touched.insert(id, touched);
     }
 
     /// Notes that a task ended.
@@ -101,11 +123,12 @@ impl Ledger {
         // In the order of keys, which is the order in which the store's trees take them with the fewest steps.
         let mut touched: Vec<_> = step.touched.iter().collect();
         touched.sort_unstable_by_key(|(id, _)| u128::from_be_bytes(id.0));
-        for (id, stored) in touched {
+        let mut claims = claims::Changes::default();
+        for (id, touched) in touched {
             let Some(open) = self.open.get(id) else {
                 continue;
             };
-            let (before, rows_before) = match stored {
+            let (before, rows_before) = match &touched.before {
                 Stored::Nothing(_) => (None, &[][..]),
                 Stored::State { state, rows } => (Some(state), &rows[..]),
             };
@@ -119,15 +142,16 @@ impl Ledger {
                 first_timer = first_timer.into_iter().chain(timer).min();
                 batch.put(row.clone(), id.0.to_vec());
             }
-            let has_state = match stored {
-                Stored::Nothing(call) => {
-                    let (row, says_all) = self.call_row(open, call);
-                    batch.put(key::call(open.namespace, *id), row);
-                    !says_all
-                }
-                Stored::State { .. } => true,
-            };
-            if has_state {
+            if let Stored::Nothing(call) = &touched.before {
+                let Call {
+                    spec,
+                    position,
+                    payload,
+                } = call;
+                let row = row::encode_call(spec, self.time, *position, payload);
+                batch.put(key::call(open.namespace, *id), row);
+            }
+            if touched.needs_state {
                 batch.put(
                     key::state(open.namespace, *id),
                     row::encode_state(&open.task, &open.beside, &open.result),
@@ -141,7 +165,9 @@ impl Ledger {
             counters.enter(&open.task.state);
             self.total.enter(&open.task.state);
             touched_namespaces.push(open.namespace);
+            self.note_lease(*id, before.and_then(State::lease), &mut claims);
         }
+        self.write_claims(&mut claims, &mut batch);
         touched_namespaces.sort_unstable();
         touched_namespaces.dedup();
         for namespace in touched_namespaces {
@@ -181,6 +207,7 @@ impl Ledger {
             self.write(batch)?;
             self.shared.metrics.commits.inc();
         }
+        self.publish_claims(claims);
         self.forget_progress(step.touched.keys());
         let ends = self.take_ends(&step.ended);
         self.settle_memory(step.touched.keys().chain(&step.loaded).copied());
@@ -209,26 +236,6 @@ impl Ledger {
         }
     }
 
-    /// The call row of a task that is new in this step, and whether it says all of the task: then there is no state row.
-    fn call_row(&self, open: &Open, call: &Call) -> (Vec<u8>, bool) {
-        let Call {
-            spec,
-            position,
-            payload,
-        } = call;
-        let claim = open.task.lease();
-        let beside = Beside {
-            position: *position,
-            ..Beside::default()
-        };
-        let says_all = open.beside == beside
-            && row::as_called(open.task.id, Arc::clone(spec), self.time, claim.cloned())
-                .is_ok_and(|called| called == open.task);
-        let claim = claim.filter(|_| says_all);
-        let row = row::encode_call(spec, self.time, *position, payload, claim);
-        (row, says_all)
-    }
-
     /// Where recovery would begin after this commit.
     fn ledger_row(&self) -> LedgerRow {
         let open_from = self
@@ -248,13 +255,13 @@ impl Ledger {
             let pins = self
                 .open
                 .get(&id)
-                .is_some_and(|open| open.unindexed && needs_open_row(open));
+                .is_some_and(|open| open.unindexed && needs_open_row(&open.task, &open.beside));
             if pins && self.submitted - ordinal <= self.config.unindexed_span {
                 return;
             }
             self.unindexed.pop_front();
             if pins {
-                self.touch(id);
+                self.touch_beside(id);
             }
             if let Some(open) = self.open.get_mut(&id) {
                 open.unindexed = false;
@@ -380,7 +387,7 @@ fn rows(open: &Open) -> Vec<Key> {
         ..
     } = open;
     let mut rows = Vec::new();
-    if !unindexed && needs_open_row(open) {
+    if !unindexed && needs_open_row(task, beside) {
         rows.push(key::open(*namespace, task.id));
     }
     match &task.state {
@@ -416,11 +423,13 @@ fn rows(open: &Open) -> Vec<Key> {
 }
 
 /// Whether nothing else leads to an open task.
-fn needs_open_row(open: &Open) -> bool {
-    match open.task.state {
-        State::Running { .. } | State::Blocked { .. } => true,
-        State::Ready { .. } => open.beside.position.is_none(),
+pub(super) fn needs_open_row(task: &Task, beside: &Beside) -> bool {
+    match task.state {
+        State::Blocked { .. } => true,
+        State::Ready { .. } => beside.position.is_none(),
         State::Scheduled { .. }
+        // Its claim leads to it.
+        | State::Running { .. }
         | State::Succeeded { .. }
         | State::Dead { .. }
         | State::Cancelled { .. }

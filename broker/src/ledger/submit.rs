@@ -168,6 +168,7 @@ impl Ledger {
                 beside: Beside::default(),
                 unindexed: false,
                 in_window: None,
+                claimed_in: None,
                 payload: kept,
                 result: Bytes::new(),
             },

@@ -1,7 +1,7 @@
 //! Tasks as the ledger holds them: loading them, changing them, and what follows from a change.
 
 use tq_core::limits::LOG_BYTES_MAX;
-use tq_core::task::{DataRef, Spec, State, Task};
+use tq_core::task::{DataRef, Lease, Spec, State, Task};
 use tq_core::transition::{self, Effect, Rejected, Transition};
 use tq_core::{Epoch, TaskId, Timestamp};
 
@@ -39,6 +39,7 @@ impl Ledger {
                         beside,
                         unindexed: false,
                         in_window: None,
+                        claimed_in: None,
                         payload,
                         result,
                     },
@@ -53,6 +54,22 @@ impl Ledger {
     pub(super) fn apply(
         &mut self,
         id: TaskId,
+        command: impl FnOnce(&Task, Timestamp) -> Result<Transition, Rejected>,
+    ) -> Result<(), Rejected> {
+        self.change(id, Self::touch, command)
+    }
+
+    /// Hands a task in memory to a host.
+    pub(super) fn claim(&mut self, id: TaskId, lease: Lease) -> Result<(), Rejected> {
+        self.change(id, Self::touch_beside, |task, _| {
+            transition::claim(task, lease)
+        })
+    }
+
+    fn change(
+        &mut self,
+        id: TaskId,
+        touch: fn(&mut Self, TaskId),
         command: impl FnOnce(&Task, Timestamp) -> Result<Transition, Rejected>,
     ) -> Result<(), Rejected> {
         let Some(open) = self.open.get(&id) else {
@@ -71,7 +88,7 @@ impl Ledger {
                 expected: "in a state that allows this",
             });
         }
-        self.touch(id);
+        touch(self, id);
         let Some(open) = self.open.get_mut(&id) else {
             return Ok(());
         };

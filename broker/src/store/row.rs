@@ -2,10 +2,9 @@
 
 use super::StoreId;
 
-/// The format that this build writes. 1 kept a task in one row; in 2 a call row had no claim. No release had either.
-pub const FORMAT: u32 = 3;
-/// The oldest format that it reads. What it writes to such a store makes it one of [`FORMAT`].
-pub(super) const FORMAT_OLDEST: u32 = 2;
+/// The format that this build reads and writes. Lower ones kept claims in the rows of tasks and had a ready row for each
+/// task; no release had them.
+pub const FORMAT: u32 = 4;
 
 /// The engine's keyspace that holds the row, and the row's key in it. The row comes first in each batch, which is how
 /// the journal is read without the engine.
@@ -61,7 +60,7 @@ impl Row {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, NotARow> {
         let (format, rest) = bytes.split_first_chunk().ok_or(NotARow::Malformed)?;
         let format = u32::from_be_bytes(*format);
-        if !(FORMAT_OLDEST..=FORMAT).contains(&format) {
+        if format != FORMAT {
             return Err(NotARow::OtherFormat(format));
         }
         let rest: &[u8; ROW_BYTES - 4] = rest.try_into().map_err(|_| NotARow::Malformed)?;

@@ -39,6 +39,7 @@ mod index {
     pub(super) const OPEN: u8 = 3;
     pub(super) const IDEMPOTENCY: u8 = 4;
     pub(super) const SETTLED: u8 = 5;
+    pub(super) const CLAIMS: u8 = 6;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -327,6 +328,26 @@ pub fn log_epoch_of(key: &[u8]) -> Option<Epoch> {
     )))
 }
 
+/// The tasks that hosts got in one commit. The number is the commit's sequence.
+pub fn claims(seq: u64) -> Key {
+    Key::new(
+        Space::Index,
+        [&[index::CLAIMS], &seq.to_be_bytes()[..]].concat(),
+    )
+}
+
+/// Before all of them.
+pub fn claims_all() -> Vec<u8> {
+    vec![index::CLAIMS]
+}
+
+/// The sequence in a key of [`claims`].
+pub fn claims_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(
+        key.strip_prefix(&[index::CLAIMS])?.try_into().ok()?,
+    ))
+}
+
 fn in_payloads(kind: u8, namespace: Namespace, id: TaskId) -> Key {
     Key::new(
         Space::Payloads,
@@ -352,12 +373,13 @@ mod tests {
                 prop_assert_eq!(timer_of(&timer(at, kind, namespace, id).bytes), Some((at, kind, namespace, id)));
             }
             prop_assert_eq!(settled_of(&settled(position.0).bytes), Some(position.0));
+            prop_assert_eq!(claims_of(&claims(position.0).bytes), Some(position.0));
             prop_assert_eq!(log_epoch_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some(Epoch(position.0)));
         }
 
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
-            let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), log_epoch_of(&bytes));
+            let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_epoch_of(&bytes));
             let _ = (namespace_of(&bytes), current_of(&bytes));
         }
     }

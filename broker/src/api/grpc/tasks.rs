@@ -450,7 +450,12 @@ impl Reads {
 
     fn find(&self, id: TaskId) -> Result<Option<Record>, ApiError> {
         match self.namespace {
-            Some(namespace) => row::find_task(&*self.store, namespace, id),
+            Some(namespace) => {
+                let claim = self.shared.claim(id);
+                let found: Option<Record> =
+                    row::find_task::<ApiError>(&*self.store, namespace, id)?;
+                Ok(found.map(|record| record.claimed(claim)))
+            }
             None => Ok(None),
         }
     }
@@ -566,7 +571,13 @@ impl Reads {
                 Direction::Descending,
                 page,
             )?;
-            for Record { task, .. } in row::with_states::<ApiError>(&*self.store, &pairs)? {
+            let claims: Vec<_> = pairs
+                .iter()
+                .map(|pair| self.shared.claim(key::task_of(&pair.key)?.1))
+                .collect();
+            let records = row::with_states::<ApiError>(&*self.store, &pairs)?;
+            for (record, claim) in records.into_iter().zip(claims) {
+                let task = record.claimed(claim).task;
                 last = Some(task.id);
                 if state == v1::TaskState::Unspecified || state == convert::state_out(&task.state) {
                     tasks.push(convert::task_out(&task));

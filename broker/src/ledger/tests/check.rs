@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
-use tq_core::task::{State, Task};
+use tq_core::task::{Lease, State, Task};
 use tq_core::{TaskId, Timestamp};
 
 use super::sim::Sim;
@@ -38,15 +38,30 @@ impl Sim {
     /// Every task that is on disk.
     pub(super) fn tasks(&self) -> Tasks {
         let mut tasks = Tasks::new();
+        let claims = self.claims();
         let mut states: BTreeMap<_, _> = self.rows(Space::States, &[]).into_iter().collect();
         for (key, call) in self.rows(Space::Calls, &[]) {
             let (namespace, id) = key::task_of(&key).expect("a task's key");
             let state = states.remove(&key).map(Into::into);
             let record = row::decode_task(id, call.into(), state).expect("a task's rows");
+            let record = record.claimed(claims.get(&id).map(|(_, lease)| lease.clone()));
             tasks.insert(id, (namespace, record.task, record.beside));
         }
         assert!(states.is_empty(), "every state is that of a call");
         tasks
+    }
+
+    /// The newest claim of each task that has one on disk, and its commit.
+    pub(super) fn claims(&self) -> BTreeMap<TaskId, (u64, Lease)> {
+        let rows = self.rows(Space::Index, &key::claims_all()).into_iter();
+        rows.flat_map(|(key, row)| {
+            let seq = key::claims_of(&key).expect("a key of claims");
+            let claims = row::decode_claims(row.into()).expect("a row of claims");
+            claims
+                .into_iter()
+                .map(move |claim| (claim.id, (seq, claim.lease)))
+        })
+        .collect()
     }
 
     fn rows(&self, space: Space, prefix: &[u8]) -> Pairs {
@@ -104,6 +119,7 @@ impl Sim {
             .map(|bytes| LedgerRow::decode(bytes).expect("the ledger's row"))
             .unwrap_or_default();
         let open_from = TaskId(ledger_row.open_from.try_into().unwrap_or([0; 16]));
+        let claims = self.claims();
         let (mut expected, mut in_windows) = (BTreeSet::new(), 0);
         for (id, (namespace, task, beside)) in tasks {
             let in_memory = ledger.open.get(id);
@@ -127,8 +143,13 @@ impl Sim {
                     );
                 }
                 State::Running { lease, .. } => {
-                    needs_open = true;
                     assert!(in_memory.is_some(), "a running task is in memory");
+                    let claim = claims.get(id).map(|(seq, claim)| (Some(*seq), claim));
+                    assert_eq!(
+                        claim,
+                        in_memory.map(|open| (open.claimed_in, lease)),
+                        "its claim leads to it"
+                    );
                     let mut sessions = ledger
                         .hosts
                         .iter()
@@ -282,6 +303,27 @@ impl Sim {
         assert!(
             lock(&ledger.shared.progress).keys().all(is_running),
             "progress is that of running attempts"
+        );
+        let shown = ledger.shared.claims.read().expect("nobody panicked");
+        let leases = tasks
+            .iter()
+            .filter_map(|(id, (_, task, _))| Some((*id, task.lease()?.clone())));
+        assert_eq!(
+            shown.clone().into_iter().collect::<BTreeMap<_, _>>(),
+            leases.collect(),
+            "readers see who has what"
+        );
+        ledger.claims.check(|id, seq| {
+            ledger
+                .open
+                .get(&id)
+                .is_some_and(|open| open.claimed_in == Some(seq))
+        });
+        let on_disk = self.rows(Space::Index, &key::claims_all()).len();
+        assert_eq!(
+            on_disk,
+            ledger.claims.len(),
+            "rows of claims that are over go"
         );
         let watched = ledger.watched.values().flatten().collect::<BTreeSet<_>>();
         assert!(

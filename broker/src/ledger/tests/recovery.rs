@@ -190,3 +190,31 @@ fn old_open_tasks_are_found_however_many_came_after_them() {
     assert_eq!(sim.finish_all("a").len(), others.len() + 1);
     assert_eq!(sim.ledger().store.seq(), sim.ledger().store.durable_seq());
 }
+
+#[test]
+fn long_task_does_not_keep_the_claims_of_short_ones() {
+    let mut sim = Sim::new();
+    sim.connect("a", 40);
+    let batch = (0..40).map(|_| submission(spec(), 0)).collect();
+    sim.submit_all(batch).expect("they are taken");
+    let held: Vec<_> = sim.hosts["a"].held.keys().copied().collect();
+    let (long, short) = held.split_last().expect("they are handed out");
+    let commits = |sim: &Sim| {
+        let claims = sim.claims().into_values();
+        claims.map(|(seq, _)| seq).collect::<Vec<_>>()
+    };
+    let first = commits(&sim);
+    assert_eq!(first, [first[0]; 40], "one commit says so for all");
+    for epoch in short {
+        sim.finish("a", *epoch, Outcome::Succeeded);
+    }
+    sim.settle();
+    let last = commits(&sim);
+    assert!(last.len() == 1 && last > first, "{last:?}");
+    sim.crash(Crash::Process);
+    sim.hello("a");
+    sim.settle();
+    assert_eq!(sim.hosts["a"].only(), *long);
+    sim.finish_all("a");
+    assert!(commits(&sim).is_empty());
+}

@@ -659,9 +659,11 @@ impl Sim {
     /// All that is in the rows of a task.
     #[track_caller]
     pub(super) fn record(&self, id: TaskId) -> Record {
+        let claim = self.claims().remove(&id).map(|(_, lease)| lease);
         row::find_task::<Error>(&*self.ledger().store, self.tenant(), id)
             .expect("its rows can be read")
             .expect("the task is on disk")
+            .claimed(claim)
     }
 
     #[track_caller]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Check, Repair, check, conformance, journal::Scan, repair, row::FORMAT_OLDEST};
+use crate::store::{Check, Repair, check, conformance, journal::Scan, repair};
 
 /// A directory whose neighbours are its own too: the second mark lies beside the store.
 struct Directory(TempDir);
@@ -386,7 +386,7 @@ fn tables_of_another_store_are_refused() {
 
 #[test]
 fn other_formats_are_refused_with_both_numbers() {
-    for (found, age) in [(FORMAT + 6, "newer"), (FORMAT_OLDEST - 1, "older")] {
+    for (found, age) in [(FORMAT + 6, "newer"), (FORMAT - 1, "older")] {
         let directory = Directory::new();
         drop(directory.open().expect("opens"));
         conformance::change_format(&directory.store(), found).expect("the format can be changed");
@@ -395,23 +395,6 @@ fn other_formats_are_refused_with_both_numbers() {
         for part in [age, &found.to_string(), &FORMAT.to_string()] {
             assert!(error.to_string().contains(part), "{error}");
         }
-    }
-}
-
-#[test]
-fn older_formats_that_can_be_read_become_the_newest() {
-    for found in FORMAT_OLDEST..FORMAT {
-        let directory = Directory::new();
-        drop(directory.open().expect("opens"));
-        conformance::change_format(&directory.store(), found).expect("the format can be changed");
-        drop(directory.open().expect("an older format is read"));
-        let last = directory.scan().last.expect("there is a commit");
-        let (_, written) = directory.journal();
-        let newest = [&FORMAT.to_be_bytes()[..], &last.store_id.0].concat();
-        assert!(
-            written.windows(newest.len()).any(|bytes| bytes == newest),
-            "what is written now has format {FORMAT}"
-        );
     }
 }
 

@@ -1,7 +1,9 @@
 //! Rows, and their conversion to and from the domain. Tags are never reused.
 
+pub mod claims;
 mod module;
 mod task;
+mod write;
 
 use std::time::Duration;
 
@@ -11,9 +13,10 @@ use tq_core::{Digest, Limits, RetryPolicy, TaskId};
 
 use super::key::{self, Namespace};
 
+pub use claims::{Claim, decode_claims, encode_claims};
 pub use module::{decode_module, encode_module};
 pub use task::{
-    Beside, Record, as_called, decode_task, encode_call, encode_state, find_task, in_row,
+    Beside, Record, decode_task, encode_call, encode_state, find_task, find_tasks, in_row,
     with_states,
 };
 

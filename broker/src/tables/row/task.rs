@@ -1,6 +1,6 @@
 //! Rows of tasks. What was asked for never changes and is a row of its own, the *call row*; what becomes of it is the
-//! *state row*, which is small and overwritten. A task without a state row is as its call row says: as it was submitted
-//! or, if a host got it in the step of its submit, as it was handed out for the first time.
+//! *state row*, which is small and overwritten. A task without a state row is as it was submitted. That a host has got
+//! it is in neither: see [`claims`](super::claims).
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use tq_core::outcome::Usage;
 use tq_core::task::{Attempt, DataRef, Failure, Lease, Spec, State, Stop, Task};
 use tq_core::{Epoch, Priority, TaskId, Timestamp, transition};
 
+use super::write::{nested, number, slice, text};
 use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, retry, retry_row};
 use crate::store::{self, Key, Pair, Read, Space};
 use crate::tables::Namespace;
@@ -71,7 +72,7 @@ struct SpecRow {
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
-struct LeaseRow {
+pub(super) struct LeaseRow {
     #[prost(uint64, tag = "1")]
     epoch: u64,
     #[prost(string, tag = "2")]
@@ -123,9 +124,6 @@ struct CallRow {
     payload: Bytes,
     #[prost(message, optional, tag = "4")]
     spec: Option<SpecRow>,
-    /// The first attempt, if it was handed out in the step of the submit. Void beside a state row. Since format 3.
-    #[prost(message, optional, tag = "5")]
-    claim: Option<LeaseRow>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -195,12 +193,22 @@ pub struct Record {
     pub result: Bytes,
 }
 
+impl Record {
+    /// The same under a claim that may be newer than its rows: an older one changes nothing.
+    pub fn claimed(mut self, claim: Option<Lease>) -> Self {
+        if let Some(Ok(claimed)) = claim.map(|lease| transition::claim(&self.task, lease)) {
+            self.task = claimed.next;
+        }
+        self
+    }
+}
+
 /// Whether bytes are kept in the task's own rows.
 pub fn in_row(data: DataRef) -> bool {
     matches!(data, DataRef::Row { len } if len <= IN_ROW_BYTES_MAX)
 }
 
-/// Reads a task. None if there is none.
+/// Reads what the rows of a task say. None if there is none.
 ///
 /// # Errors
 /// The store's, or [`Error`] if its rows make no sense.
@@ -215,6 +223,25 @@ pub fn find_task<E: From<store::Error> + From<Error>>(
         return Ok(None);
     };
     Ok(Some(decode_task(id, call, state)?))
+}
+
+/// Reads what the rows of some tasks say, in their order.
+///
+/// # Errors
+/// As [`find_task`].
+pub fn find_tasks<E: From<store::Error> + From<Error>>(
+    store: &(impl Read + ?Sized),
+    namespace: Namespace,
+    ids: &[TaskId],
+) -> Result<Vec<Option<Record>>, E> {
+    let calls = ids.iter().map(|id| key::call(namespace, *id));
+    let states = ids.iter().map(|id| key::state(namespace, *id));
+    let mut calls = store.get_many(&calls.chain(states).collect::<Vec<_>>())?;
+    let states = calls.split_off(ids.len());
+    let records = ids.iter().zip(calls.into_iter().zip(states));
+    let records = records
+        .map(|(id, (call, state))| call.map(|call| decode_task(*id, call, state)).transpose());
+    Ok(records.collect::<Result<_, _>>()?)
 }
 
 /// The tasks of some call rows, in their order.
@@ -252,14 +279,12 @@ mod state {
     pub(super) const EXPIRED: u32 = 8;
 }
 
-/// Encodes what was asked for and when. `payload` is empty if it is elsewhere. `claim` is the first attempt, if it was
-/// handed out in the step of the submit.
+/// Encodes what was asked for and when. `payload` is empty if it is elsewhere.
 pub fn encode_call(
     spec: &Spec,
     submitted_at: Timestamp,
     position: Option<Position>,
     payload: &[u8],
-    claim: Option<&Lease>,
 ) -> Vec<u8> {
     let mut row = Vec::with_capacity(SPEC_BYTES + payload.len());
     number(1, submitted_at.0, &mut row);
@@ -270,27 +295,7 @@ pub fn encode_call(
         slice(3, payload, &mut row);
     }
     nested(4, &mut row, |row| encode_spec(spec, row));
-    if let Some(lease) = claim {
-        nested(5, &mut row, |row| encode_lease(lease, row));
-    }
     row
-}
-
-/// The task that a call row alone stands for.
-///
-/// # Errors
-/// If it would have been refused when it was submitted or handed out.
-pub fn as_called(
-    id: TaskId,
-    spec: Arc<Spec>,
-    submitted_at: Timestamp,
-    claim: Option<Lease>,
-) -> Result<Task, transition::Rejected> {
-    let submitted = transition::submit(id, spec, 0, submitted_at)?.next;
-    match claim {
-        None => Ok(submitted),
-        Some(lease) => Ok(transition::claim(&submitted, lease)?.next),
-    }
 }
 
 /// Encodes what has become of a task. `result` is empty if it is elsewhere.
@@ -382,10 +387,9 @@ pub fn decode_task(id: TaskId, call: Bytes, state: Option<Bytes>) -> Result<Reco
     let payload = call.payload;
     let Some(state) = state else {
         let submitted_at = Timestamp(call.submitted_ms);
-        let claim = call.claim.map(lease);
-        let task = as_called(id, Arc::new(spec(asked)?), submitted_at, claim);
+        let submitted = transition::submit(id, Arc::new(spec(asked)?), 0, submitted_at);
         return Ok(Record {
-            task: task.map_err(|_| unknown("claim or deadline"))?,
+            task: submitted.map_err(|_| unknown("deadline"))?.next,
             beside: Beside {
                 position: call.ready_position.map(Position),
                 ..Beside::default()
@@ -510,7 +514,7 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
 }
 
 /// Encodes a [`LeaseRow`].
-fn encode_lease(lease: &Lease, row: &mut Vec<u8>) {
+pub(super) fn encode_lease(lease: &Lease, row: &mut Vec<u8>) {
     let Lease {
         epoch,
         host,
@@ -521,43 +525,12 @@ fn encode_lease(lease: &Lease, row: &mut Vec<u8>) {
     number(3, started_at.0, row);
 }
 
-fn lease(row: LeaseRow) -> Lease {
+pub(super) fn lease(row: LeaseRow) -> Lease {
     Lease {
         epoch: Epoch(row.epoch),
         host: row.host.into(),
         started_at: Timestamp(row.started_ms),
     }
-}
-
-/// Writes a text, which is left out if it is empty.
-fn text(tag: u32, text: &str, row: &mut Vec<u8>) {
-    if !text.is_empty() {
-        slice(tag, text.as_bytes(), row);
-    }
-}
-
-/// Writes a number, which is left out if it is 0.
-fn number(tag: u32, number: u64, row: &mut Vec<u8>) {
-    if number != 0 {
-        encoding::uint64::encode(tag, &number, row);
-    }
-}
-
-/// Writes a message of its own, in its place: the bytes of its length are made room for when that is known.
-fn nested(tag: u32, row: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
-    encoding::encode_key(tag, encoding::WireType::LengthDelimited, row);
-    let at = row.len();
-    encode(row);
-    let end = row.len();
-    encoding::encode_varint((end - at) as u64, row);
-    let prefix = row.len() - end;
-    row[at..].rotate_right(prefix);
-}
-
-fn slice(tag: u32, bytes: &[u8], row: &mut Vec<u8>) {
-    encoding::encode_key(tag, encoding::WireType::LengthDelimited, row);
-    encoding::encode_varint(bytes.len() as u64, row);
-    row.extend_from_slice(bytes);
 }
 
 fn spec(row: SpecRow) -> Result<Spec, Error> {
@@ -699,7 +672,7 @@ mod tests {
             version: task.spec.version + u32::from(beside.is_amended),
             ..Spec::clone(&task.spec)
         };
-        let call = encode_call(&called, Timestamp(4), Some(Position(2)), payload, None);
+        let call = encode_call(&called, Timestamp(4), Some(Position(2)), payload);
         let state = encode_state(task, beside, result);
         for (bytes, len) in [
             (
@@ -872,7 +845,7 @@ mod tests {
                 run_at,
                 ..spec.clone()
             });
-            let call = encode_call(&spec, submitted_at, Some(Position(7)), b"payload", None);
+            let call = encode_call(&spec, submitted_at, Some(Position(7)), b"payload");
             let decoded = decode_task(TaskId([1; 16]), call.into(), None);
             let record = decoded.expect("what was encoded can be decoded");
             let submitted = transition::submit(TaskId([1; 16]), spec, 0, submitted_at);
@@ -883,30 +856,24 @@ mod tests {
     }
 
     #[test]
-    fn call_with_a_claim_is_the_task_as_it_was_handed_out() {
-        let spec = Arc::new(Spec {
-            run_at: None,
-            deadline: None,
-            ..Spec::clone(&task().spec)
-        });
-        let lease = Lease {
-            epoch: Epoch::new(3, 4),
+    fn only_a_claim_that_is_newer_than_the_rows_counts() {
+        let lease = |epoch| Lease {
+            epoch,
             host: "a".into(),
             started_at: Timestamp(4),
         };
-        let call = encode_call(&spec, Timestamp(4), None, b"", Some(&lease));
-        let length = CallRow::decode(&call[..]).map(|row| row.encoded_len());
-        assert_eq!(length, Ok(call.len()));
-        let submitted = transition::submit(TaskId([1; 16]), spec, 0, Timestamp(4));
-        let submitted = submitted.expect("it has no deadline").next;
-        let claimed = transition::claim(&submitted, lease).expect("it is ready");
-        let decoded = decode_task(TaskId([1; 16]), call.clone().into(), None);
-        let record = decoded.expect("what was encoded can be decoded");
-        assert_eq!(record.task, claimed.next);
-        // What became of it since counts alone.
-        let state = encode_state(&submitted, &Beside::default(), b"");
-        let decoded = decode_task(TaskId([1; 16]), call.into(), Some(state.into()));
-        let record = decoded.expect("what was encoded can be decoded");
-        assert_eq!(record.task, submitted);
+        let record = || Record {
+            task: task(),
+            beside: Beside::default(),
+            payload: Bytes::new(),
+            result: Bytes::new(),
+        };
+        assert_eq!(record().claimed(None), record());
+        assert_eq!(record().claimed(Some(lease(Epoch::new(1, 1)))), record());
+        let claimed = record().claimed(Some(lease(Epoch::new(1, 2)))).task;
+        assert_eq!(
+            (claimed.lease(), claimed.started),
+            (Some(&lease(Epoch::new(1, 2))), 2)
+        );
     }
 }
