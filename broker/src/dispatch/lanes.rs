@@ -14,13 +14,13 @@ use tq_core::{Digest, Priority, TaskId, Tier};
 
 use crate::tables::key::{Lane, Namespace, Position};
 
-/// Rows that are read at once when the window of a lane is empty.
+/// Tasks that are read at once when the window of a lane is empty.
 const REFILL: usize = 256;
 /// Stale entries that a window may have beside as many as it has live ones.
 const STALE_MAX: usize = 64;
 
 /// A lane at one priority.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// Who can run its tasks.
     pub lane: Lane,
@@ -41,8 +41,8 @@ struct Line {
     has_behind: bool,
     /// They come after this one.
     read_to: Position,
-    /// Those of them that the commit under way writes, so that no scan finds them yet.
-    fresh: VecDeque<(TaskId, Position)>,
+    /// Those of them that the commit under way writes, so that no scan finds them yet, with their tasks.
+    fresh: VecDeque<(Position, Vec<TaskId>)>,
 }
 
 impl Line {
@@ -98,7 +98,7 @@ impl Lanes {
         }
     }
 
-    /// Rows that are read at once, and entries that a lane may have however full the others are.
+    /// Tasks that are read at once, and entries that a lane may have however full the others are.
     pub fn refill(&self) -> usize {
         REFILL.min(self.window_max)
     }
@@ -146,14 +146,20 @@ impl Lanes {
         ticket
     }
 
-    /// Puts a task behind the window. The commit under way writes its row.
+    /// Puts a task behind the window. The commit under way writes its row, which others may share.
     pub fn push_behind(&mut self, place: Place, id: TaskId, position: Position) {
         self.mark_behind(place, position);
-        let line = self.line_mut(place);
-        if line.fresh.is_empty() {
-            self.fresh.push(place);
+        let fresh = &mut self.line_mut(place).fresh;
+        match fresh.back_mut() {
+            Some((last, ids)) if *last == position => ids.push(id),
+            last => {
+                let is_first = last.is_none();
+                fresh.push_back((position, vec![id]));
+                if is_first {
+                    self.fresh.push(place);
+                }
+            }
         }
-        self.line_mut(place).fresh.push_back((id, position));
     }
 
     /// Notes that there are rows behind the window of `place`, none of them before `position`.
@@ -174,20 +180,26 @@ impl Lanes {
     }
 
     /// Notes that the rows behind the window were read up to `read_to`. If they ended there, returns the next ones that
-    /// the commit under way writes; they count as read.
+    /// the commit under way writes, with their tasks; they count as read.
     pub fn note_read(
         &mut self,
         place: Place,
         read_to: Position,
         reached_end: bool,
-    ) -> Vec<(TaskId, Position)> {
+    ) -> Vec<(Position, Vec<TaskId>)> {
         let limit = self.refill();
         let line = self.line_mut(place);
         line.read_to = line.read_to.max(read_to);
         let mut fresh = Vec::new();
         if reached_end {
-            fresh.extend(line.fresh.drain(..limit.min(line.fresh.len())));
-            line.read_to = fresh.last().map_or(line.read_to, |(_, position)| *position);
+            let mut tasks = 0;
+            while tasks < limit
+                && let Some((position, ids)) = line.fresh.pop_front()
+            {
+                tasks += ids.len();
+                line.read_to = position;
+                fresh.push((position, ids));
+            }
             line.has_behind = !line.fresh.is_empty();
         }
         fresh
@@ -467,7 +479,7 @@ mod tests {
         // No scan finds what the commit under way writes; it is had from memory, and once.
         assert_eq!(
             lanes.note_read(here, Position(11), true),
-            [(id(3), Position(12))]
+            [(Position(12), vec![id(3)])]
         );
         assert_eq!(lanes.room(here), Room::Window);
         lanes.push_behind(here, id(4), Position(13));

@@ -8,13 +8,10 @@ use tq_core::outcome::{Outcome, Usage};
 use tq_core::task::{DataRef, Failure, Lease, Report, Stop};
 use tq_core::{Digest, Epoch, TaskId, transition};
 
-use super::tasks::{is_ready, place};
 use super::{Error, Ledger, read};
-use crate::dispatch::lanes::Place;
 use crate::dispatch::message::{Assignment, Data, ToHost};
-use crate::store::{Direction, Key, Space};
-use crate::tables::key::{self, Position};
-use crate::tables::row;
+use crate::store::Key;
+use crate::tables::{key, row};
 
 /// Tasks of a module that cannot be compiled which one step buries.
 const BURY: usize = 256;
@@ -67,83 +64,6 @@ impl Ledger {
         }
         self.shared.metrics.dispatched.inc_by(chosen as u64);
         Ok(chosen == BATCH_COMMANDS_MAX)
-    }
-
-    /// Takes the first task of a place that is still ready, into memory. None if what was read of it was not ready any
-    /// more; there may be more to read.
-    fn take_first(&mut self, place: Place) -> Result<Option<TaskId>, Error> {
-        if let Some(from) = self.lanes.read_from(place) {
-            self.read_behind(place, from)?;
-        }
-        while let Some((id, ticket)) = self.lanes.pop(place) {
-            if self
-                .open
-                .get(&id)
-                .is_some_and(|open| open.in_window == Some(ticket))
-            {
-                self.leave_window(id);
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Takes a task out of the window, whose entry is stale from now on.
-    pub(super) fn leave_window(&mut self, id: TaskId) {
-        let Some(open) = self.open.get_mut(&id) else {
-            return;
-        };
-        if open.in_window.take().is_none() {
-            return;
-        }
-        let place = place(open.namespace, &open.task);
-        if self.lanes.leave(place) {
-            let open = &self.open;
-            self.lanes.sweep(place, |id, ticket| {
-                open.get(&id)
-                    .is_some_and(|open| open.in_window == Some(ticket))
-            });
-        }
-    }
-
-    /// Reads the next rows behind the window of a place.
-    fn read_behind(&mut self, place: Place, from: Position) -> Result<(), Error> {
-        let prefix = key::ready_prefix(place.lane, place.priority);
-        let start = key::ready(place.lane, place.priority, from);
-        let limit = self.lanes.refill();
-        let pairs = self.store.scan(
-            Space::Index,
-            &prefix,
-            &start.bytes,
-            Direction::Ascending,
-            limit,
-        )?;
-        let reached_end = pairs.len() < limit;
-        let mut read_to = from;
-        let mut rows = Vec::with_capacity(pairs.len());
-        for pair in pairs {
-            if let (Some((_, _, position)), Ok(id)) = (
-                key::ready_of(&pair.key),
-                pair.value[..].try_into().map(TaskId),
-            ) {
-                read_to = position;
-                rows.push((id, position));
-            }
-        }
-        rows.extend(self.lanes.note_read(place, read_to, reached_end));
-        for (id, position) in rows {
-            // One that this step has changed already is where its own state says.
-            if self.load(place.lane.namespace, id)?
-                && let Some(open) = self.open.get_mut(&id)
-                && is_ready(&open.task)
-                && open.beside.position == Some(position)
-                && open.in_window.is_none()
-            {
-                open.in_window = Some(self.lanes.push(place, id, Some(position)));
-            }
-        }
-        self.lanes.forget_if_empty(place);
-        Ok(())
     }
 
     /// Sends an attempt to its host, when the commit is done. `false` if its payload is not in the store.

@@ -9,7 +9,7 @@
 //! - every task has a call row, written once, and a state row, overwritten in place, once it is not as it was submitted;
 //! - a *claims row* leads to the tasks that hosts got in one commit, and says so for them;
 //! - running tasks and the front of each lane are in memory too ([`Open`]);
-//! - a *ready row* leads to a ready task, unless it is in memory since its submit;
+//! - a *ready row* leads to ready tasks of one place, but for those that are in memory since their submit;
 //! - an *open row* leads to a task that has no other entry and is older than where recovery begins;
 //! - a *timer row* leads to whatever waits for a time.
 //!
@@ -23,6 +23,7 @@ mod ends;
 mod hosts;
 mod ids;
 mod modules;
+mod ready;
 mod recovery;
 mod step;
 mod submit;
@@ -215,6 +216,7 @@ pub struct Ledger {
     /// Tasks submitted since the start.
     submitted: u64,
     lanes: Lanes,
+    ready_rows: ready::Known,
     claims: Claims,
     hosts: Hosts,
     counters: BTreeMap<Namespace, Counters>,

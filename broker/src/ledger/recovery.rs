@@ -11,9 +11,9 @@ use tq_core::{TaskId, Timestamp};
 
 use super::claims::Claims;
 use super::ids::Ids;
+use super::ready::{is_ready, place};
 use super::step::Step;
 use super::step::needs_open_row;
-use super::tasks::{is_ready, place};
 use super::token::Secret;
 use super::{Config, Error, Ledger, Now, Recent, Shared};
 use crate::dispatch::lanes::Place;
@@ -74,6 +74,7 @@ impl Ledger {
             unindexed: VecDeque::new(),
             submitted: 0,
             lanes: Lanes::new(config.ready_window),
+            ready_rows: FxHashMap::default(),
             claims: Claims::default(),
             hosts: Hosts::default(),
             counters: BTreeMap::new(),

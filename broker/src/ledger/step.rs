@@ -12,7 +12,8 @@ use tq_core::task::{Spec, State, Task};
 use tq_core::{TaskId, Timestamp, invariants};
 
 use super::answers::Ends;
-use super::{Answers, Ended, Error, Ledger, Open, claims, lock};
+use super::ready::is_ready;
+use super::{Answers, Ended, Error, Ledger, Open, claims, lock, ready};
 use crate::store::{Batch, Committed, Key, Level};
 use crate::tables::key::{self, Lane, Timer};
 use crate::tables::row::{self, Beside, IdempotencyRow, LedgerRow};
@@ -41,8 +42,8 @@ pub(super) struct Step {
     pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
     /// The first timer that it writes.
     pub(super) first_timer: Option<Timestamp>,
-    /// How many positions it has given.
-    pub(super) positions: u64,
+    /// Ready rows that it makes.
+    pub(super) ready: ready::Fresh,
     /// Lanes that got tasks.
     pub(super) fed: Vec<Lane>,
 }
@@ -60,8 +61,12 @@ struct Touched {
 enum Stored {
     /// Nothing: it is new.
     Nothing(Call),
-    /// Its state, and the rows that this implies.
-    State { state: State, rows: Vec<Key> },
+    /// Its state, the rows that this implies, and where the ready row is that leads to it.
+    State {
+        state: State,
+        rows: Vec<Key>,
+        position: Option<Position>,
+    },
 }
 
 /// What the call row of a new task says, whatever the step makes of the task after its submit.
@@ -71,6 +76,16 @@ pub(super) struct Call {
     pub(super) position: Option<Position>,
     /// Empty if it is elsewhere.
     pub(super) payload: Bytes,
+}
+
+impl Step {
+    /// Where the ready row was that led to a task before the step. None if the step has not touched it.
+    pub(super) fn ready_before(&self, id: TaskId) -> Option<Option<Position>> {
+        self.touched.get(&id).map(|touched| match &touched.before {
+            Stored::Nothing(_) => None,
+            Stored::State { position, .. } => *position,
+        })
+    }
 }
 
 impl Ledger {
@@ -91,6 +106,7 @@ impl Ledger {
                 before: Stored::State {
                     state: open.task.state.clone(),
                     rows: rows(open),
+                    position: ready_position(open),
                 },
                 needs_state: false,
             });
@@ -128,10 +144,15 @@ impl Ledger {
             let Some(open) = self.open.get(id) else {
                 continue;
             };
-            let (before, rows_before) = match &touched.before {
-                Stored::Nothing(_) => (None, &[][..]),
-                Stored::State { state, rows } => (Some(state), &rows[..]),
+            let (before, rows_before, position_before) = match &touched.before {
+                Stored::Nothing(_) => (None, &[][..], None),
+                Stored::State {
+                    state,
+                    rows,
+                    position,
+                } => (Some(state), &rows[..], *position),
             };
+            let position_left = position_before.filter(|_| ready_position(open) != position_before);
             let rows = rows(open);
             rows_before
                 .iter()
@@ -165,9 +186,13 @@ impl Ledger {
             counters.enter(&open.task.state);
             self.total.enter(&open.task.state);
             touched_namespaces.push(open.namespace);
+            if let Some(position) = position_left {
+                self.leave_ready_row(position, &mut batch);
+            }
             self.note_lease(*id, before.and_then(State::lease), &mut claims);
         }
         self.write_claims(&mut claims, &mut batch);
+        self.write_ready_rows(step.ready, &mut batch);
         touched_namespaces.sort_unstable();
         touched_namespaces.dedup();
         for namespace in touched_namespaces {
@@ -377,7 +402,12 @@ impl Ledger {
     }
 }
 
-/// The rows that a task's state implies, but for its own.
+/// Where the ready row is that leads to a task.
+fn ready_position(open: &Open) -> Option<Position> {
+    open.beside.position.filter(|_| is_ready(&open.task))
+}
+
+/// The rows that a task's state implies, but for those that it has or shares with others.
 fn rows(open: &Open) -> Vec<Key> {
     let Open {
         namespace,
@@ -394,18 +424,8 @@ fn rows(open: &Open) -> Vec<Key> {
         State::Scheduled { run_at } => {
             rows.push(key::timer(*run_at, Timer::Wake, *namespace, task.id))
         }
-        State::Ready { .. } => {
-            let lane = Lane {
-                namespace: *namespace,
-                digest: task.spec.digest,
-            };
-            rows.extend(
-                beside
-                    .position
-                    .map(|position| key::ready(lane, task.spec.priority, position)),
-            );
-        }
         State::Blocked { .. }
+        | State::Ready { .. }
         | State::Running { .. }
         | State::Succeeded { .. }
         | State::Dead { .. }

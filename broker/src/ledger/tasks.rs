@@ -1,18 +1,15 @@
 //! Tasks as the ledger holds them: loading them, changing them, and what follows from a change.
 
 use tq_core::limits::LOG_BYTES_MAX;
-use tq_core::task::{DataRef, Lease, Spec, State, Task};
+use tq_core::task::{DataRef, Lease, Spec, Task};
 use tq_core::transition::{self, Effect, Rejected, Transition};
 use tq_core::{Epoch, TaskId, Timestamp};
 
+use super::ready::is_ready;
 use super::{Error, Ledger, LogChunk, Open, Refused, Target, read};
-use crate::dispatch::lanes::{Place, Room};
 use crate::store::{Direction, Space};
-use crate::tables::key::{self, Lane, Namespace, Position};
+use crate::tables::key::{self, Namespace};
 use crate::tables::row::{self, Record};
-
-/// Positions that one commit can give, as a power of two.
-const POSITION_BITS: u32 = 20;
 
 impl Ledger {
     /// Makes sure that a task is in memory. `false` if there is none.
@@ -21,33 +18,49 @@ impl Ledger {
             Some(open) => Ok(open.namespace == namespace),
             None => {
                 let found = row::find_task::<Error>(&*self.store, namespace, id)?;
-                let Some(record) = found else {
-                    return Ok(false);
-                };
-                let Record {
-                    task,
-                    beside,
-                    payload,
-                    result,
-                } = record;
-                let payload = self.keep_payload(&payload);
-                self.open.insert(
-                    id,
-                    Open {
-                        namespace,
-                        task,
-                        beside,
-                        unindexed: false,
-                        in_window: None,
-                        claimed_in: None,
-                        payload,
-                        result,
-                    },
-                );
-                self.step.loaded.push(id);
-                Ok(true)
+                let is_there = found.is_some();
+                found
+                    .into_iter()
+                    .for_each(|record| self.hold(namespace, record));
+                Ok(is_there)
             }
         }
+    }
+
+    /// Makes sure that those tasks are in memory that there are.
+    pub(super) fn load_all(&mut self, namespace: Namespace, ids: &[TaskId]) -> Result<(), Error> {
+        let ids = ids.iter().copied();
+        let missing: Vec<_> = ids.filter(|id| !self.open.contains_key(id)).collect();
+        let found = row::find_tasks::<Error>(&*self.store, namespace, &missing)?;
+        let records = found.into_iter().flatten();
+        records.for_each(|record| self.hold(namespace, record));
+        Ok(())
+    }
+
+    /// Takes into memory what was read of a task.
+    fn hold(&mut self, namespace: Namespace, record: Record) {
+        let Record {
+            task,
+            beside,
+            payload,
+            result,
+        } = record;
+        let id = task.id;
+        let payload = self.keep_payload(&payload);
+        self.open.insert(
+            id,
+            Open {
+                namespace,
+                task,
+                beside,
+                unindexed: false,
+                in_window: None,
+                claimed_in: None,
+                payload,
+                result,
+            },
+        );
+        self.step.loaded.push(id);
     }
 
     /// Runs a command of `core` on a task in memory, and takes over what becomes of it.
@@ -118,37 +131,6 @@ impl Ledger {
             }
         }
         Ok(())
-    }
-
-    /// Puts a ready task into its lane: into memory if it is next to be run there, behind as a row if not.
-    /// `needs_row` is false for a task that recovery finds without one.
-    pub(super) fn enqueue(&mut self, id: TaskId, needs_row: bool) {
-        let Some(open) = self.open.get(&id) else {
-            return;
-        };
-        let place = place(open.namespace, &open.task);
-        let room = self.lanes.room(place);
-        let position = (needs_row || room == Room::Behind).then(|| self.next_position());
-        let ticket = match (room, position) {
-            (Room::Behind, Some(position)) => {
-                self.lanes.push_behind(place, id, position);
-                None
-            }
-            (Room::Window | Room::Behind, position) => Some(self.lanes.push(place, id, position)),
-        };
-        if let Some(open) = self.open.get_mut(&id) {
-            open.beside.position = position;
-            open.in_window = ticket;
-        }
-        if self.step.fed.last() != Some(&place.lane) {
-            self.step.fed.push(place.lane);
-        }
-    }
-
-    /// A place after every other that was ever given.
-    fn next_position(&mut self) -> Position {
-        self.step.positions += 1;
-        Position((self.store.seq() + 1) << POSITION_BITS | self.step.positions)
     }
 
     pub(super) fn cancel(&mut self, target: Target) -> Result<(), Error> {
@@ -282,20 +264,4 @@ impl Ledger {
 fn had(task: &Task, epoch: Epoch) -> bool {
     task.lease().is_some_and(|lease| lease.epoch == epoch)
         || task.attempts.iter().any(|attempt| attempt.epoch == epoch)
-}
-
-/// Where a task waits when it is ready.
-pub(super) fn place(namespace: Namespace, task: &Task) -> Place {
-    Place {
-        lane: Lane {
-            namespace,
-            digest: task.spec.digest,
-        },
-        priority: task.spec.priority,
-    }
-}
-
-/// Whether a task is ready.
-pub(super) fn is_ready(task: &Task) -> bool {
-    matches!(task.state, State::Ready { .. })
 }

@@ -8,8 +8,7 @@ use crate::store::{Key, Space};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace(pub u32);
 
-/// A task's place in its lane. It rises with every task that becomes ready, over restarts too, so that cursors only
-/// advance.
+/// The place of a ready row in its lane. It rises with every row, over restarts too, so that cursors only advance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
@@ -171,14 +170,14 @@ pub fn task_of(key: &[u8]) -> Option<(Namespace, TaskId)> {
     ))
 }
 
-/// A ready task that is not in memory, or was not always. The value is its id.
+/// Tasks of one place that became ready in one commit.
 pub fn ready(lane: Lane, priority: Priority, position: Position) -> Key {
     let mut bytes = ready_prefix(lane, priority);
     bytes.extend_from_slice(&position.0.to_be_bytes());
     Key::new(Space::Index, bytes)
 }
 
-/// The ready tasks of one lane and priority, the first one first.
+/// The ready rows of one lane and priority, the first one first.
 pub fn ready_prefix(lane: Lane, priority: Priority) -> Vec<u8> {
     // Inverted, so that a scan of a lane meets high priorities first.
     [
@@ -190,7 +189,7 @@ pub fn ready_prefix(lane: Lane, priority: Priority) -> Vec<u8> {
     .concat()
 }
 
-/// Before all ready tasks.
+/// Before all ready rows.
 pub fn ready_all() -> Vec<u8> {
     vec![index::READY]
 }

@@ -8,8 +8,9 @@ use tq_core::task::{Lease, State, Task};
 use tq_core::{TaskId, Timestamp};
 
 use super::sim::Sim;
+use crate::dispatch::lanes::Place;
 use crate::ledger::lock;
-use crate::ledger::tasks::place;
+use crate::ledger::ready::place;
 use crate::store::{Direction, Space};
 use crate::tables::Namespace;
 use crate::tables::key::{self, Timer};
@@ -101,9 +102,10 @@ impl Sim {
 
     fn check_ready_and_open(&self, tasks: &Tasks) {
         let ledger = self.ledger();
-        let ready: BTreeSet<_> = self
+        let ready: BTreeMap<_, Vec<TaskId>> = self
             .rows(Space::Index, &key::ready_all())
             .into_iter()
+            .map(|(key, row)| (key, row::decode_ready(&row).collect()))
             .collect();
         let opens: BTreeSet<TaskId> = self
             .rows(Space::Index, &key::opens())
@@ -120,7 +122,7 @@ impl Sim {
             .unwrap_or_default();
         let open_from = TaskId(ledger_row.open_from.try_into().unwrap_or([0; 16]));
         let claims = self.claims();
-        let (mut expected, mut in_windows) = (BTreeSet::new(), 0);
+        let (mut expected, mut in_windows) = (BTreeMap::new(), 0);
         for (id, (namespace, task, beside)) in tasks {
             let in_memory = ledger.open.get(id);
             let mut needs_open = false;
@@ -128,8 +130,13 @@ impl Sim {
                 State::Ready { .. } => {
                     let place = place(*namespace, task);
                     if let Some(position) = beside.position {
-                        let key = key::ready(place.lane, place.priority, position);
-                        expected.insert((key.bytes, id.0.to_vec()));
+                        let key = key::ready(place.lane, place.priority, position).bytes;
+                        let row = ready.get(&key);
+                        assert!(
+                            row.is_some_and(|ids| ids.contains(id)),
+                            "no ready row leads to {task:?}: {row:?}"
+                        );
+                        *expected.entry(key).or_insert(0) += 1;
                     }
                     needs_open = beside.position.is_none();
                     let in_window = in_memory.is_some_and(|open| open.in_window.is_some());
@@ -177,7 +184,23 @@ impl Sim {
                 "recovery would not find {task:?}"
             );
         }
-        assert_eq!(ready, expected, "ready rows are those of the ready tasks");
+        let mut known = 0;
+        for key in ready.keys() {
+            let (lane, priority, position) = key::ready_of(key).expect("the key of a ready row");
+            let place = Place { lane, priority };
+            let left = expected.get(key).copied();
+            match ledger.ready_rows.get(&position) {
+                Some(row) => {
+                    known += 1;
+                    assert_eq!(Some(*row), left.map(|left| (place, left)));
+                }
+                None => assert!(
+                    ledger.lanes.leads_to(place, position),
+                    "a ready row has no use: {left:?} tasks at {position:?}"
+                ),
+            }
+        }
+        assert_eq!(known, ledger.ready_rows.len());
         assert_eq!(
             ledger.lanes.in_window(),
             in_windows,

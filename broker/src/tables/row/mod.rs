@@ -171,6 +171,17 @@ pub fn decode_settled(bytes: &[u8]) -> impl Iterator<Item = (Namespace, TaskId)>
     bytes.chunks_exact(20).filter_map(key::task_of)
 }
 
+/// The tasks that a ready row leads to: their ids one after the other, the first to run first.
+pub fn encode_ready(ids: &[TaskId]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.0).collect()
+}
+
+/// What [`encode_ready`] wrote.
+pub fn decode_ready(bytes: &[u8]) -> impl Iterator<Item = TaskId> + '_ {
+    let (ids, _) = bytes.as_chunks();
+    ids.iter().copied().map(TaskId)
+}
+
 fn digest(bytes: &[u8]) -> Option<Digest> {
     bytes.try_into().ok().map(Digest)
 }
