@@ -12,5 +12,8 @@ pub mod observe;
 pub mod store;
 pub mod tables;
 
+#[cfg(feature = "simulation")]
+pub use api::simulation;
+
 pub use broker::{Broker, Error};
 pub use config::Config;

@@ -8,6 +8,7 @@ pub mod invariants;
 pub mod limits;
 pub mod name;
 pub mod outcome;
+pub mod planted;
 pub mod priority;
 pub mod retry;
 pub mod task;

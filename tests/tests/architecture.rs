@@ -26,6 +26,10 @@ const PICTURE: &[(&str, &[&str])] = &[
         "tq-tests",
         &["tq-broker", "tq-client", "tq-core", "tq-host", "tq-proto"],
     ),
+    (
+        "tq-simulation",
+        &["tq-broker", "tq-core", "tq-host", "tq-proto"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::instructions;
-use crate::tools::{self, Failed, cargo, is_installed};
+use crate::tools::{self, Failed, SIMULATION, WORKSPACE, cargo, is_installed};
 
 /// What can be asked for: its name, what it takes, and what it does.
 const EVIDENCE: &[(&str, &str, &str)] = &[
@@ -16,6 +16,11 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "kill-runs",
         "[--seeds N]",
         "brokers and hosts killed at random under load, histories checked",
+    ),
+    (
+        "simulation",
+        "[--seeds N] [--first N] [--verbose]",
+        "random histories in simulated time: 100,000 if no other number is asked for",
     ),
     (
         "bench",
@@ -78,15 +83,20 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
     match name {
         "layouts" | "sandbox" => {
             // Of the whole workspace: the features of its dependencies are then the ones that are built already.
-            let mut bench = cargo(&["bench", "--workspace", "--bench", name, "--"]);
-            tools::run(bench.args(arguments))
+            let mut bench = cargo(&["bench", "--bench", name]);
+            tools::run(bench.args(WORKSPACE).arg("--").args(arguments))
         }
         "micro" => {
-            let mut bench = cargo(&["bench", "--workspace"]);
+            let mut bench = cargo(&["bench"]);
+            bench.args(WORKSPACE);
             for name in instructions::BENCHES {
                 bench.args(["--bench", name]);
             }
             tools::run(bench.arg("--").args(arguments))
+        }
+        "simulation" => {
+            let mut run = cargo(&["run", "--release", "--package", SIMULATION, "--"]);
+            tools::run(run.args(arguments))
         }
         "kill-runs" => program("kill_runs", arguments),
         "costs" | "idle" | "soak" | "spin" => program(name, arguments),
@@ -102,8 +112,8 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
 /// Builds and runs a program of the tests' harness, which runs `tq` itself.
 fn program(name: &str, arguments: &[&str]) -> Result<(), Failed> {
     tools::run(&mut cargo(&["build", "--release"]))?;
-    let build = &["build", "--release", "--workspace", "--bin", name];
-    tools::run(&mut cargo(build))?;
+    let mut build = cargo(&["build", "--release", "--bin", name]);
+    tools::run(build.args(WORKSPACE))?;
     tools::run(Command::new(tools::programs()?.join(name)).args(arguments))
 }
 
@@ -115,7 +125,8 @@ fn coverage(arguments: &[&str]) -> Result<(), Failed> {
             "cargo-llvm-cov is not there; install it with\n  {fix}"
         )));
     }
-    tools::run(cargo(&["llvm-cov", "--release", "--workspace"]).args(arguments))
+    let mut coverage = cargo(&["llvm-cov", "--release"]);
+    tools::run(coverage.args(WORKSPACE).args(arguments))
 }
 
 /// Writes committed generated code anew, by way of the tests that check it.
@@ -125,7 +136,8 @@ fn coverage(arguments: &[&str]) -> Result<(), Failed> {
 pub(crate) fn generate() -> Result<(), Failed> {
     // The reference of the command line is what the binary says of itself.
     tools::run(&mut cargo(&["build", "--release"]))?;
-    let mut command = cargo(&["test", "--release", "--workspace"]);
+    let mut command = cargo(&["test", "--release"]);
+    command.args(WORKSPACE);
     command.args(["--test", "generated_is_fresh"]);
     command.args(["--test", "sdk_bindings_are_fresh"]);
     command.args(["--test", "docs_are_true"]);

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::tools::{self, Failed, cargo, is_installed};
+use crate::tools::{self, Failed, WORKSPACE, cargo, is_installed};
 
 /// Benches whose workloads are timed and counted.
 pub(crate) const BENCHES: &[&str] = &["transitions", "codecs", "steps", "frames"];
@@ -141,7 +141,8 @@ fn asked<'a>(arguments: &[&'a str]) -> Result<Asked<'a>, Failed> {
 
 /// Builds the benches, in the profile of everything else, and returns their programs.
 fn build() -> Result<Vec<PathBuf>, Failed> {
-    let mut command = cargo(&["bench", "--workspace", "--no-run"]);
+    let mut command = cargo(&["bench", "--no-run"]);
+    command.args(WORKSPACE);
     for bench in BENCHES.iter().chain([&SANDBOX]) {
         command.args(["--bench", bench]);
     }

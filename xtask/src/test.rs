@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::suites::{Counts, Outcome, Reader, Runner};
-use crate::tools::{self, Failed, WASM, cargo, is_installed};
+use crate::tools::{self, Failed, SIMULATION, WASM, WORKSPACE, cargo, is_installed};
 
 /// The workspace of the examples.
 const EXAMPLES: &str = "guest-examples/Cargo.toml";
@@ -108,45 +108,29 @@ impl Report {
         });
     }
 
-    fn tests(&mut self) {
+    /// Runs the tests of some packages. `targets` are which of them, where cargo itself runs them.
+    fn test(&mut self, name: &'static str, packages: &[&str], targets: &[&str]) {
         if is_installed("cargo-nextest") {
-            let nextest = cargo(&[
-                "nextest",
-                "run",
-                "--release",
-                "--workspace",
-                "--no-fail-fast",
-                "--status-level",
-                "pass",
-                "--final-status-level",
-                "none",
-                // Of tests that passed, only what they say of why they did nothing is shown.
-                "--success-output",
-                "immediate",
-                "--color",
-                "never",
-            ]);
-            self.suites("tests", Runner::Nextest, nextest);
+            let mut nextest = cargo(&["nextest", "run", "--release", "--no-fail-fast"]);
+            nextest.args(packages);
+            nextest.args(["--status-level", "pass", "--final-status-level", "none"]);
+            // Of tests that passed, only what they say of why they did nothing is shown.
+            nextest.args(["--success-output", "immediate", "--color", "never"]);
+            self.suites(name, Runner::Nextest, nextest);
         } else {
-            let test = cargo(&[
-                "test",
-                "--release",
-                "--workspace",
-                "--lib",
-                "--bins",
-                "--tests",
-                "--no-fail-fast",
-            ]);
-            self.suites("tests", Runner::Cargo, test);
+            let mut test = cargo(&["test", "--release", "--no-fail-fast"]);
+            test.args(packages).args(targets);
+            self.suites(name, Runner::Cargo, test);
         }
-        let words = [
-            "test",
-            "--release",
-            "--workspace",
-            "--doc",
-            "--no-fail-fast",
-        ];
-        self.suites("documentation", Runner::Cargo, cargo(&words));
+    }
+
+    fn tests(&mut self) {
+        self.test("tests", WORKSPACE, &["--lib", "--bins", "--tests"]);
+        let simulation = &["--package", SIMULATION];
+        self.test("simulation", simulation, &["--tests"]);
+        let mut documentation = cargo(&["test", "--release", "--doc", "--no-fail-fast"]);
+        documentation.args(WORKSPACE);
+        self.suites("documentation", Runner::Cargo, documentation);
         let mut test = examples("test");
         test.args(["--release", "--no-fail-fast"]);
         self.suites("examples", Runner::Cargo, test);

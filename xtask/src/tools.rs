@@ -8,6 +8,12 @@ use std::time::Instant;
 /// What guests are built for.
 pub(crate) const WASM: &str = "wasm32-wasip2";
 
+/// Everything that is built together. The simulation has builds of its own, in which bugs can be planted.
+pub(crate) const WORKSPACE: &[&str] = &["--workspace", "--exclude", SIMULATION];
+
+/// The package of the simulation.
+pub(crate) const SIMULATION: &str = "tq-simulation";
+
 /// Why a command of `cargo xtask` did not succeed, for whoever reads the terminal.
 #[derive(Debug)]
 pub(crate) struct Failed(pub(crate) String);

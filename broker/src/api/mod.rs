@@ -5,4 +5,6 @@ mod serve;
 mod status;
 
 pub(crate) use grpc::routes;
+#[cfg(feature = "simulation")]
+pub use grpc::simulation;
 pub(crate) use serve::{Server, serve};

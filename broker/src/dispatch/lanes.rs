@@ -109,13 +109,13 @@ impl Lanes {
     }
 
     /// Tasks in all windows.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub fn in_window(&self) -> usize {
         self.in_window
     }
 
     /// Whether the row at `position` is still to be read behind the window of `place`.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub fn leads_to(&self, place: Place, position: Position) -> bool {
         self.line(place)
             .is_some_and(|line| line.has_behind && position > line.read_to)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tq_core::limits::{BATCH_COMMANDS_MAX, ERROR_MESSAGE_BYTES_MAX};
 use tq_core::outcome::{Outcome, Usage};
+use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{DataRef, Failure, Lease, Report, Stop};
 use tq_core::{Digest, Epoch, TaskId, transition};
 
@@ -148,6 +149,9 @@ impl Ledger {
     }
 
     pub(super) fn stop_attempt(&mut self, host: &str, epoch: Epoch, stop: Stop) {
+        if is_planted(Bug::StopUntold) {
+            return;
+        }
         if let Some(session) = self.hosts.named(host) {
             session.tell(ToHost::Stop {
                 epoch,

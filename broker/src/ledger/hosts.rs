@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tq_core::limits::{CHECKPOINT_BYTES_MAX, RESULT_BYTES_MAX};
 use tq_core::outcome::{Class, Outcome};
+use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{DataRef, Failure, Lease, Report, State};
 use tq_core::transition::{self, Rejected};
 use tq_core::{Epoch, TaskId};
@@ -305,7 +306,12 @@ impl Ledger {
         } = outcome;
         let open = self.open.get(&id);
         let is_repeated = open.is_some_and(|open| open.task.settled == Some(epoch));
-        if !is_repeated && !self.is_held(id, epoch) && !self.adopt(namespace, name, id, epoch)? {
+        let is_unfenced = is_planted(Bug::StaleReportWins);
+        if !is_repeated
+            && !is_unfenced
+            && !self.is_held(id, epoch)
+            && !self.adopt(namespace, name, id, epoch)?
+        {
             return Ok(Err(Rejected::Fenced { offered: epoch }));
         }
         let mut result = if outcome.class() == Class::Success {
@@ -336,7 +342,9 @@ impl Ledger {
         if answer.is_ok() && !is_repeated {
             match (row, data) {
                 (Some(bytes), Some(data)) if row::in_row(data) => {
-                    if let Some(open) = self.open.get_mut(&id) {
+                    if let Some(open) = self.open.get_mut(&id)
+                        && !is_planted(Bug::ResultLost)
+                    {
                         open.result = bytes;
                     }
                 }

@@ -5,6 +5,7 @@
 
 use rustc_hash::FxHashMap;
 use tq_core::TaskId;
+use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{State, Task};
 
 use super::{Error, Ledger, Open};
@@ -148,7 +149,9 @@ impl Ledger {
     fn read_behind(&mut self, place: Place, from: Position) -> Result<(), Error> {
         let prefix = key::ready_prefix(place.lane, place.priority);
         let wanted = self.lanes.refill();
-        let mut start = key::ready(place.lane, place.priority, from).bytes;
+        let skipped = u64::from(is_planted(Bug::ReadyRowSkipped)) << POSITION_BITS;
+        let begin = Position(from.0 + skipped);
+        let mut start = key::ready(place.lane, place.priority, begin).bytes;
         let mut limit = ROWS_READ;
         let mut read_to = from;
         let mut rows = Vec::new();
@@ -221,7 +224,7 @@ impl Ledger {
     pub(super) fn leave_ready_row(&mut self, position: Position, batch: &mut Batch) {
         if let Some((place, left)) = self.ready_rows.get_mut(&position) {
             *left = left.saturating_sub(1);
-            if *left == 0 {
+            if *left == 0 || is_planted(Bug::ReadyRowGoesEarly) {
                 batch.delete(key::ready(place.lane, place.priority, position));
                 self.ready_rows.remove(&position);
             }
@@ -243,7 +246,7 @@ impl Ledger {
                     .is_some_and(|open| is_ready_at(open, position))
             };
             let left = ids.iter().filter(is_left).count();
-            if left > 0 {
+            if left > 0 && (in_window || !is_planted(Bug::ReadyRowForgotten)) {
                 let key = key::ready(place.lane, place.priority, position);
                 batch.put(key, row::encode_ready(&ids));
                 if in_window {

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tq_core::limits::READY_WINDOW_PAYLOAD_BYTES;
+use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{Spec, State, Task};
 use tq_core::{TaskId, Timestamp, invariants};
 
@@ -179,7 +180,7 @@ impl Ledger {
                 );
             }
             let counters = self.counters.entry(open.namespace).or_default();
-            if let Some(before) = before {
+            if let Some(before) = before.filter(|_| !is_planted(Bug::CounterDrifts)) {
                 counters.leave(before);
                 self.total.leave(before);
             }
@@ -247,14 +248,22 @@ impl Ledger {
         Ok(Answers {
             shared: Arc::clone(&self.shared),
             step: self.steps,
-            needs_disk: step.durable,
+            needs_disk: step.durable && !is_planted(Bug::AnswersBeforeSync),
             replies: step.after,
             to_hosts,
             ends,
         })
     }
 
-    fn write(&mut self, batch: Batch) -> Result<(), Error> {
+    fn write(&mut self, mut batch: Batch) -> Result<(), Error> {
+        if is_planted(Bug::CommitTorn) {
+            let rest = batch.split_off(batch.len() / 2);
+            self.write_whole(rest)?;
+        }
+        self.write_whole(batch)
+    }
+
+    fn write_whole(&mut self, batch: Batch) -> Result<(), Error> {
         match self.store.commit(batch, Level::Process)? {
             Committed::Yes(_) => Ok(()),
             Committed::No | Committed::Unknown(_) => Err(Error::Commit),
@@ -267,6 +276,11 @@ impl Ledger {
             .unindexed
             .front()
             .map_or_else(|| next_id(self.last_id), |(id, _)| *id);
+        let open_from = if is_planted(Bug::RecoveryBeginsLate) {
+            next_id(open_from)
+        } else {
+            open_from
+        };
         LedgerRow {
             open_from: open_from.0.to_vec(),
             time_ms: self.time.0,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 use tq_core::TaskId;
 use tq_core::limits::IDEMPOTENCY_WINDOW;
+use tq_core::planted::{Bug, is_planted};
 use tq_core::transition::{self, Effect};
 
 use super::step::Call;
@@ -220,7 +221,9 @@ impl Ledger {
         key: &str,
     ) -> Result<Option<IdempotencyRow>, Error> {
         let at = key::idempotency(namespace, key);
-        if let Some(row) = self.step.keys.get(&at) {
+        if let Some(row) = self.step.keys.get(&at)
+            && !is_planted(Bug::KeyUnseen)
+        {
             return Ok(Some(row.clone()));
         }
         let decode = |source| row::Error::Decode {

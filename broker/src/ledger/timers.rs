@@ -1,7 +1,10 @@
 //! What waits for a time. Timers are rows; memory knows only when the next one is due, and up to where they have been
 //! dealt with, so that no scan begins before that.
 
+use std::time::Duration;
+
 use tq_core::limits::BATCH_COMMANDS_MAX;
+use tq_core::planted::{Bug, is_planted};
 use tq_core::transition;
 
 use super::{Error, Ledger};
@@ -11,7 +14,9 @@ use crate::tables::key::{self, Timer};
 impl Ledger {
     /// Deals with timers that are due, a bounded number of them. Returns whether there are more.
     pub(super) fn fire_timers(&mut self) -> Result<bool, Error> {
-        if self.next_timer.is_none_or(|at| at > self.time) {
+        let early = Duration::from_secs(u64::from(is_planted(Bug::WakesEarly)));
+        let now = self.time.after(early);
+        if self.next_timer.is_none_or(|at| at > now) {
             return Ok(false);
         }
         let from = key::timer_from(self.timers_from);
@@ -27,10 +32,10 @@ impl Ledger {
             let Some((at, timer, namespace, id)) = key::timer_of(&pair.key) else {
                 continue;
             };
-            if at > self.time {
+            if at > now {
                 self.timers_from = self.time;
                 // What this step writes itself is not in the store yet; the commit takes note of it.
-                self.next_timer = Some(at);
+                self.next_timer = (!is_planted(Bug::TimerForgotten)).then_some(at);
                 return Ok(false);
             }
             self.timers_from = at;

@@ -1,5 +1,6 @@
 //! Tokens: what proves that an attempt was given to a host by this store.
 
+use tq_core::planted::{Bug, is_planted};
 use tq_core::{Epoch, TaskId};
 
 use crate::dispatch::message::Token;
@@ -29,7 +30,7 @@ impl Secret {
             .iter()
             .zip(token.0)
             .fold(0, |all, (ours, theirs)| all | (ours ^ theirs));
-        difference == 0
+        difference == 0 || is_planted(Bug::TokenUnchecked)
     }
 }
 

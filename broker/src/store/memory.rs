@@ -31,6 +31,8 @@ pub enum Crash {
     Process,
     /// The power fails: what came after the last commit at [`Level::Disk`] is gone.
     Power,
+    /// The power fails, and so many commits after that one had reached the disk all the same.
+    PowerAfter(u64),
 }
 
 /// What outlives a [`Memory`] store, as a disk outlives a process. Clones are the same disk.
@@ -40,8 +42,8 @@ pub struct Disk(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     trees: Arc<RwLock<[Tree; Space::ALL.len()]>>,
-    /// How to go back to the last commit at [`Level::Disk`], the newest step last.
-    undo: Vec<(Key, Option<Value>)>,
+    /// How to go back to the last commit at [`Level::Disk`], the newest step last, each with its commit.
+    undo: Vec<(u64, Key, Option<Value>)>,
     seq: u64,
     durable: u64,
     generation: u32,
@@ -110,16 +112,22 @@ impl Disk {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        if crash == Crash::Power {
-            while let Some((key, before)) = state.undo.pop() {
+        let kept = match crash {
+            Crash::Process => u64::MAX,
+            Crash::Power => 0,
+            Crash::PowerAfter(commits) => commits,
+        };
+        let last = state.durable.saturating_add(kept).min(state.seq);
+        while state.undo.last().is_some_and(|(seq, ..)| *seq > last) {
+            if let Some((_, key, before)) = state.undo.pop() {
                 let tree = &mut trees[key.space as usize];
                 match before {
                     Some(value) => tree.insert(key.bytes, value),
                     None => tree.remove(&key.bytes),
                 };
             }
-            state.seq = state.durable;
         }
+        state.seq = last;
         state.trees = Arc::new(RwLock::new(trees));
         state.is_open = false;
         state.opening += 1;
@@ -239,6 +247,7 @@ impl Read for Memory {
 
 impl State {
     fn apply(&mut self, batch: Batch, level: Level) {
+        self.seq += 1;
         let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
         for operation in batch.operations {
             let (key, value) = match operation {
@@ -250,10 +259,9 @@ impl State {
                 Some(value) => tree.insert(key.bytes.clone(), value),
                 None => tree.remove(&key.bytes),
             };
-            self.undo.push((key, before));
+            self.undo.push((self.seq, key, before));
         }
         drop(trees);
-        self.seq += 1;
         if level == Level::Disk {
             self.durable = self.seq;
             self.undo.clear();

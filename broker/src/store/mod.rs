@@ -249,6 +249,16 @@ pub enum Operation {
     Delete(Key),
 }
 
+impl Operation {
+    /// The bytes of its key and value.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put(key, value) => key.bytes.len() + value.len(),
+            Self::Delete(key) => key.bytes.len(),
+        }
+    }
+}
+
 /// What is committed together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -273,6 +283,18 @@ impl Batch {
     pub fn delete(&mut self, key: Key) {
         self.bytes += key.bytes.len();
         self.operations.push(Operation::Delete(key));
+    }
+
+    /// Takes the operations from the `at`th on out of it.
+    ///
+    /// # Panics
+    /// If it has fewer.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let operations = self.operations.split_off(at);
+        let bytes = operations.iter().map(Operation::bytes).sum();
+        self.bytes -= bytes;
+        Self { operations, bytes }
     }
 
     /// How many operations there are.

@@ -1,6 +1,7 @@
 use super::report::lost;
 use super::{Rejected, Transition, record, stop_outcome, stopped};
 use crate::outcome::{Outcome, Usage};
+use crate::planted::{Bug, is_planted};
 use crate::task::{Report, State, Task};
 use crate::{Epoch, Timestamp};
 
@@ -21,11 +22,11 @@ pub fn lose(task: &Task, epoch: Epoch, now: Timestamp) -> Result<Transition, Rej
                 usage: Usage::default(),
             };
             let state = match stop {
-                Some(stop) => {
+                Some(stop) if !is_planted(Bug::StopForgotten) => {
                     report.outcome = stop_outcome(*stop);
                     stopped(*stop, now)
                 }
-                None => lost(&mut next, &mut report, now),
+                Some(_) | None => lost(&mut next, &mut report, now),
             };
             record(&mut next, lease, &report, now);
             Ok(Transition::to(&next, state))

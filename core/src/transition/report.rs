@@ -2,6 +2,7 @@ use super::{Rejected, Transition, record, stop_outcome, stopped};
 use crate::Timestamp;
 use crate::limits::LOSSES_MAX;
 use crate::outcome::{Class, Outcome};
+use crate::planted::{Bug, is_planted};
 use crate::task::{Failure, Report, State, Task};
 
 /// Settles an attempt: the first valid report of it decides, the same one again changes nothing.
@@ -20,7 +21,7 @@ pub fn report(task: &Task, report: &Report, now: Timestamp) -> Result<Transition
     let State::Running { lease, stop } = &task.state else {
         return Err(fenced);
     };
-    if lease.epoch != report.epoch {
+    if lease.epoch != report.epoch && !is_planted(Bug::StaleReportWins) {
         return Err(fenced);
     }
     let mut next = task.clone();
@@ -36,7 +37,8 @@ pub fn report(task: &Task, report: &Report, now: Timestamp) -> Result<Transition
         }
         (Class::Retryable, None) => {
             next.failures += 1;
-            let retry = task.spec.retry;
+            let mut retry = task.spec.retry;
+            retry.max_attempts += u32::from(is_planted(Bug::AttemptTooMany));
             match retry.retry_at(task.id, next.failures, report.retry_after, now) {
                 Some(run_at) => State::Scheduled { run_at },
                 None => State::Dead { ended_at: now },
@@ -57,6 +59,7 @@ pub fn report(task: &Task, report: &Report, now: Timestamp) -> Result<Transition
 /// Counts a loss of the host, and decides where the task goes.
 pub(super) fn lost(next: &mut Task, report: &mut Report, now: Timestamp) -> State {
     next.losses += 1;
+    next.failures += u32::from(is_planted(Bug::LossIsFailure));
     if next.losses < LOSSES_MAX {
         return State::Ready { since: now };
     }

@@ -1,5 +1,6 @@
 use super::{Rejected, Transition};
 use crate::Timestamp;
+use crate::planted::{Bug, is_planted};
 use crate::task::{State, Task};
 
 /// Makes a scheduled task ready when its time has come.
@@ -8,7 +9,9 @@ use crate::task::{State, Task};
 /// [`Rejected::TooEarly`] before its time, [`Rejected::WrongState`] if it is not scheduled.
 pub fn wake(task: &Task, now: Timestamp) -> Result<Transition, Rejected> {
     match &task.state {
-        State::Scheduled { run_at } if *run_at > now => Err(Rejected::TooEarly { at: run_at.0 }),
+        State::Scheduled { run_at } if *run_at > now && !is_planted(Bug::WakesEarly) => {
+            Err(Rejected::TooEarly { at: run_at.0 })
+        }
         State::Scheduled { .. } => Ok(Transition::to(task, State::Ready { since: now })),
         State::Blocked { .. }
         | State::Ready { .. }

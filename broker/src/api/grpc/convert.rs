@@ -352,6 +352,7 @@ fn outcome_in(outcome: v1::AttemptOutcome) -> Result<AttemptOutcome, Status> {
     })
 }
 
+/// The first words of a host.
 pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
     let v1::Hello {
         name,

@@ -4,6 +4,8 @@ mod convert;
 mod hosts;
 mod link;
 mod modules;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod tasks;
 
 use axum::Router;

@@ -1,8 +1,6 @@
 //! The ledger's promises, tested on a virtual clock, a disk in memory and simulated hosts.
 
-mod check;
 mod hosts;
-mod random;
 mod recovery;
 mod sim;
 mod tasks;

@@ -111,9 +111,9 @@ fn what_was_acknowledged_survives_a_power_loss() {
     let redriven = sim.submit(other);
     sim.cancel(redriven).expect("it waits");
     sim.redrive(redriven).expect("it is cancelled");
-    let before = sim.tasks();
+    let before = sim.ledger().tasks();
     sim.crash(Crash::Power);
-    assert_eq!(sim.tasks(), before);
+    assert_eq!(sim.ledger().tasks(), before);
     assert_eq!(
         (sim.state(done), sim.state(cancelled), sim.state(redriven)),
         ("succeeded", "cancelled", "running")
@@ -134,7 +134,10 @@ fn nothing_is_answered_that_may_not_be_on_disk() {
         assert!(matches!(sim.try_step(), Err(Error::Commit)));
         assert!(answer.try_recv().is_err() && sim.hosts["a"].held.is_empty());
         sim.crash(Crash::Process);
-        assert_eq!(sim.tasks().len(), usize::from(fault == Fault::UnknownAfter));
+        assert_eq!(
+            sim.ledger().tasks().len(),
+            usize::from(fault == Fault::UnknownAfter)
+        );
     }
 }
 
@@ -200,7 +203,7 @@ fn long_task_does_not_keep_the_claims_of_short_ones() {
     let held: Vec<_> = sim.hosts["a"].held.keys().copied().collect();
     let (long, short) = held.split_last().expect("they are handed out");
     let commits = |sim: &Sim| {
-        let claims = sim.claims().into_values();
+        let claims = sim.ledger().claims().into_values();
         claims.map(|(seq, _)| seq).collect::<Vec<_>>()
     };
     let first = commits(&sim);

@@ -252,6 +252,12 @@ impl Sim {
         self.ledger.as_mut().expect("the ledger is open")
     }
 
+    /// Checks all of the store and the ledger's memory.
+    #[track_caller]
+    pub(super) fn check(&self) {
+        self.ledger().audit();
+    }
+
     fn open(&mut self) {
         let store = Box::new(self.disk.open().expect("the store opens"));
         let ledger = Ledger::open(store, self.config, self.now, self.metrics.clone());
@@ -659,7 +665,7 @@ impl Sim {
     /// All that is in the rows of a task.
     #[track_caller]
     pub(super) fn record(&self, id: TaskId) -> Record {
-        let claim = self.claims().remove(&id).map(|(_, lease)| lease);
+        let claim = self.ledger().claims().remove(&id).map(|(_, lease)| lease);
         row::find_task::<Error>(&*self.ledger().store, self.tenant(), id)
             .expect("its rows can be read")
             .expect("the task is on disk")
@@ -673,11 +679,6 @@ impl Sim {
 }
 
 impl Host {
-    /// It is neither connected nor about to be.
-    pub(super) fn is_alone(&self) -> bool {
-        self.session.is_none() && self.hello.is_none()
-    }
-
     fn hang_up(&mut self) {
         self.wire.is_open.store(false, Ordering::Relaxed);
         self.wire = Wire::default();

@@ -154,11 +154,11 @@ fn batch_is_taken_whole_or_not_at_all() {
     late.deadline = Some(Timestamp(1));
     let refused = sim.submit_all(vec![submission(spec(), 0), submission(late, 0)]);
     assert!(matches!(refused, Err(Refused::Rejected(_))));
-    assert!(sim.tasks().is_empty());
+    assert!(sim.ledger().tasks().is_empty());
     let taken = sim
         .submit_all(vec![submission(spec(), 0), submission(spec(), 0)])
         .expect("both are good");
-    assert_eq!((taken.len(), sim.tasks().len()), (2, 2));
+    assert_eq!((taken.len(), sim.ledger().tasks().len()), (2, 2));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn idempotency_key_names_one_task() {
             id: None
         })
     );
-    assert_eq!(sim.tasks().len(), 1);
+    assert_eq!(sim.ledger().tasks().len(), 1);
 }
 
 #[test]

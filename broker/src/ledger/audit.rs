@@ -1,5 +1,5 @@
 //! What holds after every step: indexes say what the tasks' rows say, no open task is out of reach, and memory holds
-//! what it should and no more.
+//! what it should and no more. For tests and for the simulation: it reads the whole store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,24 +7,26 @@ use prost::Message;
 use tq_core::task::{Lease, State, Task};
 use tq_core::{TaskId, Timestamp};
 
-use super::sim::Sim;
+use super::ready::place;
+use super::{Ledger, lock};
 use crate::dispatch::lanes::Place;
-use crate::ledger::lock;
-use crate::ledger::ready::place;
 use crate::store::{Direction, Space};
 use crate::tables::Namespace;
 use crate::tables::key::{self, Timer};
 use crate::tables::row::{self, Beside, Counters, IdempotencyRow, LedgerRow};
 
-type Tasks = BTreeMap<TaskId, (Namespace, Task, Beside)>;
+/// Every task, with its namespace and what stands beside it.
+pub type Tasks = BTreeMap<TaskId, (Namespace, Task, Beside)>;
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-impl Sim {
-    /// Checks all of the store and the ledger's memory.
-    #[track_caller]
-    pub(super) fn check(&self) {
+impl Ledger {
+    /// Checks all of the store and of what is in memory, between steps.
+    ///
+    /// # Panics
+    /// If anything is not as it should be: there is a bug in the self.
+    pub fn audit(&self) {
         assert_eq!(
-            self.metrics.invariant_violations.get(),
+            self.shared.metrics.invariant_violations.get(),
             0,
             "no transition breaks an invariant"
         );
@@ -36,8 +38,11 @@ impl Sim {
         self.check_settled(&tasks);
     }
 
-    /// Every task that is on disk.
-    pub(super) fn tasks(&self) -> Tasks {
+    /// Every task as of the last commit.
+    ///
+    /// # Panics
+    /// If rows cannot be read.
+    pub fn tasks(&self) -> Tasks {
         let mut tasks = Tasks::new();
         let claims = self.claims();
         let mut states: BTreeMap<_, _> = self.rows(Space::States, &[]).into_iter().collect();
@@ -67,7 +72,6 @@ impl Sim {
 
     fn rows(&self, space: Space, prefix: &[u8]) -> Pairs {
         let pairs = self
-            .ledger()
             .store
             .scan(space, prefix, &[], Direction::Ascending, usize::MAX);
         let pairs = pairs.expect("the store can be read").into_iter();
@@ -85,7 +89,6 @@ impl Sim {
         }
         for (namespace, counters) in counted {
             let written = self
-                .ledger()
                 .store
                 .get(&key::counters(namespace))
                 .expect("the store can be read");
@@ -94,14 +97,13 @@ impl Sim {
             assert_eq!(written, counters, "counters on disk are those of the tasks");
         }
         assert_eq!(
-            *lock(&self.ledger().shared.counters),
+            *lock(&self.shared.counters),
             total,
             "counters in memory are those of the tasks"
         );
     }
 
     fn check_ready_and_open(&self, tasks: &Tasks) {
-        let ledger = self.ledger();
         let ready: BTreeMap<_, Vec<TaskId>> = self
             .rows(Space::Index, &key::ready_all())
             .into_iter()
@@ -113,7 +115,7 @@ impl Sim {
             .filter_map(|(key, _)| key::task_of(key))
             .map(|(_, id)| id)
             .collect();
-        let ledger_row = ledger
+        let ledger_row = self
             .store
             .get(&key::ledger())
             .expect("the store can be read");
@@ -124,7 +126,7 @@ impl Sim {
         let claims = self.claims();
         let (mut expected, mut in_windows) = (BTreeMap::new(), 0);
         for (id, (namespace, task, beside)) in tasks {
-            let in_memory = ledger.open.get(id);
+            let in_memory = self.open.get(id);
             let mut needs_open = false;
             match &task.state {
                 State::Ready { .. } => {
@@ -143,7 +145,7 @@ impl Sim {
                     in_windows += usize::from(in_window);
                     let is_behind = beside
                         .position
-                        .is_some_and(|position| ledger.lanes.leads_to(place, position));
+                        .is_some_and(|position| self.lanes.leads_to(place, position));
                     assert!(
                         in_window != is_behind,
                         "{task:?} is in the window ({in_window}) or behind it ({is_behind})"
@@ -157,7 +159,7 @@ impl Sim {
                         in_memory.map(|open| (open.claimed_in, lease)),
                         "its claim leads to it"
                     );
-                    let mut sessions = ledger
+                    let mut sessions = self
                         .hosts
                         .iter()
                         .filter(|host| host.held.contains_key(&lease.epoch));
@@ -189,25 +191,25 @@ impl Sim {
             let (lane, priority, position) = key::ready_of(key).expect("the key of a ready row");
             let place = Place { lane, priority };
             let left = expected.get(key).copied();
-            match ledger.ready_rows.get(&position) {
+            match self.ready_rows.get(&position) {
                 Some(row) => {
                     known += 1;
                     assert_eq!(Some(*row), left.map(|left| (place, left)));
                 }
                 None => assert!(
-                    ledger.lanes.leads_to(place, position),
+                    self.lanes.leads_to(place, position),
                     "a ready row has no use: {left:?} tasks at {position:?}"
                 ),
             }
         }
-        assert_eq!(known, ledger.ready_rows.len());
+        assert_eq!(known, self.ready_rows.len());
         assert_eq!(
-            ledger.lanes.in_window(),
+            self.lanes.in_window(),
             in_windows,
             "windows count what they hold"
         );
         assert!(opens.iter().all(|id| tasks.contains_key(id)));
-        let held = ledger.hosts.iter().flat_map(|host| {
+        let held = self.hosts.iter().flat_map(|host| {
             host.held
                 .iter()
                 .map(move |(epoch, (_, id))| (host, *epoch, id))
@@ -223,7 +225,6 @@ impl Sim {
     }
 
     fn check_timers(&self, tasks: &Tasks) {
-        let ledger = self.ledger();
         let mut wakes = BTreeSet::new();
         let mut deadlines = BTreeSet::new();
         let mut forgets = BTreeSet::new();
@@ -232,7 +233,7 @@ impl Sim {
             let (at, timer, _, id) = key::timer_of(&key).expect("a timer's key");
             first = first.or(Some(at));
             assert!(
-                at >= ledger.timers_from,
+                at >= self.timers_from,
                 "a timer is before where the next scan begins"
             );
             match timer {
@@ -245,9 +246,9 @@ impl Sim {
         }
         if let Some(first) = first {
             assert!(
-                ledger.next_timer.is_some_and(|next| next <= first),
+                self.next_timer.is_some_and(|next| next <= first),
                 "the timer at {first:?} is lost: {:?}",
-                ledger.next_timer
+                self.next_timer
             );
         }
         for (id, (_, task, _)) in tasks {
@@ -278,7 +279,7 @@ impl Sim {
             wakes.is_empty() && deadlines.is_empty(),
             "timers lead to tasks: {wakes:?} {deadlines:?}"
         );
-        let namespaces = ledger
+        let namespaces = self
             .shared
             .namespaces
             .read()
@@ -298,15 +299,14 @@ impl Sim {
             }
         }
         assert!(
-            forgets.iter().all(|(at, ..)| *at <= ledger.time),
+            forgets.iter().all(|(at, ..)| *at <= self.time),
             "timers of keys lead to keys: {forgets:?}"
         );
     }
 
     fn check_memory(&self, tasks: &Tasks) {
-        let ledger = self.ledger();
         let mut payload_bytes = 0;
-        for (id, open) in &ledger.open {
+        for (id, open) in &self.open {
             let (_, task, beside) = &tasks[id];
             assert_eq!(
                 (&open.task, &open.beside),
@@ -317,17 +317,17 @@ impl Sim {
             assert!(stays, "{task:?} needs not be in memory");
             payload_bytes += open.payload.as_ref().map_or(0, bytes::Bytes::len);
         }
-        assert_eq!(ledger.payload_bytes, payload_bytes);
+        assert_eq!(self.payload_bytes, payload_bytes);
         let is_running = |id: &TaskId| {
             tasks
                 .get(id)
                 .is_some_and(|(_, task, _)| task.lease().is_some())
         };
         assert!(
-            lock(&ledger.shared.progress).keys().all(is_running),
+            lock(&self.shared.progress).keys().all(is_running),
             "progress is that of running attempts"
         );
-        let shown = ledger.shared.claims.read().expect("nobody panicked");
+        let shown = self.shared.claims.read().expect("nobody panicked");
         let leases = tasks
             .iter()
             .filter_map(|(id, (_, task, _))| Some((*id, task.lease()?.clone())));
@@ -336,28 +336,25 @@ impl Sim {
             leases.collect(),
             "readers see who has what"
         );
-        ledger.claims.check(|id, seq| {
-            ledger
-                .open
+        self.claims.check(|id, seq| {
+            self.open
                 .get(&id)
                 .is_some_and(|open| open.claimed_in == Some(seq))
         });
         let on_disk = self.rows(Space::Index, &key::claims_all()).len();
         assert_eq!(
             on_disk,
-            ledger.claims.len(),
+            self.claims.len(),
             "rows of claims that are over go"
         );
-        let watched = ledger.watched.values().flatten().collect::<BTreeSet<_>>();
+        let watched = self.watched.values().flatten().collect::<BTreeSet<_>>();
         assert!(
-            watched
-                .iter()
-                .all(|watch| ledger.watches.contains_key(watch)),
+            watched.iter().all(|watch| self.watches.contains_key(watch)),
             "watches that ended are forgotten"
         );
-        if let Some((_, ordinal)) = ledger.unindexed.front() {
+        if let Some((_, ordinal)) = self.unindexed.front() {
             assert!(
-                ledger.submitted - ordinal <= self.config.unindexed_span,
+                self.submitted - ordinal <= self.config.unindexed_span,
                 "recovery reads a bounded number of rows"
             );
         }
@@ -367,7 +364,7 @@ impl Sim {
     fn check_settled(&self, tasks: &Tasks) {
         let mut ends: BTreeMap<TaskId, u32> = BTreeMap::new();
         for (key, value) in self.rows(Space::Index, &key::settled_all()) {
-            assert!(key::settled_of(&key).is_some_and(|seq| seq <= self.ledger().store.seq()));
+            assert!(key::settled_of(&key).is_some_and(|seq| seq <= self.store.seq()));
             row::decode_settled(&value).for_each(|(_, id)| *ends.entry(id).or_default() += 1);
         }
         for (id, (_, task, _)) in tasks {

@@ -1,0 +1,108 @@
+//! Bugs that can be planted, to prove that the simulation finds such bugs. Only a build with the feature `planted` has
+//! them, which is that of the simulation; in every other build [`is_planted`] is `false` and leaves nothing behind.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A task gets one attempt more than its policy says.
+    AttemptTooMany,
+    /// A report of an attempt that was given away counts.
+    StaleReportWins,
+    /// A task that was told to stop is ready again when its host is lost.
+    StopForgotten,
+    /// A scheduled task wakes before its time.
+    WakesEarly,
+    /// The loss of a host counts as a failure of the task.
+    LossIsFailure,
+    /// Answers are given before what they rest on is on disk.
+    AnswersBeforeSync,
+    /// Epochs begin anew with each start of the broker.
+    EpochReused,
+    /// Every host's token is taken for a valid one.
+    TokenUnchecked,
+    /// A step is two commits.
+    CommitTorn,
+    /// The rows of waiting tasks are not written.
+    ReadyRowForgotten,
+    /// A ready row goes with its first task.
+    ReadyRowGoesEarly,
+    /// The next ready rows are looked for one too far.
+    ReadyRowSkipped,
+    /// Claims are not written.
+    ClaimForgotten,
+    /// A claims row goes with its first claim.
+    ClaimsRowGoesEarly,
+    /// A task that leaves a state is still counted in it.
+    CounterDrifts,
+    /// Two submits of one step do not see each other's idempotency keys.
+    KeyUnseen,
+    /// The timer that comes next is forgotten.
+    TimerForgotten,
+    /// Recovery begins after the oldest task that it has to find.
+    RecoveryBeginsLate,
+    /// The lease of a host that is gone does not end.
+    LeaseEndless,
+    /// A host is not told to stop what was cancelled.
+    StopUntold,
+    /// Hosts get more than they have credits for.
+    CreditsIgnored,
+    /// A result is not written.
+    ResultLost,
+    /// A host does not forget an outcome that was acknowledged.
+    OutcomeKept,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::AttemptTooMany,
+        Self::StaleReportWins,
+        Self::StopForgotten,
+        Self::WakesEarly,
+        Self::LossIsFailure,
+        Self::AnswersBeforeSync,
+        Self::EpochReused,
+        Self::TokenUnchecked,
+        Self::CommitTorn,
+        Self::ReadyRowForgotten,
+        Self::ReadyRowGoesEarly,
+        Self::ReadyRowSkipped,
+        Self::ClaimForgotten,
+        Self::ClaimsRowGoesEarly,
+        Self::CounterDrifts,
+        Self::KeyUnseen,
+        Self::TimerForgotten,
+        Self::RecoveryBeginsLate,
+        Self::LeaseEndless,
+        Self::StopUntold,
+        Self::CreditsIgnored,
+        Self::ResultLost,
+        Self::OutcomeKept,
+    ];
+}
+
+#[cfg(feature = "planted")]
+std::thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug in what this thread does from now on, and takes out the one before.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether a bug is planted.
+#[cfg(feature = "planted")]
+#[must_use]
+pub fn is_planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether a bug is planted.
+#[cfg(not(feature = "planted"))]
+#[must_use]
+#[inline(always)]
+pub const fn is_planted(_: Bug) -> bool {
+    false
+}

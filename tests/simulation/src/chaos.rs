@@ -1,0 +1,166 @@
+//! What fails, and when.
+
+use bytes::Bytes;
+use tq_broker::dispatch::message::{AttemptOutcome, AttemptRef, Data, FromHost, Token};
+use tq_broker::ledger::Command;
+use tq_broker::store::memory::{Crash, Fault};
+use tq_core::Outcome;
+use tq_core::outcome::Usage;
+
+use crate::clients::MODULES;
+use crate::world::{Event, World};
+
+impl World {
+    pub(crate) fn something_fails(&mut self) {
+        if self.is_calm {
+            return;
+        }
+        match self.random.u32(..100) {
+            0..18 => self.cut_some(),
+            18..30 => self.stop_some_line(),
+            30..38 => {
+                let host = self.some_host();
+                self.kill_host(host);
+            }
+            38..44 => {
+                let host = self.some_host();
+                let span = self.micros(100_000..15_000_000);
+                self.say(|| format!("host {host} stands still for {span:?}"));
+                self.hosts[host].frozen_until = self.now + span;
+            }
+            44..47 => {
+                let host = self.some_host();
+                self.drain_host(host);
+            }
+            47..49 => {
+                // At most one of them never comes back.
+                if self.hosts.iter().all(|host| !host.is_lost) {
+                    let host = self.some_host();
+                    self.hosts[host].is_lost = true;
+                    self.kill_host(host);
+                }
+            }
+            49..52 => {
+                let host = self.some_host();
+                let digest = MODULES[self.random.usize(..MODULES.len())];
+                self.drop_module(host, digest);
+            }
+            52..60 => {
+                let crash = match self.random.u32(..3) {
+                    0 => Crash::Process,
+                    1 => Crash::Power,
+                    _ => Crash::PowerAfter(self.random.u64(..4)),
+                };
+                self.crash_broker(crash);
+            }
+            60..63 => self.stop_broker(),
+            63..68 => {
+                let span = self.micros(50_000..12_000_000);
+                self.say(|| format!("broker stands still for {span:?}"));
+                self.broker.frozen_until = self.now + span;
+                if let Some(process) = &mut self.broker.process {
+                    process.stood += span;
+                }
+            }
+            68..76 => {
+                let faults = [
+                    Fault::NotCommitted,
+                    Fault::UnknownBefore,
+                    Fault::UnknownAfter,
+                ];
+                let fault = faults[self.random.usize(..faults.len())];
+                let n = self.random.u64(1..4);
+                self.say(|| format!("commit {n} from now on is to fail: {fault:?}"));
+                self.broker.disk.fail_commit(n, fault);
+            }
+            76..79 => self.broker.disk.fail_sync(),
+            79..84 => self.broker.slow_sync = self.micros(100_000..3_000_000),
+            84..88 => {
+                let free = if self.one_in(4) { 1 } else { u64::MAX };
+                self.broker.disk.set_free_bytes(free);
+            }
+            88..92 => {
+                let jumps = [-3_600_000, -1_000, 1_000, 30_000, 3_600_000];
+                let jump = jumps[self.random.usize(..jumps.len())];
+                self.say(|| format!("the broker's clock jumps by {jump} ms"));
+                self.broker.skew_ms += jump;
+            }
+            _ => self.forge(),
+        }
+        let pause = self.micros(5_000..1_500_000);
+        self.after(pause, Event::Chaos);
+    }
+
+    fn some_host(&mut self) -> usize {
+        self.random.usize(..self.hosts.len())
+    }
+
+    fn some_connection(&mut self) -> Option<u64> {
+        let index = self.random.usize(..self.connections.len().max(1));
+        self.connections.keys().nth(index).copied()
+    }
+
+    fn cut_some(&mut self) {
+        let Some(id) = self.some_connection() else {
+            return;
+        };
+        // Who hears of it: both, one, or nobody until a lease runs out.
+        let told = self.random.u32(..4);
+        self.say(|| format!("connection {id} is cut, and {told:02b} hear of it"));
+        self.cut(id, told & 1 == 1, told & 2 == 2);
+    }
+
+    /// One direction of a connection stands still for a while.
+    fn stop_some_line(&mut self) {
+        let Some(id) = self.some_connection() else {
+            return;
+        };
+        let until = self.now + self.micros(100_000..15_000_000);
+        let to_host = self.one_in(2);
+        self.say(|| format!("connection {id} stands still to the host ({to_host})"));
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let stopped = match to_host {
+            true => &mut connection.to_host.stopped_until,
+            false => &mut connection.to_broker.stopped_until,
+        };
+        *stopped = (*stopped).max(until);
+    }
+
+    /// A host claims to have run what another one has, without that one's token.
+    fn forge(&mut self) {
+        let Some(process) = &self.broker.process else {
+            return;
+        };
+        let tasks = process.ledger.tasks();
+        let mut leases = tasks
+            .values()
+            .filter_map(|(_, task, _)| Some((task, task.lease()?)));
+        let Some((task, lease)) = leases.next() else {
+            return;
+        };
+        let others = self.connections.values().filter(|connection| {
+            let name = format!("host-{}", connection.host);
+            connection.at_broker && *name != *lease.host
+        });
+        let Some(session) = others.rev().find_map(|connection| connection.session) else {
+            return;
+        };
+        let outcome = AttemptOutcome {
+            attempt: AttemptRef {
+                namespace: task.spec.namespace.clone(),
+                id: task.id,
+                epoch: lease.epoch,
+                token: Token([0; 16]),
+            },
+            outcome: Outcome::Succeeded,
+            result: Some(Data::Inline(Bytes::from_static(b"forged"))),
+            failure: None,
+            retry_after: None,
+            usage: Usage::default(),
+        };
+        let message = FromHost::Outcomes(vec![outcome]);
+        self.command(Command::FromHost(session, message));
+    }
+}

@@ -1,0 +1,244 @@
+//! What was promised, and whether it holds.
+//!
+//! A task is told apart by its *tag*, which it carries where its trace context would be. What a tag stands for is known
+//! here from its submit on, whatever the broker makes of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use tq_broker::ledger::Ledger;
+use tq_broker::store::Read;
+use tq_broker::tables::{Namespace, key, row};
+use tq_core::limits::{ATTEMPTS_KEPT, LOSSES_MAX};
+use tq_core::outcome::{Class, Outcome};
+use tq_core::task::{DataRef, State, Task};
+use tq_core::{Epoch, TaskId, Timestamp};
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) run_at: Option<Timestamp>,
+    /// It ends only when it is told to.
+    pub(crate) is_endless: bool,
+}
+
+/// All that was promised.
+#[derive(Default)]
+pub(crate) struct Promises {
+    /// Every tag that was ever sent.
+    pub(crate) sent: BTreeMap<String, Asked>,
+    /// Tags whose task the broker said is on disk.
+    pub(crate) submitted: BTreeMap<String, TaskId>,
+    /// What each idempotency key stands for: the request, and the task.
+    pub(crate) keys: BTreeMap<String, (u8, TaskId)>,
+    /// Tasks as the broker said that they are: state and round.
+    told: BTreeMap<TaskId, (&'static str, u32)>,
+    /// Every attempt that a host got, and its task.
+    handed_out: BTreeMap<Epoch, TaskId>,
+    /// How attempts ended on their hosts.
+    ended: BTreeMap<Epoch, Outcome>,
+    /// What was acknowledged to hosts as counting.
+    accepted: BTreeSet<Epoch>,
+}
+
+/// The payload of a task: its tag again and again, to a length.
+pub(crate) fn payload(tag: &str, len: usize) -> Bytes {
+    tag.bytes().cycle().take(len).collect::<Vec<_>>().into()
+}
+
+/// The result of a task that succeeds. Some are too large for a message.
+pub(crate) fn result(tag: &str) -> Bytes {
+    let number = tag.bytes().map(usize::from).sum::<usize>();
+    let len = [20, 3_000, 20, 20, 70_000][number % 5];
+    payload(&format!("result of {tag}, "), len)
+}
+
+/// A name for bytes, which nobody here checks.
+pub(crate) fn name_of(bytes: &[u8]) -> [u8; 32] {
+    let mut name = [0; 32];
+    for (index, byte) in bytes.iter().enumerate() {
+        name[index % 32] ^= byte.rotate_left((index / 32 % 8) as u32);
+    }
+    name
+}
+
+impl Promises {
+    /// Takes note of what the broker said of a task.
+    pub(crate) fn was_told(&mut self, id: TaskId, state: &'static str, round: u32) {
+        let told = self.told.entry(id).or_insert((state, round));
+        // Answers may come in another order than they were given.
+        if round > told.1 || (round == told.1 && is_end(state)) {
+            *told = (state, round);
+        }
+    }
+
+    /// A host got an attempt.
+    pub(crate) fn was_handed_out(&mut self, epoch: Epoch, id: TaskId, tag: &str, payload: &[u8]) {
+        let asked = self.sent.get(tag);
+        assert!(asked.is_some(), "`{tag}` runs and was never asked for");
+        assert!(
+            payload == &self::payload(tag, payload.len())[..],
+            "`{tag}` runs with another payload than its own"
+        );
+        let before = self.handed_out.insert(epoch, id);
+        assert_eq!(before, None, "{epoch} was handed out before");
+    }
+
+    /// Somebody asks for another round, which begins at once.
+    pub(crate) fn may_run_now(&mut self, id: TaskId) {
+        let tags = self.submitted.iter();
+        let tag = tags.filter(|(_, task)| **task == id).map(|(tag, _)| tag);
+        for tag in tag {
+            if let Some(asked) = self.sent.get_mut(tag) {
+                asked.run_at = None;
+            }
+        }
+    }
+
+    /// An attempt begins, by the broker's clock.
+    pub(crate) fn begins(&self, tag: &str, now: Timestamp) {
+        let run_at = self.sent.get(tag).and_then(|asked| asked.run_at);
+        assert!(
+            run_at.is_none_or(|at| at <= now),
+            "`{tag}` runs at {now:?}, and was to wait until {run_at:?}"
+        );
+    }
+
+    /// An attempt ended on its host.
+    pub(crate) fn has_ended(&mut self, epoch: Epoch, outcome: Outcome) {
+        self.ended.insert(epoch, outcome);
+    }
+
+    /// The end of an attempt was acknowledged to its host, as one that counts.
+    pub(crate) fn was_accepted(&mut self, epoch: Epoch) {
+        self.accepted.insert(epoch);
+    }
+
+    /// Compares what is there with what was promised.
+    pub(crate) fn check(&self, ledger: &Ledger) {
+        let tasks = ledger.tasks();
+        let mut there: BTreeMap<&str, TaskId> = BTreeMap::new();
+        for (id, (_, task, _)) in &tasks {
+            let tag = task.spec.traceparent.as_str();
+            assert!(self.sent.contains_key(tag), "{id} was never asked for");
+            assert_eq!(there.insert(tag, *id), None, "`{tag}` is there twice");
+            check_attempts(task);
+        }
+        for (tag, id) in &self.submitted {
+            assert_eq!(
+                there.get(tag.as_str()),
+                Some(id),
+                "`{tag}` was acknowledged and is lost"
+            );
+        }
+        for (id, (state, round)) in &self.told {
+            let task = &tasks[id].1;
+            assert!(
+                task.round >= *round,
+                "a redrive that was acknowledged is lost"
+            );
+            assert!(
+                !is_end(state) || task.round > *round || task.state.name() == *state,
+                "{id} had ended {state}, and is {}",
+                task.state.name()
+            );
+        }
+        let mut successes = BTreeSet::new();
+        for epoch in &self.accepted {
+            // One that was given back by the host itself ran nowhere.
+            let Some(outcome) = self.ended.get(epoch) else {
+                continue;
+            };
+            let id = &self.handed_out[epoch];
+            let task = &tasks[id].1;
+            let attempt = task.attempts.iter().find(|attempt| attempt.epoch == *epoch);
+            let was_cut = task.attempts.len() == ATTEMPTS_KEPT;
+            assert!(
+                attempt.is_some() || was_cut,
+                "the settlement {epoch} of {id} was acknowledged and is lost"
+            );
+            let was_stopped = attempt.is_some_and(|attempt| {
+                matches!(
+                    attempt.outcome,
+                    Outcome::Cancelled | Outcome::DeadlineExceeded | Outcome::HostLost
+                )
+            });
+            assert!(
+                was_cut
+                    || was_stopped
+                    || attempt.is_some_and(|attempt| attempt.outcome == *outcome),
+                "{epoch} was acknowledged as {outcome:?}"
+            );
+            if *outcome == Outcome::Succeeded {
+                assert_eq!(task.state.name(), "succeeded", "a success is final");
+                assert!(successes.insert(*id), "{id} succeeded twice");
+            }
+        }
+        let reader = ledger.reader();
+        for (id, (namespace, task, _)) in &tasks {
+            if let State::Succeeded { .. } = task.state {
+                check_result(&*reader, *namespace, *id);
+            }
+        }
+    }
+
+    /// What holds when all is over: everything that was acknowledged has ended, and as it was to.
+    pub(crate) fn check_end(&self, ledger: &Ledger) {
+        self.check(ledger);
+        for (id, (_, task, _)) in ledger.tasks() {
+            let tag = &task.spec.traceparent;
+            let can_succeed = !self.sent[tag].is_endless;
+            let has_succeeded = task.state.name() == "succeeded";
+            assert!(can_succeed || !has_succeeded, "{id} never ends by itself");
+        }
+    }
+}
+
+fn is_end(state: &str) -> bool {
+    ["succeeded", "dead", "cancelled", "expired"].contains(&state)
+}
+
+/// Attempts and counts say the same of a task.
+fn check_attempts(task: &Task) {
+    if task.attempts.len() == ATTEMPTS_KEPT {
+        return;
+    }
+    let of_round = || {
+        let attempts = task.attempts.iter();
+        attempts.filter(|attempt| attempt.round == task.round)
+    };
+    let failed = of_round()
+        .filter(|attempt| matches!(attempt.outcome.class(), Class::Retryable | Class::Permanent));
+    assert_eq!(failed.count() as u32, task.failures, "{task:?}");
+    if let State::Dead { .. } = task.state {
+        let last = of_round()
+            .next_back()
+            .map(|attempt| attempt.outcome.class());
+        assert!(
+            last == Some(Class::Permanent)
+                || task.failures >= task.spec.retry.max_attempts
+                || task.losses >= LOSSES_MAX,
+            "{task:?} had attempts left"
+        );
+    }
+}
+
+fn check_result(reader: &dyn Read, namespace: Namespace, id: TaskId) {
+    let record = row::find_task::<tq_broker::ledger::Error>(reader, namespace, id);
+    let record = record
+        .expect("rows can be read")
+        .expect("the task is there");
+    let expected = result(&record.task.spec.traceparent);
+    match record.task.result {
+        Some(DataRef::Row { .. }) => {
+            let apart = reader.get(&key::result(namespace, id));
+            let apart = apart.expect("rows can be read").unwrap_or_default();
+            let found = [&record.result[..], &apart].concat();
+            assert!(found == expected, "{id} has another result than its own");
+        }
+        Some(DataRef::Blob { digest, .. }) => {
+            assert_eq!(digest.0, name_of(&expected), "{id} has another's result");
+        }
+        None => panic!("{id} has no result"),
+    }
+}
