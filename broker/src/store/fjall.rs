@@ -18,7 +18,7 @@ use std::{
 
 use ::fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable,
-    compaction::Leveled, config::CompressionPolicy,
+    compaction::Leveled, config::{CompressionPolicy, PinningPolicy},
 };
 use tracing::{info, warn};
 
@@ -235,6 +235,10 @@ impl Engine {
                     .compaction_strategy(Arc::new(
                         Leveled::default().with_table_target_size(TABLE_BYTES),
                     ))
+                    // A table that is pinned when it is written stays so wherever it is moved, and tables under rising
+                    // keys are moved and not rewritten: memory would grow by 10 bytes for each task that has passed.
+                    .index_block_pinning_policy(PinningPolicy::all(false))
+                    .filter_block_pinning_policy(PinningPolicy::all(false))
                     .data_block_compression_policy(CompressionPolicy::new([
                         CompressionType::None,
                         CompressionType::Lz4,
