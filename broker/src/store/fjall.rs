@@ -18,7 +18,8 @@ use std::{
 
 use ::fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable,
-    compaction::Leveled, config::{CompressionPolicy, PinningPolicy},
+    compaction::Leveled,
+    config::{CompressionPolicy, PinningPolicy},
 };
 use tracing::{info, warn};
 

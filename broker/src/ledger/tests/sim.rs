@@ -1,7 +1,7 @@
 //! Drives a ledger through a history: hosts that keep their outcomes until they are acknowledged, connections that
 //! break, a clock that moves when told, and a disk that fails when told. After every step the whole store is checked.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,8 +18,8 @@ use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost,
 };
 use crate::ledger::{
-    Answers, Command, Config, Deploy, Ended, Error, HelloRefused, Ledger, Now, Refused, Submission,
-    Submit, Submitted, Target, Watch, WatchId, lock,
+    Command, Config, Deploy, Ended, Error, HelloRefused, Ledger, Now, Refused, Submission, Submit,
+    Submitted, Target, Watch, WatchId, lock,
 };
 use crate::modules::Entry;
 use crate::modules::registry::{Function, Module};
@@ -51,10 +51,6 @@ pub(super) struct Sim {
     pub(super) accepted: Vec<(TaskId, Epoch, Outcome)>,
     /// When the ledger wants to be called again.
     pub(super) wait: Option<Duration>,
-    /// How many steps the ledger may be ahead of the disk.
-    pub(super) ahead_max: usize,
-    /// What it has to say of steps that are not on disk yet.
-    unsaid: VecDeque<Answers>,
     syncer: Option<Box<dyn Syncer>>,
     last_watch: u64,
 }
@@ -235,8 +231,6 @@ impl Sim {
             handed_out: BTreeSet::new(),
             accepted: Vec::new(),
             wait: None,
-            ahead_max: 0,
-            unsaid: VecDeque::new(),
             syncer: None,
             last_watch: 0,
         };
@@ -278,7 +272,6 @@ impl Sim {
     /// Stops the broker in order and starts it again.
     #[track_caller]
     pub(super) fn restart(&mut self) {
-        self.speak().expect("the disk syncs");
         let ledger = self.ledger.take().expect("the ledger is open");
         ledger.close().expect("the store closes");
         self.after_stop();
@@ -286,7 +279,6 @@ impl Sim {
 
     fn after_stop(&mut self) {
         self.inbox.clear();
-        self.unsaid.clear();
         for host in self.hosts.values_mut() {
             host.hang_up();
         }
@@ -298,24 +290,12 @@ impl Sim {
         let (now, inbox) = (self.now, std::mem::take(&mut self.inbox));
         let stepped = self.ledger_mut().step(now, inbox)?;
         self.wait = stepped.wait;
-        self.unsaid.push_back(stepped.answers);
-        if self.unsaid.len() > self.ahead_max {
-            self.speak()?;
-        }
-        self.deliver();
-        Ok(())
-    }
-
-    /// Syncs if that is needed, and says everything that rests on it.
-    pub(super) fn speak(&mut self) -> Result<(), Error> {
-        if self.unsaid.iter().any(Answers::need_disk) {
+        // What it says may rest on what has to be on disk first.
+        if stepped.answers.need_disk() {
             let syncer = self.syncer.as_mut().expect("the ledger is open");
             syncer.sync()?;
         }
-        let durable_seq = self.ledger().store.durable_seq();
-        for answers in self.unsaid.drain(..) {
-            answers.give(durable_seq);
-        }
+        stepped.answers.give(self.ledger().store.durable_seq());
         self.deliver();
         Ok(())
     }
@@ -331,9 +311,6 @@ impl Sim {
     pub(super) fn settle(&mut self) {
         for _ in 0..1_000 {
             self.step();
-            if self.inbox.is_empty() {
-                self.speak().expect("the disk syncs");
-            }
             if self.inbox.is_empty() && self.wait != Some(Duration::ZERO) {
                 return;
             }
