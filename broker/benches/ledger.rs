@@ -1,8 +1,7 @@
 //! Measures one ledger thread: tasks a second from submit over claim to settlement, with a host that answers at once.
 //!
-//! `cargo bench -p tq-broker --bench ledger -- [--store memory|fjall] [--tasks N] [--batch N] [--rows]`. With `--rows` no
-//! window holds a task, so that each one is read back from its row. Prints a line for each run. What a step costs without
-//! the disk is in `steps`, which can be compared from one change to the next.
+//! `cargo bench -p tq-broker --bench ledger -- [--store memory|fjall] [--tasks N] [--batch N]`. Prints a line for each run. What
+//! a step costs without the disk is in `steps`, which can be compared from one change to the next.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,6 +22,7 @@ use one_host::{OneHost, Result};
 /// Passes `tasks` through a ledger and returns how many of them a second.
 fn run(store: Box<dyn Store>, config: Config, tasks: usize, batch: usize) -> Result<f64> {
     let mut one = OneHost::open(store, config)?;
+    one.grant(u64::MAX);
     let (mut submitted, mut settled) = (0, 0);
     let began = Instant::now();
     while settled < tasks {
@@ -38,7 +38,7 @@ fn run(store: Box<dyn Store>, config: Config, tasks: usize, batch: usize) -> Res
 fn main() -> Result<()> {
     let mut stores = vec!["memory", "fjall"];
     let (mut tasks, mut batch) = (100_000, 500);
-    let mut config = Config {
+    let config = Config {
         seed: 1,
         ..Config::default()
     };
@@ -52,7 +52,6 @@ fn main() -> Result<()> {
             },
             "--tasks" => tasks = arguments.next().unwrap_or_default().parse()?,
             "--batch" => batch = arguments.next().unwrap_or_default().parse()?,
-            "--rows" => config.ready_window = 1,
             // What cargo itself adds.
             "--bench" => {}
             other => return Err(format!("unknown argument `{other}`").into()),

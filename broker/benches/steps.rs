@@ -12,27 +12,31 @@ use one_host::OneHost;
 
 /// As many as a full inbox gives.
 const BATCH: usize = 500;
+/// Tasks that wait, if they do.
+const BACKLOG: usize = 4_096;
+/// What a ledger that is to read them has in memory.
+const WINDOW: usize = 256;
 
 const WORKLOADS: &[Workload] = &[
     Workload {
         name: "ledger/batch_500",
         tasks: BATCH as u64,
         rounds: 16,
-        start: || steps(BATCH, Config::default().ready_window),
+        start: || steps(BATCH, 0),
     },
-    // No window holds a task, so that each one is read back from its row.
+    // So many wait that each task is read back from its rows.
     Workload {
         name: "ledger/batch_500_from_rows",
         tasks: BATCH as u64,
         rounds: 16,
-        start: || steps(BATCH, 1),
+        start: || steps(BATCH, BACKLOG),
     },
     // What a step costs by itself, which a broker with little to do pays for every task.
     Workload {
         name: "ledger/batch_1",
         tasks: 1,
         rounds: 1_000,
-        start: || steps(1, Config::default().ready_window),
+        start: || steps(1, 0),
     },
 ];
 
@@ -40,18 +44,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tq_micro::main(WORKLOADS)
 }
 
-fn steps(batch: usize, ready_window: usize) -> Run {
-    let config = Config {
+/// A ledger on which `backlog` tasks wait.
+fn steps(batch: usize, backlog: usize) -> Run {
+    let mut config = Config {
         seed: 1,
-        ready_window,
         ..Config::default()
     };
+    if backlog > 0 {
+        // What is in the window is not read.
+        config.ready_window = WINDOW;
+    }
     let store = Disk::new().open().expect("nothing holds it open");
     let mut one = OneHost::open(Box::new(store), config).expect("the store is empty");
+    if backlog > 0 {
+        one.pass(backlog).expect("the store takes everything");
+    }
     // From the second step on, each one has both: tasks that end, and tasks that are new.
+    one.grant(batch as u64);
     one.pass(batch).expect("the store takes everything");
     Box::new(move |rounds| {
         for _ in 0..rounds {
+            one.grant(batch as u64);
             let settled = one.pass(batch).expect("the store takes everything");
             assert_eq!(
                 settled, batch,

@@ -75,10 +75,11 @@ pub(crate) struct OneHost {
     wire: Wire,
     session: SessionId,
     assigned: Vec<Assignment>,
+    credits: u64,
 }
 
 impl OneHost {
-    /// Opens a ledger on `store`, and has a module deployed and a host connected that takes whatever it is given.
+    /// Opens a ledger on `store`, and has a module deployed and a host connected that takes what it is granted.
     pub(crate) fn open(store: Box<dyn Store>, config: Config) -> Result<Self> {
         let now = Now {
             wall: Timestamp(1),
@@ -115,20 +116,25 @@ impl OneHost {
         };
         steps.step(vec![Command::Deploy(Box::new(deploy)), hello])?;
         let session = session.try_recv()??;
-        let credits = FromHost::Credits(u64::MAX);
-        steps.step(vec![Command::FromHost(session, credits)])?;
         Ok(Self {
             steps,
             wire,
             session,
             assigned: Vec::new(),
+            credits: 0,
         })
+    }
+
+    /// Lets the host take so many tasks more.
+    pub(crate) fn grant(&mut self, more: u64) {
+        self.credits = self.credits.saturating_add(more);
     }
 
     /// One step of the ledger: what the host was given before has succeeded, and `submitted` tasks are new. Returns how
     /// many ends were acknowledged.
     pub(crate) fn pass(&mut self, submitted: usize) -> Result<usize> {
-        let mut commands = Vec::new();
+        let credits = FromHost::Credits(self.credits);
+        let mut commands = vec![Command::FromHost(self.session, credits)];
         if !self.assigned.is_empty() {
             let assigned = std::mem::take(&mut self.assigned);
             let outcomes = FromHost::Outcomes(assigned.iter().map(outcome).collect());
