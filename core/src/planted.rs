@@ -50,11 +50,13 @@ pub enum Bug {
     ResultLost,
     /// A host does not forget an outcome that was acknowledged.
     OutcomeKept,
+    /// A host does not say on a new connection what it runs.
+    HelloIncomplete,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -78,6 +80,7 @@ impl Bug {
         Self::CreditsIgnored,
         Self::ResultLost,
         Self::OutcomeKept,
+        Self::HelloIncomplete,
     ];
 }
 

@@ -144,6 +144,7 @@ impl World {
         let asked = Asked {
             run_at: is_delayed.then(|| wall.after(delay)),
             is_endless: self.one_in(12),
+            is_dear: false,
         };
         let spec = Spec {
             namespace: NAMESPACE.to_owned(),
@@ -177,6 +178,23 @@ impl World {
             payload,
             variant: u8::from(is_other),
         }
+    }
+
+    /// Asks for tasks that take long, and of which nothing is to be lost.
+    pub(crate) fn submit_dear(&mut self, count: u32) {
+        let requests: Vec<_> = (0..count).map(|_| self.request()).collect();
+        let requests = requests.into_iter().map(|mut request| {
+            let asked = self.promises.sent.get_mut(&request.spec.traceparent);
+            if let Some(asked) = asked {
+                (asked.run_at, asked.is_endless, asked.is_dear) = (None, false, true);
+            }
+            let spec = &mut request.spec;
+            (spec.run_at, spec.deadline, spec.digest) = (None, None, MODULES[0]);
+            spec.idempotency_key.clear();
+            request
+        });
+        let requests = requests.collect();
+        self.send(requests);
     }
 
     fn send(&mut self, requests: Vec<Request>) {

@@ -437,7 +437,9 @@ impl World {
                 true => Outcome::Succeeded,
                 false => outcomes[self.random.usize(..outcomes.len())],
             };
+            let is_dear = self.promises.sent[&assignment.traceparent].is_dear;
             let took = match self.random.u32(..10) {
+                _ if is_dear => Duration::from_secs(5),
                 0 => self.micros(1_000_000..20_000_000),
                 1..4 => self.micros(20_000..1_000_000),
                 _ => self.micros(10..20_000),

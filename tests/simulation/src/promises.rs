@@ -20,6 +20,8 @@ pub(crate) struct Asked {
     pub(crate) run_at: Option<Timestamp>,
     /// It ends only when it is told to.
     pub(crate) is_endless: bool,
+    /// It takes seconds, when nothing fails, and must not be run twice.
+    pub(crate) is_dear: bool,
 }
 
 /// All that was promised.
@@ -187,9 +189,16 @@ impl Promises {
         self.check(ledger);
         for (id, (_, task, _)) in ledger.tasks() {
             let tag = &task.spec.traceparent;
-            let can_succeed = !self.sent[tag].is_endless;
+            let asked = &self.sent[tag];
             let has_succeeded = task.state.name() == "succeeded";
-            assert!(can_succeed || !has_succeeded, "{id} never ends by itself");
+            assert!(
+                !asked.is_endless || !has_succeeded,
+                "{id} never ends by itself"
+            );
+            assert!(
+                !asked.is_dear || (has_succeeded && task.attempts.len() == 1),
+                "its host was there all the time, and yet it was run again: {task:?}"
+            );
         }
     }
 }

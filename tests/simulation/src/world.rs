@@ -153,16 +153,31 @@ impl World {
         self.after(Duration::from_millis(200), Event::Chaos);
         self.run_until(self.now + TROUBLE);
         self.calm_down();
-        let until = self.now + RECOVERY_MAX;
-        while !self.is_over() {
-            assert!(self.now < until, "{}", self.what_is_left());
-            self.run_until(self.now + Duration::from_secs(1));
-        }
+        self.run_until_over();
+        self.reconnect_all();
+        self.run_until_over();
         let process = self.broker.process.as_ref().expect("the broker runs");
         process.ledger.audit();
         self.promises.check_end(&process.ledger);
         self.report.tasks = self.promises.sent.len() as u64;
         self.report
+    }
+
+    fn run_until_over(&mut self) {
+        let until = self.now + RECOVERY_MAX;
+        while !self.is_over() {
+            assert!(self.now < until, "{}", self.what_is_left());
+            self.run_until(self.now + Duration::from_secs(1));
+        }
+    }
+
+    /// Cuts every connection while attempts run, and nothing else: hosts come back to what they have.
+    fn reconnect_all(&mut self) {
+        self.submit_dear(6);
+        self.run_until(self.now + Duration::from_secs(3));
+        let ids: Vec<u64> = self.connections.keys().copied().collect();
+        self.say(|| format!("connections are cut while nothing else fails: {ids:?}"));
+        ids.into_iter().for_each(|id| self.cut(id, true, true));
     }
 
     fn run_until(&mut self, until: Duration) {

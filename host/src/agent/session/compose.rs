@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tq_core::id::{Digest, Epoch};
 use tq_core::limits::OUTCOMES_KEPT_MAX;
+use tq_core::planted::{Bug, is_planted};
 use tq_proto::v1::data::Kind as DataKind;
 use tq_proto::v1::host_message::Kind as ToBroker;
 use tq_proto::v1::{self, AttemptOutcome, Data, HostMessage};
@@ -99,6 +100,9 @@ impl Session {
                     token: kept.outcome.token.clone(),
                 });
             }
+        }
+        if is_planted(Bug::HelloIncomplete) {
+            held.clear();
         }
         v1::Hello {
             name: self.identity.name.clone(),
