@@ -16,6 +16,8 @@ use crate::tables::{key, row};
 
 /// Tasks of a module that cannot be compiled which one step buries.
 const BURY: usize = 256;
+/// Reads of one step that find no task which is still ready. Many rows lead to none when many tasks were cancelled.
+const IN_VAIN_MAX: usize = 8;
 
 impl Ledger {
     /// Gives out tasks as long as there are hosts with credits that can run them. Returns whether there may be more.
@@ -25,7 +27,8 @@ impl Ledger {
         fed.dedup();
         fed.iter().for_each(|lane| self.prepare(&lane.digest));
         let mut chosen = 0;
-        while chosen < BATCH_COMMANDS_MAX {
+        let mut in_vain = 0;
+        while chosen < BATCH_COMMANDS_MAX && in_vain < IN_VAIN_MAX {
             let hosts = &self.hosts;
             let can_run = |digest: &Digest| {
                 hosts
@@ -43,6 +46,7 @@ impl Ledger {
                 break;
             };
             let Some(id) = self.take_first(place)? else {
+                in_vain += 1;
                 continue;
             };
             let epoch = self.next_epoch()?;
@@ -64,7 +68,7 @@ impl Ledger {
             }
         }
         self.shared.metrics.dispatched.inc_by(chosen as u64);
-        Ok(chosen == BATCH_COMMANDS_MAX)
+        Ok(chosen == BATCH_COMMANDS_MAX || in_vain == IN_VAIN_MAX)
     }
 
     /// Sends an attempt to its host, when the commit is done. `false` if its payload is not in the store.
@@ -178,6 +182,7 @@ impl Ledger {
         if !self.hosts.has_broken() {
             return Ok(false);
         }
+        let mut in_vain = 0;
         for _ in 0..BURY {
             let hosts = &self.hosts;
             let place = self
@@ -188,6 +193,10 @@ impl Ledger {
                 return Ok(false);
             };
             let Some(id) = self.take_first(place)? else {
+                in_vain += 1;
+                if in_vain == IN_VAIN_MAX {
+                    break;
+                }
                 continue;
             };
             let epoch = self.next_epoch()?;

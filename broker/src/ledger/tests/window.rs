@@ -96,3 +96,23 @@ fn task_that_comes_back_goes_to_the_end_of_its_lane() {
     let expected: Vec<_> = ids[1..].iter().chain(&ids[..1]).copied().collect();
     assert_eq!(sim.finish_all("a"), expected);
 }
+
+#[test]
+fn rows_of_cancelled_tasks_do_not_hold_up_a_step() {
+    let mut sim = Sim::new();
+    let ids: Vec<_> = (0..200).map(|_| sim.submit(spec())).collect();
+    let (last, others) = ids.split_last().expect("there are tasks");
+    for id in others {
+        sim.cancel(*id).expect("it waits");
+    }
+    sim.add_host("a", 1);
+    sim.hello("a");
+    let mut steps = 0;
+    while sim.hosts["a"].held.is_empty() {
+        sim.step();
+        steps += 1;
+        assert!(steps < 100, "it finds the task in the end");
+    }
+    assert!(steps > 5, "{steps} steps look at a few rows each");
+    assert_eq!(sim.finish_all("a"), [*last]);
+}
