@@ -452,8 +452,7 @@ impl Reads {
         match self.namespace {
             Some(namespace) => {
                 let claim = self.shared.claim(id);
-                let found: Option<Record> =
-                    row::find_task::<ApiError>(&*self.store, namespace, id)?;
+                let found = row::find_task::<ApiError>(&*self.store, namespace, id)?;
                 Ok(found.map(|record| record.claimed(claim)))
             }
             None => Ok(None),

@@ -1,6 +1,6 @@
 //! Rows, and their conversion to and from the domain. Tags are never reused.
 
-pub mod claims;
+mod claims;
 mod module;
 mod task;
 mod write;

@@ -217,12 +217,8 @@ pub fn find_task<E: From<store::Error> + From<Error>>(
     namespace: Namespace,
     id: TaskId,
 ) -> Result<Option<Record>, E> {
-    let keys = [key::call(namespace, id), key::state(namespace, id)];
-    let mut rows = store.get_many(&keys)?.into_iter();
-    let (Some(Some(call)), state) = (rows.next(), rows.next().flatten()) else {
-        return Ok(None);
-    };
-    Ok(Some(decode_task(id, call, state)?))
+    let found = find_tasks::<E>(store, namespace, &[id])?;
+    Ok(found.into_iter().next().flatten())
 }
 
 /// Reads what the rows of some tasks say, in their order.
