@@ -11,7 +11,7 @@ use tq_broker::tables::{Namespace, Position, key};
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::task::{DataRef, Lease, Report, Spec, Task};
 use tq_core::transition::{claim, report, submit};
-use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
+use tq_core::{Digest, Epoch, Limits, Placement, Priority, RetryPolicy, TaskId, Timestamp};
 use tq_micro::{Run, Workload};
 
 const ID: TaskId = TaskId([7; 16]);
@@ -131,6 +131,7 @@ fn spec() -> Spec {
         limits: Limits::DEFAULT,
         retry: RetryPolicy::DEFAULT,
         priority: Priority::DEFAULT,
+        placement: Placement::default(),
         run_at: None,
         deadline: None,
         idempotency_key: String::new(),

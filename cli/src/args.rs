@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::Format;
 use crate::telemetry::LogFormat;
-use crate::units::{Count, Deadline, Moment, Size, Span};
+use crate::units::{Count, Deadline, Label, Labels, Moment, OrNone, Rate, Size, Span};
 
 /// Runs other people's code as background tasks, each call in its own WebAssembly sandbox.
 #[derive(Debug, Parser)]
@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// Look at tasks, and act on them
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Look at queues, set them up, pause and resume them
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Look at modules, and act on them
     #[command(subcommand)]
     Module(ModuleCommand),
@@ -223,6 +226,27 @@ pub(crate) struct DeployArgs {
     pub(crate) retry: RetryArgs,
 }
 
+/// Where a task may run, and beside what.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Placement")]
+pub(crate) struct PlacementArgs {
+    /// Queue that it waits in [default: the function's, or else `default`]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Label that its host has to have, such as `gpu=a100`; may be given several times
+    #[arg(long, value_name = "LABEL=VALUE")]
+    pub(crate) require: Vec<Label>,
+    /// Label of hosts that are taken first; may be given several times
+    #[arg(long, value_name = "LABEL=VALUE")]
+    pub(crate) prefer: Vec<Label>,
+    /// Tasks of this key run beside each other only as far as --concurrency says
+    #[arg(long, value_name = "KEY")]
+    pub(crate) concurrency_key: Option<String>,
+    /// How many tasks of the concurrency key run at once [default: 1]
+    #[arg(long, value_name = "N", requires = "concurrency_key", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: Option<u32>,
+}
+
 /// One call, as `run` and `submit` take it. What has a heading of its own comes last: it covers all that follows.
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
@@ -246,6 +270,8 @@ pub(crate) struct CallArgs {
     /// Arguments of a plain program
     #[arg(last = true, value_name = "ARG")]
     pub(crate) arguments: Vec<String>,
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
@@ -323,6 +349,12 @@ pub(crate) enum TaskCommand {
         /// The task's id
         id: String,
     },
+    /// Change a task that has not ended: its priority, time, deadline or labels
+    #[command(after_help = "Examples:
+  tq task update 01980c5e-… --priority 250
+  tq task update 01980c5e-… --delay 1h --deadline 2h
+  tq task update 01980c5e-… --deadline none --require gpu=h100")]
+    Update(TaskUpdateArgs),
     /// Give a task that ended without success another round of attempts
     #[command(after_help = "Example:\n  tq task redrive 01980c5e-…")]
     Redrive {
@@ -336,6 +368,95 @@ pub(crate) enum TaskCommand {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskUpdateArgs {
+    /// The task's id
+    pub(crate) id: String,
+    /// 0 to 255, higher first
+    #[arg(long, value_name = "N")]
+    pub(crate) priority: Option<u8>,
+    /// Start not before this time: RFC 3339, or milliseconds since 1970; not while it runs
+    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    pub(crate) run_at: Option<Moment>,
+    /// Start not before so long from now; not while it runs
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) delay: Option<Span>,
+    /// It expires at this time, or so long from now; `none` takes its deadline away
+    #[arg(long, value_name = "TIME")]
+    pub(crate) deadline: Option<OrNone<Deadline>>,
+    /// Labels that its host has to have, instead of those it asks for: `gpu=a100,zone=eu`, or `none`
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) require: Option<OrNone<Labels>>,
+    /// Labels of hosts that are taken first, likewise
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) prefer: Option<OrNone<Labels>>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// List queues: how many tasks are in them, how long the oldest has waited, and what holds them up
+    #[command(after_help = "Example:\n  tq queue list --output json")]
+    List,
+    /// Show one queue
+    #[command(after_help = "Example:\n  tq queue show mail")]
+    Show {
+        /// The queue's name
+        name: String,
+    },
+    /// Set a queue up, or to something else; what is not named stays
+    #[command(after_help = "Examples:
+  tq queue set mail --concurrency 20 --rate 100/s
+  tq queue set mail --rate 1000/h --burst 50
+  tq queue set mail --concurrency none
+  tq queue set ledger --order fifo --concurrency 1")]
+    Set(QueueSetArgs),
+    /// Let nothing of a queue start; what runs goes on
+    #[command(after_help = "Example:\n  tq queue pause mail")]
+    Pause {
+        /// The queue's name
+        name: String,
+    },
+    /// Let a paused queue go on
+    #[command(after_help = "Example:\n  tq queue resume mail")]
+    Resume {
+        /// The queue's name
+        name: String,
+    },
+    /// Delete a queue in which no task waits or runs
+    #[command(after_help = "Example:\n  tq queue delete mail")]
+    Delete {
+        /// The queue's name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueueSetArgs {
+    /// The queue's name
+    pub(crate) name: String,
+    /// How many of its tasks run at once; `none` is no limit
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<OrNone<std::num::NonZeroU32>>,
+    /// How many of its tasks start: `100/s`, `5/10s`, `1000/h`; `none` is no limit
+    #[arg(long, value_name = "RATE")]
+    pub(crate) rate: Option<OrNone<Rate>>,
+    /// How many start at once after a pause [default: as many as in one span of the rate]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) burst: Option<u32>,
+    /// In which order its tasks run; it can change while none of them is ready
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) order: Option<OrderArg>,
+}
+
+/// In which order the tasks of a queue run.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum OrderArg {
+    /// The higher priority first, and the first in of those that have the same
+    Priority,
+    /// The first in first, whatever its priority
+    Fifo,
 }
 
 #[derive(Debug, Args)]

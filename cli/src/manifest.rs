@@ -1,10 +1,13 @@
 //! `tq.toml`: a module's manifest, and nothing else.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tq_client::{FunctionSettings, LimitOverrides, RetryOverrides};
+use tq_client::{
+    ConcurrencyRule, FunctionSettings, LimitOverrides, PlacementSettings, RetryOverrides,
+};
 
 use crate::document::{self, Table};
 use crate::exit::Failure;
@@ -26,12 +29,21 @@ pub(crate) struct Manifest {
     pub(crate) limits: LimitOverrides,
     /// Retry policy of every function.
     pub(crate) retry: RetryOverrides,
+    /// Where every function may run, and beside what.
+    pub(crate) placement: PlacementSettings,
     /// Functions with settings of their own.
     pub(crate) functions: Vec<FunctionSettings>,
 }
 
 const LIMITS: &[&str] = &["fuel", "memory", "timeout"];
 const RETRY: &[&str] = &["max_attempts", "backoff", "cap"];
+const PLACEMENT: &[&str] = &[
+    "queue",
+    "require",
+    "prefer",
+    "concurrency",
+    "concurrency_key",
+];
 
 impl Manifest {
     /// Reads the manifest in `folder`; `None` if there is none.
@@ -49,7 +61,7 @@ impl Manifest {
 
     fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         document::parse(path, text, |root| {
-            root.only(&["module", "limits", "retry", "function"])?;
+            root.only(&["module", "limits", "retry", "placement", "function"])?;
             let mut manifest = Self::default();
             root.table("module", |module| {
                 module.only(&["name", "build", "artifact"])?;
@@ -78,12 +90,18 @@ impl Manifest {
                 manifest.retry = retry(table)?;
                 Ok(())
             })?;
+            root.table("placement", |table| {
+                table.only(PLACEMENT)?;
+                manifest.placement = placement(&table)?;
+                Ok(())
+            })?;
             root.table("function", |functions| {
                 for name in functions.names() {
                     functions.table(name, |table| {
-                        table.only(&[LIMITS, RETRY].concat())?;
+                        table.only(&[LIMITS, RETRY, PLACEMENT].concat())?;
                         manifest.functions.push(FunctionSettings {
                             name: name.to_owned(),
+                            placement: Some(placement(&table)?),
                             limits: Some(limits(table)?),
                             retry: Some(retry(table)?),
                         });
@@ -113,6 +131,38 @@ fn retry(table: Table<'_>) -> Result<RetryOverrides, Failure> {
     })
 }
 
+fn placement(table: &Table<'_>) -> Result<PlacementSettings, Failure> {
+    let pointer: Option<String> = table.value("concurrency_key")?;
+    let limit: Option<u32> = table.value("concurrency")?;
+    if limit.is_none() && pointer.is_some() {
+        return Err(table.invalid(
+            "concurrency_key",
+            "it needs `concurrency`, the number of tasks of one key that run at once",
+        ));
+    }
+    Ok(PlacementSettings {
+        queue: table.value("queue")?.unwrap_or_default(),
+        required_labels: labels(table, "require")?,
+        preferred_labels: labels(table, "prefer")?,
+        concurrency: limit.map(|limit| ConcurrencyRule {
+            payload_pointer: pointer.unwrap_or_default(),
+            limit,
+        }),
+    })
+}
+
+fn labels(table: &Table<'_>, key: &str) -> Result<HashMap<String, String>, Failure> {
+    let labels = table.table(key, |labels| {
+        let names = labels.names().into_iter();
+        let pairs = names.map(|name| {
+            let value = labels.value(name)?.unwrap_or_default();
+            Ok((name.to_owned(), value))
+        });
+        pairs.collect()
+    })?;
+    Ok(labels.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,9 +182,15 @@ mod tests {
             max_attempts = 5
             backoff = "2s"
             cap = "1m"
+            [placement]
+            queue = "images"
+            require = { gpu = "a100" }
             [function.resize]
             timeout = "90s"
             max_attempts = 1
+            concurrency = 2
+            concurrency_key = "/customer"
+            prefer = { zone = "eu" }
         "#;
         let resize = FunctionSettings {
             name: "resize".into(),
@@ -145,6 +201,14 @@ mod tests {
             retry: Some(RetryOverrides {
                 max_attempts: Some(1),
                 ..RetryOverrides::default()
+            }),
+            placement: Some(PlacementSettings {
+                preferred_labels: HashMap::from([("zone".into(), "eu".into())]),
+                concurrency: Some(ConcurrencyRule {
+                    payload_pointer: "/customer".into(),
+                    limit: 2,
+                }),
+                ..PlacementSettings::default()
             }),
         };
         let expected = Manifest {
@@ -160,6 +224,11 @@ mod tests {
                 max_attempts: Some(5),
                 backoff_ms: Some(2_000),
                 cap_ms: Some(60_000),
+            },
+            placement: PlacementSettings {
+                queue: "images".into(),
+                required_labels: HashMap::from([("gpu".into(), "a100".into())]),
+                ..PlacementSettings::default()
             },
             functions: vec![resize],
         };
@@ -188,7 +257,11 @@ mod tests {
         );
         check(
             "[zzz]",
-            "error: tq.toml:1: `zzz` is not a key\nhint: known here: module, limits, retry, function",
+            "error: tq.toml:1: `zzz` is not a key\nhint: known here: module, limits, retry, placement, function",
+        );
+        check(
+            "[placement]\nconcurrency_key = \"/a\"",
+            "error: tq.toml:2: `placement.concurrency_key`: it needs `concurrency`, the number of tasks of one key that run at once",
         );
         check(
             "[limits]\ntimeout = 30",

@@ -30,6 +30,32 @@ pub(crate) enum Deadline {
     In(Span),
 }
 
+/// So many in a span of time: `100/s`, `5/10s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
+    /// How many.
+    pub(crate) tasks: u32,
+    /// In which span.
+    pub(crate) per: Span,
+}
+
+/// A label and its value: `gpu=a100`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Label(pub String, pub String);
+
+/// Labels and their values: `gpu=a100,zone=eu`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Labels(pub Vec<Label>);
+
+/// A value, or the word `none` to take one away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OrNone<T> {
+    /// It is taken away.
+    None,
+    /// It is this.
+    Value(T),
+}
+
 const SIZES: &[(&str, u64)] = &[
     ("", 1),
     ("B", 1),
@@ -99,6 +125,79 @@ impl FromStr for Moment {
                 "`{text}` is not a time; write it like `2030-01-31T12:00:00Z`, or as milliseconds since 1970"
             )
         })
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(tasks, per)| {
+            let tasks = quantity(tasks, COUNTS).and_then(|tasks| u32::try_from(tasks).ok())?;
+            let per = per.trim();
+            // `/s` is one of them.
+            let one = per.starts_with(|c: char| !c.is_ascii_digit());
+            let per = if one {
+                format!("1{per}")
+            } else {
+                per.to_owned()
+            };
+            Some(Self {
+                tasks,
+                per: Span(quantity(&per, SPANS).filter(|ms| *ms > 0)?),
+            })
+        });
+        parsed.filter(|rate| rate.tasks > 0).ok_or_else(|| {
+            format!("`{text}` is not a rate; write it like `100/s`, `5/10s` or `1000/h`")
+        })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per = self.per.to_string();
+        // `1s` is said as `s`, but not `10s` as `0s`.
+        let unit = per
+            .strip_prefix('1')
+            .filter(|rest| rest.starts_with(char::is_alphabetic));
+        write!(f, "{}/{}", Count(self.tasks.into()), unit.unwrap_or(&per))
+    }
+}
+
+impl FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((label, value)) if !label.is_empty() && !value.is_empty() => {
+                Ok(Self(label.to_owned(), value.to_owned()))
+            }
+            Some(_) | None => Err(format!("`{text}` is not a label; write it like `gpu=a100`")),
+        }
+    }
+}
+
+impl FromStr for Labels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let labels = text.split(',').map(|label| label.trim().parse());
+        labels.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl<T: FromStr> FromStr for OrNone<T>
+where
+    T::Err: fmt::Display,
+{
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let parsed = text.parse().map(Self::Value);
+        parsed.map_err(|error: T::Err| format!("{error}; or `none`"))
     }
 }
 
@@ -301,5 +400,40 @@ mod tests {
         );
         assert_eq!(nanoseconds(12_345_678), "12.3 ms");
         assert_eq!(nanoseconds(830_000), "830 µs");
+    }
+
+    #[test]
+    fn rates_and_labels_read_as_people_write_them() {
+        let rate = |tasks, ms| {
+            Ok(Rate {
+                tasks,
+                per: Span(ms),
+            })
+        };
+        assert_eq!("100/s".parse(), rate(100, 1_000));
+        assert_eq!("5/10s".parse(), rate(5, 10_000));
+        assert_eq!("1k/h".parse(), rate(1_000, 3_600_000));
+        let refused = "`100` is not a rate; write it like `100/s`, `5/10s` or `1000/h`";
+        for text in ["100", "0/s", "5/0s", "5/x", "/s"] {
+            let refused = refused.replace("100` is", &format!("{text}` is"));
+            assert_eq!(text.parse::<Rate>(), Err(refused));
+        }
+        for text in ["100/s", "5/10s", "1,000/h", "3/200ms"] {
+            let rate: Rate = text.replace(',', "").parse().expect("it is a rate");
+            assert_eq!(rate.to_string(), text);
+        }
+        let labels = vec![
+            Label("gpu".into(), "a100".into()),
+            Label("zone".into(), "eu".into()),
+        ];
+        assert_eq!(
+            "gpu=a100, zone=eu".parse(),
+            Ok(OrNone::Value(Labels(labels)))
+        );
+        assert_eq!("none".parse::<OrNone<Labels>>(), Ok(OrNone::None));
+        assert_eq!(
+            "gpu".parse::<OrNone<Labels>>(),
+            Err("`gpu` is not a label; write it like `gpu=a100`; or `none`".to_owned())
+        );
     }
 }

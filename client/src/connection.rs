@@ -8,6 +8,7 @@ use tq_core::limits::MESSAGE_BYTES_MAX;
 use tq_core::name::DEFAULT_NAMESPACE;
 use tq_proto::v1::host_service_client::HostServiceClient;
 use tq_proto::v1::module_service_client::ModuleServiceClient;
+use tq_proto::v1::queue_service_client::QueueServiceClient;
 use tq_proto::v1::task_service_client::TaskServiceClient;
 
 use crate::error::{Error, innermost};
@@ -84,6 +85,10 @@ impl Client {
 
     pub(crate) fn host_service(&self) -> HostServiceClient<Channel> {
         HostServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn queue_service(&self) -> QueueServiceClient<Channel> {
+        QueueServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn refusal(&self, status: &tonic::Status) -> Error {

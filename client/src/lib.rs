@@ -26,16 +26,20 @@ mod connection;
 mod error;
 mod hosts;
 mod modules;
+mod queues;
 mod tasks;
 mod watch;
 
 pub use connection::Client;
 pub use error::{Code, Error};
 pub use modules::{Component, Upload};
+pub use queues::QueueSettings;
+pub use tasks::TaskUpdate;
 pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
-    Attempt, Entry, Failure, Function, FunctionSettings, Host, HostState, LimitOverrides, Limits,
-    ListTasksResponse, LogChunk, Module, NewTask, Progress, RetryOverrides, RetryPolicy, Submitted,
+    Attempt, Concurrency, ConcurrencyRule, Entry, Failure, Function, FunctionSettings, Host,
+    HostState, LimitOverrides, Limits, ListTasksResponse, LogChunk, Module, NewTask,
+    PlacementSettings, Progress, Queue, QueueOrder, Rate, RetryOverrides, RetryPolicy, Submitted,
     Task, TaskState, UploadModuleResponse, Usage,
 };

@@ -8,8 +8,9 @@ use sha2::{Digest as _, Sha256};
 use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX};
 use tq_proto::v1::upload_module_request::Part;
 use tq_proto::v1::{
-    FunctionSettings, GetModuleRequest, LimitOverrides, ListModulesRequest, Module, RetryOverrides,
-    RollbackModuleRequest, UploadHeader, UploadModuleRequest, UploadModuleResponse,
+    FunctionSettings, GetModuleRequest, LimitOverrides, ListModulesRequest, Module,
+    PlacementSettings, RetryOverrides, RollbackModuleRequest, UploadHeader, UploadModuleRequest,
+    UploadModuleResponse,
 };
 
 use crate::{Client, Error};
@@ -78,6 +79,8 @@ pub struct Upload {
     pub retry: RetryOverrides,
     /// Functions with settings of their own, and functions that the component does not list itself.
     pub functions: Vec<FunctionSettings>,
+    /// Where its functions may run, and beside what.
+    pub placement: PlacementSettings,
 }
 
 impl Client {
@@ -99,6 +102,7 @@ impl Client {
             limits,
             retry,
             functions,
+            placement,
         } = upload;
         let header = UploadHeader {
             namespace: self.namespace.to_string(),
@@ -108,6 +112,7 @@ impl Client {
             limits: Some(limits),
             retry: Some(retry),
             functions,
+            placement: Some(placement),
         };
         let mut rest = component.bytes;
         let mut sent = 0;

@@ -1,13 +1,14 @@
 //! Calls about tasks.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::time::Instant;
 use tq_core::limits::{MESSAGE_BYTES_MAX, SUBMIT_BATCH_MAX};
 use tq_proto::v1::{
-    CancelTaskRequest, GetTaskLogsRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse,
-    LogChunk, NewTask, RedriveTaskRequest, SubmitRequest, Submitted, Task, TaskState,
+    CancelTaskRequest, GetTaskLogsRequest, GetTaskRequest, Labels, ListTasksRequest,
+    ListTasksResponse, LogChunk, NewTask, RedriveTaskRequest, SubmitRequest, Submitted, Task,
+    TaskState, UpdateTaskRequest,
 };
 
 use crate::watch::{PATIENCE, PAUSE_FIRST, PAUSE_MAX};
@@ -15,6 +16,23 @@ use crate::{Client, Error};
 
 /// Payload bytes of one request, so that a message stays well under its limit whatever else the tasks carry.
 const BATCH_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
+
+/// What of a task is to be another. What is none stays.
+#[derive(Clone, Debug, Default)]
+pub struct TaskUpdate {
+    /// How urgent it is.
+    pub priority: Option<u8>,
+    /// Not before this time, in milliseconds since the Unix epoch.
+    pub run_at_ms: Option<u64>,
+    /// Not before so long from now. Not together with `run_at_ms`.
+    pub delay_ms: Option<u64>,
+    /// When it expires, in milliseconds since the Unix epoch; 0 takes the deadline away.
+    pub deadline_ms: Option<u64>,
+    /// Labels that its host has to have, instead of all that it asks for.
+    pub required_labels: Option<HashMap<String, String>>,
+    /// Labels of hosts that are taken first, likewise.
+    pub preferred_labels: Option<HashMap<String, String>>,
+}
 
 impl Client {
     /// Submits at most 1,000 tasks, all of them or none, and returns their ids in the same order. They are on disk when this
@@ -160,6 +178,34 @@ impl Client {
             id: id.to_owned(),
         };
         let answer = self.tasks().cancel_task(request).await;
+        Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+    }
+
+    /// Changes what was asked for of a task that has not ended. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Refused`] if it ended, or for a new time to start at while it runs;
+    /// [`Error::Unreachable`].
+    pub async fn update_task(&self, id: &str, update: TaskUpdate) -> Result<Task, Error> {
+        let TaskUpdate {
+            priority,
+            run_at_ms,
+            delay_ms,
+            deadline_ms,
+            required_labels,
+            preferred_labels,
+        } = update;
+        let request = UpdateTaskRequest {
+            namespace: self.namespace.to_string(),
+            id: id.to_owned(),
+            priority: priority.map(u32::from),
+            run_at_ms,
+            delay_ms,
+            deadline_ms,
+            required_labels: required_labels.map(|labels| Labels { labels }),
+            preferred_labels: preferred_labels.map(|labels| Labels { labels }),
+        };
+        let answer = self.tasks().update_task(request).await;
         Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
     }
 

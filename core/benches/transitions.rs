@@ -8,7 +8,7 @@ use tq_core::invariants;
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::task::{DataRef, Failure, Lease, Report, Spec, Task};
 use tq_core::transition::{self, Rejected, Transition};
-use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
+use tq_core::{Digest, Epoch, Limits, Placement, Priority, RetryPolicy, TaskId, Timestamp};
 use tq_micro::{Run, Workload};
 
 const SUBMITTED: Timestamp = Timestamp(1_700_000_000_000);
@@ -143,6 +143,7 @@ fn spec() -> Spec {
         limits: Limits::DEFAULT,
         retry: RetryPolicy::DEFAULT,
         priority: Priority::DEFAULT,
+        placement: Placement::default(),
         run_at: None,
         deadline: None,
         idempotency_key: String::new(),

@@ -110,14 +110,13 @@ fn is_edge(before: &State, after: &State) -> bool {
             | State::Dead { .. } => false,
         },
         State::Ready { .. } => match after {
-            State::Ready { .. }
+            // Put off by someone.
+            State::Scheduled { .. }
+            | State::Ready { .. }
             | State::Running { .. }
             | State::Cancelled { .. }
             | State::Expired { .. } => true,
-            State::Blocked { .. }
-            | State::Scheduled { .. }
-            | State::Succeeded { .. }
-            | State::Dead { .. } => false,
+            State::Blocked { .. } | State::Succeeded { .. } | State::Dead { .. } => false,
         },
         State::Running { stop, .. } => match after {
             State::Running { .. } | State::Succeeded { .. } => true,

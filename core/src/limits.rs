@@ -132,6 +132,31 @@ pub const LIST_PAGE_MAX: usize = 1_000;
 /// How far ahead a task may be scheduled, and its deadline set: an error in the unit should not wait for a century.
 pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
+/// Labels of a host, and labels that a task asks for.
+pub const LABELS_MAX: usize = 32;
+
+/// The value of a label.
+pub const LABEL_BYTES_MAX: usize = 128;
+
+/// A concurrency key: long enough for a URL or an address, short enough to be held for each that runs.
+pub const CONCURRENCY_KEY_BYTES_MAX: usize = 256;
+
+/// The highest concurrency limit of a queue or a key; more than all hosts together run at once.
+pub const CONCURRENCY_MAX: u32 = 1_000_000;
+
+/// Starts in one span of a rate, and its burst.
+pub const RATE_MAX: u32 = 1_000_000;
+
+/// The longest span of a rate.
+pub const RATE_SPAN_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Queues of one namespace.
+pub const QUEUES_MAX: usize = 1_000;
+
+/// One in so many tasks that a tier hands out is the one that has waited longest, whatever its priority, so that none
+/// starves.
+pub const AGED_TURN: u32 = 8;
+
 /// Attempts that a retry policy may allow.
 pub const ATTEMPTS_MAX: u32 = 100;
 /// Attempts of which a task keeps the record; the newest stay.

@@ -52,11 +52,19 @@ pub enum Bug {
     OutcomeKept,
     /// A host does not say on a new connection what it runs.
     HelloIncomplete,
+    /// One task more runs of a queue than its limit says.
+    QueueLimitOffByOne,
+    /// One task more runs of a concurrency key than its limit says.
+    KeyLimitOffByOne,
+    /// Tasks of a paused queue start.
+    PauseIgnored,
+    /// A line that waits for a concurrency key is not told that one is free.
+    HeldLineForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -81,6 +89,10 @@ impl Bug {
         Self::ResultLost,
         Self::OutcomeKept,
         Self::HelloIncomplete,
+        Self::QueueLimitOffByOne,
+        Self::KeyLimitOffByOne,
+        Self::PauseIgnored,
+        Self::HeldLineForgotten,
     ];
 }
 

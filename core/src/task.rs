@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::outcome::{Outcome, Usage};
-use crate::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
+use crate::{Digest, Epoch, Limits, Placement, Priority, RetryPolicy, TaskId, Timestamp};
 
 /// One call of a function with a payload.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +58,8 @@ pub struct Spec {
     pub retry: RetryPolicy,
     /// How urgent it is.
     pub priority: Priority,
+    /// Where it may run, and beside what.
+    pub placement: Placement,
     /// Not before this time.
     pub run_at: Option<Timestamp>,
     /// It expires when this time has passed.

@@ -43,6 +43,11 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "a broker and a host under steady load: memory, files, disk and latency over time, as a figure",
     ),
     (
+        "fairness",
+        "[--flood N] [--seconds N]",
+        "how long the tasks of two tenants wait while a third floods the broker",
+    ),
+    (
         "idle",
         "[--seconds N]",
         "what wakes, thread by thread, when there is nothing to do",
@@ -99,7 +104,7 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             tools::run(run.args(arguments))
         }
         "kill-runs" => program("kill_runs", arguments),
-        "costs" | "idle" | "soak" | "spin" => program(name, arguments),
+        "costs" | "fairness" | "idle" | "soak" | "spin" => program(name, arguments),
         "bench" => {
             let mut bench = cargo(&["run", "--release", "--", "bench"]);
             tools::run(bench.args(arguments))

@@ -13,12 +13,14 @@ use tq_broker::dispatch::hosts::Link;
 use tq_broker::dispatch::message::{Assignment, AttemptOutcome, Data, FromHost, Hello, ToHost};
 use tq_broker::ledger::{Command, Config, Deploy, Ledger, Now, Submission, Submit};
 use tq_broker::modules::Entry;
+use tq_broker::modules::placement::FunctionPlacement;
 use tq_broker::modules::registry::{Function, Module};
 use tq_broker::observe::Metrics;
 use tq_broker::store::{Store, Syncer};
 use tq_core::outcome::{Outcome, Usage};
+use tq_core::placement::Labels;
 use tq_core::task::{DataRef, Spec};
-use tq_core::{Digest, Limits, Priority, RetryPolicy, Timestamp};
+use tq_core::{Digest, Limits, Placement, Priority, RetryPolicy, Timestamp};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -106,6 +108,7 @@ impl OneHost {
             held: Vec::new(),
             outcomes: Vec::new(),
             seen: None,
+            labels: Labels::default(),
             version: String::new(),
         };
         let (reply, mut session) = oneshot::channel();
@@ -178,6 +181,7 @@ fn module() -> Module {
         output: "json".to_owned(),
         limits: Limits::DEFAULT,
         retry: RetryPolicy::DEFAULT,
+        placement: FunctionPlacement::default(),
     };
     Module {
         name: "echo".to_owned(),
@@ -204,6 +208,7 @@ fn submission() -> Submission {
         limits: Limits::DEFAULT,
         retry: RetryPolicy::DEFAULT,
         priority: Priority::DEFAULT,
+        placement: Placement::default(),
         run_at: None,
         deadline: None,
         idempotency_key: String::new(),

@@ -77,7 +77,12 @@ impl From<Refused> for ApiError {
                 "free some space on the broker's disk, then submit again",
             ),
             Refused::NoEarlierVersion { .. } => Status::failed_precondition(text),
-            Refused::OutOfRange(_) => Status::invalid_argument(text),
+            Refused::OutOfRange(_) | Refused::Settings(_) => Status::invalid_argument(text),
+            Refused::NoQueue { .. } => Status::not_found(text),
+            Refused::OrderInUse { .. } | Refused::QueueInUse { .. } | Refused::DefaultQueue => {
+                Status::failed_precondition(text)
+            }
+            Refused::TooManyQueues => Status::resource_exhausted(text),
         })
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tq_core::limits::{COMPILE_FAILURES_MAX, LEASE};
+use tq_core::placement::Labels;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::{Digest, Epoch, TaskId, Timestamp};
 
 use super::message::{Assignment, ToHost};
+use super::needs::Needs;
 use crate::tables::Namespace;
 
 /// One connection of a host.
@@ -36,6 +38,8 @@ pub struct Session {
     pub slots: u32,
     /// Its version of tq.
     pub version: String,
+    /// What it says of itself.
+    pub labels: Labels,
     /// When this connection began.
     pub connected_at: Timestamp,
     /// It takes nothing new.
@@ -102,6 +106,7 @@ impl Session {
             incarnation: None,
             slots: 0,
             version: String::new(),
+            labels: Labels::default(),
             connected_at: Timestamp::EPOCH,
             draining: false,
             ready: HashSet::new(),
@@ -180,6 +185,11 @@ impl Session {
         self.outbox.first.insert(0, welcome);
     }
 
+    /// Whether it can run what has these needs, as far as it is free.
+    pub fn meets(&self, needs: &Needs) -> bool {
+        self.ready.contains(&needs.digest) && self.labels.have(&needs.required)
+    }
+
     /// Whether it should be asked to prepare a module: it does not hold it, and was not asked on this connection.
     fn has_to_prepare(&self, digest: &Digest) -> bool {
         self.is_connected()
@@ -189,10 +199,8 @@ impl Session {
     }
 
     fn prepare(&mut self, digest: Digest, size_bytes: u64) {
-        if self.has_to_prepare(&digest) {
-            self.asked.insert(digest);
-            self.tell(ToHost::Prepare { digest, size_bytes });
-        }
+        self.asked.insert(digest);
+        self.tell(ToHost::Prepare { digest, size_bytes });
     }
 
     /// Forgets that it was asked, so that it can be asked again.
@@ -374,32 +382,41 @@ impl Hosts {
         }
     }
 
-    /// Whether there is a host to be asked to prepare a module.
-    pub fn has_to_prepare(&self, digest: &Digest) -> bool {
-        !self
-            .broken
-            .get(digest)
-            .is_some_and(|broken| broken.is_final)
-            && self
-                .sessions
-                .values()
-                .any(|session| session.has_to_prepare(digest))
+    /// Asks every host that could run a task but for its module to prepare that, once a connection. `size_bytes` gives
+    /// the module's size; none if there is no such module.
+    pub fn prepare(&mut self, needs: &Needs, size_bytes: impl FnOnce() -> Option<u64>) {
+        let digest = needs.digest;
+        let is_final = |broken: &Broken| broken.is_final;
+        if self.broken.get(&digest).is_some_and(is_final) {
+            return;
+        }
+        let has_to = |session: &Session| {
+            session.has_to_prepare(&digest) && session.labels.have(&needs.required)
+        };
+        if !self.sessions.values().any(has_to) {
+            return;
+        }
+        if let Some(size_bytes) = size_bytes() {
+            let sessions = self.sessions.values_mut();
+            sessions
+                .filter(|session| has_to(session))
+                .for_each(|session| session.prepare(digest, size_bytes));
+        }
     }
 
-    /// Asks every host that does not hold a module to prepare it, once a connection.
-    pub fn prepare(&mut self, digest: Digest, size_bytes: u64) {
-        self.sessions
-            .values_mut()
-            .for_each(|session| session.prepare(digest, size_bytes));
-    }
-
-    /// The host with the largest share of free credits, among those that `accept` takes.
-    pub fn least_loaded(&self, accept: impl Fn(&Session) -> bool) -> Option<&Session> {
-        let free = |session: &&Session| session.credits() * 1_000 / u64::from(session.slots.max(1));
+    /// The host that is to run a task: one that meets its needs and has credits. Of those, one with the most of the
+    /// labels that are preferred, and of those, the one with the largest share of free credits.
+    pub fn best_for(&self, needs: &Needs) -> Option<&Session> {
+        let free = |session: &Session| session.credits() * 1_000 / u64::from(session.slots.max(1));
         self.sessions
             .values()
-            .filter(|session| session.credits() > 0 && accept(session))
-            .max_by_key(free)
+            .filter(|session| session.credits() > 0 && session.meets(needs))
+            .max_by_key(|session| (session.labels.shared(&needs.preferred), free(session)))
+    }
+
+    /// Whether any host takes anything.
+    pub fn have_credits(&self) -> bool {
+        self.sessions.values().any(|session| session.credits() > 0)
     }
 
     /// Sends assignments, whose claims have been committed: they need not outlive a loss of power. Returns what hosts

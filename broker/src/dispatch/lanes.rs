@@ -1,18 +1,22 @@
 //! Ready tasks in the order in which they are to run.
 //!
-//! A *lane* is the set of tasks that the same hosts can run. Namespaces take turns; in a namespace the tiers share by
-//! weight, and in a tier the higher priority comes first; lanes of one priority take turns, and in a lane the first in
-//! is the first out.
+//! A *lane* is the set of tasks that may run under the same conditions, and a *line* those of them that have the same
+//! priority: the first in is the first out. [`Turns`] decides between lines.
 //!
-//! Only the front of each lane is in memory: the *window*. What is behind it are index rows, read when the window of
-//! that lane runs empty.
+//! Only the front of each line is in memory: the *window*. What is behind it are index rows, read when the window of
+//! that line runs empty.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
-use tq_core::{Digest, Priority, TaskId, Tier};
+use rustc_hash::FxHashMap;
+use tq_core::queue::Order;
+use tq_core::{Priority, TaskId, Timestamp};
 
-use crate::tables::key::{Lane, Namespace, Position};
+use super::needs::{Conditions, Needs, NeedsId};
+use super::turns::{Standing, Turns};
+use crate::tables::Namespace;
+use crate::tables::key::{Lane, Position, QueueId};
 
 /// Tasks that are read at once when the window of a lane is empty.
 const REFILL: usize = 256;
@@ -32,9 +36,12 @@ pub struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u64);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
-    window: VecDeque<(TaskId, Ticket)>,
+    conditions: Arc<Conditions>,
+    /// Its queue is first in first out.
+    is_fifo: bool,
+    window: VecDeque<(TaskId, Ticket, Timestamp)>,
     /// Entries of the window that are not stale.
     live: usize,
     /// There are rows behind the window.
@@ -43,12 +50,49 @@ struct Line {
     read_to: Position,
     /// Those of them that the commit under way writes, so that no scan finds them yet, with their tasks.
     fresh: VecDeque<(Position, Vec<TaskId>)>,
+    /// Since when its first task has waited, or a little longer.
+    since: Timestamp,
+    /// When it was served last.
+    served: u64,
+    /// As many tasks of its concurrency key run as may.
+    is_held: bool,
 }
 
 impl Line {
     /// Whether a task of it can be had.
     fn is_open(&self) -> bool {
         self.live > 0 || self.has_behind
+    }
+
+    fn standing(&self, priority: Priority) -> Option<Standing> {
+        if self.is_held || !self.is_open() {
+            None
+        } else if self.is_fifo {
+            Some(Standing::by_age(priority, self.since))
+        } else {
+            Some(Standing::by_turn(priority, self.served, self.since))
+        }
+    }
+}
+
+/// Where a task waits: its line, and the conditions that it shares with the others of it.
+#[derive(Clone, Debug)]
+pub struct Spot {
+    /// The conditions.
+    pub conditions: Arc<Conditions>,
+    /// The priority of the line, which is the same for all in a queue that is first in first out.
+    pub priority: Priority,
+    /// The order of its queue.
+    pub order: Order,
+}
+
+impl Spot {
+    /// Its line.
+    pub fn place(&self) -> Place {
+        Place {
+            lane: self.conditions.lane,
+            priority: self.priority,
+        }
     }
 }
 
@@ -61,40 +105,32 @@ pub enum Room {
     Behind,
 }
 
-/// All ready tasks, by namespace, tier and lane.
+/// All ready tasks, by line.
 #[derive(Debug)]
 pub struct Lanes {
-    tenants: BTreeMap<Namespace, Tenant>,
-    /// The namespace that was served last.
-    last: Option<Namespace>,
+    lines: FxHashMap<Place, Line>,
+    turns: Turns,
     /// Entries that all windows together hold.
     window_max: usize,
     in_window: usize,
     last_ticket: u64,
     /// Where there are rows that the commit under way writes.
     fresh: Vec<Place>,
-}
-
-#[derive(Debug, Default)]
-struct Tenant {
-    /// By the inverted priority, so that the highest comes first.
-    lines: BTreeMap<(u8, Digest), Line>,
-    /// What each tier has left of its turn, in the order of [`Tier::ALL`].
-    turns: [u32; 3],
-    /// The lane that was served last at each priority.
-    last: BTreeMap<u8, Digest>,
+    /// Starts so far.
+    starts: u64,
 }
 
 impl Lanes {
-    /// No lanes yet. Their windows hold `window_max` tasks together; a lane that finds no room has [`REFILL`] of its own.
+    /// No lanes yet. Their windows hold `window_max` tasks together; a line that finds no room has [`REFILL`] of its own.
     pub fn new(window_max: usize) -> Self {
         Self {
-            tenants: BTreeMap::new(),
-            last: None,
+            lines: FxHashMap::default(),
+            turns: Turns::default(),
             window_max,
             in_window: 0,
             last_ticket: 0,
             fresh: Vec::new(),
+            starts: 0,
         }
     }
 
@@ -117,13 +153,14 @@ impl Lanes {
     /// Whether the row at `position` is still to be read behind the window of `place`.
     #[cfg(any(test, feature = "simulation"))]
     pub fn leads_to(&self, place: Place, position: Position) -> bool {
-        self.line(place)
+        self.lines
+            .get(&place)
             .is_some_and(|line| line.has_behind && position > line.read_to)
     }
 
     /// Whether a task that becomes ready at `place` may go into the window: only if nothing is behind it already.
     pub fn room(&self, place: Place) -> Room {
-        let line = self.line(place);
+        let line = self.lines.get(&place);
         let has_behind = line.is_some_and(|line| line.has_behind);
         // Lanes that nobody serves may fill the window; they must not slow down the others.
         let has_room = !self.is_full() || line.map_or(0, |line| line.live) < self.refill();
@@ -134,27 +171,43 @@ impl Lanes {
         }
     }
 
-    /// Puts a task at the end of the window. `position` is that of its row, if it has one.
-    pub fn push(&mut self, place: Place, id: TaskId, position: Option<Position>) -> Ticket {
+    /// Puts a task at the end of the window. It has waited since `since`; `position` is that of its row, if it has one.
+    pub fn push(
+        &mut self,
+        spot: &Spot,
+        id: TaskId,
+        since: Timestamp,
+        position: Option<Position>,
+    ) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        let line = self.line_mut(place);
-        line.window.push_back((id, ticket));
+        let line = self.line_mut(spot, since);
+        let was_first = line.live == 0;
+        line.window.push_back((id, ticket, since));
         line.live += 1;
         line.read_to = line.read_to.max(position.unwrap_or_default());
+        if was_first {
+            line.since = since;
+        }
         self.in_window += 1;
+        if was_first {
+            self.rank(spot.place());
+        }
         ticket
     }
 
     /// Puts a task behind the window. The commit under way writes its row, which others may share.
-    pub fn push_behind(&mut self, place: Place, id: TaskId, position: Position) {
-        self.mark_behind(place, position);
-        let fresh = &mut self.line_mut(place).fresh;
-        match fresh.back_mut() {
+    pub fn push_behind(&mut self, spot: &Spot, id: TaskId, since: Timestamp, position: Position) {
+        self.mark_behind(spot, since, position);
+        let place = spot.place();
+        let Some(line) = self.lines.get_mut(&place) else {
+            return;
+        };
+        match line.fresh.back_mut() {
             Some((last, ids)) if *last == position => ids.push(id),
             last => {
                 let is_first = last.is_none();
-                fresh.push_back((position, vec![id]));
+                line.fresh.push_back((position, vec![id]));
                 if is_first {
                     self.fresh.push(place);
                 }
@@ -162,19 +215,23 @@ impl Lanes {
         }
     }
 
-    /// Notes that there are rows behind the window of `place`, none of them before `position`.
-    pub fn mark_behind(&mut self, place: Place, position: Position) {
-        let line = self.line_mut(place);
-        if !line.has_behind {
-            line.has_behind = true;
-            // A scan from further ahead would wade through what is left of rows that were deleted.
-            line.read_to = line.read_to.max(Position(position.0.saturating_sub(1)));
+    /// Notes that there are rows behind the window of a line, none of them before `position`. Their first task has
+    /// waited since `since`.
+    pub fn mark_behind(&mut self, spot: &Spot, since: Timestamp, position: Position) {
+        let line = self.line_mut(spot, since);
+        if line.has_behind {
+            return;
         }
+        line.has_behind = true;
+        // A scan from further ahead would wade through what is left of rows that were deleted.
+        line.read_to = line.read_to.max(Position(position.0.saturating_sub(1)));
+        self.rank(spot.place());
     }
 
     /// Where to go on reading rows when the window of `place` is empty; none if there is nothing behind it.
     pub fn read_from(&self, place: Place) -> Option<Position> {
-        self.line(place)
+        self.lines
+            .get(&place)
             .filter(|line| line.live == 0 && line.has_behind)
             .map(|line| Position(line.read_to.0 + 1))
     }
@@ -188,7 +245,9 @@ impl Lanes {
         reached_end: bool,
     ) -> Vec<(Position, Vec<TaskId>)> {
         let limit = self.refill();
-        let line = self.line_mut(place);
+        let Some(line) = self.lines.get_mut(&place) else {
+            return Vec::new();
+        };
         line.read_to = line.read_to.max(read_to);
         let mut fresh = Vec::new();
         if reached_end {
@@ -201,6 +260,7 @@ impl Lanes {
                 fresh.push((position, ids));
             }
             line.has_behind = !line.fresh.is_empty();
+            self.rank(place);
         }
         fresh
     }
@@ -208,48 +268,100 @@ impl Lanes {
     /// Notes that what was written can be read.
     pub fn note_commit(&mut self) {
         for place in std::mem::take(&mut self.fresh) {
-            let tenant = self.tenants.get_mut(&place.lane.namespace);
-            if let Some(line) = tenant.and_then(|tenant| tenant.lines.get_mut(&at(place))) {
+            if let Some(line) = self.lines.get_mut(&place) {
                 line.fresh.clear();
             }
         }
     }
 
-    /// The place whose turn it is, among those whose module `can_run` accepts. Nothing is taken yet.
-    pub fn pick(&mut self, can_run: impl Fn(&Digest) -> bool) -> Option<Place> {
-        let mut after = self.last;
-        for _ in 0..self.tenants.len() {
-            let rest = (
-                after.map_or(Bound::Unbounded, Bound::Excluded),
-                Bound::Unbounded,
-            );
-            let next = self
-                .tenants
-                .range(rest)
-                .next()
-                .or_else(|| self.tenants.iter().next());
-            let namespace = *next?.0;
-            let tenant = self.tenants.get_mut(&namespace)?;
-            if let Some(place) = tenant.pick(namespace, &can_run) {
-                self.last = Some(namespace);
-                return Some(place);
-            }
-            after = Some(namespace);
+    /// The line whose turn it is. Nothing is taken yet: if it turns out that nothing of it can run, whoever asks
+    /// [closes its queue](Self::set_queue), [its needs](Self::close_needs) or [holds it back](Self::hold), and asks again.
+    pub fn pick(&mut self) -> Option<(Place, Arc<Conditions>)> {
+        let place = self.turns.next()?;
+        let line = self.lines.get(&place)?;
+        Some((place, Arc::clone(&line.conditions)))
+    }
+
+    /// Counts a start of a task of `place`. Returns what it is taken to use of its slot, in microseconds.
+    pub fn started(&mut self, place: Place) -> u64 {
+        self.starts += 1;
+        if let Some(line) = self.lines.get_mut(&place)
+            && self.turns.has_others(place.lane.namespace)
+        {
+            line.served = self.starts;
         }
-        None
+        self.rank(place);
+        self.turns.started(place)
+    }
+
+    /// Takes note of what an attempt has used of its slot, for which `charged` was counted.
+    pub fn ended(&mut self, namespace: Namespace, used_us: u64, charged_us: u64) {
+        self.turns.ended(namespace, used_us, charged_us);
+    }
+
+    /// Opens or closes a queue.
+    pub fn set_queue(&mut self, namespace: Namespace, queue: QueueId, is_open: bool) {
+        self.turns.set_queue(namespace, queue, is_open);
+    }
+
+    /// Passes over what needs a host that is not there, until [`Lanes::open_needs`] finds one.
+    pub fn close_needs(&mut self, id: NeedsId) {
+        self.turns.close_needs(id);
+    }
+
+    /// Opens what was closed for want of a host, if `is_met` says that there is one.
+    pub fn open_needs(&mut self, is_met: impl Fn(&Needs) -> bool) {
+        self.turns.open_needs(is_met);
+    }
+
+    /// Holds a line back, or lets it go. Returns what its tasks need of hosts, if it is there.
+    pub fn hold(&mut self, place: Place, is_held: bool) -> Option<Arc<Needs>> {
+        let line = self.lines.get_mut(&place)?;
+        line.is_held = is_held;
+        let needs = Arc::clone(&line.conditions.needs);
+        self.rank(place);
+        Some(needs)
+    }
+
+    /// A line of tasks whose needs are `of`, whether it may run or not.
+    pub fn line_of(&self, of: impl Fn(&Needs) -> bool) -> Option<(Place, Arc<Needs>)> {
+        self.turns.line_of(of)
+    }
+
+    /// All that tasks need of hosts.
+    pub fn needs(&self) -> impl Iterator<Item = &Arc<Needs>> {
+        self.turns.needs()
+    }
+
+    /// Since when the tasks of a queue have waited, that have waited longest.
+    pub fn oldest(&self, namespace: Namespace, queue: QueueId) -> Option<Timestamp> {
+        let lines = self.lines.iter();
+        lines
+            .filter(|(place, line)| {
+                place.lane.namespace == namespace
+                    && line.conditions.queue == queue
+                    && line.is_open()
+            })
+            .map(|(_, line)| line.since)
+            .min()
     }
 
     /// Takes the first entry out of the window of `place`. If it is not stale, its task [leaves](Self::leave).
     pub fn pop(&mut self, place: Place) -> Option<(TaskId, Ticket)> {
-        let tenant = self.tenants.get_mut(&place.lane.namespace)?;
-        tenant.lines.get_mut(&at(place))?.window.pop_front()
+        let line = self.lines.get_mut(&place)?;
+        let (id, ticket, since) = line.window.pop_front()?;
+        let next = line.window.front().map_or(since, |(.., since)| *since);
+        line.since = line.since.max(next);
+        Some((id, ticket))
     }
 
     /// Notes that an entry in the window of `place` is stale from now on. Returns whether so many are that it is time to
     /// [sweep](Self::sweep) them out.
     pub fn leave(&mut self, place: Place) -> bool {
         self.in_window -= 1;
-        let line = self.line_mut(place);
+        let Some(line) = self.lines.get_mut(&place) else {
+            return false;
+        };
         line.live -= 1;
         if line.live == 0 {
             line.window.clear();
@@ -261,117 +373,93 @@ impl Lanes {
 
     /// Removes the stale entries of a window; `is_live` tells which are not.
     pub fn sweep(&mut self, place: Place, is_live: impl Fn(TaskId, Ticket) -> bool) {
-        self.line_mut(place)
-            .window
-            .retain(|(id, ticket)| is_live(*id, *ticket));
+        if let Some(line) = self.lines.get_mut(&place) {
+            line.window.retain(|(id, ticket, _)| is_live(*id, *ticket));
+        }
     }
 
-    /// Forgets a lane that has nothing left.
+    /// Forgets a line that has nothing left.
     pub fn forget_if_empty(&mut self, place: Place) {
-        let Some(tenant) = self.tenants.get_mut(&place.lane.namespace) else {
-            return;
-        };
-        if tenant
-            .lines
-            .get(&at(place))
-            .is_some_and(|line| !line.is_open())
+        if let Some(line) = self.lines.get(&place)
+            && !line.is_open()
         {
-            tenant.lines.remove(&at(place));
-        }
-        if tenant.lines.is_empty() {
-            self.tenants.remove(&place.lane.namespace);
+            let conditions = Arc::clone(&line.conditions);
+            self.lines.remove(&place);
+            self.turns.set(&conditions, place.priority, None);
         }
     }
 
-    /// The lanes that have tasks, in no order that matters.
-    pub fn lanes(&self) -> impl Iterator<Item = Lane> + '_ {
-        self.tenants.iter().flat_map(|(namespace, tenant)| {
-            tenant.lines.keys().map(|(_, digest)| Lane {
-                namespace: *namespace,
-                digest: *digest,
-            })
+    /// How many lines have tasks.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn lines(&self) -> usize {
+        self.lines.len()
+    }
+
+    fn line_mut(&mut self, spot: &Spot, since: Timestamp) -> &mut Line {
+        // It joins behind those that wait already.
+        let served = self.starts;
+        self.lines.entry(spot.place()).or_insert_with(|| Line {
+            conditions: Arc::clone(&spot.conditions),
+            is_fifo: spot.order == Order::Fifo,
+            window: VecDeque::new(),
+            live: 0,
+            has_behind: false,
+            read_to: Position::default(),
+            fresh: VecDeque::new(),
+            since,
+            served,
+            is_held: false,
         })
     }
 
-    fn line(&self, place: Place) -> Option<&Line> {
-        self.tenants
-            .get(&place.lane.namespace)?
-            .lines
-            .get(&at(place))
-    }
-
-    fn line_mut(&mut self, place: Place) -> &mut Line {
-        self.tenants
-            .entry(place.lane.namespace)
-            .or_default()
-            .lines
-            .entry(at(place))
-            .or_default()
-    }
-}
-
-impl Tenant {
-    fn pick(&mut self, namespace: Namespace, can_run: &impl Fn(&Digest) -> bool) -> Option<Place> {
-        // A tier that has used up its turn waits until the others have had theirs, or have nothing to run.
-        for renewed in [false, true] {
-            if renewed {
-                self.turns = Tier::ALL.map(Tier::weight);
-            }
-            for (index, tier) in Tier::ALL.into_iter().enumerate() {
-                if self.turns[index] == 0 {
-                    continue;
-                }
-                if let Some((inverted, digest)) = self.first(tier, can_run) {
-                    self.turns[index] -= 1;
-                    self.last.insert(inverted, digest);
-                    return Some(Place {
-                        lane: Lane { namespace, digest },
-                        priority: Priority(u8::MAX - inverted),
-                    });
-                }
-            }
+    /// Puts a line where it stands now.
+    fn rank(&mut self, place: Place) {
+        if let Some(line) = self.lines.get(&place) {
+            let standing = line.standing(place.priority);
+            self.turns.set(&line.conditions, place.priority, standing);
         }
-        None
     }
-
-    /// The highest priority of a tier that has a lane to run, and the lane whose turn it is there.
-    fn first(&self, tier: Tier, can_run: &impl Fn(&Digest) -> bool) -> Option<(u8, Digest)> {
-        let (from, to) = match tier {
-            Tier::High => (0, u8::MAX - 170),
-            Tier::Normal => (u8::MAX - 169, u8::MAX - 85),
-            Tier::Low => (u8::MAX - 84, u8::MAX),
-        };
-        let bounds = (from, Digest([0; 32]))..=(to, Digest([u8::MAX; 32]));
-        let can_run = |at: &(&(u8, Digest), &Line)| at.1.is_open() && can_run(&at.0.1);
-        let (inverted, first) = *self.lines.range(bounds).find(can_run)?.0;
-        let after_last = self.last.get(&inverted).and_then(|last| {
-            let after = Bound::Excluded((inverted, *last));
-            let end = Bound::Included((inverted, Digest([u8::MAX; 32])));
-            self.lines
-                .range((after, end))
-                .find(can_run)
-                .map(|((_, digest), _)| *digest)
-        });
-        Some((inverted, after_last.unwrap_or(first)))
-    }
-}
-
-fn at(place: Place) -> (u8, Digest) {
-    (u8::MAX - place.priority.0, place.lane.digest)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeMap;
 
-    fn place(namespace: u32, module: u8, priority: u8) -> Place {
-        Place {
-            lane: Lane {
-                namespace: Namespace(namespace),
-                digest: Digest([module; 32]),
-            },
+    use tq_core::placement::Labels;
+    use tq_core::{Digest, Tier};
+
+    use super::*;
+    use crate::tables::key::LaneId;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    /// A line of a lane of its own in a queue, whose tasks need what the hosts of `needs` have.
+    fn spot_in(namespace: u32, lane: u8, priority: u8, queue: u32, needs: u8) -> Spot {
+        let needed = Needs {
+            digest: Digest([needs; 32]),
+            memory_bytes: 1,
+            required: Labels::default(),
+            preferred: Labels::default(),
+        };
+        let namespace = Namespace(namespace);
+        Spot {
+            conditions: Arc::new(Conditions {
+                lane: Lane {
+                    namespace,
+                    id: LaneId([lane; 16]),
+                },
+                queue: QueueId(queue),
+                needs_id: needed.id(),
+                needs: Arc::new(needed),
+                concurrency: None,
+            }),
             priority: Priority(priority),
+            order: Order::Priority,
         }
+    }
+
+    fn spot(namespace: u32, lane: u8, priority: u8) -> Spot {
+        spot_in(namespace, lane, priority, 0, 1)
     }
 
     fn id(n: u8) -> TaskId {
@@ -379,24 +467,28 @@ mod tests {
     }
 
     fn take(lanes: &mut Lanes) -> Option<(Place, TaskId)> {
-        let place = lanes.pick(|_| true)?;
+        let (place, _) = lanes.pick()?;
         let (id, _) = lanes
             .pop(place)
             .expect("a place that was picked has a task");
         lanes.leave(place);
+        lanes.started(place);
         Some((place, id))
+    }
+
+    fn order(lanes: &mut Lanes) -> Vec<u8> {
+        std::iter::from_fn(|| take(lanes))
+            .map(|(_, id)| id.0[0])
+            .collect()
     }
 
     #[test]
     fn first_in_is_first_out_and_higher_priority_before_that() {
         let mut lanes = Lanes::new(1_000);
         for (n, priority) in [(1, 100), (2, 100), (3, 120)] {
-            lanes.push(place(1, 1, priority), id(n), None);
+            lanes.push(&spot(1, 1, priority), id(n), NOW, None);
         }
-        let order: Vec<_> = std::iter::from_fn(|| take(&mut lanes))
-            .map(|(_, id)| id.0[0])
-            .collect();
-        assert_eq!(order, [3, 1, 2]);
+        assert_eq!(order(&mut lanes), [3, 1, 2]);
     }
 
     #[test]
@@ -404,7 +496,7 @@ mod tests {
         let mut lanes = Lanes::new(1_000);
         for n in 0..130 {
             for priority in [10, 100, 200] {
-                lanes.push(place(1, 1, priority), id(n), None);
+                lanes.push(&spot(1, 1, priority), id(n), NOW, None);
             }
         }
         let mut counts = BTreeMap::new();
@@ -419,58 +511,143 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_and_lanes_take_turns() {
+    fn lines_of_one_priority_take_turns() {
         let mut lanes = Lanes::new(1_000);
         for n in 0..4 {
-            for (namespace, module) in [(1, 1), (1, 2), (2, 1)] {
-                lanes.push(place(namespace, module, 100), id(n), None);
+            for lane in [1, 2] {
+                lanes.push(&spot(1, lane, 100), id(10 * lane + n), NOW, None);
             }
         }
-        let order: Vec<_> = (0..8)
-            .map(|_| take(&mut lanes).expect("there is work").0.lane)
-            .map(|lane| (lane.namespace.0, lane.digest.0[0]))
+        assert_eq!(order(&mut lanes), [10, 20, 11, 21, 12, 22, 13, 23]);
+    }
+
+    #[test]
+    fn one_in_eight_is_the_one_that_has_waited_longest() {
+        let mut lanes = Lanes::new(1_000);
+        let old = Timestamp(NOW.0 - 5_000);
+        for n in 0..4 {
+            lanes.push(&spot(1, 1, 90), id(n), old, None);
+        }
+        for n in 0..28 {
+            lanes.push(&spot(1, 1, 160), id(100 + n), NOW, None);
+        }
+        let turns: Vec<_> = order(&mut lanes)
+            .into_iter()
+            .enumerate()
+            .filter(|(_, id)| *id < 100)
+            .map(|(turn, _)| turn)
             .collect();
-        assert_eq!(
-            order,
-            [
-                (1, 1),
-                (2, 1),
-                (1, 2),
-                (2, 1),
-                (1, 1),
-                (2, 1),
-                (1, 2),
-                (2, 1)
-            ]
+        assert_eq!(turns, [7, 15, 23, 31]);
+    }
+
+    #[test]
+    fn a_fifo_queue_gives_in_the_order_of_age_over_its_lanes() {
+        let mut lanes = Lanes::new(1_000);
+        let fifo = |lane| Spot {
+            order: Order::Fifo,
+            ..spot_in(1, lane, 127, 5, lane)
+        };
+        for n in 0..12 {
+            let since = Timestamp(NOW.0 + u64::from(n));
+            lanes.push(
+                &fifo([1, 2, 2, 1, 3, 1][usize::from(n) % 6]),
+                id(n),
+                since,
+                None,
+            );
+        }
+        assert_eq!(order(&mut lanes), (0..12).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn namespaces_share_by_what_they_use_of_slots() {
+        let mut lanes = Lanes::new(10_000);
+        for n in 0..=u8::MAX {
+            for namespace in [1, 2] {
+                lanes.push(&spot(namespace, 1, 100), id(n), NOW, None);
+            }
+        }
+        let mut counts = BTreeMap::new();
+        for _ in 0..110 {
+            let (place, _) = lanes.pick().expect("there is work");
+            lanes.pop(place);
+            lanes.leave(place);
+            let charged = lanes.started(place);
+            let namespace = place.lane.namespace;
+            // The tasks of the second one take ten times as long.
+            let used = if namespace.0 == 1 { 1_000 } else { 10_000 };
+            lanes.ended(namespace, used, charged);
+            *counts.entry(namespace.0).or_insert(0) += 1;
+        }
+        assert!(
+            (9..=12).contains(&counts[&2]) && counts[&1] >= 98,
+            "{counts:?}"
         );
     }
 
     #[test]
-    fn lane_that_no_host_can_run_holds_up_nobody() {
+    fn a_namespace_that_was_idle_has_saved_nothing_up() {
+        let mut lanes = Lanes::new(10_000);
+        for n in 0..200 {
+            lanes.push(&spot(1, 1, 100), id(n), NOW, None);
+        }
+        for _ in 0..100 {
+            take(&mut lanes);
+        }
+        for n in 0..100 {
+            lanes.push(&spot(2, 1, 100), id(n), NOW, None);
+        }
+        let of_first = (0..40)
+            .filter_map(|_| take(&mut lanes))
+            .filter(|(place, _)| place.lane.namespace.0 == 1)
+            .count();
+        assert!((19..=21).contains(&of_first), "{of_first} of 40");
+    }
+
+    #[test]
+    fn what_cannot_run_holds_up_nobody_and_comes_back() {
         let mut lanes = Lanes::new(1_000);
-        lanes.push(place(1, 1, 200), id(1), None);
-        lanes.push(place(1, 2, 10), id(2), None);
-        assert_eq!(lanes.pick(|digest| digest.0[0] == 2), Some(place(1, 2, 10)));
-        assert_eq!(lanes.pick(|_| false), None);
+        let (closed, unmet, held, free) = (
+            spot_in(1, 1, 255, 7, 1),
+            spot_in(1, 2, 254, 0, 2),
+            spot_in(1, 3, 253, 0, 3),
+            spot_in(1, 4, 10, 0, 4),
+        );
+        for (n, spot) in [(1, &closed), (2, &unmet), (3, &held), (4, &free)] {
+            lanes.push(spot, id(n), NOW, None);
+        }
+        lanes.set_queue(Namespace(1), QueueId(7), false);
+        lanes.close_needs(unmet.conditions.needs_id);
+        lanes.hold(held.place(), true);
+        assert_eq!(lanes.pick().map(|(place, _)| place), Some(free.place()));
+        lanes.hold(held.place(), false);
+        assert_eq!(lanes.pick().map(|(place, _)| place), Some(held.place()));
+        lanes.open_needs(|needs| needs.digest.0[0] == 9);
+        assert_eq!(lanes.pick().map(|(place, _)| place), Some(held.place()));
+        lanes.open_needs(|needs| needs.digest.0[0] == 2);
+        lanes.set_queue(Namespace(1), QueueId(7), true);
+        assert_eq!(order(&mut lanes), [1, 2, 3, 4]);
+        assert_eq!((lanes.lines(), lanes.needs().count()), (0, 0));
     }
 
     #[test]
     fn what_is_behind_the_window_comes_after_it_and_once() {
         let mut lanes = Lanes::new(1_000);
-        let here = place(1, 1, 100);
-        lanes.push(here, id(1), None);
+        let spot = spot(1, 1, 100);
+        let here = spot.place();
+        lanes.push(&spot, id(1), NOW, None);
         assert_eq!(lanes.room(here), Room::Window);
-        lanes.mark_behind(here, Position(5));
+        lanes.mark_behind(&spot, NOW, Position(5));
         assert_eq!(
             (lanes.room(here), lanes.read_from(here)),
             (Room::Behind, None)
         );
         assert_eq!(take(&mut lanes), Some((here, id(1))));
         assert_eq!(
-            (lanes.pick(|_| true), lanes.read_from(here)),
+            (lanes.pick().map(|(place, _)| place), lanes.read_from(here)),
             (Some(here), Some(Position(5)))
         );
-        lanes.push_behind(here, id(3), Position(12));
+        lanes.push_behind(&spot, id(3), NOW, Position(12));
         assert_eq!(lanes.note_read(here, Position(11), false), []);
         assert_eq!(
             (lanes.room(here), lanes.read_from(here)),
@@ -482,30 +659,31 @@ mod tests {
             [(Position(12), vec![id(3)])]
         );
         assert_eq!(lanes.room(here), Room::Window);
-        lanes.push_behind(here, id(4), Position(13));
+        lanes.push_behind(&spot, id(4), NOW, Position(13));
         lanes.note_commit();
         assert_eq!(lanes.read_from(here), Some(Position(13)));
         assert_eq!(lanes.note_read(here, Position(13), true), []);
         lanes.forget_if_empty(here);
-        assert_eq!((lanes.pick(|_| true), lanes.lanes().count()), (None, 0));
+        assert_eq!((lanes.pick().is_none(), lanes.lines()), (true, 0));
     }
 
     #[test]
     fn stale_entries_take_no_room() {
         let mut lanes = Lanes::new(2);
-        let (idle, busy) = (place(1, 1, 100), place(1, 2, 100));
-        lanes.push(idle, id(1), None);
-        lanes.push(idle, id(2), None);
+        let (idle_spot, busy) = (spot(1, 1, 100), spot(1, 2, 100).place());
+        let idle = idle_spot.place();
+        lanes.push(&idle_spot, id(1), NOW, None);
+        lanes.push(&idle_spot, id(2), NOW, None);
         assert_eq!(
             (lanes.room(idle), lanes.room(busy)),
             (Room::Behind, Room::Window)
         );
         assert!(!lanes.leave(idle));
         assert_eq!((lanes.room(idle), lanes.in_window()), (Room::Window, 1));
-        let kept = lanes.push(idle, id(3), None);
+        let kept = lanes.push(&idle_spot, id(3), NOW, None);
         let mut is_time = false;
         for n in 0..STALE_MAX + 8 {
-            lanes.push(idle, id(n as u8), None);
+            lanes.push(&idle_spot, id(n as u8), NOW, None);
             is_time |= lanes.leave(idle);
         }
         assert!(is_time);

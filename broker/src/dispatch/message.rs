@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tq_core::outcome::{Outcome, Usage};
+use tq_core::placement::Labels;
 use tq_core::task::{Failure, Spec, Stop};
 use tq_core::{Digest, Epoch, TaskId};
 
@@ -60,6 +61,8 @@ pub struct Hello {
     pub seen: Option<(StoreId, u64)>,
     /// Its version of tq.
     pub version: String,
+    /// What it says of itself.
+    pub labels: Labels,
 }
 
 /// How an attempt ended, as its host reports it.

@@ -3,6 +3,9 @@
 pub mod hosts;
 pub mod lanes;
 pub mod message;
+pub mod needs;
+pub mod queues;
+pub mod turns;
 
 pub use hosts::{Hosts, Session, SessionId};
 pub use lanes::Lanes;

@@ -7,12 +7,12 @@ use prost::Message;
 use tq_core::task::{Lease, State, Task};
 use tq_core::{TaskId, Timestamp};
 
-use super::ready::place;
 use super::{Ledger, lock};
 use crate::dispatch::lanes::Place;
+use crate::dispatch::queues::KeyId;
 use crate::store::{Direction, Space};
 use crate::tables::Namespace;
-use crate::tables::key::{self, Timer};
+use crate::tables::key::{self, QueueId, Timer};
 use crate::tables::row::{self, Beside, Counters, IdempotencyRow, LedgerRow};
 
 /// Every task, with its namespace and what stands beside it.
@@ -81,21 +81,47 @@ impl Ledger {
     }
 
     fn check_counters(&self, tasks: &Tasks) {
-        let mut counted: BTreeMap<Namespace, Counters> = BTreeMap::new();
+        let mut counted: BTreeMap<(Namespace, QueueId), Counters> = BTreeMap::new();
         let mut total = Counters::default();
         for (namespace, task, _) in tasks.values() {
-            counted.entry(*namespace).or_default().enter(&task.state);
+            let queue = self.queue_of(*namespace, &task.spec);
+            counted
+                .entry((*namespace, queue))
+                .or_default()
+                .enter(&task.state);
             total.enter(&task.state);
         }
-        for (namespace, counters) in counted {
+        for ((namespace, queue), counters) in &counted {
             let written = self
                 .store
-                .get(&key::counters(namespace))
+                .get(&key::counters(*namespace, *queue))
                 .expect("the store can be read");
             let written = Counters::decode(written.expect("counters are on disk"))
                 .expect("a row of counters");
-            assert_eq!(written, counters, "counters on disk are those of the tasks");
+            assert_eq!(
+                written, *counters,
+                "counters on disk are those of the tasks"
+            );
+            let running = self.queues.get(*namespace, *queue);
+            assert_eq!(
+                running.map_or(0, |queue| u64::from(queue.running)),
+                counters.running,
+                "queues know what of them runs"
+            );
         }
+        let mut keys: BTreeMap<_, u32> = BTreeMap::new();
+        let running = tasks.values().filter(|(_, task, _)| task.lease().is_some());
+        for (namespace, task, _) in running {
+            if let Some(concurrency) = &task.spec.placement.concurrency {
+                let key = (*namespace, KeyId::of(&concurrency.key));
+                *keys.entry(key).or_default() += 1;
+            }
+        }
+        assert_eq!(
+            self.queues.running_keys().collect::<BTreeMap<_, _>>(),
+            keys,
+            "concurrency keys know what of them runs"
+        );
         assert_eq!(
             *lock(&self.shared.counters),
             total,
@@ -130,7 +156,7 @@ impl Ledger {
             let mut needs_open = false;
             match &task.state {
                 State::Ready { .. } => {
-                    let place = place(*namespace, task);
+                    let place = self.place_of(*namespace, &task.spec);
                     if let Some(position) = beside.position {
                         let key = key::ready(place.lane, place.priority, position).bytes;
                         let row = ready.get(&key);

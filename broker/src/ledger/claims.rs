@@ -157,6 +157,7 @@ impl Ledger {
             }
         }
         open.claimed_in = Some(seq);
+        self.count_start(*id);
         self.hosts
             .entry(&lease.host, self.mono)
             .held

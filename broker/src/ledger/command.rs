@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tq_core::limits::OutOfRange;
+use tq_core::limits::{OutOfRange, QUEUES_MAX};
+use tq_core::queue::{Order, Rate, Settings, SettingsError};
 use tq_core::task::{Spec, Task};
-use tq_core::transition::Rejected;
-use tq_core::{Digest, Epoch, TaskId};
+use tq_core::transition::{Amendment, Rejected};
+use tq_core::{Digest, Epoch, TaskId, Timestamp};
 
 use super::Ended;
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{FromHost, Hello};
+use crate::dispatch::queues::Closed;
 use crate::modules::registry::Module;
+use crate::tables::row::Counters;
 
 /// Where an answer goes. Nobody may be waiting for it any more.
 pub type Reply<T> = oneshot::Sender<T>;
@@ -41,6 +44,12 @@ pub enum Command {
     Cancel(Target),
     /// Redrives a task.
     Redrive(Target),
+    /// Changes what was asked for of a task.
+    Amend(Box<Amendment>, Target),
+    /// Sets a queue up, changes or deletes it.
+    Queue(QueueChange),
+    /// Lists the queues of a namespace.
+    Queues(String, Reply<Vec<QueueView>>),
     /// Wants to know when tasks end.
     Watch(Watch),
     /// Wants to know no longer.
@@ -101,6 +110,51 @@ pub struct Target {
     pub id: TaskId,
     /// The task as it is from now on.
     pub reply: Reply<Result<Task, Refused>>,
+}
+
+/// What is to become of a queue.
+pub struct QueueChange {
+    /// The namespace's name. It is made if it is new.
+    pub namespace: String,
+    /// The queue's name.
+    pub name: String,
+    /// What changes.
+    pub patch: QueuePatch,
+    /// The queue as it is from now on.
+    pub reply: Reply<Result<QueueView, Refused>>,
+}
+
+/// What of a queue changes. What is none stays; a limit that is `Some(None)` goes.
+#[derive(Clone, Copy, Debug)]
+pub enum QueuePatch {
+    /// Sets it up, or to something else.
+    Set {
+        /// In which order its tasks run.
+        order: Option<Order>,
+        /// How many of its tasks run at once.
+        concurrency: Option<Option<u32>>,
+        /// How many of its tasks start.
+        rate: Option<Option<Rate>>,
+    },
+    /// Lets nothing of it start, or something again.
+    Pause(bool),
+    /// Lets it take nothing new.
+    Delete,
+}
+
+/// A queue as it is shown.
+#[derive(Clone, Debug)]
+pub struct QueueView {
+    /// Its name.
+    pub name: String,
+    /// What it is set to.
+    pub settings: Settings,
+    /// How many of its tasks are in which state.
+    pub counters: Counters,
+    /// Since when that one has waited for a host which has waited longest; none if none waits.
+    pub oldest: Option<Timestamp>,
+    /// Why nothing of it starts.
+    pub closed: Option<Closed>,
 }
 
 /// The number of a watch, never used twice by one process.
@@ -244,6 +298,49 @@ pub enum Refused {
     /// A limit is out of its range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
+    /// There is no such queue.
+    #[error(
+        "namespace `{namespace}` has no queue `{queue}`; set it up with `tq queue set {queue}`"
+    )]
+    NoQueue {
+        /// The namespace's name.
+        namespace: String,
+        /// The queue's name.
+        queue: String,
+    },
+    /// What a queue is to be set to is out of its range.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A queue's order is to change while tasks stand in it.
+    #[error(
+        "queue `{queue}` has {ready} ready tasks, which stand in its order; pause what feeds it, let them run, and set the order then"
+    )]
+    OrderInUse {
+        /// The queue's name.
+        queue: String,
+        /// Tasks that are ready.
+        ready: u64,
+    },
+    /// A queue that has tasks is to be deleted.
+    #[error(
+        "queue `{queue}` has {waiting} waiting and {running} running tasks; let them end, or cancel them"
+    )]
+    QueueInUse {
+        /// The queue's name.
+        queue: String,
+        /// Tasks that wait.
+        waiting: u64,
+        /// Tasks that run.
+        running: u64,
+    },
+    /// The default queue is to be deleted.
+    #[error("the queue `default` is every namespace's; it can be paused, but not deleted")]
+    DefaultQueue,
+    /// There are too many queues.
+    #[error(
+        "the namespace has {QUEUES_MAX} queues, which is the limit; delete one, or use concurrency keys for many small lanes"
+    )]
+    TooManyQueues,
 }
 
 fn of(id: Option<TaskId>) -> String {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tq_core::limits::{BATCH_COMMANDS_MAX, ERROR_MESSAGE_BYTES_MAX};
 use tq_core::outcome::{Outcome, Usage};
+use tq_core::placement::Labels;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{DataRef, Failure, Lease, Report, Stop};
 use tq_core::{Digest, Epoch, TaskId, transition};
 
 use super::{Error, Ledger, read};
+use crate::dispatch::lanes::Place;
 use crate::dispatch::message::{Assignment, Data, ToHost};
+use crate::dispatch::needs::{Conditions, Needs};
 use crate::store::Key;
 use crate::tables::{key, row};
 
@@ -23,27 +26,29 @@ impl Ledger {
     /// Gives out tasks as long as there are hosts with credits that can run them. Returns whether there may be more.
     pub(super) fn dispatch(&mut self) -> Result<bool, Error> {
         let mut fed = std::mem::take(&mut self.step.fed);
-        fed.sort_unstable();
-        fed.dedup();
-        fed.iter().for_each(|lane| self.prepare(&lane.digest));
+        fed.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        fed.iter().for_each(|needs| self.prepare_for(needs));
+        self.open_queues();
+        if !self.hosts.have_credits() {
+            return Ok(false);
+        }
+        let hosts = &self.hosts;
+        self.lanes
+            .open_needs(|needs| hosts.best_for(needs).is_some());
         let mut chosen = 0;
         let mut in_vain = 0;
-        while chosen < BATCH_COMMANDS_MAX && in_vain < IN_VAIN_MAX {
-            let hosts = &self.hosts;
-            let can_run = |digest: &Digest| {
-                hosts
-                    .iter()
-                    .any(|host| host.credits() > 0 && host.ready.contains(digest))
-            };
-            let Some(place) = self.lanes.pick(can_run) else {
+        let mut passed_over = 0;
+        while chosen < BATCH_COMMANDS_MAX
+            && in_vain < IN_VAIN_MAX
+            && passed_over < BATCH_COMMANDS_MAX
+        {
+            let Some((place, conditions)) = self.lanes.pick() else {
                 break;
             };
             // Before the task is taken, so that none is taken in vain.
-            let host = self
-                .hosts
-                .least_loaded(|host| host.ready.contains(&place.lane.digest));
-            let Some(host) = host.map(|host| Arc::clone(&host.name)) else {
-                break;
+            let Some(host) = self.host_for(place, &conditions) else {
+                passed_over += 1;
+                continue;
             };
             let Some(id) = self.take_first(place)? else {
                 in_vain += 1;
@@ -68,7 +73,33 @@ impl Ledger {
             }
         }
         self.shared.metrics.dispatched.inc_by(chosen as u64);
-        Ok(chosen == BATCH_COMMANDS_MAX || in_vain == IN_VAIN_MAX)
+        let is_bound = chosen == BATCH_COMMANDS_MAX
+            || in_vain == IN_VAIN_MAX
+            || passed_over == BATCH_COMMANDS_MAX;
+        Ok(is_bound)
+    }
+
+    /// The host that is to run the next task of a line. None if nothing of it may run now; it is passed over then until
+    /// that may have changed.
+    fn host_for(&mut self, place: Place, conditions: &Conditions) -> Option<Arc<str>> {
+        let namespace = place.lane.namespace;
+        let closed = self.queues.closed(namespace, conditions.queue, self.time);
+        if closed.is_some() {
+            self.lanes.set_queue(namespace, conditions.queue, false);
+            return None;
+        }
+        if let Some((key, limit)) = conditions.concurrency
+            && self.queues.is_key_full(namespace, key, limit)
+        {
+            self.queues.hold(key, place);
+            self.lanes.hold(place, true);
+            return None;
+        }
+        let Some(host) = self.hosts.best_for(&conditions.needs) else {
+            self.lanes.close_needs(conditions.needs_id);
+            return None;
+        };
+        Some(Arc::clone(&host.name))
     }
 
     /// Sends an attempt to its host, when the commit is done. `false` if its payload is not in the store.
@@ -164,17 +195,24 @@ impl Ledger {
         }
     }
 
-    /// Asks hosts that do not hold a module to prepare it.
+    /// Asks all hosts that do not hold a module to prepare it.
     pub(super) fn prepare(&mut self, digest: &Digest) {
-        if !self.hosts.has_to_prepare(digest) {
-            return;
-        }
-        let size = read(&self.shared.registry)
-            .by_digest(digest)
-            .map(|module| module.size_bytes);
-        if let Some(size) = size {
-            self.hosts.prepare(*digest, size);
-        }
+        self.prepare_for(&Needs {
+            digest: *digest,
+            memory_bytes: 0,
+            required: Labels::default(),
+            preferred: Labels::default(),
+        });
+    }
+
+    /// Asks hosts to prepare the module of tasks that wait.
+    fn prepare_for(&mut self, needs: &Needs) {
+        let registry = &self.shared.registry;
+        self.hosts.prepare(needs, || {
+            let registry = read(registry);
+            let module = registry.by_digest(&needs.digest)?;
+            Some(module.size_bytes)
+        });
     }
 
     /// Ends waiting tasks whose module no host can compile, a bounded number of them. Returns whether there are more.
@@ -184,12 +222,14 @@ impl Ledger {
         }
         let mut in_vain = 0;
         for _ in 0..BURY {
-            let hosts = &self.hosts;
-            let place = self
-                .lanes
-                .pick(|digest| hosts.broken(digest).is_some_and(|broken| broken.is_final));
-            let Some(place) = place else { return Ok(false) };
-            let Some(broken) = self.hosts.broken(&place.lane.digest).cloned() else {
+            let broken = |needs: &Needs| {
+                let broken = self.hosts.broken(&needs.digest)?;
+                broken.is_final.then_some(broken)
+            };
+            let Some((place, needs)) = self.lanes.line_of(|needs| broken(needs).is_some()) else {
+                return Ok(false);
+            };
+            let Some(broken) = broken(&needs).cloned() else {
                 return Ok(false);
             };
             let Some(id) = self.take_first(place)? else {

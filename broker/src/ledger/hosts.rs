@@ -48,6 +48,7 @@ impl Ledger {
             session.incarnation = Some(hello.incarnation);
             session.slots = hello.slots;
             session.version = hello.version;
+            session.labels = hello.labels;
             session.connected_at = time;
             session.ready = hello.ready.into_iter().collect();
         }
@@ -81,7 +82,7 @@ impl Ledger {
         if let Some(session) = self.hosts.named(&name) {
             session.welcome(welcome);
         }
-        self.step.fed.extend(self.lanes.lanes());
+        self.step.fed.extend(self.lanes.needs().cloned());
         self.shared
             .metrics
             .hosts
@@ -111,10 +112,11 @@ impl Ledger {
                 });
                 session.ready.extend(held);
                 // It may have let go of what tasks are waiting for.
+                let needs = self.lanes.needs();
                 self.step.fed.extend(
-                    self.lanes
-                        .lanes()
-                        .filter(|lane| dropped.contains(&lane.digest)),
+                    needs
+                        .filter(|needs| dropped.contains(&needs.digest))
+                        .cloned(),
                 );
             }
             FromHost::PrepareFailed {
@@ -128,7 +130,10 @@ impl Ledger {
                 }
                 tracing::warn!(host = %name, %digest, message, "host could not prepare a module");
                 if !self.hosts.compile_failed(digest, &name, message, permanent) {
-                    self.prepare(&digest);
+                    let needs = self.lanes.needs();
+                    self.step
+                        .fed
+                        .extend(needs.filter(|needs| needs.digest == digest).cloned());
                 }
             }
             FromHost::Progress(reports) => {

@@ -25,6 +25,7 @@ mod ends;
 mod hosts;
 mod ids;
 mod modules;
+mod queues;
 mod ready;
 mod recovery;
 mod step;
@@ -39,8 +40,8 @@ mod token;
 
 pub use answers::Answers;
 pub use command::{
-    Command, Deploy, HelloRefused, HostView, LogChunk, Readiness, Refused, Reply, Submission,
-    Submit, Submitted, Target, Watch, WatchId,
+    Command, Deploy, HelloRefused, HostView, LogChunk, QueueChange, QueuePatch, QueueView,
+    Readiness, Refused, Reply, Submission, Submit, Submitted, Target, Watch, WatchId,
 };
 pub use ends::{Ended, Recent};
 pub(crate) use thread::wall;
@@ -57,18 +58,20 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 use tq_core::limits::{FREE_BYTES_FLOOR, READY_WINDOW};
 use tq_core::planted::{Bug, is_planted};
-use tq_core::task::{Lease, Task};
+use tq_core::task::{Lease, Spec, Task};
 use tq_core::{Epoch, TaskId, Timestamp};
 
 use self::claims::Claims;
 use self::ids::Ids;
 use self::step::Step;
 use self::token::Secret;
-use crate::dispatch::lanes::Ticket;
+use crate::dispatch::lanes::{Spot, Ticket};
+use crate::dispatch::queues::Queues;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
 use crate::observe::Metrics;
 use crate::store::{self, Store};
+use crate::tables::key::QueueId;
 use crate::tables::row::{Beside, Counters};
 use crate::tables::{Namespace, row};
 
@@ -187,8 +190,12 @@ struct Open {
     beside: Beside,
     /// Recovery finds it by scanning from where it begins, so that it needs no open row.
     unindexed: bool,
-    /// It is ready, and in the window of its lane by this ticket.
+    /// It is ready, and in the window of its line by this ticket.
     in_window: Option<Ticket>,
+    /// Where it waits or waited; none if that was never asked for.
+    spot: Option<Spot>,
+    /// What its attempt is taken to use of a slot, in microseconds.
+    charged_us: u64,
     /// It runs, and the claims row of this commit says so.
     claimed_in: Option<u64>,
     /// The payload, if it is small and there was room for it.
@@ -219,10 +226,13 @@ pub struct Ledger {
     /// Tasks submitted since the start.
     submitted: u64,
     lanes: Lanes,
+    queues: Queues,
+    /// Where the task went that became ready last: the next one is often like it.
+    last_spot: Option<(Arc<Spec>, Spot)>,
     ready_rows: ready::Known,
     claims: Claims,
     hosts: Hosts,
-    counters: BTreeMap<Namespace, Counters>,
+    counters: BTreeMap<(Namespace, QueueId), Counters>,
     /// Their sum.
     total: Counters,
     watches: HashMap<WatchId, (mpsc::UnboundedSender<Arc<Ended>>, Vec<TaskId>)>,
@@ -274,11 +284,15 @@ impl Ledger {
         let timer = self
             .next_timer
             .map(|at| at.since(self.time).max(Duration::from_millis(1)));
+        let opening = self
+            .queues
+            .next_opening()
+            .map(|at| at.since(self.time).max(Duration::from_millis(1)));
         let lease = self
             .hosts
             .next_expiry()
             .map(|at| at.saturating_sub(self.mono));
-        timer.into_iter().chain(lease).min()
+        timer.into_iter().chain(opening).chain(lease).min()
     }
 
     /// Tells the ledger that it stood still for `gap`, and could hear of no one.
@@ -306,6 +320,7 @@ impl Ledger {
             Command::Submit(submit) => self.submit(submit),
             Command::Cancel(target) => self.cancel(target),
             Command::Redrive(target) => self.redrive(target),
+            Command::Amend(amendment, target) => self.amend(*amendment, target),
             Command::Watch(watch) => {
                 self.watch(watch);
                 Ok(())
@@ -323,6 +338,15 @@ impl Ledger {
             } => {
                 let result = self.rollback(&namespace, &name, version);
                 self.answer(reply, result);
+                Ok(())
+            }
+            Command::Queue(change) => {
+                self.change_queue(change);
+                Ok(())
+            }
+            Command::Queues(namespace, reply) => {
+                let queues = self.queue_views(&namespace);
+                self.answer(reply, queues);
                 Ok(())
             }
             Command::Hosts(reply) => {

@@ -3,15 +3,17 @@
 //! Tasks that became ready in one commit, in one place, share *ready rows*. A row is read as a whole when its turn comes
 //! and goes when none of its tasks is ready by it any more; a task that has left before that is passed over.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 use tq_core::TaskId;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{State, Task};
 
 use super::{Error, Ledger, Open};
-use crate::dispatch::lanes::{Place, Room};
+use crate::dispatch::lanes::{Place, Room, Spot};
 use crate::store::{Batch, Direction, Space};
-use crate::tables::key::{self, Lane, Namespace, Position};
+use crate::tables::key::{self, Namespace, Position};
 use crate::tables::row;
 
 /// Tasks that one row leads to at most.
@@ -45,32 +47,58 @@ struct FreshRow {
 pub(super) type Known = FxHashMap<Position, (Place, usize)>;
 
 impl Ledger {
-    /// Puts a ready task into its lane: into memory if it is next to be run there, behind as a row if not.
+    /// Puts a ready task into its line: into memory if it is next to be run there, behind as a row if not.
     /// `needs_row` is false for a task that recovery finds without one.
     pub(super) fn enqueue(&mut self, id: TaskId, needs_row: bool) {
         let Some(open) = self.open.get(&id) else {
             return;
         };
-        let place = place(open.namespace, &open.task);
+        let State::Ready { since } = open.task.state else {
+            return;
+        };
+        let (namespace, before) = (open.namespace, open.beside.position);
+        let spec = Arc::clone(&open.task.spec);
+        let spot = self.spot(namespace, &spec);
+        let place = spot.place();
         let room = self.lanes.room(place);
         let in_window = room == Room::Window;
-        let before = open.beside.position;
         let position =
             (needs_row || !in_window).then(|| self.fresh_row(id, place, in_window, before));
         let ticket = match position {
             Some(position) if !in_window => {
-                self.lanes.push_behind(place, id, position);
+                self.lanes.push_behind(&spot, id, since, position);
                 None
             }
-            Some(_) | None => Some(self.lanes.push(place, id, position)),
+            Some(_) | None => Some(self.lanes.push(&spot, id, since, position)),
         };
+        let needs = Arc::clone(&spot.conditions.needs);
         if let Some(open) = self.open.get_mut(&id) {
             open.beside.position = position;
             open.in_window = ticket;
+            open.spot = Some(spot);
         }
-        if self.step.fed.last() != Some(&place.lane) {
-            self.step.fed.push(place.lane);
+        if self
+            .step
+            .fed
+            .last()
+            .is_none_or(|last| !Arc::ptr_eq(last, &needs))
+        {
+            self.step.fed.push(needs);
         }
+    }
+
+    /// Whether a task that waited before and waits now does so in the same line, so that it stays where it is.
+    pub(super) fn keeps_its_place(
+        &mut self,
+        namespace: Namespace,
+        id: TaskId,
+        before: &Task,
+    ) -> bool {
+        let Some(open) = self.open.get(&id).filter(|_| is_ready(before)) else {
+            return false;
+        };
+        let spec = Arc::clone(&open.task.spec);
+        self.spot(namespace, &before.spec).place() == self.spot(namespace, &spec).place()
     }
 
     /// Puts a task into a row that the step makes. Returns its position, which is after every other that was ever given
@@ -135,7 +163,9 @@ impl Ledger {
         if open.in_window.take().is_none() {
             return;
         }
-        let place = place(open.namespace, &open.task);
+        let Some(place) = open.spot.as_ref().map(Spot::place) else {
+            return;
+        };
         if self.lanes.leave(place) {
             let open = &self.open;
             self.lanes.sweep(place, |id, ticket| {
@@ -197,16 +227,33 @@ impl Ledger {
         }
         for (position, ids) in rows {
             for id in ids {
-                if let Some(open) = self.open.get_mut(&id)
+                if let Some(open) = self.open.get(&id)
                     && is_ready_at(open, position)
                     && open.in_window.is_none()
                 {
-                    open.in_window = Some(self.lanes.push(place, id, Some(position)));
+                    self.enter_window(id, Some(position));
                 }
             }
         }
         self.lanes.forget_if_empty(place);
         Ok(())
+    }
+
+    /// Puts a ready task into the window of its line.
+    pub(super) fn enter_window(&mut self, id: TaskId, position: Option<Position>) {
+        let Some(open) = self.open.get(&id) else {
+            return;
+        };
+        let State::Ready { since } = open.task.state else {
+            return;
+        };
+        let (namespace, spec) = (open.namespace, Arc::clone(&open.task.spec));
+        let spot = self.spot(namespace, &spec);
+        let ticket = self.lanes.push(&spot, id, since, position);
+        if let Some(open) = self.open.get_mut(&id) {
+            open.in_window = Some(ticket);
+            open.spot = Some(spot);
+        }
     }
 
     /// Whether a row at a position leads to a task, or did before the step.
@@ -267,17 +314,6 @@ impl Fresh {
         {
             self.rows[index].in_window = true;
         }
-    }
-}
-
-/// Where a task waits when it is ready.
-pub(super) fn place(namespace: Namespace, task: &Task) -> Place {
-    Place {
-        lane: Lane {
-            namespace,
-            digest: task.spec.digest,
-        },
-        priority: task.spec.priority,
     }
 }
 

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, RwLock};
 use prost::Message;
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
+use tq_core::task::State;
 use tq_core::{TaskId, Timestamp};
 
 use super::claims::Claims;
 use super::ids::Ids;
-use super::ready::{is_ready, place};
+use super::ready::is_ready;
 use super::step::Step;
 use super::step::needs_open_row;
 use super::token::Secret;
 use super::{Config, Error, Ledger, Now, Recent, Shared};
-use crate::dispatch::lanes::Place;
+use crate::dispatch::queues::Queues;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
 use crate::observe::Metrics;
@@ -74,6 +75,8 @@ impl Ledger {
             unindexed: VecDeque::new(),
             submitted: 0,
             lanes: Lanes::new(config.ready_window),
+            queues: Queues::default(),
+            last_spot: None,
             ready_rows: FxHashMap::default(),
             claims: Claims::default(),
             hosts: Hosts::default(),
@@ -91,6 +94,7 @@ impl Ledger {
         };
         ledger.recover_secret()?;
         ledger.recover_modules()?;
+        ledger.recover_queues()?;
         ledger.recover_lanes()?;
         ledger.recover_claims()?;
         ledger.recover_open(id(&ledger_row.open_from))?;
@@ -153,15 +157,6 @@ impl Ledger {
             if let (Some(name), Ok(number)) = (key::namespace_of(&pair.0), pair.1[..].try_into()) {
                 let number = Namespace(u32::from_be_bytes(number));
                 names.insert(number, name.to_owned());
-                if let Some(bytes) = self.store.get(&key::counters(number))? {
-                    let counters =
-                        Counters::decode(bytes).map_err(|source| row::Error::Decode {
-                            kind: "counters",
-                            source,
-                        })?;
-                    self.total.add(&counters);
-                    self.counters.insert(number, counters);
-                }
             }
         }
         let modules = self.read_all(Space::Meta, &key::modules())?;
@@ -188,7 +183,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Finds the lanes that have ready rows, by skipping from one to the next.
+    /// Finds the lines that have ready rows, by skipping from one to the next. What their conditions are is read from
+    /// the first task that is still ready by one of its rows; rows that lead to none go.
     fn recover_lanes(&mut self) -> Result<(), Error> {
         let mut from = Vec::new();
         loop {
@@ -199,13 +195,32 @@ impl Ledger {
                 Direction::Ascending,
                 1,
             )?;
-            let Some((lane, priority, position)) =
-                pairs.first().and_then(|pair| key::ready_of(&pair.key))
+            let Some((pair, (lane, priority, position))) = pairs
+                .first()
+                .and_then(|pair| Some((pair, key::ready_of(&pair.key)?)))
             else {
                 return Ok(());
             };
-            self.lanes.mark_behind(Place { lane, priority }, position);
-            from = key::ready(lane, priority, key::Position(u64::MAX)).bytes;
+            let ids: Vec<_> = row::decode_ready(&pair.value).collect();
+            let tasks = row::find_tasks::<Error>(&*self.store, lane.namespace, &ids)?;
+            let first = tasks.into_iter().flatten().find_map(|record| {
+                let is_led_to = record.beside.position == Some(position);
+                match record.task.state {
+                    State::Ready { since } if is_led_to => Some((record.task.spec, since)),
+                    _ => None,
+                }
+            });
+            match first {
+                Some((spec, since)) => {
+                    let spot = self.spot(lane.namespace, &spec);
+                    self.lanes.mark_behind(&spot, since, position);
+                    from = key::ready(lane, priority, key::Position(u64::MAX)).bytes;
+                }
+                None => {
+                    self.step.batch.delete(key::ready(lane, priority, position));
+                    from = key::ready(lane, priority, position).bytes;
+                }
+            }
             from.push(0);
         }
     }
@@ -268,13 +283,12 @@ impl Ledger {
             return;
         }
         open.unindexed = unindexed;
-        let place = place(open.namespace, &open.task);
         if self.lanes.is_full() {
             self.touch(id);
             self.enqueue(id, true);
         } else {
             // It was in the window already, so it comes before whatever is behind it now.
-            open.in_window = Some(self.lanes.push(place, id, None));
+            self.enter_window(id, None);
         }
         if unindexed {
             self.unindexed.push_back((id, self.submitted));

@@ -15,8 +15,9 @@ use tq_core::{TaskId, Timestamp, invariants};
 use super::answers::Ends;
 use super::ready::is_ready;
 use super::{Answers, Ended, Error, Ledger, Open, claims, lock, ready};
+use crate::dispatch::needs::Needs;
 use crate::store::{Batch, Committed, Key, Level};
-use crate::tables::key::{self, Lane, Timer};
+use crate::tables::key::{self, Timer};
 use crate::tables::row::{self, Beside, IdempotencyRow, LedgerRow};
 use crate::tables::{Namespace, Position};
 
@@ -45,8 +46,8 @@ pub(super) struct Step {
     pub(super) first_timer: Option<Timestamp>,
     /// Ready rows that it makes.
     pub(super) ready: ready::Fresh,
-    /// Lanes that got tasks.
-    pub(super) fed: Vec<Lane>,
+    /// What tasks need that became ready.
+    pub(super) fed: Vec<Arc<Needs>>,
 }
 
 /// A task that a step has to do with.
@@ -136,7 +137,7 @@ impl Ledger {
         let mut step = std::mem::take(&mut self.step);
         let mut batch = step.batch;
         let mut first_timer = step.first_timer;
-        let mut touched_namespaces = Vec::new();
+        let mut touched_queues = Vec::new();
         // In the order of keys, which is the order in which the store's trees take them with the fewest steps.
         let mut touched: Vec<_> = step.touched.iter().collect();
         touched.sort_unstable_by_key(|(id, _)| u128::from_be_bytes(id.0));
@@ -179,14 +180,19 @@ impl Ledger {
                     row::encode_state(&open.task, &open.beside, &open.result),
                 );
             }
-            let counters = self.counters.entry(open.namespace).or_default();
+            let queue = match &open.spot {
+                Some(spot) => spot.conditions.queue,
+                None => self.queue_of(open.namespace, &open.task.spec),
+            };
+            let of = (open.namespace, queue);
+            let counters = self.counters.entry(of).or_default();
             if let Some(before) = before.filter(|_| !is_planted(Bug::CounterDrifts)) {
                 counters.leave(before);
                 self.total.leave(before);
             }
             counters.enter(&open.task.state);
             self.total.enter(&open.task.state);
-            touched_namespaces.push(open.namespace);
+            touched_queues.push(of);
             if let Some(position) = position_left {
                 self.leave_ready_row(position, &mut batch);
             }
@@ -194,12 +200,13 @@ impl Ledger {
         }
         self.write_claims(&mut claims, &mut batch);
         self.write_ready_rows(step.ready, &mut batch);
-        touched_namespaces.sort_unstable();
-        touched_namespaces.dedup();
-        for namespace in touched_namespaces {
-            let counters = self.counters.get(&namespace).copied().unwrap_or_default();
+        touched_queues.sort_unstable();
+        touched_queues.dedup();
+        for (namespace, queue) in touched_queues {
+            let counters = self.counters.get(&(namespace, queue));
+            let counters = counters.copied().unwrap_or_default();
             batch.put(
-                key::counters(namespace),
+                key::counters(namespace, queue),
                 prost::Message::encode_to_vec(&counters),
             );
         }

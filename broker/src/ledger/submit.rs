@@ -84,6 +84,9 @@ impl Ledger {
                     None => known.push(Known::No),
                 },
             }
+            if let Err(refused) = self.has_queue(&task.spec.namespace, &task.spec) {
+                return Ok(Err(refused));
+            }
             // What is there already is answered with, however late it is asked for again.
             if let Some(Known::No) = known.last()
                 && let Some(deadline) = task.spec.deadline.filter(|deadline| *deadline <= self.time)
@@ -169,6 +172,8 @@ impl Ledger {
                 beside: Beside::default(),
                 unindexed: false,
                 in_window: None,
+                spot: None,
+                charged_us: 0,
                 claimed_in: None,
                 payload: kept,
                 result: Bytes::new(),

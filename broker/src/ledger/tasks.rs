@@ -2,7 +2,7 @@
 
 use tq_core::limits::LOG_BYTES_MAX;
 use tq_core::task::{DataRef, Lease, Spec, Task};
-use tq_core::transition::{self, Effect, Rejected, Transition};
+use tq_core::transition::{self, Amendment, Effect, Rejected, Transition};
 use tq_core::{Epoch, TaskId, Timestamp};
 
 use super::ready::is_ready;
@@ -55,6 +55,8 @@ impl Ledger {
                 beside,
                 unindexed: false,
                 in_window: None,
+                spot: None,
+                charged_us: 0,
                 claimed_in: None,
                 payload,
                 result,
@@ -113,11 +115,16 @@ impl Ledger {
             return Ok(());
         };
         open.beside.is_amended |= next.spec != open.task.spec;
-        open.task = next;
+        let before = std::mem::replace(&mut open.task, next);
+        self.count_attempt(id, &before);
         match effect {
             // A timer is a row that the state implies.
             Effect::None | Effect::SetTimer(_) => {}
-            Effect::Enqueue => self.enqueue(id, true),
+            Effect::Enqueue if self.keeps_its_place(namespace, id, &before) => {}
+            Effect::Enqueue => {
+                self.leave_window(id);
+                self.enqueue(id, true);
+            }
             Effect::StopAttempt { host, epoch, stop } => self.stop_attempt(&host, epoch, stop),
             Effect::End => {
                 if let Some(open) = self.open.get_mut(&id) {
@@ -144,6 +151,19 @@ impl Ledger {
         Ok(())
     }
 
+    pub(super) fn amend(&mut self, amendment: Amendment, target: Target) -> Result<(), Error> {
+        let result = match self.find(&target.namespace, target.id)? {
+            Err(refused) => Err(refused),
+            Ok(()) => self
+                .apply(target.id, |task, now| {
+                    transition::amend(task, &amendment, now)
+                })
+                .map_err(Refused::from),
+        };
+        self.answer_task(target, result);
+        Ok(())
+    }
+
     pub(super) fn redrive(&mut self, target: Target) -> Result<(), Error> {
         let result = match self.find(&target.namespace, target.id)? {
             Err(refused) => Err(refused),
@@ -152,10 +172,15 @@ impl Ledger {
                     .open
                     .get(&target.id)
                     .map(|open| self.on_current_version(&open.task.spec));
-                spec.map_or(Ok(()), |spec| {
-                    self.apply(target.id, |task, now| transition::redrive(task, spec, now))
-                })
-                .map_err(Refused::from)
+                match spec {
+                    None => Ok(()),
+                    Some(spec) => match self.has_queue(&target.namespace, &spec) {
+                        Err(refused) => Err(refused),
+                        Ok(()) => self
+                            .apply(target.id, |task, now| transition::redrive(task, spec, now))
+                            .map_err(Refused::from),
+                    },
+                }
             }
         };
         self.answer_task(target, result);

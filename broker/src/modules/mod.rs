@@ -2,6 +2,7 @@
 
 pub mod inspect;
 mod nearest;
+pub mod placement;
 pub mod registry;
 
 pub use inspect::{Entry, Function, Inspected, Kind, inspect};

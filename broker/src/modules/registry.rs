@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tq_core::{Digest, Limits, RetryPolicy, Timestamp};
 
+use super::placement::FunctionPlacement;
 use super::{Entry, nearest};
 
 /// One version of a module: what its component offers and under which settings.
@@ -43,6 +44,8 @@ pub struct Function {
     pub limits: Limits,
     /// How often and how soon it is tried again.
     pub retry: RetryPolicy,
+    /// Where its tasks may run, and beside what.
+    pub placement: FunctionPlacement,
 }
 
 /// All versions of one module.

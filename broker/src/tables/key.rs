@@ -1,6 +1,6 @@
 //! Keys. Integers are big-endian, so that the order of bytes is the order of numbers.
 
-use tq_core::{Digest, Epoch, Priority, TaskId, Timestamp};
+use tq_core::{Epoch, Priority, TaskId, Timestamp};
 
 use crate::store::{Key, Space};
 
@@ -8,18 +8,32 @@ use crate::store::{Key, Space};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace(pub u32);
 
+/// The number of a queue in its namespace. Given when it is first set up, never reused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueId(pub u32);
+
+impl QueueId {
+    /// That of the queue that every namespace has.
+    pub const DEFAULT: Self = Self(0);
+}
+
 /// The place of a ready row in its lane. It rises with every row, over restarts too, so that cursors only advance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 
-/// Tasks that any of the same hosts can run: those of one module in one namespace.
+/// Tasks that may run under the same conditions: of one function and queue, on hosts that have the same, beside the
+/// same others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane {
     /// The tenant.
     pub namespace: Namespace,
-    /// The module's bytes.
-    pub digest: Digest,
+    /// What they have in common.
+    pub id: LaneId,
 }
+
+/// Names the conditions of a lane, by a hash of them. What they are stands in the lane's tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId(pub [u8; 16]);
 
 /// Kinds of keys in [`Space::Meta`].
 mod meta {
@@ -29,6 +43,7 @@ mod meta {
     pub(super) const CURRENT: u8 = 4;
     pub(super) const COUNTERS: u8 = 5;
     pub(super) const LEDGER: u8 = 6;
+    pub(super) const QUEUE: u8 = 7;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -133,12 +148,51 @@ pub fn current_of(key: &[u8]) -> Option<(Namespace, &str)> {
     ))
 }
 
-/// How many tasks of a namespace are in which state.
-pub fn counters(namespace: Namespace) -> Key {
-    Key::new(
-        Space::Meta,
-        [&[meta::COUNTERS], &namespace.0.to_be_bytes()[..]].concat(),
-    )
+/// How many tasks of a queue are in which state.
+pub fn counters(namespace: Namespace, queue: QueueId) -> Key {
+    Key::new(Space::Meta, in_namespace(meta::COUNTERS, namespace, queue))
+}
+
+/// Before all of them.
+pub fn all_counters() -> Vec<u8> {
+    vec![meta::COUNTERS]
+}
+
+/// What a key of [`counters`] says.
+pub fn counters_of(key: &[u8]) -> Option<(Namespace, QueueId)> {
+    of_namespace(meta::COUNTERS, key)
+}
+
+/// What a queue is set to.
+pub fn queue(namespace: Namespace, queue: QueueId) -> Key {
+    Key::new(Space::Meta, in_namespace(meta::QUEUE, namespace, queue))
+}
+
+/// Before all queues.
+pub fn queues() -> Vec<u8> {
+    vec![meta::QUEUE]
+}
+
+/// What a key of [`queue`] says.
+pub fn queue_of(key: &[u8]) -> Option<(Namespace, QueueId)> {
+    of_namespace(meta::QUEUE, key)
+}
+
+fn in_namespace(kind: u8, namespace: Namespace, queue: QueueId) -> Vec<u8> {
+    [
+        &[kind],
+        &namespace.0.to_be_bytes()[..],
+        &queue.0.to_be_bytes(),
+    ]
+    .concat()
+}
+
+fn of_namespace(kind: u8, key: &[u8]) -> Option<(Namespace, QueueId)> {
+    let (namespace, queue) = key.strip_prefix(&[kind])?.split_first_chunk()?;
+    Some((
+        Namespace(u32::from_be_bytes(*namespace)),
+        QueueId(u32::from_be_bytes(queue.try_into().ok()?)),
+    ))
 }
 
 /// What was asked for.
@@ -183,7 +237,7 @@ pub fn ready_prefix(lane: Lane, priority: Priority) -> Vec<u8> {
     [
         &[index::READY],
         &lane.namespace.0.to_be_bytes()[..],
-        &lane.digest.0,
+        &lane.id.0,
         &[u8::MAX - priority.0],
     ]
     .concat()
@@ -197,11 +251,11 @@ pub fn ready_all() -> Vec<u8> {
 /// What a key of [`ready`] says.
 pub fn ready_of(key: &[u8]) -> Option<(Lane, Priority, Position)> {
     let (namespace, rest) = key.strip_prefix(&[index::READY])?.split_first_chunk()?;
-    let (digest, rest) = rest.split_first_chunk()?;
+    let (id, rest) = rest.split_first_chunk()?;
     let (priority, position) = rest.split_first()?;
     let lane = Lane {
         namespace: Namespace(u32::from_be_bytes(*namespace)),
-        digest: Digest(*digest),
+        id: LaneId(*id),
     };
     Some((
         lane,
@@ -361,9 +415,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_say_what_they_were_made_of(namespace: u32, id: [u8; 16], digest: [u8; 32], priority: u8, position: u64, at: u64) {
+        fn keys_say_what_they_were_made_of(namespace: u32, id: [u8; 16], lane: [u8; 16], queue: u32, priority: u8, position: u64, at: u64) {
             let (namespace, id) = (Namespace(namespace), TaskId(id));
-            let lane = Lane { namespace, digest: Digest(digest) };
+            let lane = Lane { namespace, id: LaneId(lane) };
+            let queue_id = QueueId(queue);
+            prop_assert_eq!(counters_of(&counters(namespace, queue_id).bytes), Some((namespace, queue_id)));
+            prop_assert_eq!(queue_of(&super::queue(namespace, queue_id).bytes), Some((namespace, queue_id)));
             let (priority, position, at) = (Priority(priority), Position(position), Timestamp(at));
             prop_assert_eq!(ready_of(&ready(lane, priority, position).bytes), Some((lane, priority, position)));
             prop_assert_eq!(task_of(&call(namespace, id).bytes), Some((namespace, id)));
@@ -379,7 +436,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
             let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_epoch_of(&bytes));
-            let _ = (namespace_of(&bytes), current_of(&bytes));
+            let _ = (namespace_of(&bytes), current_of(&bytes), counters_of(&bytes), queue_of(&bytes));
         }
     }
 
@@ -387,7 +444,7 @@ mod tests {
     fn higher_priority_comes_first_in_a_lane() {
         let lane = Lane {
             namespace: Namespace(1),
-            digest: Digest([2; 32]),
+            id: LaneId([2; 16]),
         };
         assert!(ready(lane, Priority(200), Position(9)) < ready(lane, Priority(100), Position(1)));
         assert!(ready(lane, Priority(100), Position(1)) < ready(lane, Priority(100), Position(2)));

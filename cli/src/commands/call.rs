@@ -1,11 +1,13 @@
 //! From a call on the command line to a task on the wire.
 
-use tq_client::{LimitOverrides, NewTask, RetryOverrides};
+use std::collections::HashMap;
 
-use crate::args::{CallArgs, LimitArgs, RetryArgs};
+use tq_client::{Concurrency, LimitOverrides, NewTask, RetryOverrides};
+
+use crate::args::{CallArgs, LimitArgs, PlacementArgs, RetryArgs};
 use crate::payload::Payload;
 use crate::traceparent;
-use crate::units::now_ms;
+use crate::units::{Label, Labels, now_ms};
 
 /// Makes the task that was asked for, to start at once.
 pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
@@ -18,8 +20,16 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
         idempotency_key,
         limits: lowered,
         retry: policy,
+        placement,
         arguments,
     } = args;
+    let PlacementArgs {
+        queue,
+        require,
+        prefer,
+        concurrency_key,
+        concurrency,
+    } = placement;
     let Payload {
         bytes,
         content_type,
@@ -37,7 +47,23 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
         limits: Some(limits(lowered)),
         retry: Some(retry(policy)),
         traceparent: traceparent::current()?,
+        queue: queue.unwrap_or_default(),
+        required_labels: labels(Labels(require)),
+        preferred_labels: labels(Labels(prefer)),
+        concurrency: concurrency_key.map(|key| Concurrency {
+            key,
+            limit: concurrency.unwrap_or(1),
+        }),
     })
+}
+
+/// Labels, for the wire.
+pub(crate) fn labels(labels: Labels) -> HashMap<String, String> {
+    let Labels(labels) = labels;
+    labels
+        .into_iter()
+        .map(|Label(label, value)| (label, value))
+        .collect()
 }
 
 /// What was named, for the wire.

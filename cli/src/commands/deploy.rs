@@ -70,6 +70,7 @@ pub(crate) fn prepare(path: &Path, name: Option<&str>) -> anyhow::Result<Deploya
         limits: manifest.limits,
         retry: manifest.retry,
         functions: manifest.functions,
+        placement: manifest.placement,
     };
     Ok(Deployable { component, upload })
 }

@@ -12,6 +12,7 @@ mod dev;
 mod host;
 mod module;
 mod new;
+mod queue;
 mod run;
 mod submit;
 mod task;
@@ -19,7 +20,9 @@ mod waiting;
 
 use tq_client::Client;
 
-use crate::args::{AdminCommand, Command, ConfigCommand, HostVerb, ModuleCommand, TaskCommand};
+use crate::args::{
+    AdminCommand, Command, ConfigCommand, HostVerb, ModuleCommand, QueueCommand, TaskCommand,
+};
 use crate::config::Config;
 use crate::exit::Exit;
 
@@ -44,8 +47,17 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             TaskCommand::List(args) => task::list::run(config, args).await,
             TaskCommand::Logs { id } => task::logs::run(config, &id).await,
             TaskCommand::Cancel { id } => task::cancel::run(config, &id).await,
+            TaskCommand::Update(args) => task::update::run(config, args).await,
             TaskCommand::Redrive { id } => task::redrive::run(config, &id).await,
             TaskCommand::Wait { ids } => task::wait::run(config, ids).await,
+        },
+        Command::Queue(command) => match command {
+            QueueCommand::List => queue::list::run(config).await,
+            QueueCommand::Show { name } => queue::show::run(config, &name).await,
+            QueueCommand::Set(args) => queue::change::set(config, args).await,
+            QueueCommand::Pause { name } => queue::change::pause(config, &name).await,
+            QueueCommand::Resume { name } => queue::change::resume(config, &name).await,
+            QueueCommand::Delete { name } => queue::change::delete(config, &name).await,
         },
         Command::Module(module) => match module {
             ModuleCommand::List => module::list::run(config).await,

@@ -1,10 +1,13 @@
 //! JSON for programs. What is here is an interface: fields are added, never renamed or removed.
 
+use std::collections::{BTreeMap, HashMap};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use tq_client::{
-    Attempt, Entry, Function, Host, HostState, Limits, Module, RetryPolicy, TaskState,
+    Attempt, Entry, Function, Host, HostState, Limits, Module, Queue, QueueOrder, RetryPolicy,
+    TaskState,
 };
 
 use crate::output;
@@ -30,6 +33,10 @@ pub(crate) struct Task<'a> {
     state: &'static str,
     outcome: Option<&'a str>,
     priority: u32,
+    queue: &'a str,
+    required_labels: BTreeMap<&'a str, &'a str>,
+    preferred_labels: BTreeMap<&'a str, &'a str>,
+    concurrency: Option<Concurrency<'a>>,
     round: u32,
     attempts: Vec<TaskAttempt<'a>>,
     losses: u32,
@@ -50,6 +57,12 @@ pub(crate) struct Task<'a> {
     payload: Option<Bytes<'a>>,
     result_bytes: u64,
     result: Option<Bytes<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Concurrency<'a> {
+    key: &'a str,
+    limit: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,6 +162,10 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             losses,
             result_bytes,
             payload_bytes,
+            queue,
+            required_labels,
+            preferred_labels,
+            concurrency,
         } = task;
         Self {
             id,
@@ -159,6 +176,13 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             state: state(task.state()),
             outcome: named(outcome),
             priority: *priority,
+            queue,
+            required_labels: labels(required_labels),
+            preferred_labels: labels(preferred_labels),
+            concurrency: concurrency.as_ref().map(|it| Concurrency {
+                key: &it.key,
+                limit: it.limit,
+            }),
             round: *round,
             attempts: attempts.iter().map(TaskAttempt::from).collect(),
             losses: *losses,
@@ -299,6 +323,16 @@ struct FunctionInfo<'a> {
     output: Option<&'a str>,
     limits: Option<AttemptLimits>,
     retry: Option<Retry>,
+    placement: Option<FunctionPlacement<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct FunctionPlacement<'a> {
+    queue: Option<&'a str>,
+    required_labels: BTreeMap<&'a str, &'a str>,
+    preferred_labels: BTreeMap<&'a str, &'a str>,
+    concurrency: Option<u32>,
+    concurrency_key: Option<&'a str>,
 }
 
 impl<'a> From<&'a Module> for ModuleInfo<'a> {
@@ -343,6 +377,7 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
             output,
             limits,
             retry,
+            placement,
         } = function;
         Self {
             name,
@@ -351,6 +386,16 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
             output: named(output),
             limits: limits.as_ref().map(AttemptLimits::from),
             retry: retry.as_ref().map(Retry::from),
+            placement: placement.as_ref().map(|placement| FunctionPlacement {
+                queue: named(&placement.queue),
+                required_labels: labels(&placement.required_labels),
+                preferred_labels: labels(&placement.preferred_labels),
+                concurrency: placement.concurrency.as_ref().map(|rule| rule.limit),
+                concurrency_key: placement
+                    .concurrency
+                    .as_ref()
+                    .and_then(|rule| named(&rule.payload_pointer)),
+            }),
         }
     }
 }
@@ -416,6 +461,110 @@ impl<'a> HostList<'a> {
     }
 }
 
+/// All queues.
+#[derive(Debug, Serialize)]
+pub(crate) struct QueueList<'a> {
+    queues: Vec<QueueInfo<'a>>,
+}
+
+/// A queue.
+#[derive(Debug, Serialize)]
+pub(crate) struct QueueInfo<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    order: &'static str,
+    concurrency: Option<u32>,
+    rate: Option<RateInfo>,
+    paused: bool,
+    closed: Option<&'a str>,
+    blocked: u64,
+    scheduled: u64,
+    ready: u64,
+    running: u64,
+    succeeded: u64,
+    dead: u64,
+    cancelled: u64,
+    expired: u64,
+    oldest_ready_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct RateInfo {
+    tasks: u32,
+    per_ms: u64,
+    burst: u32,
+}
+
+impl<'a> QueueList<'a> {
+    /// In the order given.
+    pub(crate) fn new(queues: &'a [Queue]) -> Self {
+        Self {
+            queues: queues.iter().map(QueueInfo::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a Queue> for QueueInfo<'a> {
+    fn from(queue: &'a Queue) -> Self {
+        let Queue {
+            namespace,
+            name,
+            order: _,
+            concurrency,
+            rate,
+            paused,
+            blocked,
+            scheduled,
+            ready,
+            running,
+            succeeded,
+            dead,
+            cancelled,
+            expired,
+            oldest_ready_ms,
+            closed,
+        } = queue;
+        Self {
+            name,
+            namespace,
+            order: order(queue.order()),
+            concurrency: (*concurrency > 0).then_some(*concurrency),
+            rate: rate.as_ref().map(|rate| RateInfo {
+                tasks: rate.tasks,
+                per_ms: rate.per_ms,
+                burst: rate.burst,
+            }),
+            paused: *paused,
+            closed: named(closed),
+            blocked: *blocked,
+            scheduled: *scheduled,
+            ready: *ready,
+            running: *running,
+            succeeded: *succeeded,
+            dead: *dead,
+            cancelled: *cancelled,
+            expired: *expired,
+            oldest_ready_ms: known(*oldest_ready_ms),
+        }
+    }
+}
+
+/// An order's name.
+pub(crate) fn order(order: QueueOrder) -> &'static str {
+    match order {
+        QueueOrder::Unspecified => "unknown",
+        QueueOrder::Priority => "priority",
+        QueueOrder::Fifo => "fifo",
+    }
+}
+
+fn labels(labels: &HashMap<String, String>) -> BTreeMap<&str, &str> {
+    let pairs = labels.iter();
+    pairs
+        .map(|(label, value)| (label.as_str(), value.as_str()))
+        .collect()
+}
+
 /// A state's name.
 pub(crate) fn state(state: TaskState) -> &'static str {
     match state {
@@ -476,6 +625,12 @@ mod tests {
             state: TaskState::Succeeded.into(),
             outcome: "succeeded".into(),
             priority: 127,
+            queue: "default".into(),
+            required_labels: HashMap::from([("gpu".into(), "a100".into())]),
+            concurrency: Some(tq_client::Concurrency {
+                key: "k".into(),
+                limit: 2,
+            }),
             attempts: vec![Attempt {
                 number: 1,
                 host: "a".into(),
@@ -513,6 +668,10 @@ mod tests {
             "state": "succeeded",
             "outcome": "succeeded",
             "priority": 127,
+            "queue": "default",
+            "required_labels": {"gpu": "a100"},
+            "preferred_labels": {},
+            "concurrency": {"key": "k", "limit": 2},
             "round": 1,
             "attempts": [{
                 "number": 1,

@@ -1,10 +1,12 @@
 //! Tables for people: plain columns, so that they can be read by `grep` and `awk` as well.
 
+use std::collections::HashMap;
+
 use comfy_table::{ContentArrangement, Table, presets};
-use tq_client::{Attempt, Host, Limits, Module, RetryPolicy, Task, Usage};
+use tq_client::{Attempt, Host, Limits, Module, Queue, RetryPolicy, Task, Usage};
 
 use crate::output::{self, escaped, json};
-use crate::units::{Count, Moment, Size, Span, nanoseconds};
+use crate::units::{Count, Moment, Rate, Size, Span, nanoseconds, now_ms};
 
 /// Prints rows under a header.
 ///
@@ -117,6 +119,16 @@ pub(crate) fn print_task(task: &Task) -> anyhow::Result<()> {
         ("stop", stop),
         ("outcome", task.outcome.clone()),
         ("priority", task.priority.to_string()),
+        ("queue", named_queue(&task.queue)),
+        ("requires", labels(&task.required_labels)),
+        ("prefers", labels(&task.preferred_labels)),
+        (
+            "concurrency",
+            task.concurrency
+                .as_ref()
+                .map(|it| format!("{} at once of key {}", it.limit, escaped(&it.key)))
+                .unwrap_or_default(),
+        ),
         (
             "round",
             if task.round > 1 {
@@ -323,6 +335,121 @@ pub(crate) fn print_hosts(hosts: &[Host]) -> anyhow::Result<()> {
             ]
         }),
     )
+}
+
+/// Prints queues, one a line.
+///
+/// # Errors
+/// As [`output::data`].
+pub(crate) fn print_queues(queues: &[Queue]) -> anyhow::Result<()> {
+    let now = now_ms();
+    print(
+        [
+            "queue",
+            "ready",
+            "oldest",
+            "scheduled",
+            "running",
+            "concurrency",
+            "rate",
+            "order",
+            "held up by",
+        ],
+        queues.iter().map(|queue| {
+            [
+                queue.name.clone(),
+                queue.ready.to_string(),
+                dash(&age(queue, now)),
+                queue.scheduled.to_string(),
+                queue.running.to_string(),
+                dash(&limit(queue.concurrency)),
+                dash(&rate(queue)),
+                json::order(queue.order()).to_owned(),
+                dash(&queue.closed),
+            ]
+        }),
+    )
+}
+
+/// Prints all there is to know about a queue.
+///
+/// # Errors
+/// As [`output::data`].
+pub(crate) fn print_queue(queue: &Queue) -> anyhow::Result<()> {
+    let oldest = match age(queue, now_ms()) {
+        age if age.is_empty() => age,
+        age => format!("{age} ({})", time(queue.oldest_ready_ms)),
+    };
+    print_fields([
+        ("queue", queue.name.clone()),
+        ("namespace", queue.namespace.clone()),
+        ("order", json::order(queue.order()).to_owned()),
+        ("concurrency", limit(queue.concurrency)),
+        ("rate", rate(queue)),
+        ("held up by", queue.closed.clone()),
+        ("blocked", count(queue.blocked)),
+        ("scheduled", count(queue.scheduled)),
+        ("ready", Count(queue.ready).to_string()),
+        ("oldest ready", oldest),
+        ("running", Count(queue.running).to_string()),
+        ("succeeded", count(queue.succeeded)),
+        ("dead", count(queue.dead)),
+        ("cancelled", count(queue.cancelled)),
+        ("expired", count(queue.expired)),
+    ])
+}
+
+/// How long the task has waited that has waited longest, to the second.
+fn age(queue: &Queue, now_ms: u64) -> String {
+    match queue.oldest_ready_ms {
+        0 => String::new(),
+        since => Span(now_ms.saturating_sub(since) / 1_000 * 1_000).to_string(),
+    }
+}
+
+fn rate(queue: &Queue) -> String {
+    let Some(rate) = &queue.rate else {
+        return String::new();
+    };
+    let text = Rate {
+        tasks: rate.tasks,
+        per: Span(rate.per_ms),
+    }
+    .to_string();
+    if rate.burst == rate.tasks {
+        text
+    } else {
+        format!("{text}, burst {}", Count(rate.burst.into()))
+    }
+}
+
+fn limit(limit: u32) -> String {
+    count(limit.into())
+}
+
+/// A number, unless it is 0.
+fn count(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        count => Count(count).to_string(),
+    }
+}
+
+fn named_queue(queue: &str) -> String {
+    if queue == "default" {
+        String::new()
+    } else {
+        queue.to_owned()
+    }
+}
+
+fn labels(labels: &HashMap<String, String>) -> String {
+    let mut pairs: Vec<_> = labels
+        .iter()
+        .map(|(label, value)| format!("{label}={value}"))
+        .collect();
+    pairs.sort();
+    escaped(&pairs.join(" "))
 }
 
 fn limits(limits: &Limits) -> String {

@@ -2,6 +2,7 @@
 //! timer and backend goes through these; nothing else changes a state.
 
 mod adopt;
+mod amend;
 mod cancel;
 mod claim;
 mod expire;
@@ -13,6 +14,7 @@ mod submit;
 mod wake;
 
 pub use adopt::adopt;
+pub use amend::{Amendment, amend};
 pub use cancel::cancel;
 pub use claim::claim;
 pub use expire::expire;

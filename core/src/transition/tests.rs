@@ -8,7 +8,7 @@ use crate::invariants;
 use crate::limits::LOSSES_MAX;
 use crate::outcome::Usage;
 use crate::task::{DataRef, Failure, Spec};
-use crate::{Digest, Limits, Priority, RetryPolicy, TaskId};
+use crate::{Digest, Limits, Placement, Priority, RetryPolicy, TaskId};
 
 fn spec() -> Spec {
     Spec {
@@ -27,6 +27,7 @@ fn spec() -> Spec {
             cap: Duration::from_secs(1),
         },
         priority: Priority::DEFAULT,
+        placement: Placement::default(),
         run_at: None,
         deadline: None,
         idempotency_key: String::new(),
@@ -279,6 +280,7 @@ enum Command {
     Wake,
     Resolve(bool),
     Redrive,
+    Amend(Option<u64>, Option<u64>, u8),
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -292,7 +294,73 @@ fn command() -> impl Strategy<Value = Command> {
         3 => Just(Command::Wake),
         1 => any::<bool>().prop_map(Command::Resolve),
         1 => Just(Command::Redrive),
+        2 => (prop::option::of(0_u64..3000), prop::option::of(0_u64..5000), any::<u8>())
+            .prop_map(|(run_at, deadline, priority)| Command::Amend(run_at, deadline, priority)),
     ]
+}
+
+#[test]
+fn what_waits_can_be_changed_and_what_ended_cannot() {
+    let now = Timestamp(100);
+    let later = Amendment {
+        priority: Some(Priority(200)),
+        run_at: Some(Timestamp(500)),
+        deadline: Some(Some(Timestamp(900))),
+        ..Amendment::default()
+    };
+    let put_off = amend(&ready(spec()), &later, now).expect("it waits");
+    assert_eq!(put_off.effect, Effect::SetTimer(Timestamp(500)));
+    let task = put_off.next;
+    assert_eq!(
+        task.state,
+        State::Scheduled {
+            run_at: Timestamp(500)
+        }
+    );
+    assert_eq!(
+        (task.spec.priority, task.spec.deadline),
+        (Priority(200), Some(Timestamp(900)))
+    );
+    let sooner = Amendment {
+        run_at: Some(Timestamp(3)),
+        deadline: Some(None),
+        ..Amendment::default()
+    };
+    let task = amend(&task, &sooner, now).expect("it waits").next;
+    assert_eq!(task.state, State::Scheduled { run_at: now });
+    assert_eq!(task.spec.deadline, None);
+    assert_eq!(
+        amend(&running(1), &later, now),
+        Err(Rejected::WrongState {
+            state: "running",
+            expected: "waiting, as a new time to start at needs it to be",
+        })
+    );
+    let urgent = Amendment {
+        priority: Some(Priority(255)),
+        ..Amendment::default()
+    };
+    let task = amend(&running(1), &urgent, now).expect("it may run");
+    assert_eq!(
+        (task.next.spec.priority, task.effect),
+        (Priority(255), Effect::None)
+    );
+    let ended = cancel(&ready(spec()), now).expect("it waits").next;
+    assert_eq!(
+        amend(&ended, &urgent, now),
+        Err(Rejected::Ended { state: "cancelled" })
+    );
+    let passed = Amendment {
+        deadline: Some(Some(now)),
+        ..Amendment::default()
+    };
+    assert_eq!(
+        amend(&ready(spec()), &passed, now),
+        Err(Rejected::DeadlinePassed {
+            deadline: 100,
+            now: 100
+        })
+    );
 }
 
 proptest! {
@@ -321,6 +389,15 @@ proptest! {
                 Command::Expire => expire(&task, at),
                 Command::Wake => wake(&task, at),
                 Command::Resolve(met) => resolve(&task, if met { Dependency::Met } else { Dependency::Failed }, at),
+                Command::Amend(run_at, deadline, priority) => {
+                    let amendment = Amendment {
+                        priority: Some(Priority(priority)),
+                        run_at: run_at.map(Timestamp),
+                        deadline: Some(deadline.map(Timestamp)),
+                        ..Amendment::default()
+                    };
+                    amend(&task, &amendment, at)
+                }
                 Command::Redrive => redrive(&task, Spec::clone(&task.spec), at),
             };
             if let Ok(transition) = got {

@@ -6,11 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_broker::ledger::{
-    Command, Deploy, Ended, Refused, Submission, Submit, Submitted, Target, Watch, WatchId,
+    Command, Deploy, Ended, QueueChange, QueuePatch, QueueView, Refused, Submission, Submit,
+    Submitted, Target, Watch, WatchId,
 };
 use tq_broker::modules::Entry;
+use tq_broker::modules::placement::FunctionPlacement;
 use tq_broker::modules::registry::{Function, Module};
+use tq_core::placement::{Concurrency, Placement};
+use tq_core::queue::{Order, Rate};
 use tq_core::task::{DataRef, Spec, Task};
+use tq_core::transition::Amendment;
 use tq_core::{Digest, Limits, Priority, RetryPolicy, TaskId, Timestamp};
 
 use crate::promises::{Asked, payload};
@@ -19,6 +24,12 @@ use crate::world::{Event, World};
 const NAMESPACE: &str = "default";
 /// The modules that there are. Most tasks are of the first.
 pub(crate) const MODULES: [Digest; 2] = [Digest([7; 32]), Digest([9; 32])];
+/// Queues that there are beside the default one, and how many of their tasks run at once.
+pub(crate) const QUEUES: [(&str, u32); 3] = [("narrow", 2), ("steps", 1), ("rated", 1_000)];
+/// The queue that is paused now and then.
+pub(crate) const PAUSED: &str = QUEUES[0].0;
+/// Concurrency keys that there are, and how many of their tasks run at once.
+pub(crate) const CONCURRENCY: [(&str, u32); 3] = [("c0", 1), ("c1", 1), ("c2", 2)];
 /// Idempotency keys that there are: few, so that they meet.
 const KEYS: u32 = 12;
 
@@ -30,6 +41,7 @@ pub(crate) struct Clients {
     /// Requests whose answer was lost, and that can be sent again.
     again: Vec<Vec<Request>>,
     changes: Vec<(TaskId, oneshot::Receiver<Result<Task, Refused>>)>,
+    pauses: Vec<(bool, oneshot::Receiver<Result<QueueView, Refused>>)>,
     watches: Vec<mpsc::UnboundedReceiver<Arc<Ended>>>,
     last_watch: u64,
 }
@@ -55,7 +67,7 @@ impl Clients {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.submits.len() + self.again.len() + self.changes.len()
+        self.submits.len() + self.again.len() + self.changes.len() + self.pauses.len()
     }
 
     /// What was not answered will not be.
@@ -67,6 +79,7 @@ impl Clients {
             }
         }
         self.changes.clear();
+        self.pauses.clear();
         self.watches.clear();
     }
 }
@@ -82,11 +95,52 @@ impl World {
             };
             self.command(Command::Deploy(Box::new(deploy)));
         }
+        for (name, concurrency) in QUEUES {
+            let patch = QueuePatch::Set {
+                order: (name == "steps").then_some(Order::Fifo),
+                concurrency: Some(Some(concurrency)),
+                rate: (name == "rated").then_some(Some(Rate {
+                    tasks: 20,
+                    per: Duration::from_secs(1),
+                    burst: 3,
+                })),
+            };
+            let (reply, _) = oneshot::channel();
+            self.change_queue(name, patch, reply);
+        }
+    }
+
+    fn change_queue(
+        &mut self,
+        name: &str,
+        patch: QueuePatch,
+        reply: oneshot::Sender<Result<QueueView, Refused>>,
+    ) {
+        self.command(Command::Queue(QueueChange {
+            namespace: NAMESPACE.to_owned(),
+            name: name.to_owned(),
+            patch,
+            reply,
+        }));
+    }
+
+    /// Pauses a queue, or resumes it.
+    fn pause(&mut self, is_paused: bool) {
+        if self.broker.process.is_none() {
+            return;
+        }
+        if !is_paused {
+            self.promises.paused_after = None;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.change_queue(PAUSED, QueuePatch::Pause(is_paused), reply);
+        self.clients.pauses.push((is_paused, answer));
     }
 
     pub(crate) fn client_acts(&mut self) {
         if self.is_calm {
             self.end_endless();
+            self.pause(false);
             if let Some(requests) = self.clients.again.pop() {
                 self.send(requests);
             }
@@ -110,7 +164,12 @@ impl World {
                     self.change(id, Command::Redrive);
                 }
             }
-            17..19 => self.watch(),
+            17 => self.watch(),
+            18 => match self.random.u32(..4) {
+                0 => self.pause(true),
+                1 => self.pause(false),
+                _ => self.amend(),
+            },
             _ => {
                 // Many at once, so that windows are too small for them.
                 for _ in 0..self.random.u32(1..12) {
@@ -120,6 +179,24 @@ impl World {
         }
         let pause = self.micros(1_000..400_000);
         self.after(pause, Event::Client);
+    }
+
+    fn amend(&mut self) {
+        let Some(id) = self.some_task() else {
+            return;
+        };
+        let wall = self.broker.now(self.now).wall;
+        let delay = Duration::from_millis(self.random.u64(..4_000));
+        let amendment = Amendment {
+            priority: self.one_in(2).then(|| Priority(self.random.u8(..))),
+            run_at: self.one_in(3).then(|| wall.after(delay)),
+            deadline: self.one_in(4).then_some(None),
+            ..Amendment::default()
+        };
+        if amendment.run_at.is_some() {
+            self.promises.may_run_now(id);
+        }
+        self.change(id, |target| Command::Amend(Box::new(amendment), target));
     }
 
     fn submit(&mut self) {
@@ -141,6 +218,7 @@ impl World {
         let delay = Duration::from_millis(self.random.u64(..8_000));
         let until = Duration::from_millis(self.random.u64(1..20_000));
         let key = self.random.u32(..KEYS);
+        let placement = self.placement();
         let asked = Asked {
             run_at: is_delayed.then(|| wall.after(delay)),
             is_endless: self.one_in(12),
@@ -162,6 +240,7 @@ impl World {
                 cap: Duration::from_secs(4),
             },
             priority: Priority(priorities[self.random.usize(..priorities.len())]),
+            placement,
             run_at: asked.run_at,
             deadline: has_deadline.then(|| wall.after(until)),
             idempotency_key: match has_key {
@@ -180,6 +259,20 @@ impl World {
         }
     }
 
+    fn placement(&mut self) -> Placement {
+        let (has_queue, has_key) = (self.one_in(3), self.one_in(4));
+        let (queue, _) = QUEUES[self.random.usize(..QUEUES.len())];
+        let (key, limit) = CONCURRENCY[self.random.usize(..CONCURRENCY.len())];
+        Placement {
+            queue: if has_queue { queue } else { "" }.to_owned(),
+            concurrency: has_key.then(|| Concurrency {
+                key: key.to_owned(),
+                limit,
+            }),
+            ..Placement::default()
+        }
+    }
+
     /// Asks for tasks that take long, and of which nothing is to be lost.
     pub(crate) fn submit_dear(&mut self, count: u32) {
         let requests: Vec<_> = (0..count).map(|_| self.request()).collect();
@@ -191,6 +284,7 @@ impl World {
             let spec = &mut request.spec;
             (spec.run_at, spec.deadline, spec.digest) = (None, None, MODULES[0]);
             spec.idempotency_key.clear();
+            spec.placement = Placement::default();
             request
         });
         let requests = requests.collect();
@@ -227,7 +321,7 @@ impl World {
         self.change(id, Command::Cancel);
     }
 
-    fn change(&mut self, id: TaskId, command: fn(Target) -> Command) {
+    fn change(&mut self, id: TaskId, command: impl FnOnce(Target) -> Command) {
         if self.broker.process.is_none() {
             return;
         }
@@ -312,6 +406,25 @@ impl World {
             }
             matches!(answer, Err(oneshot::error::TryRecvError::Empty))
         });
+        let newest = || {
+            let process = self.broker.process.as_ref()?;
+            let tasks = process.ledger.tasks();
+            let epochs = tasks.values().filter_map(|(_, task, _)| task.last_epoch);
+            epochs.max()
+        };
+        clients.pauses.retain_mut(|(is_paused, answer)| {
+            let answer = answer.try_recv();
+            match &answer {
+                Ok(Ok(_)) if *is_paused => promises.paused_after = newest(),
+                Ok(Ok(_)) => promises.paused_after = None,
+                Ok(Err(_)) | Err(_) => {}
+            }
+            matches!(answer, Err(oneshot::error::TryRecvError::Empty))
+        });
+        // One that may have been taken back since says nothing.
+        if clients.pauses.iter().any(|(is_paused, _)| !is_paused) {
+            promises.paused_after = None;
+        }
         for watch in &mut clients.watches {
             while let Ok(ended) = watch.try_recv() {
                 let task = &ended.task;
@@ -329,6 +442,7 @@ fn module(digest: Digest) -> Module {
         output: String::new(),
         limits: Limits::DEFAULT,
         retry: RetryPolicy::DEFAULT,
+        placement: FunctionPlacement::default(),
     };
     Module {
         name: format!("m{}", digest.0[0]),

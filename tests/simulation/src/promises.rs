@@ -14,6 +14,8 @@ use tq_core::outcome::{Class, Outcome};
 use tq_core::task::{DataRef, State, Task};
 use tq_core::{Epoch, TaskId, Timestamp};
 
+use crate::clients::{CONCURRENCY, PAUSED, QUEUES};
+
 /// What was asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -41,6 +43,10 @@ pub(crate) struct Promises {
     ended: BTreeMap<Epoch, Outcome>,
     /// What was acknowledged to hosts as counting.
     accepted: BTreeSet<Epoch>,
+    /// A queue is paused since this attempt; none if it may not be.
+    pub(crate) paused_after: Option<Epoch>,
+    /// A loss of power may have forgotten attempts that go on, and are beyond the limits when they are found.
+    pub(crate) has_lost_power: bool,
 }
 
 /// The payload of a task: its tag again and again, to a length.
@@ -145,6 +151,7 @@ impl Promises {
                 task.state.name()
             );
         }
+        self.check_limits(tasks.values().map(|(_, task, _)| task));
         let mut successes = BTreeSet::new();
         for epoch in &self.accepted {
             // One that was given back by the host itself ran nowhere.
@@ -180,6 +187,35 @@ impl Promises {
         for (id, (namespace, task, _)) in &tasks {
             if let State::Succeeded { .. } = task.state {
                 check_result(&*reader, *namespace, *id);
+            }
+        }
+    }
+
+    /// No more runs at once than limits say, and nothing of a paused queue has started.
+    fn check_limits<'a>(&self, tasks: impl Iterator<Item = &'a Task>) {
+        let (mut queues, mut keys): (BTreeMap<&str, u32>, BTreeMap<&str, u32>) = Default::default();
+        for task in tasks {
+            let Some(lease) = task.lease() else {
+                continue;
+            };
+            let placement = &task.spec.placement;
+            *queues.entry(&placement.queue).or_default() += 1;
+            if let Some(concurrency) = &placement.concurrency {
+                *keys.entry(&concurrency.key).or_default() += 1;
+            }
+            let is_late = |after: Epoch| placement.queue == PAUSED && lease.epoch > after;
+            assert!(
+                !self.paused_after.is_some_and(is_late),
+                "{task:?} started in a paused queue"
+            );
+        }
+        if self.has_lost_power {
+            return;
+        }
+        for (what, running, limits) in [("queue", queues, QUEUES), ("key", keys, CONCURRENCY)] {
+            for (name, limit) in limits {
+                let count = running.get(name).copied().unwrap_or(0);
+                assert!(count <= limit, "{count} tasks run of {what} `{name}`");
             }
         }
     }

@@ -530,6 +530,7 @@ impl World {
         self.report.crashes += 1;
         self.broker.disk.clear_faults();
         self.broker.disk.crash(crash);
+        self.promises.has_lost_power |= crash != Crash::Process;
         self.broker_is_gone(crash == Crash::Process);
     }
 

@@ -1,22 +1,30 @@
 //! Between the wire and the domain, by hand.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::Status;
+use tq_core::limits::{CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX};
 use tq_core::outcome::Usage;
+use tq_core::placement::{Concurrency, Labels, PlacementError};
+use tq_core::queue::{Order, Settings};
 use tq_core::task::{Attempt, Failure, Spec, State, Stop, Task};
-use tq_core::{Digest, Epoch, Limits, Outcome, RetryPolicy, TaskId, Timestamp};
+use tq_core::{Digest, Epoch, Limits, Outcome, Priority, RetryPolicy, TaskId, Timestamp};
 use tq_proto::v1;
 
 use crate::api::status::invalid;
 use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost, Token,
 };
+use crate::dispatch::needs::is_default_queue;
+use crate::ledger::QueueView;
 use crate::modules::Entry;
+use crate::modules::placement::{ConcurrencyRule, FunctionPlacement};
 use crate::modules::registry::{Function, Module};
 use crate::store::StoreId;
+use crate::tables::row::Counters;
 
 pub(super) fn task_id(text: &str) -> Result<TaskId, Status> {
     text.parse().map_err(invalid)
@@ -108,6 +116,167 @@ pub(super) fn retry(
     };
     retry.check().map_err(invalid)?;
     Ok(retry)
+}
+
+/// A priority as it came.
+pub(super) fn priority(priority: u32) -> Result<Priority, Status> {
+    let range = || invalid(format_args!("priority is {priority}; it may be 0 to 255"));
+    Ok(Priority(u8::try_from(priority).map_err(|_| range())?))
+}
+
+/// The name of a queue as it came; the default one's is empty in the domain.
+pub(super) fn queue(name: &str) -> Result<String, Status> {
+    if is_default_queue(name) {
+        return Ok(String::new());
+    }
+    tq_core::name::check("queue name", name).map_err(invalid)?;
+    Ok(name.to_owned())
+}
+
+/// Labels as they came, beside those that are inherited. Whoever names one again means another value.
+pub(super) fn labels(
+    inherited: &Labels,
+    named: &HashMap<String, String>,
+) -> Result<Labels, Status> {
+    let is_own = |label: &str| named.contains_key(label);
+    let inherited = inherited
+        .iter()
+        .filter(|(label, _)| !is_own(label))
+        .map(|(label, value)| (label.to_owned(), value.to_owned()));
+    let named = named
+        .iter()
+        .map(|(label, value)| (label.clone(), value.clone()));
+    Labels::new(inherited.chain(named)).map_err(invalid)
+}
+
+fn labels_out(labels: &Labels) -> HashMap<String, String> {
+    let pairs = labels.iter();
+    pairs
+        .map(|(label, value)| (label.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// A concurrency key as it came. A limit that is not named is 1.
+pub(super) fn concurrency(named: &v1::Concurrency) -> Result<Concurrency, Status> {
+    Concurrency::new(named.key.clone(), named.limit.max(1)).map_err(invalid)
+}
+
+/// Where the tasks of a function may run, as it came.
+pub(super) fn function_placement(
+    inherited: &FunctionPlacement,
+    named: Option<&v1::PlacementSettings>,
+) -> Result<FunctionPlacement, Status> {
+    let Some(v1::PlacementSettings {
+        queue: name,
+        required_labels,
+        preferred_labels,
+        concurrency,
+    }) = named
+    else {
+        return Ok(inherited.clone());
+    };
+    let rule = |rule: &v1::ConcurrencyRule| {
+        let pointer = &rule.payload_pointer;
+        if !pointer.is_empty() && !pointer.starts_with('/') {
+            return Err(invalid(format_args!(
+                "concurrency key `{pointer}` is no pointer into the payload; it begins with `/`, such as `/customer/id`"
+            )));
+        }
+        if pointer.len() > CONCURRENCY_KEY_BYTES_MAX {
+            return Err(invalid(PlacementError::Key(pointer.len())));
+        }
+        if !(1..=CONCURRENCY_MAX).contains(&rule.limit) {
+            return Err(invalid(PlacementError::Limit(rule.limit)));
+        }
+        Ok(ConcurrencyRule {
+            payload_pointer: pointer.clone(),
+            limit: rule.limit,
+        })
+    };
+    Ok(FunctionPlacement {
+        queue: match name.is_empty() {
+            true => inherited.queue.clone(),
+            false => queue(name)?,
+        },
+        required: labels(&inherited.required, required_labels)?,
+        preferred: labels(&inherited.preferred, preferred_labels)?,
+        concurrency: match concurrency {
+            None => inherited.concurrency.clone(),
+            Some(named) => Some(rule(named)?),
+        },
+    })
+}
+
+fn function_placement_out(placement: &FunctionPlacement) -> v1::PlacementSettings {
+    let FunctionPlacement {
+        queue,
+        required,
+        preferred,
+        concurrency,
+    } = placement;
+    v1::PlacementSettings {
+        queue: queue.clone(),
+        required_labels: labels_out(required),
+        preferred_labels: labels_out(preferred),
+        concurrency: concurrency.as_ref().map(|rule| v1::ConcurrencyRule {
+            payload_pointer: rule.payload_pointer.clone(),
+            limit: rule.limit,
+        }),
+    }
+}
+
+/// A queue as it is shown.
+pub(super) fn queue_out(namespace: &str, queue: QueueView) -> v1::Queue {
+    let closed = queue.closed_because();
+    let QueueView {
+        name,
+        settings,
+        counters,
+        oldest,
+        closed: _,
+    } = queue;
+    let Settings {
+        order,
+        concurrency,
+        rate,
+        is_paused,
+    } = settings;
+    let Counters {
+        blocked,
+        scheduled,
+        ready,
+        running,
+        succeeded,
+        dead,
+        cancelled,
+        expired,
+    } = counters;
+    v1::Queue {
+        namespace: namespace.to_owned(),
+        name,
+        order: match order {
+            Order::Priority => v1::QueueOrder::Priority,
+            Order::Fifo => v1::QueueOrder::Fifo,
+        }
+        .into(),
+        concurrency: concurrency.unwrap_or(0),
+        rate: rate.map(|rate| v1::Rate {
+            tasks: rate.tasks,
+            per_ms: millis(rate.per),
+            burst: rate.burst,
+        }),
+        paused: is_paused,
+        blocked,
+        scheduled,
+        ready,
+        running,
+        succeeded,
+        dead,
+        cancelled,
+        expired,
+        oldest_ready_ms: oldest.map_or(0, |at| at.0),
+        closed,
+    }
 }
 
 fn limits_out(limits: &Limits) -> v1::Limits {
@@ -236,6 +405,17 @@ pub(super) fn task_out(task: &Task) -> v1::Task {
         retry: Some(retry_out(&spec.retry)),
         idempotency_key: spec.idempotency_key.clone(),
         traceparent: spec.traceparent.clone(),
+        queue: spec.placement.queue().to_owned(),
+        required_labels: labels_out(&spec.placement.required),
+        preferred_labels: labels_out(&spec.placement.preferred),
+        concurrency: spec
+            .placement
+            .concurrency
+            .as_ref()
+            .map(|it| v1::Concurrency {
+                key: it.key.clone(),
+                limit: it.limit,
+            }),
         progress: None,
         round: task.round,
         stop: stop.to_owned(),
@@ -265,6 +445,7 @@ fn function_out(function: &Function) -> v1::Function {
         output,
         limits,
         retry,
+        placement,
     } = function;
     v1::Function {
         name: name.clone(),
@@ -273,6 +454,7 @@ fn function_out(function: &Function) -> v1::Function {
         output: output.clone(),
         limits: Some(limits_out(limits)),
         retry: Some(retry_out(retry)),
+        placement: Some(function_placement_out(placement)),
     }
 }
 
@@ -397,6 +579,7 @@ pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
             .collect::<Result<_, _>>()?,
         seen: seen.transpose()?,
         version,
+        labels: Labels::default(),
     })
 }
 
@@ -570,7 +753,7 @@ pub(super) fn to_host_out(message: ToHost) -> v1::BrokerMessage {
 
 #[cfg(test)]
 mod tests {
-    use tq_core::Priority;
+    use tq_core::placement::Placement;
     use tq_core::task::DataRef;
 
     use super::*;
@@ -588,6 +771,7 @@ mod tests {
             limits: Limits::DEFAULT,
             retry: RetryPolicy::DEFAULT,
             priority: Priority::DEFAULT,
+            placement: Placement::default(),
             run_at: None,
             deadline: None,
             idempotency_key: String::new(),

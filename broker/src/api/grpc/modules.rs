@@ -15,6 +15,7 @@ use crate::api::status::{ApiError, invalid};
 use crate::blobs::Checked;
 use crate::ledger::{Command, Deploy, read};
 use crate::modules::inspect;
+use crate::modules::placement::FunctionPlacement;
 use crate::modules::registry::{Function, Module};
 
 /// One message of an upload: a chunk, or a header with the settings of as many functions as a module may have.
@@ -251,11 +252,17 @@ impl Modules {
     }
 }
 
-/// The limits and retry policy of a module, and those of its functions that have their own.
+/// What a module says of its functions, and what those of them say that have their own.
 struct Settings {
+    of_all: OfFunction,
+    functions: HashMap<String, OfFunction>,
+}
+
+#[derive(Clone)]
+struct OfFunction {
     limits: Limits,
     retry: RetryPolicy,
-    functions: HashMap<String, (Limits, RetryPolicy)>,
+    placement: FunctionPlacement,
 }
 
 impl Settings {
@@ -263,6 +270,8 @@ impl Settings {
         let limits = convert::overridden(&Limits::DEFAULT, header.limits.as_ref());
         limits.check().map_err(invalid)?;
         let retry = convert::retry(&RetryPolicy::DEFAULT, header.retry.as_ref())?;
+        let placement =
+            convert::function_placement(&FunctionPlacement::default(), header.placement.as_ref())?;
         let mut functions = HashMap::new();
         for function in &header.functions {
             if !tq_core::name::is_function(&function.name) {
@@ -281,27 +290,29 @@ impl Settings {
                     status.message()
                 ))
             };
-            functions.insert(
-                function.name.clone(),
-                (
-                    own,
-                    convert::retry(&retry, function.retry.as_ref()).map_err(of_function)?,
-                ),
-            );
+            let own = OfFunction {
+                limits: own,
+                retry: convert::retry(&retry, function.retry.as_ref()).map_err(of_function)?,
+                placement: convert::function_placement(&placement, function.placement.as_ref())
+                    .map_err(of_function)?,
+            };
+            functions.insert(function.name.clone(), own);
         }
-        Ok(Self {
+        let of_all = OfFunction {
             limits,
             retry,
-            functions,
-        })
+            placement,
+        };
+        Ok(Self { of_all, functions })
     }
 
     fn function(&self, function: inspect::Function) -> Function {
-        let (limits, retry) = self
-            .functions
-            .get(&function.name)
-            .copied()
-            .unwrap_or((self.limits, self.retry));
+        let own = self.functions.get(&function.name);
+        let OfFunction {
+            limits,
+            retry,
+            placement,
+        } = own.unwrap_or(&self.of_all).clone();
         let inspect::Function {
             name,
             doc,
@@ -315,6 +326,7 @@ impl Settings {
             output: output.as_str().to_owned(),
             limits,
             retry,
+            placement,
         }
     }
 }

@@ -13,8 +13,10 @@ use tq_core::limits::{
     IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, LIST_PAGE_MAX, LIST_SCAN_MAX, PAYLOAD_BYTES_MAX,
     SUBMIT_BATCH_MAX, WATCH_IDS_MAX,
 };
+use tq_core::placement::{Labels, Placement};
 use tq_core::task::{DataRef, Spec, Task};
-use tq_core::{Priority, TaskId, Timestamp};
+use tq_core::transition::Amendment;
+use tq_core::{TaskId, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::task_service_server::TaskService;
 use tracing::Instrument;
@@ -26,6 +28,7 @@ use crate::blobs::{Blobs, Upload};
 use crate::ledger::{
     Command, Ended, Handle, Refused, Submission, Submit, Target, lock, read, wall,
 };
+use crate::modules::registry::{Function, Module};
 use crate::store::{Direction, Pair, Read, Space};
 use crate::tables::row::Record;
 use crate::tables::{Namespace, key, row};
@@ -132,6 +135,43 @@ impl TaskService for Tasks {
     ) -> Result<Response<v1::Task>, Status> {
         let v1::CancelTaskRequest { namespace, id } = request.into_inner();
         self.change(namespace, &id, Command::Cancel).await
+    }
+
+    async fn update_task(
+        &self,
+        request: Request<v1::UpdateTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let v1::UpdateTaskRequest {
+            namespace,
+            id,
+            priority,
+            run_at_ms,
+            delay_ms,
+            deadline_ms,
+            required_labels,
+            preferred_labels,
+        } = request.into_inner();
+        let now = wall();
+        let deadline = deadline_ms.map(|at| (at > 0).then_some(Timestamp(at)));
+        not_too_far("deadline", deadline.flatten(), now)?;
+        let labels = |labels: Option<v1::Labels>| {
+            let labels = labels.map(|it| convert::labels(&Labels::default(), &it.labels));
+            labels.transpose()
+        };
+        let amendment = Amendment {
+            priority: priority.map(convert::priority).transpose()?,
+            run_at: run_at(run_at_ms, delay_ms, now)?,
+            deadline,
+            required: labels(required_labels)?,
+            preferred: labels(preferred_labels)?,
+        };
+        if amendment == Amendment::default() {
+            return Err(invalid(
+                "nothing is to be changed; name a priority, a time, a deadline or labels",
+            ));
+        }
+        let command = |target| Command::Amend(Box::new(amendment), target);
+        self.change(namespace, &id, command).await
     }
 
     async fn redrive_task(
@@ -317,28 +357,12 @@ impl Tasks {
                 task.function
             )));
         }
-        let priority = match task.priority {
-            None => Priority::DEFAULT,
-            Some(priority) => {
-                let range = || invalid(format_args!("priority is {priority}; it may be 0 to 255"));
-                Priority(u8::try_from(priority).map_err(|_| range())?)
-            }
-        };
-        let run_at = match (task.run_at_ms, task.delay_ms) {
-            (Some(_), Some(_)) => return Err(invalid("run_at and delay are both set; set one")),
-            (Some(at), None) => Some(Timestamp(at)),
-            (None, Some(delay)) => Some(now.after(Duration::from_millis(delay))),
-            (None, None) => None,
-        };
+        let priority = task.priority.map(convert::priority).transpose()?;
+        let priority = priority.unwrap_or_default();
+        let placement = placement(module, function, &task)?;
+        let run_at = run_at(task.run_at_ms, task.delay_ms, now)?;
         let deadline = task.deadline_ms.map(Timestamp);
-        for (what, at) in [("run_at", run_at), ("deadline", deadline)] {
-            if at.is_some_and(|at| at > now.after(DELAY_MAX)) {
-                return Err(invalid(format_args!(
-                    "{what} is more than {} days ahead",
-                    DELAY_MAX.as_secs() / 86_400
-                )));
-            }
-        }
+        not_too_far("deadline", deadline, now)?;
         if let (Some(run_at), Some(deadline)) = (run_at, deadline)
             && deadline <= run_at
         {
@@ -363,6 +387,7 @@ impl Tasks {
             limits: convert::lower(&function.limits, task.limits.as_ref())?,
             retry: convert::retry(&function.retry, task.retry.as_ref())?,
             priority,
+            placement,
             run_at,
             deadline,
             idempotency_key: task.idempotency_key,
@@ -933,6 +958,63 @@ fn link(span: &tracing::Span, traceparent: &str) -> Option<String> {
     carrier.remove("traceparent")
 }
 
+/// The time that a task starts at, if one is named.
+fn run_at(
+    at_ms: Option<u64>,
+    delay_ms: Option<u64>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Status> {
+    let at = match (at_ms, delay_ms) {
+        (Some(_), Some(_)) => return Err(invalid("run_at and delay are both set; set one")),
+        (Some(at), None) => Some(Timestamp(at)),
+        (None, Some(delay)) => Some(now.after(Duration::from_millis(delay))),
+        (None, None) => None,
+    };
+    not_too_far("run_at", at, now)?;
+    Ok(at)
+}
+
+fn not_too_far(what: &str, at: Option<Timestamp>, now: Timestamp) -> Result<(), Status> {
+    if at.is_some_and(|at| at > now.after(DELAY_MAX)) {
+        return Err(invalid(format_args!(
+            "{what} is more than {} days ahead",
+            DELAY_MAX.as_secs() / 86_400
+        )));
+    }
+    Ok(())
+}
+
+/// Where a task may run: as it says itself, and otherwise as its function says.
+fn placement(
+    module: &Module,
+    function: &Function,
+    task: &v1::NewTask,
+) -> Result<Placement, Status> {
+    let inherited = &function.placement;
+    let mut placement = match &task.concurrency {
+        Some(concurrency) => Placement {
+            queue: inherited.queue.clone(),
+            required: inherited.required.clone(),
+            preferred: inherited.preferred.clone(),
+            concurrency: Some(convert::concurrency(concurrency)?),
+        },
+        None => {
+            let name = format!("{}/{}", module.name, function.name);
+            inherited.of_call(&name, &task.payload).map_err(invalid)?
+        }
+    };
+    if !task.queue.is_empty() {
+        placement.queue = convert::queue(&task.queue)?;
+    }
+    if !task.required_labels.is_empty() {
+        placement.required = convert::labels(&placement.required, &task.required_labels)?;
+    }
+    if !task.preferred_labels.is_empty() {
+        placement.preferred = convert::labels(&placement.preferred, &task.preferred_labels)?;
+    }
+    Ok(placement)
+}
+
 /// Tells one request from another under the same idempotency key. What only says when or who does not count.
 fn hash(task: &v1::NewTask) -> [u8; 32] {
     let v1::NewTask {
@@ -948,6 +1030,10 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
         limits,
         retry,
         traceparent: _,
+        queue,
+        required_labels,
+        preferred_labels,
+        concurrency,
     } = task;
     let mut hasher = blake3::Hasher::new();
     let mut field = |bytes: &[u8]| {
@@ -962,5 +1048,11 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
         .iter()
         .for_each(|argument| field(argument.as_bytes()));
     field(format!("{priority:?} {run_at_ms:?} {delay_ms:?} {limits:?} {retry:?}").as_bytes());
+    field(queue.as_bytes());
+    for labels in [required_labels, preferred_labels] {
+        let labels: std::collections::BTreeMap<_, _> = labels.iter().collect();
+        field(format!("{labels:?}").as_bytes());
+    }
+    field(format!("{concurrency:?}").as_bytes());
     *hasher.finalize().as_bytes()
 }

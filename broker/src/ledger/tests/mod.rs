@@ -1,6 +1,7 @@
 //! The ledger's promises, tested on a virtual clock, a disk in memory and simulated hosts.
 
 mod hosts;
+mod queues;
 mod recovery;
 mod sim;
 mod tasks;

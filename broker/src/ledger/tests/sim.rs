@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_core::outcome::{Outcome, Usage};
+use tq_core::placement::{Labels, Placement};
 use tq_core::task::{DataRef, Spec, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
 
@@ -22,6 +23,7 @@ use crate::ledger::{
     Submitted, Target, Watch, WatchId, lock,
 };
 use crate::modules::Entry;
+use crate::modules::placement::FunctionPlacement;
 use crate::modules::registry::{Function, Module};
 use crate::observe::Metrics;
 use crate::store::memory::{Crash, Disk};
@@ -72,6 +74,7 @@ pub(super) struct Host {
     wire: Wire,
     granted: u64,
     seen: Option<(StoreId, u64)>,
+    pub(super) labels: Labels,
 }
 
 /// What is on its way to a host, and whether the way is open.
@@ -112,6 +115,7 @@ impl Host {
             wire: Wire::default(),
             granted: 0,
             seen: None,
+            labels: Labels::default(),
         }
     }
 
@@ -145,6 +149,7 @@ pub(super) fn spec() -> Spec {
             cap: Duration::from_secs(4),
         },
         priority: Priority::DEFAULT,
+        placement: Placement::default(),
         run_at: None,
         deadline: None,
         idempotency_key: String::new(),
@@ -189,6 +194,7 @@ pub(super) fn module(digest: Digest) -> Module {
         output: String::new(),
         limits: Limits::DEFAULT,
         retry: RetryPolicy::DEFAULT,
+        placement: FunctionPlacement::default(),
     };
     Module {
         name: "m".to_owned(),
@@ -414,6 +420,7 @@ impl Sim {
             outcomes: host.outcomes.values().cloned().collect(),
             seen: host.seen,
             version: "0".to_owned(),
+            labels: host.labels.clone(),
         };
         let link = Arc::new(host.wire.clone());
         self.inbox.push(Command::Hello {

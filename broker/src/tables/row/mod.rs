@@ -2,6 +2,7 @@
 
 mod claims;
 mod module;
+mod queue;
 mod task;
 mod write;
 
@@ -15,6 +16,7 @@ use super::key::{self, Namespace};
 
 pub use claims::{Claim, decode_claims, encode_claims};
 pub use module::{decode_module, encode_module};
+pub use queue::QueueRow;
 pub use task::{
     Beside, Record, decode_task, encode_call, encode_state, find_task, find_tasks, in_row,
     with_states,
@@ -55,7 +57,7 @@ pub struct LedgerRow {
     pub last_id: Vec<u8>,
 }
 
-/// How many tasks of a namespace are in which state.
+/// How many tasks of a queue are in which state.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Counters {
     /// Waiting for other tasks.

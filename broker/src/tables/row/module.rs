@@ -3,8 +3,10 @@
 use prost::Message;
 use tq_core::Timestamp;
 
+use super::task::{PlacementRow, labels, labels_row};
 use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, retry, retry_row};
 use crate::modules::Entry;
+use crate::modules::placement::{ConcurrencyRule, FunctionPlacement};
 use crate::modules::registry::{Function, Module};
 use crate::tables::Namespace;
 
@@ -22,6 +24,9 @@ struct FunctionRow {
     limits: Option<LimitsRow>,
     #[prost(message, optional, tag = "6")]
     retry: Option<RetryRow>,
+    /// Its concurrency key is a pointer into the payload.
+    #[prost(message, optional, tag = "20")]
+    placement: Option<PlacementRow>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -66,6 +71,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             output,
             limits,
             retry,
+            placement,
         } = function;
         FunctionRow {
             name: name.clone(),
@@ -74,6 +80,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             output: output.clone(),
             limits: Some(limits_row(limits)),
             retry: Some(retry_row(retry)),
+            placement: Some(function_placement_row(placement)),
         }
     });
     ModuleRow {
@@ -100,13 +107,16 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
 pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
     const KIND: &str = "module";
     let row = ModuleRow::decode(bytes).map_err(|source| Error::Decode { kind: KIND, source })?;
-    let functions = row.functions.into_iter().map(|row| Function {
-        name: row.name,
-        doc: row.doc,
-        input: row.input,
-        output: row.output,
-        limits: limits(&row.limits.unwrap_or_default()),
-        retry: retry(&row.retry.unwrap_or_default()),
+    let functions = row.functions.into_iter().map(|row| {
+        Ok(Function {
+            name: row.name,
+            doc: row.doc,
+            input: row.input,
+            output: row.output,
+            limits: limits(&row.limits.unwrap_or_default()),
+            retry: retry(&row.retry.unwrap_or_default()),
+            placement: function_placement(row.placement.unwrap_or_default())?,
+        })
     });
     let module = Module {
         name: row.name,
@@ -126,9 +136,40 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
                 });
             }
         },
-        functions: functions.collect(),
+        functions: functions.collect::<Result<_, _>>()?,
         uploaded_at: Timestamp(row.uploaded_ms),
         not_granted: row.not_granted,
     };
     Ok((Namespace(row.namespace), module))
+}
+
+fn function_placement_row(placement: &FunctionPlacement) -> PlacementRow {
+    let FunctionPlacement {
+        queue,
+        required,
+        preferred,
+        concurrency,
+    } = placement;
+    PlacementRow {
+        queue: queue.clone(),
+        required: labels_row(required),
+        preferred: labels_row(preferred),
+        concurrency_key: concurrency
+            .as_ref()
+            .map(|rule| rule.payload_pointer.clone())
+            .unwrap_or_default(),
+        concurrency_limit: concurrency.as_ref().map_or(0, |rule| rule.limit),
+    }
+}
+
+fn function_placement(row: PlacementRow) -> Result<FunctionPlacement, Error> {
+    Ok(FunctionPlacement {
+        queue: row.queue,
+        required: labels(row.required)?,
+        preferred: labels(row.preferred)?,
+        concurrency: (row.concurrency_limit > 0).then_some(ConcurrencyRule {
+            payload_pointer: row.concurrency_key,
+            limit: row.concurrency_limit,
+        }),
+    })
 }

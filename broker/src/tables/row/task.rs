@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::{Message, encoding};
 use tq_core::outcome::Usage;
+use tq_core::placement::{Concurrency, Labels, Placement};
 use tq_core::task::{Attempt, DataRef, Failure, Lease, Spec, State, Stop, Task};
 use tq_core::{Epoch, Priority, TaskId, Timestamp, transition};
 
@@ -69,6 +70,25 @@ struct SpecRow {
     submitted_ms: u64,
     #[prost(string, tag = "16")]
     namespace: String,
+    #[prost(message, optional, tag = "17")]
+    placement: Option<PlacementRow>,
+}
+
+/// A part of [`SpecRow`]. Absent if it says nothing.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct PlacementRow {
+    #[prost(string, tag = "1")]
+    pub(super) queue: String,
+    /// Names and values, in turn.
+    #[prost(string, repeated, tag = "2")]
+    pub(super) required: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    pub(super) preferred: Vec<String>,
+    #[prost(string, tag = "4")]
+    pub(super) concurrency_key: String,
+    /// 0 if there is none.
+    #[prost(uint32, tag = "5")]
+    pub(super) concurrency_limit: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -481,6 +501,7 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
         limits,
         retry,
         priority,
+        placement,
         run_at,
         deadline,
         idempotency_key,
@@ -507,6 +528,58 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
     text(14, traceparent, row);
     number(15, submitted_at.0, row);
     text(16, namespace, row);
+    if *placement != Placement::default() {
+        encoding::message::encode(17, &placement_row(placement), row);
+    }
+}
+
+fn placement_row(placement: &Placement) -> PlacementRow {
+    let Placement {
+        queue,
+        required,
+        preferred,
+        concurrency,
+    } = placement;
+    PlacementRow {
+        queue: queue.clone(),
+        required: labels_row(required),
+        preferred: labels_row(preferred),
+        concurrency_key: concurrency
+            .as_ref()
+            .map(|it| it.key.clone())
+            .unwrap_or_default(),
+        concurrency_limit: concurrency.as_ref().map_or(0, |it| it.limit),
+    }
+}
+
+fn placement(row: PlacementRow) -> Result<Placement, Error> {
+    Ok(Placement {
+        queue: row.queue,
+        required: labels(row.required)?,
+        preferred: labels(row.preferred)?,
+        concurrency: (!row.concurrency_key.is_empty()).then_some(Concurrency {
+            key: row.concurrency_key,
+            limit: row.concurrency_limit,
+        }),
+    })
+}
+
+/// Names and values, in turn.
+pub(super) fn labels_row(labels: &Labels) -> Vec<String> {
+    let pairs = labels.iter();
+    pairs
+        .flat_map(|(label, value)| [label.to_owned(), value.to_owned()])
+        .collect()
+}
+
+/// What [`labels_row`] made.
+pub(super) fn labels(row: Vec<String>) -> Result<Labels, Error> {
+    let (pairs, _) = row.as_chunks();
+    let pairs = pairs.iter().cloned().map(|[label, value]| (label, value));
+    Labels::new(pairs).map_err(|_| Error::Field {
+        kind: "placement",
+        field: "labels",
+    })
 }
 
 /// Encodes a [`LeaseRow`].
@@ -546,6 +619,10 @@ fn spec(row: SpecRow) -> Result<Spec, Error> {
         limits: limits(&row.limits.unwrap_or_default()),
         retry: retry(&row.retry.unwrap_or_default()),
         priority: Priority(u8::try_from(row.priority).map_err(|_| unknown("priority"))?),
+        placement: match row.placement {
+            None => Placement::default(),
+            Some(row) => placement(row)?,
+        },
         run_at: row.run_at_ms.map(Timestamp),
         deadline: row.deadline_ms.map(Timestamp),
         idempotency_key: row.idempotency_key,
@@ -703,6 +780,12 @@ mod tests {
             limits: Limits::DEFAULT,
             retry: RetryPolicy::DEFAULT,
             priority: Priority(200),
+            placement: Placement {
+                queue: "mail".to_owned(),
+                required: Labels::new([("gpu".to_owned(), "a100".to_owned())]).expect("labels"),
+                preferred: Labels::new([("zone".to_owned(), "eu".to_owned())]).expect("labels"),
+                concurrency: Some(Concurrency::new("customer-1".to_owned(), 2).expect("a key")),
+            },
             run_at: Some(Timestamp(0)),
             deadline: Some(Timestamp(u64::MAX)),
             idempotency_key: "k".to_owned(),
@@ -810,6 +893,7 @@ mod tests {
                 cap: Duration::ZERO,
             },
             priority: Priority(0),
+            placement: Placement::default(),
             run_at: None,
             deadline: None,
             idempotency_key: String::new(),

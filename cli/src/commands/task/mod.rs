@@ -5,6 +5,7 @@ pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod redrive;
 pub(crate) mod show;
+pub(crate) mod update;
 pub(crate) mod wait;
 
 use tq_client::Task;
