@@ -78,6 +78,16 @@ impl From<Refused> for ApiError {
             ),
             Refused::NoEarlierVersion { .. } => Status::failed_precondition(text),
             Refused::OutOfRange(_) => Status::invalid_argument(text),
+            Refused::NoHost(_) => with_hint(
+                Code::NotFound,
+                text,
+                "`tq host list` shows those that the broker knows",
+            ),
+            Refused::HostDrains(_) => with_hint(
+                Code::FailedPrecondition,
+                text,
+                "`tq host resume` ends the drain; pause the host then",
+            ),
         })
     }
 }

@@ -29,6 +29,7 @@ mod meta {
     pub(super) const CURRENT: u8 = 4;
     pub(super) const COUNTERS: u8 = 5;
     pub(super) const LEDGER: u8 = 6;
+    pub(super) const HOST: u8 = 20;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -139,6 +140,21 @@ pub fn counters(namespace: Namespace) -> Key {
         Space::Meta,
         [&[meta::COUNTERS], &namespace.0.to_be_bytes()[..]].concat(),
     )
+}
+
+/// What an operator wants of a host.
+pub fn host(name: &str) -> Key {
+    Key::new(Space::Meta, [&[meta::HOST], name.as_bytes()].concat())
+}
+
+/// Before all rows of hosts.
+pub fn hosts() -> Vec<u8> {
+    vec![meta::HOST]
+}
+
+/// The name in a key of [`host`].
+pub fn host_of(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(&[meta::HOST])?).ok()
 }
 
 /// What was asked for.

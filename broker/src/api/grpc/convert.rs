@@ -8,6 +8,7 @@ use tonic::Status;
 use tq_core::outcome::Usage;
 use tq_core::task::{Attempt, Failure, Spec, State, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Outcome, RetryPolicy, TaskId, Timestamp};
+use tq_core::{label, limits};
 use tq_proto::v1;
 
 use crate::api::status::invalid;
@@ -364,6 +365,8 @@ pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
         seen_seq,
         seen_store,
         version,
+        labels,
+        memory_bytes,
     } = hello;
     tq_core::name::check("host name", &name).map_err(invalid)?;
     if slots == 0 || slots > tq_core::limits::SLOTS_MAX {
@@ -372,6 +375,10 @@ pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
             tq_core::limits::SLOTS_MAX
         )));
     }
+    let labels = label::gather(&labels).map_err(invalid)?;
+    memory_bytes
+        .map_or(Ok(()), limits::check_host_memory)
+        .map_err(invalid)?;
     let held = held.into_iter().map(|attempt| {
         attempt_in(
             attempt.namespace,
@@ -395,6 +402,8 @@ pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
             .into_iter()
             .map(outcome_in)
             .collect::<Result<_, _>>()?,
+        labels,
+        memory_bytes,
         seen: seen.transpose()?,
         version,
     })
@@ -564,6 +573,8 @@ pub(super) fn to_host_out(message: ToHost) -> v1::BrokerMessage {
             })
         }
         ToHost::Heartbeat => Kind::Heartbeat(v1::Heartbeat {}),
+        ToHost::HandBack => Kind::HandBack(v1::HandBack {}),
+        ToHost::Removed => Kind::Removed(v1::Removed {}),
     };
     v1::BrokerMessage { kind: Some(kind) }
 }

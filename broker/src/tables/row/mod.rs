@@ -1,6 +1,7 @@
 //! Rows, and their conversion to and from the domain. Tags are never reused.
 
 mod claims;
+mod host;
 mod module;
 mod task;
 mod write;
@@ -14,6 +15,7 @@ use tq_core::{Digest, Limits, RetryPolicy, TaskId};
 use super::key::{self, Namespace};
 
 pub use claims::{Claim, decode_claims, encode_claims};
+pub use host::{decode_host, encode_host};
 pub use module::{decode_module, encode_module};
 pub use task::{
     Beside, Record, decode_task, encode_call, encode_state, find_task, find_tasks, in_row,
