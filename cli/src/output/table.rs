@@ -307,9 +307,12 @@ pub(crate) fn print_hosts(hosts: &[Host]) -> anyhow::Result<()> {
             "state",
             "running",
             "slots",
+            "memory",
             "modules",
             "version",
             "connected",
+            "labels",
+            "reason",
         ],
         hosts.iter().map(|host| {
             [
@@ -317,12 +320,59 @@ pub(crate) fn print_hosts(hosts: &[Host]) -> anyhow::Result<()> {
                 json::host_state(host.state()).to_owned(),
                 host.running.to_string(),
                 host.slots.to_string(),
+                memory(host),
                 host.modules_ready.to_string(),
-                host.version.clone(),
-                time(host.connected_ms),
+                dash(&host.version),
+                dash(&time(host.connected_ms)),
+                labels(host),
+                dash(&host.reason),
             ]
         }),
     )
+}
+
+/// Prints one host, a field a line.
+///
+/// # Errors
+/// As [`output::data`].
+pub(crate) fn print_host(host: &Host) -> anyhow::Result<()> {
+    let session = match (host.connected, host.connected_ms) {
+        (true, since) => format!("since {}", time(since)),
+        (false, 0) => "none".to_owned(),
+        (false, since) => format!("none; the last one began {}", time(since)),
+    };
+    print_fields([
+        ("host", host.name.clone()),
+        ("state", json::host_state(host.state()).to_owned()),
+        ("reason", escaped(&host.reason)),
+        ("until", time(host.until_ms)),
+        ("session", session),
+        (
+            "running",
+            format!("{} of {} slots", host.running, host.slots),
+        ),
+        ("memory", memory(host)),
+        ("labels", labels(host)),
+        ("modules", host.modules_ready.to_string()),
+        ("version", host.version.clone()),
+    ])
+}
+
+/// What attempts may use of a host's memory, and what it has.
+fn memory(host: &Host) -> String {
+    let reserved = Size(host.reserved_bytes);
+    match host.memory_bytes {
+        Some(most) => format!("{reserved} of {}", Size(most)),
+        None => reserved.to_string(),
+    }
+}
+
+fn labels(host: &Host) -> String {
+    let labels = host
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    dash(&labels.collect::<Vec<_>>().join(","))
 }
 
 fn limits(limits: &Limits) -> String {
