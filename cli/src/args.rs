@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::labels::{Label, LabelList};
 use crate::output::Format;
 use crate::telemetry::LogFormat;
-use crate::units::{Count, Deadline, Label, Labels, Moment, OrNone, Rate, Size, Span};
+use crate::units::{Count, Deadline, Moment, OrNone, Rate, Size, Span};
 
 /// Runs other people's code as background tasks, each call in its own WebAssembly sandbox.
 #[derive(Debug, Parser)]
@@ -61,7 +62,7 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Run a broker: the node that remembers and decides
     Broker(BrokerArgs),
-    /// Run a host: a node that executes; or list the hosts
+    /// Run a host: a node that executes; or look at hosts, and act on them
     Host(HostCommand),
     /// Make a new module: a Rust crate that builds as it stands
     New(NewArgs),
@@ -133,7 +134,9 @@ pub(crate) struct BrokerArgs {
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:
   tq host --broker http://127.0.0.1:7171 --name worker-1 --slots 8
-  tq host list")]
+  tq host --label gpu=a100 --label zone=eu --memory 8GiB
+  tq host list
+  tq host drain worker-1 --deadline 60s")]
 pub(crate) struct HostCommand {
     #[command(subcommand)]
     pub(crate) command: Option<HostVerb>,
@@ -149,6 +152,12 @@ pub(crate) struct HostArgs {
     /// Tasks that run at once [env: TQ_HOST_SLOTS] [default: by the number of processors]
     #[arg(long, value_name = "N")]
     pub(crate) slots: Option<u32>,
+    /// What this host says of itself, such as `zone=eu`; may be given again [env: TQ_HOST_LABELS, with commas between them]
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<Label>,
+    /// What the memory limits of its tasks may add up to, such as `8GiB`; only slots limit it if this is not given [env: TQ_HOST_MEMORY]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<Size>,
     /// Where compiled modules and unacknowledged outcomes are kept [env: TQ_HOST_DATA_DIR] [default: `tq/hosts/NAME` in the user's state folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -162,6 +171,54 @@ pub(crate) enum HostVerb {
     /// List the hosts that the broker knows
     #[command(after_help = "Example:\n  tq host list --output json")]
     List,
+    /// Show one host: its state and why, what it runs, its labels and memory
+    #[command(after_help = "Example:\n  tq host show worker-1")]
+    Show {
+        /// The host's name
+        name: String,
+    },
+    /// Let a host take nothing new; it finishes what it has, and stays paused over restarts
+    #[command(after_help = "Example:\n  tq host pause worker-1")]
+    Pause {
+        /// The host's name
+        name: String,
+    },
+    /// Let a host work again: ends a pause, a drain and a quarantine
+    #[command(after_help = "Example:\n  tq host resume worker-1")]
+    Resume {
+        /// The host's name
+        name: String,
+    },
+    /// Empty a host, and wait until it is: what it has not begun goes to others at once
+    #[command(
+        after_help = "What still runs at the deadline is stopped and goes back to its queue; that counts neither as a failure nor as a loss.
+The host is `drained` then, until `tq host resume`. Interrupted, the drain goes on.
+
+Examples:
+  tq host drain worker-1
+  tq host drain worker-1 --deadline 1h --no-wait"
+    )]
+    Drain {
+        /// The host's name
+        name: String,
+        /// How long what runs may go on
+        #[arg(long, value_name = "DURATION", default_value = "60s")]
+        deadline: Span,
+        /// Do not wait until the host is empty
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Forget a host; one that is connected is told to end, and its work goes to others at once
+    #[command(
+        after_help = "Drain it first if its work is to be finished where it is. A later start under the name is a new host.
+
+Example:
+  tq host remove worker-1"
+    )]
+    Remove {
+        /// The host's name
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -388,10 +445,10 @@ pub(crate) struct TaskUpdateArgs {
     pub(crate) deadline: Option<OrNone<Deadline>>,
     /// Labels that its host has to have, instead of those it asks for: `gpu=a100,zone=eu`, or `none`
     #[arg(long, value_name = "LABELS")]
-    pub(crate) require: Option<OrNone<Labels>>,
+    pub(crate) require: Option<OrNone<LabelList>>,
     /// Labels of hosts that are taken first, likewise
     #[arg(long, value_name = "LABELS")]
-    pub(crate) prefer: Option<OrNone<Labels>>,
+    pub(crate) prefer: Option<OrNone<LabelList>>,
 }
 
 #[derive(Debug, Subcommand)]

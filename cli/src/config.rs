@@ -10,8 +10,10 @@ use std::{env, fs, io};
 use crate::args::{BrokerArgs, Cli, Command, DevArgs, HostArgs};
 use crate::document::{self, Table};
 use crate::exit::Failure;
+use crate::labels::LabelList;
 use crate::output::Format;
 use crate::telemetry::LogFormat;
+use crate::units::Size;
 
 /// What `tq dev` listens on, and where clients look for a broker, unless told otherwise.
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 7171);
@@ -78,6 +80,10 @@ pub(crate) struct Config {
     pub(crate) host_name: Setting<String>,
     /// `tq host`: tasks at once.
     pub(crate) host_slots: Setting<u32>,
+    /// `tq host`: what it says of itself.
+    pub(crate) host_labels: Setting<LabelList>,
+    /// `tq host`: what the memory limits of its attempts may add up to; `None` is no limit.
+    pub(crate) host_memory: Setting<Option<Size>>,
     /// `tq host`: its folder.
     pub(crate) host_data_dir: Setting<PathBuf>,
     /// `tq host`: where its metrics are; `None` is nowhere.
@@ -101,7 +107,17 @@ const KEYS: &[(&str, &[&str])] = &[
     ("log", &["format", "filter", "otlp_endpoint"]),
     ("dev", &["data_dir", "listen", "slots"]),
     ("broker", &["data_dir", "listen"]),
-    ("host", &["name", "slots", "data_dir", "metrics_listen"]),
+    (
+        "host",
+        &[
+            "name",
+            "slots",
+            "labels",
+            "memory",
+            "data_dir",
+            "metrics_listen",
+        ],
+    ),
 ];
 
 impl Config {
@@ -163,11 +179,16 @@ impl Config {
             Some(HostArgs {
                 name,
                 slots,
+                labels: _,
+                memory: _,
                 data_dir,
                 metrics_listen,
             }) => (name.clone(), *slots, data_dir.clone(), *metrics_listen),
             None => (None, None, None, None),
         };
+        let labels = LabelList::gather(host.map_or(&[], |host| &host.labels))
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        let memory = host.and_then(|host| host.memory);
         let global = &cli.global;
 
         document::parse(path, text, |root| {
@@ -259,6 +280,14 @@ impl Config {
                     "slots",
                     default_slots,
                 )?,
+                host_labels: layers.pick(
+                    labels,
+                    &["TQ_HOST_LABELS"],
+                    "host",
+                    "labels",
+                    LabelList::default,
+                )?,
+                host_memory: layers.pick_optional(memory, &["TQ_HOST_MEMORY"], "host", "memory")?,
                 host_data_dir: layers.pick(
                     host_data_dir,
                     &["TQ_HOST_DATA_DIR"],
@@ -289,6 +318,8 @@ impl Config {
             broker_listen,
             host_name,
             host_slots,
+            host_labels,
+            host_memory,
             host_data_dir,
             host_metrics_listen,
         } = self;
@@ -326,6 +357,8 @@ impl Config {
             show("broker.listen", broker_listen),
             show("host.name", host_name),
             show("host.slots", host_slots),
+            show("host.labels", host_labels),
+            optional("host.memory", host_memory),
             path("host.data_dir", host_data_dir),
             optional("host.metrics_listen", host_metrics_listen),
         ]
@@ -532,6 +565,37 @@ mod tests {
             "log.otlp_endpoint",
             "http://a:1",
             Origin::Variable("TQ_OTLP_ENDPOINT"),
+        );
+    }
+
+    #[test]
+    fn labels_of_a_host_come_from_one_layer() {
+        let labels = "[host]\nlabels = \"zone=file\"\nmemory = \"2GiB\"";
+        let merged = |line: &[&str], variables: &[(&str, &str)]| {
+            let config = merge(line, variables, labels).expect("it is valid");
+            let memory = config.host_memory.value.map(|Size(bytes)| bytes >> 20);
+            (config.host_labels.value.to_string(), memory)
+        };
+        let file = ("zone=file".to_owned(), Some(2_048));
+        assert_eq!(merged(&["tq", "host"], &[]), file);
+        let variables = [
+            ("TQ_HOST_LABELS", "zone=env,gpu=a100"),
+            ("TQ_HOST_MEMORY", "8GiB"),
+        ];
+        let of_variables = ("gpu=a100,zone=env".to_owned(), Some(8_192));
+        assert_eq!(merged(&["tq", "host"], &variables), of_variables);
+        let flags = [
+            "tq", "host", "--label", "a=b", "--label", "c=d", "--memory", "1GiB",
+        ];
+        assert_eq!(
+            merged(&flags, &variables),
+            ("a=b,c=d".to_owned(), Some(1_024))
+        );
+        let twice = ["tq", "host", "--label", "a=b", "--label", "a=c"];
+        let refused = merge(&twice, &[], "").expect_err("it has one key twice");
+        assert_eq!(
+            refused.to_string(),
+            "label `a` is given twice; a host has one value for a key"
         );
     }
 

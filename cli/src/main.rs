@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod document;
 mod exit;
+mod labels;
 mod manifest;
 mod nodes;
 mod output;

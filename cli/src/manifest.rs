@@ -1,6 +1,6 @@
 //! `tq.toml`: a module's manifest, and nothing else.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -151,7 +151,7 @@ fn placement(table: &Table<'_>) -> Result<PlacementSettings, Failure> {
     })
 }
 
-fn labels(table: &Table<'_>, key: &str) -> Result<HashMap<String, String>, Failure> {
+fn labels(table: &Table<'_>, key: &str) -> Result<BTreeMap<String, String>, Failure> {
     let labels = table.table(key, |labels| {
         let names = labels.names().into_iter();
         let pairs = names.map(|name| {
@@ -203,7 +203,7 @@ mod tests {
                 ..RetryOverrides::default()
             }),
             placement: Some(PlacementSettings {
-                preferred_labels: HashMap::from([("zone".into(), "eu".into())]),
+                preferred_labels: BTreeMap::from([("zone".into(), "eu".into())]),
                 concurrency: Some(ConcurrencyRule {
                     payload_pointer: "/customer".into(),
                     limit: 2,
@@ -227,7 +227,7 @@ mod tests {
             },
             placement: PlacementSettings {
                 queue: "images".into(),
-                required_labels: HashMap::from([("gpu".into(), "a100".into())]),
+                required_labels: BTreeMap::from([("gpu".into(), "a100".into())]),
                 ..PlacementSettings::default()
             },
             functions: vec![resize],

@@ -39,14 +39,6 @@ pub(crate) struct Rate {
     pub(crate) per: Span,
 }
 
-/// A label and its value: `gpu=a100`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Label(pub String, pub String);
-
-/// Labels and their values: `gpu=a100,zone=eu`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Labels(pub Vec<Label>);
-
 /// A value, or the word `none` to take one away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OrNone<T> {
@@ -161,28 +153,6 @@ impl fmt::Display for Rate {
             .strip_prefix('1')
             .filter(|rest| rest.starts_with(char::is_alphabetic));
         write!(f, "{}/{}", Count(self.tasks.into()), unit.unwrap_or(&per))
-    }
-}
-
-impl FromStr for Label {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((label, value)) if !label.is_empty() && !value.is_empty() => {
-                Ok(Self(label.to_owned(), value.to_owned()))
-            }
-            Some(_) | None => Err(format!("`{text}` is not a label; write it like `gpu=a100`")),
-        }
-    }
-}
-
-impl FromStr for Labels {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let labels = text.split(',').map(|label| label.trim().parse());
-        labels.collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -403,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_labels_read_as_people_write_them() {
+    fn rates_read_as_people_write_them() {
         let rate = |tasks, ms| {
             Ok(Rate {
                 tasks,
@@ -422,18 +392,13 @@ mod tests {
             let rate: Rate = text.replace(',', "").parse().expect("it is a rate");
             assert_eq!(rate.to_string(), text);
         }
-        let labels = vec![
-            Label("gpu".into(), "a100".into()),
-            Label("zone".into(), "eu".into()),
-        ];
+        assert_eq!("none".parse::<OrNone<Rate>>(), Ok(OrNone::None));
         assert_eq!(
-            "gpu=a100, zone=eu".parse(),
-            Ok(OrNone::Value(Labels(labels)))
-        );
-        assert_eq!("none".parse::<OrNone<Labels>>(), Ok(OrNone::None));
-        assert_eq!(
-            "gpu".parse::<OrNone<Labels>>(),
-            Err("`gpu` is not a label; write it like `gpu=a100`; or `none`".to_owned())
+            "x".parse::<OrNone<Rate>>(),
+            Err(
+                "`x` is not a rate; write it like `100/s`, `5/10s` or `1000/h`; or `none`"
+                    .to_owned()
+            )
         );
     }
 }

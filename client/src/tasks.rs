@@ -1,6 +1,6 @@
 //! Calls about tasks.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::time::Instant;
@@ -29,9 +29,9 @@ pub struct TaskUpdate {
     /// When it expires, in milliseconds since the Unix epoch; 0 takes the deadline away.
     pub deadline_ms: Option<u64>,
     /// Labels that its host has to have, instead of all that it asks for.
-    pub required_labels: Option<HashMap<String, String>>,
+    pub required_labels: Option<BTreeMap<String, String>>,
     /// Labels of hosts that are taken first, likewise.
-    pub preferred_labels: Option<HashMap<String, String>>,
+    pub preferred_labels: Option<BTreeMap<String, String>>,
 }
 
 impl Client {

@@ -5,6 +5,7 @@
 
 pub mod id;
 pub mod invariants;
+pub mod label;
 pub mod limits;
 pub mod name;
 pub mod outcome;

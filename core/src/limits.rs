@@ -92,6 +92,48 @@ pub struct OutOfRange {
     max: u64,
 }
 
+/// Checks the memory that a host offers: at least what the smallest attempt may use, at most [`HOST_MEMORY_BYTES_MAX`].
+///
+/// # Errors
+/// [`OutOfRange`] says what it may be.
+pub fn check_host_memory(bytes: u64) -> Result<(), OutOfRange> {
+    let (min, max) = (Limits::MIN.memory_bytes, HOST_MEMORY_BYTES_MAX);
+    check_range("memory of a host", " bytes", bytes, min, max)
+}
+
+/// Checks how long a drain may let attempts run on, in milliseconds: at most [`DRAIN_DEADLINE_MAX`].
+///
+/// # Errors
+/// [`OutOfRange`] says what it may be.
+pub fn check_drain_deadline(ms: u64) -> Result<(), OutOfRange> {
+    check_range(
+        "deadline of a drain",
+        " ms",
+        ms,
+        0,
+        millis(DRAIN_DEADLINE_MAX),
+    )
+}
+
+fn check_range(
+    limit: &'static str,
+    unit: &'static str,
+    value: u64,
+    min: u64,
+    max: u64,
+) -> Result<(), OutOfRange> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(OutOfRange {
+        limit,
+        unit,
+        value,
+        min,
+        max,
+    })
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -131,12 +173,6 @@ pub const LIST_SCAN_MAX: usize = 10_000;
 pub const LIST_PAGE_MAX: usize = 1_000;
 /// How far ahead a task may be scheduled, and its deadline set: an error in the unit should not wait for a century.
 pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
-
-/// Labels of a host, and labels that a task asks for.
-pub const LABELS_MAX: usize = 32;
-
-/// The value of a label.
-pub const LABEL_BYTES_MAX: usize = 128;
 
 /// A concurrency key: long enough for a URL or an address, short enough to be held for each that runs.
 pub const CONCURRENCY_KEY_BYTES_MAX: usize = 256;
@@ -235,6 +271,25 @@ pub const COMPILE_FAILURES_MAX: u32 = 2;
 pub const LEASE: Duration = Duration::from_secs(10);
 /// How often an otherwise silent session carries a sign of life; three of them fit well into [`LEASE`].
 pub const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Labels of one host, and labels that one task asks for: what a host runs on, where it stands and what it has fit well
+/// into it.
+pub const LABELS_MAX: usize = 32;
+/// The value of a label, as long as a name may be.
+pub const LABEL_VALUE_BYTES_MAX: usize = 128;
+/// The memory that one host may offer, 1 PiB: more is an error in the unit.
+pub const HOST_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024 * MIB;
+/// How long a drain may let attempts run on: as long as the longest timeout of one.
+pub const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Failures through a host's own fault, without a success among them, after which it is quarantined. One or two happen
+/// to any host, by a network that blinks; so many in a row mean that the next one will fail too.
+pub const QUARANTINE_FAILURES: usize = 5;
+/// How close together these failures are. Those of a host that fails once an hour have nothing to do with each other.
+pub const QUARANTINE_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// The first pause of a quarantined host before it gets an attempt as a probe; doubled after each probe that fails.
+pub const QUARANTINE_PAUSE_MIN: Duration = Duration::from_secs(10);
+/// The longest such pause: a host that was mended is back at work so soon at the latest, and each probe of one that was
+/// not costs one task one loss of [`LOSSES_MAX`].
+pub const QUARANTINE_PAUSE_MAX: Duration = Duration::from_secs(10 * 60);
 /// Slots that one host may offer.
 pub const SLOTS_MAX: u32 = 4_096;
 /// Events of running attempts that wait for their session; a slot beyond that waits.

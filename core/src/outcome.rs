@@ -69,6 +69,8 @@ outcomes! {
     HostLost = "host_lost", HostLost;
     /// The host could not run the attempt, through no fault of the task.
     HostError = "host_error", HostLost;
+    /// The host was emptied before the attempt began or ended. Counts against nobody.
+    HostDrained = "host_drained", HostLost;
 }
 
 /// What an outcome means for the task.
@@ -82,7 +84,7 @@ pub enum Class {
     Permanent,
     /// The attempt was told to stop.
     Stopped,
-    /// Not the task's doing; it goes back to its queue without losing an attempt.
+    /// Not the task's doing; it goes back to its queue without using up an attempt.
     HostLost,
 }
 

@@ -50,6 +50,8 @@ struct Turn {
 /// Rounds of one message of `batch` assignments each, every one of which succeeds and is acknowledged.
 fn turns(batch: usize) -> Run {
     let identity = Identity {
+        labels: tq_core::label::Labels::new(),
+        memory_bytes: None,
         name: "host-1".to_owned(),
         incarnation: [1; 16],
         slots: SLOTS,
@@ -81,6 +83,7 @@ fn turns(batch: usize) -> Run {
                 match command {
                     Command::Start(assignment) => started.push(assignment),
                     Command::Stop { .. }
+                    | Command::HandBack
                     | Command::Prepare { .. }
                     | Command::Upload { .. }
                     | Command::Spool(_)

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tonic::transport::Uri;
-use tq_core::limits::{COMPILED_CACHE_BYTES, SLOTS_MAX};
-use tq_core::name;
+use tq_core::label::Labels;
+use tq_core::limits::{COMPILED_CACHE_BYTES, SLOTS_MAX, check_host_memory};
+use tq_core::{label, name};
 
 use crate::Error;
 use crate::component::Compiler;
@@ -20,6 +21,10 @@ pub struct Config {
     pub name: String,
     /// Attempts that run at once, from 1 to [`SLOTS_MAX`].
     pub slots: u32,
+    /// What it says of itself, for tasks that want one host rather than another.
+    pub labels: Labels,
+    /// What the memory limits of its attempts may add up to, in bytes; `None` if only its slots limit it.
+    pub memory_bytes: Option<u64>,
     /// The host's own directory: compiled modules, outcomes that the broker has not taken, what it saw of the store.
     /// Made if it is not there, for this user alone; one host uses it at a time.
     pub data_dir: PathBuf,
@@ -49,6 +54,8 @@ impl Config {
             broker: broker.into(),
             name: name.into(),
             slots,
+            labels: Labels::new(),
+            memory_bytes: None,
             data_dir: data_dir.into(),
             compiler: Compiler::default(),
             compiled_bytes_max: COMPILED_CACHE_BYTES,
@@ -63,6 +70,8 @@ impl Config {
         if self.slots == 0 || self.slots > SLOTS_MAX {
             return Err(Error::Slots { slots: self.slots });
         }
+        label::gather(&self.labels)?;
+        self.memory_bytes.map_or(Ok(()), check_host_memory)?;
         if let Some(listen) = self
             .metrics_listen
             .filter(|listen| !listen.ip().is_loopback())
@@ -100,6 +109,14 @@ mod tests {
         check(
             |config| config.slots = 4_097,
             "slots is 4097; it may be 1 to 4096",
+        );
+        check(
+            |config| config.memory_bytes = Some(1),
+            "memory of a host is 1 bytes; it may be 65536 to 1125899906842624 bytes",
+        );
+        check(
+            |config| drop(config.labels.insert("gpu".into(), "".into())),
+            "label `gpu` has an empty value; give it one, or leave the label out",
         );
         check(
             |config| config.name.clear(),

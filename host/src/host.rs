@@ -17,7 +17,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tq_core::limits::SLOTS_MAX;
+use tq_core::label::LabelError;
+use tq_core::limits::{OutOfRange, SLOTS_MAX};
 use tq_core::name::NameError;
 
 use crate::Config;
@@ -39,6 +40,12 @@ pub enum Error {
         /// The number given.
         slots: u32,
     },
+    /// A label cannot be used.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// The memory is out of range.
+    #[error(transparent)]
+    Memory(#[from] OutOfRange),
     /// The broker's address is none.
     #[error(
         "`{broker}` is not the address of a broker; expected a URL such as `http://127.0.0.1:7171`"
@@ -158,6 +165,8 @@ impl Host {
             broker,
             name: config.name,
             slots: config.slots,
+            labels: config.labels,
+            memory_bytes: config.memory_bytes,
             drain_timeout: config.drain_timeout,
             cache: Arc::new(cache),
             pool,

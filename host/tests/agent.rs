@@ -686,7 +686,7 @@ async fn attempts_are_given_back_when_the_drain_times_out() {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(names(&outcomes), [(1, "host_error")]);
+        assert_eq!(names(&outcomes), [(1, "host_drained")]);
         session.ack(&[1]).await;
         session.end().await;
     };

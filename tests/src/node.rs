@@ -138,10 +138,32 @@ impl Host {
         host
     }
 
+    /// Starts one with further flags.
+    ///
+    /// # Panics
+    /// It does not come to work.
+    pub async fn start_with(
+        broker: &Broker,
+        data_dir: &Path,
+        name: &str,
+        slots: u32,
+        flags: &[&str],
+    ) -> Self {
+        let mut arguments = Self::arguments(broker, data_dir, name, slots);
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let mut host = Self::spawn(arguments);
+        host.process.line("is ready to work").await;
+        host
+    }
+
     /// Starts one without waiting for it: a host that its broker refuses goes on trying.
     #[must_use]
     pub fn launch(broker: &Broker, data_dir: &Path, name: &str, slots: u32) -> Self {
-        let arguments = vec![
+        Self::spawn(Self::arguments(broker, data_dir, name, slots))
+    }
+
+    fn arguments(broker: &Broker, data_dir: &Path, name: &str, slots: u32) -> Vec<String> {
+        vec![
             "host".to_owned(),
             "--broker".to_owned(),
             broker.url().to_owned(),
@@ -151,8 +173,7 @@ impl Host {
             slots.to_string(),
             "--data-dir".to_owned(),
             data_dir.display().to_string(),
-        ];
-        Self::spawn(arguments)
+        ]
     }
 
     /// Kills it, without a word of warning, and starts the next one of its name on the same data. It may not be connected

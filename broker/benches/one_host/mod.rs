@@ -17,8 +17,8 @@ use tq_broker::modules::placement::FunctionPlacement;
 use tq_broker::modules::registry::{Function, Module};
 use tq_broker::observe::Metrics;
 use tq_broker::store::{Store, Syncer};
+use tq_core::label::Labels;
 use tq_core::outcome::{Outcome, Usage};
-use tq_core::placement::Labels;
 use tq_core::task::{DataRef, Spec};
 use tq_core::{Digest, Limits, Placement, Priority, RetryPolicy, Timestamp};
 

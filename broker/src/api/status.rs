@@ -83,6 +83,16 @@ impl From<Refused> for ApiError {
                 Status::failed_precondition(text)
             }
             Refused::TooManyQueues => Status::resource_exhausted(text),
+            Refused::NoHost(_) => with_hint(
+                Code::NotFound,
+                text,
+                "`tq host list` shows those that the broker knows",
+            ),
+            Refused::HostDrains(_) => with_hint(
+                Code::FailedPrecondition,
+                text,
+                "`tq host resume` ends the drain; pause the host then",
+            ),
         })
     }
 }

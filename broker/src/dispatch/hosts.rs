@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tq_core::label::{self, Labels};
 use tq_core::limits::{COMPILE_FAILURES_MAX, LEASE};
-use tq_core::placement::Labels;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::{Digest, Epoch, TaskId, Timestamp};
 
+use super::duty::Duty;
+use super::health::{Allowance, Health};
 use super::message::{Assignment, ToHost};
 use super::needs::Needs;
 use crate::tables::Namespace;
@@ -26,7 +28,18 @@ pub trait Link: Send + Sync {
     fn is_open(&self) -> bool;
 }
 
-/// A host, from its first hello until its lease has run out.
+/// An attempt that a host has a lease of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The task's namespace.
+    pub namespace: Namespace,
+    /// The task.
+    pub id: TaskId,
+    /// Its limit of memory.
+    pub memory_bytes: u64,
+}
+
+/// A host, from its first hello until its lease has run out; longer if there is something to remember of it.
 pub struct Session {
     /// Its name.
     pub name: Arc<str>,
@@ -38,16 +51,25 @@ pub struct Session {
     pub slots: u32,
     /// Its version of tq.
     pub version: String,
-    /// What it says of itself.
-    pub labels: Labels,
     /// When this connection began.
     pub connected_at: Timestamp,
-    /// It takes nothing new.
+    /// What it says of itself.
+    pub labels: Labels,
+    /// What the memory limits of its attempts may add up to; none if only its slots limit it.
+    pub memory_bytes: Option<u64>,
+    /// It said that it ends: it takes nothing new.
     pub draining: bool,
+    /// What its operator wants of it.
+    pub duty: Duty,
+    /// Whether it is fit for work.
+    pub health: Health,
+    /// Its lease has run out. It is only remembered.
+    pub is_gone: bool,
     /// Modules that it holds compiled.
     pub ready: HashSet<Digest>,
-    /// Attempts that it has a lease of.
-    pub held: BTreeMap<Epoch, (Namespace, TaskId)>,
+    held: BTreeMap<Epoch, Held>,
+    /// The sum of the memory limits in `held`.
+    reserved_bytes: u64,
     /// Modules that it was asked to prepare on this connection.
     asked: HashSet<Digest>,
     link: Option<Arc<dyn Link>>,
@@ -106,11 +128,16 @@ impl Session {
             incarnation: None,
             slots: 0,
             version: String::new(),
-            labels: Labels::default(),
             connected_at: Timestamp::EPOCH,
+            labels: Labels::new(),
+            memory_bytes: None,
             draining: false,
+            duty: Duty::Working,
+            health: Health::default(),
+            is_gone: false,
             ready: HashSet::new(),
             held: BTreeMap::new(),
+            reserved_bytes: 0,
             asked: HashSet::new(),
             link: None,
             welcomed_in: 0,
@@ -127,6 +154,7 @@ impl Session {
         self.link = Some(link);
         self.heard = now;
         self.draining = false;
+        self.is_gone = false;
         self.asked.clear();
         (self.granted, self.sent) = (0, 0);
         self.outbox = Outbox::default();
@@ -144,15 +172,66 @@ impl Session {
         self.link.as_ref().is_some_and(|link| link.is_open())
     }
 
-    /// How many more assignments it takes now.
+    /// Whether it has a connection, or had one that ended while nobody noticed.
+    pub fn has_link(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Whether it is wanted to take something new, and is there to take it.
+    fn is_open(&self) -> bool {
+        !self.draining && self.duty.is_working() && self.is_connected()
+    }
+
+    /// How many more assignments it takes now. None if its memory is full; whether one more attempt fits into what is
+    /// left says [`Session::has_room`].
     pub fn credits(&self) -> u64 {
-        if self.draining || !self.is_connected() {
-            0
-        } else if is_planted(Bug::CreditsIgnored) {
-            u64::from(self.slots)
-        } else {
-            self.granted.saturating_sub(self.sent)
+        if !self.is_open() || !self.has_room(1) {
+            return 0;
         }
+        let free = match is_planted(Bug::CreditsIgnored) {
+            true => u64::from(self.slots),
+            false => self.granted.saturating_sub(self.sent),
+        };
+        match self.health.allowance() {
+            Allowance::All => free,
+            Allowance::Probe if self.held.is_empty() => free.min(1),
+            Allowance::Probe | Allowance::Nothing => 0,
+        }
+    }
+
+    /// Whether an attempt with this limit of memory fits beside those that it has.
+    pub fn has_room(&self, memory_bytes: u64) -> bool {
+        self.memory_bytes
+            .is_none_or(|most| self.reserved_bytes.saturating_add(memory_bytes) <= most)
+    }
+
+    /// Attempts that it has a lease of.
+    pub fn held(&self) -> &BTreeMap<Epoch, Held> {
+        &self.held
+    }
+
+    /// What the memory limits of its attempts add up to.
+    pub fn reserved_bytes(&self) -> u64 {
+        self.reserved_bytes
+    }
+
+    /// Takes note that it has a lease.
+    pub fn hold(&mut self, epoch: Epoch, held: Held) {
+        self.release(epoch);
+        self.reserved_bytes += held.memory_bytes;
+        self.held.insert(epoch, held);
+    }
+
+    /// Takes note that it has a lease no longer.
+    pub fn release(&mut self, epoch: Epoch) {
+        if let Some(held) = self.held.remove(&epoch) {
+            self.reserved_bytes -= held.memory_bytes;
+        }
+    }
+
+    /// Whether there is anything to remember of it when it is not there.
+    fn is_remarkable(&self, now: Timestamp) -> bool {
+        !self.duty.is_working() || !self.health.is_forgettable(now)
     }
 
     /// Takes note of its credits. They only rise.
@@ -163,14 +242,18 @@ impl Session {
     /// Gives it an attempt, when the claim is committed.
     pub fn assign(&mut self, namespace: Namespace, assignment: Assignment) {
         self.sent += 1;
-        self.held
-            .insert(assignment.epoch, (namespace, assignment.id));
+        let held = Held {
+            namespace,
+            id: assignment.id,
+            memory_bytes: assignment.spec.limits.memory_bytes,
+        };
+        self.hold(assignment.epoch, held);
         self.outbox.assignments.push(assignment);
     }
 
     /// Acknowledges an outcome, when the step is on disk.
     pub fn acknowledge(&mut self, epoch: Epoch, fenced: bool) {
-        self.held.remove(&epoch);
+        self.release(epoch);
         self.outbox.acks.push((epoch, fenced));
     }
 
@@ -185,17 +268,16 @@ impl Session {
         self.outbox.first.insert(0, welcome);
     }
 
-    /// Whether it can run what has these needs, as far as it is free.
+    /// Whether it can run what has these needs now, but for its credits.
     pub fn meets(&self, needs: &Needs) -> bool {
-        self.ready.contains(&needs.digest) && self.labels.have(&needs.required)
+        self.ready.contains(&needs.digest)
+            && label::meet(&self.labels, &needs.required)
+            && self.has_room(needs.memory_bytes)
     }
 
     /// Whether it should be asked to prepare a module: it does not hold it, and was not asked on this connection.
     fn has_to_prepare(&self, digest: &Digest) -> bool {
-        self.is_connected()
-            && !self.draining
-            && !self.ready.contains(digest)
-            && !self.asked.contains(digest)
+        self.is_open() && !self.ready.contains(digest) && !self.asked.contains(digest)
     }
 
     fn prepare(&mut self, digest: Digest, size_bytes: u64) {
@@ -262,6 +344,8 @@ pub struct Hosts {
     names: HashMap<SessionId, Arc<str>>,
     broken: HashMap<Digest, Broken>,
     last_id: u64,
+    /// Last words to hosts that were removed.
+    parting: Vec<ToSay>,
 }
 
 impl Hosts {
@@ -296,11 +380,60 @@ impl Hosts {
         id
     }
 
-    /// Removes a host.
+    /// Removes a host. One that is connected is told so when the step is on disk, and then its connection ends.
     pub fn remove(&mut self, name: &str) -> Option<Session> {
-        let session = self.sessions.remove(name)?;
+        let mut session = self.sessions.remove(name)?;
         self.names.remove(&session.id);
+        self.parting.extend(session.link.take().map(|link| ToSay {
+            link,
+            first: vec![ToHost::Removed],
+            acks: Vec::new(),
+            assignments: Vec::new(),
+        }));
         Some(session)
+    }
+
+    /// Ends the session of a host that has nothing any more. It is forgotten, unless there is something to remember of it.
+    pub fn part_with(&mut self, name: &str, now: Timestamp) {
+        let Some(session) = self.sessions.get_mut(name) else {
+            return;
+        };
+        self.names.remove(&session.id);
+        session.disconnect();
+        session.is_gone = true;
+        if !session.is_remarkable(now) {
+            self.sessions.remove(name);
+        }
+    }
+
+    /// Forgets hosts that are gone and of which there is nothing to remember any more.
+    pub fn forget_gone(&mut self, now: Timestamp) {
+        self.sessions
+            .retain(|_, session| !session.is_gone || session.is_remarkable(now));
+    }
+
+    /// Ends pauses of quarantined hosts that are over, and names the hosts that are being drained.
+    pub fn tend(&mut self, now: Timestamp) -> Vec<Arc<str>> {
+        let mut draining = Vec::new();
+        for session in self.sessions.values_mut() {
+            session.health.tick(now);
+            if let Duty::Draining { .. } = session.duty {
+                draining.push(Arc::clone(&session.name));
+            }
+        }
+        draining
+    }
+
+    /// When [`Hosts::tend`], or the deadline of a drain, changes anything.
+    pub fn next_change(&self) -> Option<Timestamp> {
+        let changes = self.sessions.values().flat_map(|session| {
+            let deadline = match session.duty {
+                Duty::Draining { until } => Some(until),
+                Duty::Working | Duty::Paused | Duty::Drained => None,
+            };
+            session.health.changes_at().into_iter().chain(deadline)
+        });
+        changes.min()
     }
 
     /// Every host, by name.
@@ -325,7 +458,8 @@ impl Hosts {
         if is_planted(Bug::LeaseEndless) {
             return Vec::new();
         }
-        let is_silent = |session: &&Session| now.saturating_sub(session.heard) >= LEASE;
+        let is_silent =
+            |session: &&Session| !session.is_gone && now.saturating_sub(session.heard) >= LEASE;
         self.sessions
             .values()
             .filter(is_silent)
@@ -337,6 +471,7 @@ impl Hosts {
     pub fn next_expiry(&self) -> Option<Duration> {
         self.sessions
             .values()
+            .filter(|session| !session.is_gone)
             .map(|session| session.heard + LEASE)
             .min()
     }
@@ -391,7 +526,7 @@ impl Hosts {
             return;
         }
         let has_to = |session: &Session| {
-            session.has_to_prepare(&digest) && session.labels.have(&needs.required)
+            session.has_to_prepare(&digest) && label::meet(&session.labels, &needs.required)
         };
         if !self.sessions.values().any(has_to) {
             return;
@@ -411,7 +546,12 @@ impl Hosts {
         self.sessions
             .values()
             .filter(|session| session.credits() > 0 && session.meets(needs))
-            .max_by_key(|session| (session.labels.shared(&needs.preferred), free(session)))
+            .max_by_key(|session| {
+                (
+                    label::shared(&session.labels, &needs.preferred),
+                    free(session),
+                )
+            })
     }
 
     /// Whether any host takes anything.
@@ -423,7 +563,7 @@ impl Hosts {
     /// are to be told when the step is on disk. `said` is the last step that was spoken of, `seq` what outlives a loss
     /// of power. A host that does not keep up loses its connection.
     pub fn flush(&mut self, step: u64, said: u64, seq: u64) -> Vec<ToSay> {
-        let mut to_say = Vec::new();
+        let mut to_say = std::mem::take(&mut self.parting);
         for session in self.sessions.values_mut() {
             match session.flush(step, said, seq) {
                 Ok(message) => to_say.extend(message),

@@ -425,7 +425,7 @@ impl Lanes {
 mod tests {
     use std::collections::BTreeMap;
 
-    use tq_core::placement::Labels;
+    use tq_core::label::Labels;
     use tq_core::{Digest, Tier};
 
     use super::*;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tq_core::label::Labels;
 use tq_core::outcome::{Outcome, Usage};
-use tq_core::placement::Labels;
 use tq_core::task::{Failure, Spec, Stop};
 use tq_core::{Digest, Epoch, TaskId};
 
@@ -57,6 +57,8 @@ pub struct Hello {
     pub held: Vec<AttemptRef>,
     /// Outcomes that were not acknowledged.
     pub outcomes: Vec<AttemptOutcome>,
+    /// What the memory limits of its attempts may add up to; none if only its slots limit it.
+    pub memory_bytes: Option<u64>,
     /// The store and sequence that it saw last.
     pub seen: Option<(StoreId, u64)>,
     /// Its version of tq.
@@ -164,6 +166,10 @@ pub enum ToHost {
     },
     /// The answer to a heartbeat.
     Heartbeat,
+    /// It is to give back what it has not begun.
+    HandBack,
+    /// It is no host of this broker any more, and ends.
+    Removed,
 }
 
 /// An attempt to run.

@@ -1,5 +1,7 @@
 //! Which ready task goes to which host next. Plain data, in the hands of the ledger: no I/O and no clock.
 
+pub mod duty;
+pub mod health;
 pub mod hosts;
 pub mod lanes;
 pub mod message;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tq_core::Digest;
-use tq_core::placement::{Concurrency, DEFAULT_QUEUE, Labels};
+use tq_core::label::Labels;
+use tq_core::placement::{Concurrency, DEFAULT_QUEUE};
 use tq_core::task::Spec;
 
 use super::queues::KeyId;

@@ -188,7 +188,7 @@ impl Ledger {
                     let mut sessions = self
                         .hosts
                         .iter()
-                        .filter(|host| host.held.contains_key(&lease.epoch));
+                        .filter(|host| host.held().contains_key(&lease.epoch));
                     assert_eq!(
                         sessions.next().map(|host| &*host.name),
                         Some(&*lease.host),
@@ -236,9 +236,15 @@ impl Ledger {
         );
         assert!(opens.iter().all(|id| tasks.contains_key(id)));
         let held = self.hosts.iter().flat_map(|host| {
-            host.held
+            let sum: u64 = host.held().values().map(|held| held.memory_bytes).sum();
+            assert_eq!(
+                sum,
+                host.reserved_bytes(),
+                "what it has is what it reserves"
+            );
+            host.held()
                 .iter()
-                .map(move |(epoch, (_, id))| (host, *epoch, id))
+                .map(move |(epoch, held)| (host, *epoch, &held.id))
         });
         for (host, epoch, id) in held {
             let lease = tasks.get(id).and_then(|(_, task, _)| task.lease());

@@ -10,6 +10,7 @@ use tq_core::task::Lease;
 use tq_core::{TaskId, transition};
 
 use super::{Error, Ledger, write};
+use crate::dispatch::hosts::Held;
 use crate::store::{Batch, Space};
 use crate::tables::key;
 use crate::tables::row::{self, Claim};
@@ -157,11 +158,16 @@ impl Ledger {
             }
         }
         open.claimed_in = Some(seq);
+        let held = Held {
+            namespace: *namespace,
+            id: *id,
+            memory_bytes: open.task.spec.limits.memory_bytes,
+        };
+        let session = self.hosts.entry(&lease.host, self.mono);
+        // It is waited for, also if its row says that it was paused.
+        session.is_gone = false;
+        session.hold(lease.epoch, held);
         self.count_start(*id);
-        self.hosts
-            .entry(&lease.host, self.mono)
-            .held
-            .insert(lease.epoch, (*namespace, *id));
         Ok(true)
     }
 }

@@ -1,9 +1,11 @@
 //! What the ledger is asked to do, and how it answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tq_core::label::Labels;
 use tq_core::limits::{OutOfRange, QUEUES_MAX};
 use tq_core::queue::{Order, Rate, Settings, SettingsError};
 use tq_core::task::{Spec, Task};
@@ -69,6 +71,22 @@ pub enum Command {
     },
     /// Lists hosts.
     Hosts(Reply<Vec<HostView>>),
+    /// Looks at a host, or says what is wanted of it.
+    Host {
+        /// Its name.
+        name: String,
+        /// What is wanted.
+        order: HostOrder,
+        /// The host as it is from now on.
+        reply: Reply<Result<HostView, Refused>>,
+    },
+    /// Forgets a host.
+    RemoveHost {
+        /// Its name.
+        name: String,
+        /// How many attempts were taken from it.
+        reply: Reply<Result<usize, Refused>>,
+    },
     /// Lists the hosts that hold a module, and why others could not compile it.
     Readiness(Digest, Reply<Readiness>),
 }
@@ -199,15 +217,55 @@ pub struct LogChunk {
     pub text: Bytes,
 }
 
+/// What is wanted of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostOrder {
+    /// To be shown.
+    Show,
+    /// To take nothing new.
+    Pause,
+    /// To work again.
+    Resume,
+    /// To be empty, so long from now at the latest.
+    Drain(Duration),
+}
+
+/// Where a host is. What its operator wants comes first, then its health, then its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostState {
+    /// It has a session, and takes work.
+    Connected,
+    /// Its session ended, and its lease has not run out yet.
+    Silent,
+    /// It finishes what it has, and takes nothing new.
+    Draining,
+    /// It takes nothing new, because someone said so.
+    Paused,
+    /// It was emptied.
+    Drained,
+    /// It failed again and again through its own fault.
+    Quarantined,
+}
+
 /// A host as it is shown.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostView {
     /// Its name.
     pub name: String,
+    /// Where it is.
+    pub state: HostState,
+    /// Why it takes no work, or less than it could; empty if it does.
+    pub reason: String,
+    /// When that ends by itself; none if it does not.
+    pub until: Option<Timestamp>,
     /// It has a session.
     pub is_connected: bool,
-    /// It takes nothing new.
-    pub is_draining: bool,
+    /// What it says of itself.
+    pub labels: Labels,
+    /// What the memory limits of its attempts may add up to.
+    pub memory_bytes: Option<u64>,
+    /// What they do add up to.
+    pub reserved_bytes: u64,
     /// How many attempts it runs at once.
     pub slots: u32,
     /// Attempts that it has.
@@ -341,6 +399,12 @@ pub enum Refused {
         "the namespace has {QUEUES_MAX} queues, which is the limit; delete one, or use concurrency keys for many small lanes"
     )]
     TooManyQueues,
+    /// There is no such host.
+    #[error("there is no host `{0}`")]
+    NoHost(String),
+    /// A host is to be paused that drains.
+    #[error("host `{0}` is being drained or was, and takes nothing new already")]
+    HostDrains(String),
 }
 
 fn of(id: Option<TaskId>) -> String {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tq_core::label::Labels;
 use tq_core::limits::{BATCH_COMMANDS_MAX, ERROR_MESSAGE_BYTES_MAX};
 use tq_core::outcome::{Outcome, Usage};
-use tq_core::placement::Labels;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{DataRef, Failure, Lease, Report, Stop};
 use tq_core::{Digest, Epoch, TaskId, transition};

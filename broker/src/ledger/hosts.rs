@@ -9,11 +9,16 @@ use tq_core::outcome::{Class, Outcome};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{DataRef, Failure, Lease, Report, State};
 use tq_core::transition::{self, Rejected};
-use tq_core::{Epoch, TaskId};
+use tq_core::{Epoch, TaskId, Timestamp};
 
-use super::{Error, HelloRefused, HostView, Ledger, Readiness, Reply, lock, read};
+use super::{
+    Error, HelloRefused, HostOrder, HostState, HostView, Ledger, Readiness, Refused, Reply, lock,
+    read,
+};
 use crate::dispatch::SessionId;
-use crate::dispatch::hosts::Link;
+use crate::dispatch::duty::{Drains, Duty, Order};
+use crate::dispatch::health::{Fault, Health};
+use crate::dispatch::hosts::{Held, Link, Session};
 use crate::dispatch::message::{AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost};
 use crate::tables::Namespace;
 use crate::tables::key;
@@ -36,6 +41,7 @@ impl Ledger {
             drop(reply.send(Err(refused.clone())));
             return Err(Error::RolledBack(refused));
         }
+        self.hosts.forget_gone(self.time);
         let name: Arc<str> = hello.name.as_str().into();
         let session = self.hosts.entry(&name, self.mono);
         if session.is_connected() && session.incarnation != Some(hello.incarnation) {
@@ -48,8 +54,9 @@ impl Ledger {
             session.incarnation = Some(hello.incarnation);
             session.slots = hello.slots;
             session.version = hello.version;
-            session.labels = hello.labels;
             session.connected_at = time;
+            session.labels = hello.labels;
+            session.memory_bytes = hello.memory_bytes;
             session.ready = hello.ready.into_iter().collect();
         }
         for outcome in hello.outcomes {
@@ -81,12 +88,13 @@ impl Ledger {
         };
         if let Some(session) = self.hosts.named(&name) {
             session.welcome(welcome);
+            if let Duty::Draining { .. } = session.duty {
+                // It may have missed that, or be another process.
+                session.tell(ToHost::HandBack);
+            }
         }
         self.step.fed.extend(self.lanes.needs().cloned());
-        self.shared
-            .metrics
-            .hosts
-            .set(self.hosts.iter().filter(|host| host.is_connected()).count() as i64);
+        self.count_hosts();
         tracing::info!(host = %name, slots = hello.slots, "host connected");
         self.answer(reply, Ok(id));
         Ok(())
@@ -139,10 +147,7 @@ impl Ledger {
             FromHost::Progress(reports) => {
                 let mut progress = lock(&self.shared.progress);
                 for (id, epoch, fraction, note) in reports {
-                    if session
-                        .held
-                        .get(&epoch)
-                        .is_some_and(|(_, held)| *held == id)
+                    if session.held().get(&epoch).is_some_and(|held| held.id == id)
                         && !fraction.is_nan()
                     {
                         progress.insert(id, (fraction.clamp(0.0, 1.0), note));
@@ -166,25 +171,168 @@ impl Ledger {
             return;
         };
         let (name, was_draining) = (Arc::clone(&session.name), session.draining);
+        let is_fault = session.has_link() && !was_draining && !session.held().is_empty();
         session.disconnect();
-        tracing::info!(host = %name, held = session.held.len(), "host disconnected");
+        tracing::info!(host = %name, held = session.held().len(), "host disconnected");
+        if is_fault {
+            self.host_failed(&name, Fault::SessionLost);
+        }
         if was_draining {
             self.lose_all_but(&name, &BTreeSet::new());
-            self.hosts.remove(&name);
+            self.hosts.part_with(&name, self.time);
         }
-        self.shared
-            .metrics
-            .hosts
-            .set(self.hosts.iter().filter(|host| host.is_connected()).count() as i64);
+        self.count_hosts();
     }
 
     /// Takes back the attempts of hosts that were silent for too long.
     pub(super) fn expire_leases(&mut self) {
         for name in self.hosts.silent(self.mono) {
             tracing::warn!(host = %name, "host was silent for too long; its attempts go to others");
+            // One whose connection was seen to end has been blamed for that.
+            let is_fault = |session: &mut Session| session.has_link() && !session.held().is_empty();
+            if self.hosts.named(&name).is_some_and(is_fault) {
+                self.host_failed(&name, Fault::SessionLost);
+            }
             self.lose_all_but(&name, &BTreeSet::new());
-            self.hosts.remove(&name);
+            self.hosts.part_with(&name, self.time);
         }
+    }
+
+    fn count_hosts(&self) {
+        let connected = self.hosts.iter().filter(|host| host.is_connected());
+        self.shared.metrics.hosts.set(connected.count() as i64);
+    }
+
+    /// Takes note of what a host did through its own fault.
+    fn host_failed(&mut self, name: &str, fault: Fault) {
+        let now = self.time;
+        if let Some(session) = self.hosts.named(name)
+            && session.health.failed(fault, now)
+        {
+            self.shared.metrics.quarantines.inc();
+            let until_ms = session.health.changes_at().map(|at| at.0);
+            tracing::warn!(
+                host = name,
+                fault = fault.text(),
+                until_ms,
+                "host is quarantined"
+            );
+        }
+    }
+
+    /// Ends what has come to its time: pauses of quarantined hosts, and drains.
+    pub(super) fn tend_hosts(&mut self) {
+        for name in self.hosts.tend(self.time) {
+            let now = self.time;
+            let Some(session) = self.hosts.named(&name) else {
+                continue;
+            };
+            let Duty::Draining { until } = session.duty else {
+                continue;
+            };
+            if !session.held().is_empty() && until > now {
+                continue;
+            }
+            let stopped = self.take_all_back(&name);
+            tracing::info!(host = %name, stopped, "host is drained");
+            self.set_duty(&name, Duty::Drained);
+        }
+    }
+
+    /// Takes every attempt of a host back, which tells it to stop them. They go to others, and count as no loss. Returns
+    /// their number.
+    fn take_all_back(&mut self, name: &str) -> usize {
+        let Some(session) = self.hosts.named(name) else {
+            return 0;
+        };
+        let held: Vec<_> = session
+            .held()
+            .iter()
+            .map(|(epoch, held)| (*epoch, held.id))
+            .collect();
+        for (epoch, _) in &held {
+            session.release(*epoch);
+            session.tell(ToHost::Stop {
+                epoch: *epoch,
+                stop: None,
+            });
+        }
+        let count = held.len();
+        for (epoch, id) in held {
+            if let Err(rejected) =
+                self.apply(id, |task, now| transition::hand_back(task, epoch, now))
+            {
+                tracing::debug!(task_id = %id, %rejected, "an attempt that a host is to give back was not the task's any more");
+            }
+        }
+        count
+    }
+
+    /// Sets what is wanted of a host, so that it outlives a restart.
+    fn set_duty(&mut self, name: &str, duty: Duty) {
+        if let Some(session) = self.hosts.named(name) {
+            session.duty = duty;
+        }
+        match row::encode_host(duty) {
+            Some(row) => self.step.batch.put(key::host(name), row),
+            None => self.step.batch.delete(key::host(name)),
+        }
+        self.step.durable = true;
+    }
+
+    /// Does what an operator wants of a host. Returns the host as it is then.
+    pub(super) fn order(&mut self, name: &str, order: HostOrder) -> Result<HostView, Refused> {
+        let order = match order {
+            HostOrder::Show => Order::Show,
+            HostOrder::Pause => Order::Pause,
+            HostOrder::Resume => Order::Resume,
+            HostOrder::Drain(within) => Order::Drain {
+                until: self.time.after(within),
+            },
+        };
+        let session = self.known(name)?;
+        let before = session.duty;
+        let duty = before
+            .after(order)
+            .map_err(|Drains| Refused::HostDrains(name.to_owned()))?;
+        if order == Order::Resume {
+            session.health = Health::default();
+        }
+        if duty != before {
+            if let Duty::Draining { .. } = duty {
+                session.tell(ToHost::HandBack);
+            }
+            tracing::info!(host = name, ?duty, "host has other orders");
+            self.set_duty(name, duty);
+            // One without attempts is drained at once.
+            self.tend_hosts();
+        }
+        if order == Order::Resume {
+            // It may lack what tasks are waiting for.
+            self.step.fed.extend(self.lanes.needs().cloned());
+        }
+        // Not as one that is shown: there may be nothing to remember any more of one that is not there.
+        let time = self.time;
+        let session = self.hosts.named(name).map(|session| view(session, time));
+        session.ok_or_else(|| Refused::NoHost(name.to_owned()))
+    }
+
+    /// Forgets a host, and takes from it what it has. Returns the number of its attempts.
+    pub(super) fn remove_host(&mut self, name: &str) -> Result<usize, Refused> {
+        self.known(name)?;
+        let taken_back = self.take_all_back(name);
+        self.hosts.remove(name);
+        self.step.batch.delete(key::host(name));
+        self.step.durable = true;
+        self.count_hosts();
+        tracing::info!(host = name, taken_back, "host was removed");
+        Ok(taken_back)
+    }
+
+    /// The host of this name, if it is one that is shown.
+    fn known(&mut self, name: &str) -> Result<&mut Session, Refused> {
+        let session = self.hosts.named(name).filter(|session| is_shown(session));
+        session.ok_or_else(|| Refused::NoHost(name.to_owned()))
     }
 
     fn lose_all_but(&mut self, name: &str, kept: &BTreeSet<Epoch>) {
@@ -192,12 +340,12 @@ impl Ledger {
             return;
         };
         let lost: Vec<_> = session
-            .held
+            .held()
             .iter()
             .filter(|(epoch, _)| !kept.contains(epoch))
-            .map(|(epoch, (_, id))| (*epoch, *id))
+            .map(|(epoch, held)| (*epoch, held.id))
             .collect();
-        session.held.retain(|epoch, _| kept.contains(epoch));
+        lost.iter().for_each(|(epoch, _)| session.release(*epoch));
         for (epoch, id) in lost {
             match self.apply(id, |task, now| transition::lose(task, epoch, now)) {
                 Ok(()) => self.shared.metrics.lost.inc(),
@@ -256,8 +404,17 @@ impl Ledger {
                 return Ok(false);
             }
         }
+        let memory_bytes = self
+            .open
+            .get(&id)
+            .map_or(0, |open| open.task.spec.limits.memory_bytes);
         if let Some(session) = self.hosts.named(name) {
-            session.held.insert(epoch, (namespace, id));
+            let held = Held {
+                namespace,
+                id,
+                memory_bytes,
+            };
+            session.hold(epoch, held);
         }
         Ok(true)
     }
@@ -266,10 +423,10 @@ impl Ledger {
     fn settle(&mut self, name: &Arc<str>, outcome: AttemptOutcome) -> Result<(), Error> {
         let (id, epoch) = (outcome.attempt.id, outcome.attempt.epoch);
         let session = self.hosts.named(name);
-        let held = session.and_then(|session| session.held.get(&epoch).copied());
+        let held = session.and_then(|session| session.held().get(&epoch).copied());
         let namespace = match held {
             // The host has its lease, so that there is nothing to be proven.
-            Some((namespace, held)) if held == id => Some(namespace),
+            Some(held) if held.id == id => Some(held.namespace),
             Some(_) | None => {
                 let proven = self.secret.verify(id, epoch, name, outcome.attempt.token);
                 self.namespace(&outcome.attempt.namespace)
@@ -357,8 +514,27 @@ impl Ledger {
                 (None, _) => {}
             }
             self.shared.metrics.attempt(report.outcome, &usage);
+            self.note_health(name, report.outcome);
         }
         Ok(answer)
+    }
+
+    /// Takes note of what an outcome says of the host that reports it.
+    fn note_health(&mut self, name: &str, outcome: Outcome) {
+        if outcome == Outcome::HostError {
+            return self.host_failed(name, Fault::HostError);
+        }
+        match outcome.class() {
+            // The host did its part, whatever the task made of it.
+            Class::Success | Class::Retryable | Class::Permanent => {
+                if let Some(session) = self.hosts.named(name)
+                    && session.health.succeeded()
+                {
+                    tracing::info!(host = name, "host is fit again");
+                }
+            }
+            Class::Stopped | Class::HostLost => {}
+        }
     }
 
     /// Keeps the newest state of an attempt. It is not synced by itself: what it saves is time.
@@ -398,19 +574,8 @@ impl Ledger {
     }
 
     pub(super) fn host_views(&self) -> Vec<HostView> {
-        let hosts = self.hosts.iter().filter(|host| host.incarnation.is_some());
-        hosts
-            .map(|host| HostView {
-                name: host.name.to_string(),
-                is_connected: host.is_connected(),
-                is_draining: host.draining,
-                slots: host.slots,
-                held: host.held.len(),
-                ready: host.ready.len(),
-                version: host.version.clone(),
-                connected_ms: host.connected_at.0,
-            })
-            .collect()
+        let hosts = self.hosts.iter().filter(|host| is_shown(host));
+        hosts.map(|host| view(host, self.time)).collect()
     }
 
     pub(super) fn readiness(&self, digest: &tq_core::Digest) -> Readiness {
@@ -426,6 +591,60 @@ impl Ledger {
                 .map(|broken| broken.message.clone()),
         }
     }
+}
+
+/// Whether there is something to say of a host: not of one that is known only by attempts that an earlier process of the
+/// broker gave it, and not of one that left and failed now and then.
+fn is_shown(host: &Session) -> bool {
+    let is_there = host.incarnation.is_some() && !host.is_gone;
+    is_there || !host.duty.is_working() || !host.health.is_fit()
+}
+
+/// A host as it is shown.
+fn view(host: &Session, now: Timestamp) -> HostView {
+    let is_connected = host.is_connected();
+    let state = match (host.duty, &host.health) {
+        (Duty::Paused, _) => HostState::Paused,
+        (Duty::Draining { .. }, _) => HostState::Draining,
+        (Duty::Drained, _) => HostState::Drained,
+        (Duty::Working, Health::Quarantined { .. } | Health::Probing { .. }) => {
+            HostState::Quarantined
+        }
+        (Duty::Working, Health::Fit { .. }) if !is_connected => HostState::Silent,
+        (Duty::Working, Health::Fit { .. }) if host.draining => HostState::Draining,
+        (Duty::Working, Health::Fit { .. }) => HostState::Connected,
+    };
+    let (reason, until) = match host.duty {
+        Duty::Working => match host.health.reason() {
+            Some(reason) => (reason, host.health.changes_at()),
+            None if host.draining && is_connected => (
+                "it was told to end, and finishes what it has".to_owned(),
+                None,
+            ),
+            None => (String::new(), None),
+        },
+        Duty::Draining { until } => (text(host.duty), Some(until)),
+        Duty::Paused | Duty::Drained => (text(host.duty), None),
+    };
+    HostView {
+        name: host.name.to_string(),
+        state,
+        reason,
+        until: until.filter(|until| *until > now),
+        is_connected,
+        labels: host.labels.clone(),
+        memory_bytes: host.memory_bytes,
+        reserved_bytes: host.reserved_bytes(),
+        slots: host.slots,
+        held: host.held().len(),
+        ready: host.ready.len(),
+        version: host.version.clone(),
+        connected_ms: host.connected_at.0,
+    }
+}
+
+fn text(duty: Duty) -> String {
+    duty.reason().unwrap_or_default().to_owned()
 }
 
 fn size(data: &Data) -> u64 {

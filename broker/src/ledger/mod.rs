@@ -40,8 +40,9 @@ mod token;
 
 pub use answers::Answers;
 pub use command::{
-    Command, Deploy, HelloRefused, HostView, LogChunk, QueueChange, QueuePatch, QueueView,
-    Readiness, Refused, Reply, Submission, Submit, Submitted, Target, Watch, WatchId,
+    Command, Deploy, HelloRefused, HostOrder, HostState, HostView, LogChunk, QueueChange,
+    QueuePatch, QueueView, Readiness, Refused, Reply, Submission, Submit, Submitted, Target, Watch,
+    WatchId,
 };
 pub use ends::{Ended, Recent};
 pub(crate) use thread::wall;
@@ -266,6 +267,7 @@ impl Ledger {
             self.take(input)?;
         }
         self.expire_leases();
+        self.tend_hosts();
         let timers_left = self.fire_timers()?;
         let dead_left = self.bury_broken()?;
         let ready_left = self.dispatch()?;
@@ -281,8 +283,9 @@ impl Ledger {
 
     /// When it wants to be called though nothing comes in.
     fn next_call(&self) -> Option<Duration> {
-        let timer = self
-            .next_timer
+        let timer = [self.next_timer, self.hosts.next_change()]
+            .into_iter()
+            .flatten()
             .map(|at| at.since(self.time).max(Duration::from_millis(1)));
         let opening = self
             .queues
@@ -292,7 +295,7 @@ impl Ledger {
             .hosts
             .next_expiry()
             .map(|at| at.saturating_sub(self.mono));
-        timer.into_iter().chain(opening).chain(lease).min()
+        timer.chain(opening).chain(lease).min()
     }
 
     /// Tells the ledger that it stood still for `gap`, and could hear of no one.
@@ -352,6 +355,16 @@ impl Ledger {
             Command::Hosts(reply) => {
                 let hosts = self.host_views();
                 self.answer(reply, hosts);
+                Ok(())
+            }
+            Command::Host { name, order, reply } => {
+                let result = self.order(&name, order);
+                self.answer(reply, result);
+                Ok(())
+            }
+            Command::RemoveHost { name, reply } => {
+                let result = self.remove_host(&name);
+                self.answer(reply, result);
                 Ok(())
             }
             Command::Readiness(digest, reply) => {

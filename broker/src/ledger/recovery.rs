@@ -96,6 +96,7 @@ impl Ledger {
         ledger.recover_modules()?;
         ledger.recover_queues()?;
         ledger.recover_lanes()?;
+        ledger.recover_hosts()?;
         ledger.recover_claims()?;
         ledger.recover_open(id(&ledger_row.open_from))?;
         let timers =
@@ -223,6 +224,19 @@ impl Ledger {
             }
             from.push(0);
         }
+    }
+
+    /// Takes up what operators want of hosts.
+    fn recover_hosts(&mut self) -> Result<(), Error> {
+        for (at, bytes) in self.read_all(Space::Meta, &key::hosts())? {
+            let duty = row::decode_host(bytes)?;
+            if let Some(name) = key::host_of(&at) {
+                let session = self.hosts.entry(&name.into(), self.mono);
+                session.duty = duty;
+                session.is_gone = true;
+            }
+        }
+        Ok(())
     }
 
     /// Takes up ready tasks that no index leads to.

@@ -255,6 +255,8 @@ fn class(command: &Command) -> Class {
         | Command::Deploy(_)
         | Command::Rollback { .. }
         | Command::Hosts(_)
+        | Command::Host { .. }
+        | Command::RemoveHost { .. }
         | Command::Readiness(..) => Class::Control,
     }
 }

@@ -1,7 +1,8 @@
 //! Where the tasks of a function may run, as its module is deployed, and what that makes of one call.
 
+use tq_core::label::Labels;
 use tq_core::limits::CONCURRENCY_KEY_BYTES_MAX;
-use tq_core::placement::{Concurrency, Labels, Placement};
+use tq_core::placement::{Concurrency, Placement};
 
 /// Where the tasks of a function may run, and beside what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub invariant_violations: Counter,
     /// Hosts that have a session.
     pub hosts: Gauge,
+    /// Quarantines of hosts that began, those after a probe that failed included.
+    pub quarantines: Counter,
     ended: Family<ByState, Counter>,
     attempts: Family<ByOutcome, Counter>,
     attempt_seconds: Seconds,
@@ -119,6 +121,7 @@ impl Metrics {
             commits,
             invariant_violations,
             hosts,
+            quarantines,
             ended,
             attempts,
             attempt_seconds,
@@ -142,6 +145,11 @@ impl Metrics {
             "attempts_dispatched",
             "Attempts handed to hosts",
             dispatched,
+        );
+        registry.register(
+            "host_quarantines",
+            "Quarantines of hosts that began",
+            quarantines,
         );
         registry.register(
             "attempts_lost",

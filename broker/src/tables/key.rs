@@ -44,6 +44,7 @@ mod meta {
     pub(super) const COUNTERS: u8 = 5;
     pub(super) const LEDGER: u8 = 6;
     pub(super) const QUEUE: u8 = 7;
+    pub(super) const HOST: u8 = 20;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -193,6 +194,21 @@ fn of_namespace(kind: u8, key: &[u8]) -> Option<(Namespace, QueueId)> {
         Namespace(u32::from_be_bytes(*namespace)),
         QueueId(u32::from_be_bytes(queue.try_into().ok()?)),
     ))
+}
+
+/// What an operator wants of a host.
+pub fn host(name: &str) -> Key {
+    Key::new(Space::Meta, [&[meta::HOST], name.as_bytes()].concat())
+}
+
+/// Before all rows of hosts.
+pub fn hosts() -> Vec<u8> {
+    vec![meta::HOST]
+}
+
+/// The name in a key of [`host`].
+pub fn host_of(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(&[meta::HOST])?).ok()
 }
 
 /// What was asked for.

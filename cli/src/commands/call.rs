@@ -1,13 +1,14 @@
 //! From a call on the command line to a task on the wire.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tq_client::{Concurrency, LimitOverrides, NewTask, RetryOverrides};
 
 use crate::args::{CallArgs, LimitArgs, PlacementArgs, RetryArgs};
+use crate::labels::LabelList;
 use crate::payload::Payload;
 use crate::traceparent;
-use crate::units::{Label, Labels, now_ms};
+use crate::units::now_ms;
 
 /// Makes the task that was asked for, to start at once.
 pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
@@ -48,8 +49,8 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
         retry: Some(retry(policy)),
         traceparent: traceparent::current()?,
         queue: queue.unwrap_or_default(),
-        required_labels: labels(Labels(require)),
-        preferred_labels: labels(Labels(prefer)),
+        required_labels: labels(LabelList::gather(&require)?),
+        preferred_labels: labels(LabelList::gather(&prefer)?),
         concurrency: concurrency_key.map(|key| Concurrency {
             key,
             limit: concurrency.unwrap_or(1),
@@ -58,11 +59,10 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
 }
 
 /// Labels, for the wire.
-pub(crate) fn labels(labels: Labels) -> HashMap<String, String> {
-    let Labels(labels) = labels;
+pub(crate) fn labels(labels: Option<LabelList>) -> BTreeMap<String, String> {
+    let labels = labels.unwrap_or_default().0.into_iter();
     labels
-        .into_iter()
-        .map(|Label(label, value)| (label, value))
+        .map(|(label, value)| (label.into(), value.into()))
         .collect()
 }
 

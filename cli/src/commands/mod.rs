@@ -37,6 +37,15 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
         Command::Host(host) => match host.command {
             None => host::run(config).await,
             Some(HostVerb::List) => host::list::run(config).await,
+            Some(HostVerb::Show { name }) => host::show::run(config, &name).await,
+            Some(HostVerb::Pause { name }) => host::pause::run(config, &name).await,
+            Some(HostVerb::Resume { name }) => host::resume::run(config, &name).await,
+            Some(HostVerb::Drain {
+                name,
+                deadline,
+                no_wait,
+            }) => host::drain::run(config, &name, deadline, no_wait).await,
+            Some(HostVerb::Remove { name }) => host::remove::run(config, &name).await,
         },
         Command::New(args) => new::run(&args),
         Command::Deploy(args) => deploy::run(config, args).await,

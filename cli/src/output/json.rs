@@ -1,6 +1,6 @@
 //! JSON for programs. What is here is an interface: fields are added, never renamed or removed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -432,31 +432,49 @@ pub(crate) struct HostList<'a> {
     hosts: Vec<HostInfo<'a>>,
 }
 
+/// One host.
 #[derive(Debug, Serialize)]
-struct HostInfo<'a> {
+pub(crate) struct HostInfo<'a> {
     name: &'a str,
     state: &'static str,
+    connected: bool,
     slots: u32,
     running: u32,
     modules_ready: u32,
+    labels: &'a BTreeMap<String, String>,
+    memory_bytes: Option<u64>,
+    reserved_bytes: u64,
+    reason: Option<&'a str>,
+    until_ms: Option<u64>,
     version: &'a str,
     connected_ms: u64,
+}
+
+impl<'a> From<&'a Host> for HostInfo<'a> {
+    fn from(host: &'a Host) -> Self {
+        Self {
+            name: &host.name,
+            state: host_state(host.state()),
+            connected: host.connected,
+            slots: host.slots,
+            running: host.running,
+            modules_ready: host.modules_ready,
+            labels: &host.labels,
+            memory_bytes: host.memory_bytes,
+            reserved_bytes: host.reserved_bytes,
+            reason: named(&host.reason),
+            until_ms: known(host.until_ms),
+            version: &host.version,
+            connected_ms: host.connected_ms,
+        }
+    }
 }
 
 impl<'a> HostList<'a> {
     /// In the order given.
     pub(crate) fn new(hosts: &'a [Host]) -> Self {
-        let info = |host: &'a Host| HostInfo {
-            name: &host.name,
-            state: host_state(host.state()),
-            slots: host.slots,
-            running: host.running,
-            modules_ready: host.modules_ready,
-            version: &host.version,
-            connected_ms: host.connected_ms,
-        };
         Self {
-            hosts: hosts.iter().map(info).collect(),
+            hosts: hosts.iter().map(HostInfo::from).collect(),
         }
     }
 }
@@ -558,11 +576,20 @@ pub(crate) fn order(order: QueueOrder) -> &'static str {
     }
 }
 
-fn labels(labels: &HashMap<String, String>) -> BTreeMap<&str, &str> {
+fn labels(labels: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     let pairs = labels.iter();
     pairs
         .map(|(label, value)| (label.as_str(), value.as_str()))
         .collect()
+}
+
+/// What became of a host that was removed.
+#[derive(Debug, Serialize)]
+pub(crate) struct HostRemoved<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Attempts that were taken from it.
+    pub(crate) taken_back: u32,
 }
 
 /// A state's name.
@@ -587,6 +614,9 @@ pub(crate) fn host_state(state: HostState) -> &'static str {
         HostState::Connected => "connected",
         HostState::Silent => "silent",
         HostState::Draining => "draining",
+        HostState::Paused => "paused",
+        HostState::Drained => "drained",
+        HostState::Quarantined => "quarantined",
     }
 }
 
@@ -626,7 +656,7 @@ mod tests {
             outcome: "succeeded".into(),
             priority: 127,
             queue: "default".into(),
-            required_labels: HashMap::from([("gpu".into(), "a100".into())]),
+            required_labels: BTreeMap::from([("gpu".into(), "a100".into())]),
             concurrency: Some(tq_client::Concurrency {
                 key: "k".into(),
                 limit: 2,

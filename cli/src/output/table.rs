@@ -1,6 +1,6 @@
 //! Tables for people: plain columns, so that they can be read by `grep` and `awk` as well.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use tq_client::{Attempt, Host, Limits, Module, Queue, RetryPolicy, Task, Usage};
@@ -319,9 +319,12 @@ pub(crate) fn print_hosts(hosts: &[Host]) -> anyhow::Result<()> {
             "state",
             "running",
             "slots",
+            "memory",
             "modules",
             "version",
             "connected",
+            "labels",
+            "reason",
         ],
         hosts.iter().map(|host| {
             [
@@ -329,9 +332,12 @@ pub(crate) fn print_hosts(hosts: &[Host]) -> anyhow::Result<()> {
                 json::host_state(host.state()).to_owned(),
                 host.running.to_string(),
                 host.slots.to_string(),
+                memory(host),
                 host.modules_ready.to_string(),
-                host.version.clone(),
-                time(host.connected_ms),
+                dash(&host.version),
+                dash(&time(host.connected_ms)),
+                dash(&labels(&host.labels)),
+                dash(&host.reason),
             ]
         }),
     )
@@ -443,13 +449,48 @@ fn named_queue(queue: &str) -> String {
     }
 }
 
-fn labels(labels: &HashMap<String, String>) -> String {
-    let mut pairs: Vec<_> = labels
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = labels
         .iter()
         .map(|(label, value)| format!("{label}={value}"))
         .collect();
-    pairs.sort();
     escaped(&pairs.join(" "))
+}
+
+/// Prints one host, a field a line.
+///
+/// # Errors
+/// As [`output::data`].
+pub(crate) fn print_host(host: &Host) -> anyhow::Result<()> {
+    let session = match (host.connected, host.connected_ms) {
+        (true, since) => format!("since {}", time(since)),
+        (false, 0) => "none".to_owned(),
+        (false, since) => format!("none; the last one began {}", time(since)),
+    };
+    print_fields([
+        ("host", host.name.clone()),
+        ("state", json::host_state(host.state()).to_owned()),
+        ("reason", escaped(&host.reason)),
+        ("until", time(host.until_ms)),
+        ("session", session),
+        (
+            "running",
+            format!("{} of {} slots", host.running, host.slots),
+        ),
+        ("memory", memory(host)),
+        ("labels", labels(&host.labels)),
+        ("modules", host.modules_ready.to_string()),
+        ("version", host.version.clone()),
+    ])
+}
+
+/// What attempts may use of a host's memory, and what it has.
+fn memory(host: &Host) -> String {
+    let reserved = Size(host.reserved_bytes);
+    match host.memory_bytes {
+        Some(most) => format!("{reserved} of {}", Size(most)),
+        None => reserved.to_string(),
+    }
 }
 
 fn limits(limits: &Limits) -> String {

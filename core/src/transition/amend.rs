@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::{Rejected, Transition, runnable};
-use crate::placement::Labels;
+use crate::label::Labels;
 use crate::task::{Spec, State, Task};
 use crate::{Priority, Timestamp};
 

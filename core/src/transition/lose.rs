@@ -10,12 +10,30 @@ use crate::{Epoch, Timestamp};
 /// # Errors
 /// [`Rejected::Fenced`] if the attempt is not the task's any more.
 pub fn lose(task: &Task, epoch: Epoch, now: Timestamp) -> Result<Transition, Rejected> {
+    take_back(task, epoch, Outcome::HostLost, now)
+}
+
+/// Takes an attempt back from a host that is to be empty. The task is ready again, unless it was told to stop; it counts
+/// as no loss, since nothing went wrong.
+///
+/// # Errors
+/// [`Rejected::Fenced`] if the attempt is not the task's any more.
+pub fn hand_back(task: &Task, epoch: Epoch, now: Timestamp) -> Result<Transition, Rejected> {
+    take_back(task, epoch, Outcome::HostDrained, now)
+}
+
+fn take_back(
+    task: &Task,
+    epoch: Epoch,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Result<Transition, Rejected> {
     match &task.state {
         State::Running { lease, stop } if lease.epoch == epoch => {
             let mut next = task.clone();
             let mut report = Report {
                 epoch,
-                outcome: Outcome::HostLost,
+                outcome,
                 result: None,
                 failure: None,
                 retry_after: None,

@@ -18,7 +18,7 @@ pub use amend::{Amendment, amend};
 pub use cancel::cancel;
 pub use claim::claim;
 pub use expire::expire;
-pub use lose::lose;
+pub use lose::{hand_back, lose};
 pub use redrive::redrive;
 pub use report::report;
 pub use resolve::{Dependency, resolve};

@@ -58,6 +58,10 @@ pub fn report(task: &Task, report: &Report, now: Timestamp) -> Result<Transition
 
 /// Counts a loss of the host, and decides where the task goes.
 pub(super) fn lost(next: &mut Task, report: &mut Report, now: Timestamp) -> State {
+    if report.outcome == Outcome::HostDrained {
+        // Someone wanted the host empty. However often that is, it says nothing of the task.
+        return State::Ready { since: now };
+    }
     next.losses += 1;
     next.failures += u32::from(is_planted(Bug::LossIsFailure));
     if next.losses < LOSSES_MAX {

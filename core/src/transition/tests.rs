@@ -125,6 +125,34 @@ fn repeated_report_gets_its_first_answer_and_changes_nothing() {
 }
 
 #[test]
+fn attempts_that_are_handed_back_count_against_nobody() {
+    let mut task = ready(spec());
+    for epoch in 1..=2 * u64::from(LOSSES_MAX) {
+        task = claim(&task, lease(epoch)).expect("it is ready").next;
+        // By the broker, and by the host itself.
+        let handed_back = match epoch % 2 {
+            0 => hand_back(&task, Epoch(epoch), NOW),
+            _ => report(&task, &ended(epoch, Outcome::HostDrained), NOW),
+        };
+        task = handed_back.expect("it runs").next;
+        assert_eq!(
+            (task.state.name(), task.losses, task.failures),
+            ("ready", 0, 0)
+        );
+        check(
+            report(&task, &ended(epoch + 100, Outcome::Succeeded), NOW),
+            Err(Rejected::Fenced {
+                offered: Epoch(epoch + 100),
+            }),
+        );
+    }
+    assert_eq!(task.outcome(), Some(Outcome::HostDrained));
+    let told = cancel(&claim(&task, lease(1_000)).expect("it is ready").next, NOW);
+    let told = told.expect("it runs").next;
+    check(hand_back(&told, Epoch(1_000), NOW), Ok("cancelled"));
+}
+
+#[test]
 fn epoch_of_a_claim_must_rise() {
     let lost = lose(&running(5), Epoch(5), NOW).expect("it runs").next;
     check(

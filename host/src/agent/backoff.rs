@@ -5,8 +5,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Pauses that double from 50 ms to 2 s, each drawn from its upper half, so that hosts that lost one broker at one time
-/// do not come back at one time.
+/// Pauses of up to 50 ms, doubled with every try up to 2 s, each drawn from the whole span (*full jitter*), so that hosts
+/// that lost one broker at one time come back evenly spread. Two seconds leave room for several tries within a lease.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     tries: u32,
@@ -31,7 +31,7 @@ impl Backoff {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        whole / 2 + (whole / 2).mul_f64(mixed as f64 / u64::MAX as f64)
+        whole.mul_f64(mixed as f64 / u64::MAX as f64)
     }
 
     /// The last try went well.
@@ -45,18 +45,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_to_two_seconds() {
-        let mut backoff = Backoff::new(1);
-        for whole_ms in [50, 100, 200, 400, 800, 1_600, 2_000, 2_000] {
-            let pause = backoff.pause();
+    fn pauses_double_to_two_seconds_and_are_spread_over_the_whole_span() {
+        for (tries, whole_ms) in [50, 100, 200, 400, 800, 1_600, 2_000, 2_000]
+            .into_iter()
+            .enumerate()
+        {
             let whole = Duration::from_millis(whole_ms);
-            assert!(
-                pause >= whole / 2 && pause <= whole,
-                "{pause:?} of {whole:?}"
-            );
+            let pauses: Vec<_> = (0..400)
+                .map(|seed| {
+                    let mut backoff = Backoff::new(seed);
+                    (0..tries).for_each(|_| drop(backoff.pause()));
+                    backoff.pause()
+                })
+                .collect();
+            assert!(pauses.iter().all(|pause| *pause <= whole));
+            // A quarter of the hosts in each quarter of the span, give or take.
+            for quarter in 0..4 {
+                let part = |pause: &&Duration| pause.as_secs_f64() * 4.0 / whole.as_secs_f64();
+                let count = pauses
+                    .iter()
+                    .filter(|pause| part(pause) as u32 == quarter)
+                    .count();
+                assert!(
+                    (70..130).contains(&count),
+                    "{count} in quarter {quarter} of {whole:?}"
+                );
+            }
         }
+        let mut backoff = Backoff::new(1);
+        (0..8).for_each(|_| drop(backoff.pause()));
         backoff.reset();
         assert!(backoff.pause() <= FIRST);
+    }
+
+    #[test]
+    fn pauses_follow_from_the_seed() {
+        let pauses = |seed| {
+            let mut backoff = Backoff::new(seed);
+            std::array::from_fn::<_, 5, _>(|_| backoff.pause())
+        };
+        assert_eq!(pauses(7), pauses(7));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::{Endpoint, Uri};
 use tonic::{Code, Status as Refusal};
 use tq_core::id::{Digest, Epoch};
+use tq_core::label::Labels;
 use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, MODULE_BYTES_MAX};
 use tq_core::outcome::Outcome;
 use tq_proto::v1::{Assignment, AttemptOutcome, Blob};
@@ -45,6 +46,8 @@ pub(crate) struct Parts {
     pub(crate) broker: Uri,
     pub(crate) name: String,
     pub(crate) slots: u32,
+    pub(crate) labels: Labels,
+    pub(crate) memory_bytes: Option<u64>,
     pub(crate) drain_timeout: Duration,
     pub(crate) cache: Arc<Cache>,
     pub(crate) pool: Pool,
@@ -175,6 +178,8 @@ impl Agent {
             broker,
             name,
             slots,
+            labels,
+            memory_bytes,
             drain_timeout,
             cache,
             pool,
@@ -210,6 +215,8 @@ impl Agent {
             name,
             incarnation,
             slots,
+            labels,
+            memory_bytes,
         };
         let ready: BTreeSet<Digest> = cache.digests().into_iter().collect();
         Self {
@@ -386,6 +393,7 @@ impl Agent {
         match command {
             Command::Start(assignment) => self.start(*assignment),
             Command::Stop { epoch, why } => self.stop(epoch, why),
+            Command::HandBack => self.hand_back(),
             Command::Prepare { digest, size_bytes } => self.prepare(digest, size_bytes),
             Command::Upload { id, bytes } => {
                 let (bulk, notes) = (self.bulk.clone(), self.notes.0.clone());
@@ -414,10 +422,11 @@ impl Agent {
                     );
                 }
             }
+            Command::Disconnect(breach @ Breach::Removed) => self.turned_away(&breach.to_string()),
             Command::Disconnect(breach) => {
                 let severity = match breach {
                     Breach::RolledBack { .. } => Severity::MustAct,
-                    Breach::Silent(_) | Breach::Protocol(_) => Severity::Passing,
+                    Breach::Silent(_) | Breach::Protocol(_) | Breach::Removed => Severity::Passing,
                 };
                 self.lost(&breach.to_string(), severity);
             }
@@ -508,6 +517,25 @@ impl Agent {
             }
         };
         self.not_run(epoch, outcome, message.to_owned());
+    }
+
+    /// Gives back what waits for a slot, or for something to be fetched.
+    fn hand_back(&mut self) {
+        let mut epochs = self.pool.take_back();
+        for (epoch, resolving) in self.resolving.drain() {
+            resolving.cancel();
+            epochs.push(epoch);
+        }
+        if !epochs.is_empty() {
+            tracing::info!(
+                attempts = epochs.len(),
+                "attempts that had not begun are handed back"
+            );
+        }
+        for epoch in epochs {
+            let message = "the host is to be empty, and had not begun the attempt".to_owned();
+            self.not_run(epoch, Outcome::HostDrained, message);
+        }
     }
 
     fn prepare(&mut self, digest: Digest, size_bytes: u64) {
@@ -640,11 +668,7 @@ impl Agent {
             | Code::PermissionDenied
             | Code::Unauthenticated
             | Code::Unimplemented => {
-                self.lost(status.message(), Severity::MustAct);
-                self.link = Link::Refused;
-                let message = status.message().to_owned();
-                self.status
-                    .send_modify(|status| status.refused = Some(message));
+                self.turned_away(status.message());
             }
             // The broker says that its store is behind what this host saw.
             Code::FailedPrecondition | Code::DataLoss => {
@@ -652,6 +676,15 @@ impl Agent {
             }
             _ => self.lost(status.message(), Severity::Passing),
         }
+    }
+
+    /// The broker does not want this host, and will not.
+    fn turned_away(&mut self, reason: &str) {
+        self.lost(reason, Severity::MustAct);
+        self.link = Link::Refused;
+        let message = reason.to_owned();
+        self.status
+            .send_modify(|status| status.refused = Some(message));
     }
 
     /// The connection is gone, or did not come to be; another try follows.

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tq_core::id::{Digest, Epoch};
+use tq_core::label::Labels;
 use tq_core::limits::{HEARTBEAT, LEASE};
 use tq_proto::v1::broker_message::Kind as FromBroker;
 use tq_proto::v1::{self, Assignment, AttemptOutcome, BrokerMessage};
@@ -47,6 +48,10 @@ pub struct Identity {
     pub incarnation: [u8; 16],
     /// Attempts that it runs at once; at least 1.
     pub slots: u32,
+    /// What it says of itself.
+    pub labels: Labels,
+    /// What the memory limits of its attempts may add up to; `None` if only its slots limit it.
+    pub memory_bytes: Option<u64>,
 }
 
 /// The furthest point of a broker's store that the host knows to be durable.
@@ -77,6 +82,9 @@ pub enum Command {
         /// Why.
         why: StopReason,
     },
+    /// Take back every attempt that was to be started and has not begun. Each ends in [`Session::not_run`], as
+    /// [`Outcome::HostDrained`](tq_core::Outcome::HostDrained).
+    HandBack,
     /// Fetch, verify and compile a module. Ends in [`Session::prepared`] or [`Session::prepare_failed`].
     Prepare {
         /// The module.
@@ -125,6 +133,11 @@ pub enum Breach {
         /// Where it was.
         seen: u64,
     },
+    /// An operator removed this host. It has nothing any more, and is not to come back by itself.
+    #[error(
+        "this host was removed with `tq host remove`; start it again to let it join as a new one"
+    )]
+    Removed,
     /// A message that the protocol does not allow.
     #[error("the broker broke the protocol: {0}")]
     Protocol(&'static str),
@@ -278,6 +291,8 @@ impl Session {
             (Link::Up, FromBroker::Acks(acks)) => self.acknowledged(&acks),
             (Link::Up, FromBroker::Prepare(prepare)) => self.asked_to_prepare(&prepare),
             (Link::Up, FromBroker::Stop(stop)) => self.told_to_stop(stop),
+            (Link::Up, FromBroker::HandBack(_)) => self.commands.push_back(Command::HandBack),
+            (Link::Greeting | Link::Up, FromBroker::Removed(_)) => self.removed(),
             (Link::Greeting | Link::Up, FromBroker::Heartbeat(_)) => {}
             (Link::Up, FromBroker::Welcome(_)) => self.breach(Breach::Protocol("a second welcome")),
             (Link::Greeting, _) => self.breach(Breach::Protocol("a message before the welcome")),
@@ -314,10 +329,12 @@ impl Session {
         }
     }
 
-    /// From now on the host takes nothing new.
+    /// From now on the host takes nothing new, and gives back what it has not begun.
     pub fn drain(&mut self) {
         self.is_draining = true;
         self.draining_due = true;
+        // Others run it sooner than a host that is about to end.
+        self.commands.push_back(Command::HandBack);
     }
 
     /// Notices that the broker is silent. To be called at [`wake_at`](Session::wake_at) or later.
@@ -390,6 +407,13 @@ impl Session {
     #[must_use]
     pub fn seen(&self) -> &Seen {
         &self.seen
+    }
+
+    /// The host is none of the broker's any more: stops and forgets all that it has.
+    fn removed(&mut self) {
+        let epochs: Vec<Epoch> = self.held.keys().chain(self.kept.keys()).copied().collect();
+        epochs.into_iter().for_each(|epoch| self.fence(epoch));
+        self.breach(Breach::Removed);
     }
 
     fn breach(&mut self, breach: Breach) {

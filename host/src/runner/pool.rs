@@ -177,6 +177,21 @@ impl Pool {
             .any(|slot| slot.stop(Some(epoch), why))
     }
 
+    /// Takes every attempt back that waits for a slot and was not told to stop, and returns which they are, in the order
+    /// of their arrival. Nothing else is told of them. Does not block.
+    pub fn take_back(&self) -> Vec<Epoch> {
+        let mut state = self.shared.lock();
+        let (stopped, waiting) = std::mem::take(&mut state.queue)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|waiting| waiting.stop.is_some());
+        state.queue = stopped;
+        drop(state);
+        waiting
+            .into_iter()
+            .map(|waiting| waiting.attempt.epoch)
+            .collect()
+    }
+
     /// Attempts that wait for a slot.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -59,8 +59,8 @@ pub struct RetryOverrides {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Labels {
-    #[prost(map = "string, string", tag = "1")]
-    pub labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -69,13 +69,13 @@ pub struct Labels {
 pub struct PlacementSettings {
     #[prost(string, tag = "1")]
     pub queue: ::prost::alloc::string::String,
-    #[prost(map = "string, string", tag = "2")]
-    pub required_labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub required_labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    #[prost(map = "string, string", tag = "3")]
-    pub preferred_labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub preferred_labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -135,13 +135,13 @@ pub struct NewTask {
     pub traceparent: ::prost::alloc::string::String,
     #[prost(string, tag = "20")]
     pub queue: ::prost::alloc::string::String,
-    #[prost(map = "string, string", tag = "21")]
-    pub required_labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "21")]
+    pub required_labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    #[prost(map = "string, string", tag = "22")]
-    pub preferred_labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "22")]
+    pub preferred_labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -354,13 +354,13 @@ pub struct Task {
     pub payload_bytes: u64,
     #[prost(string, tag = "40")]
     pub queue: ::prost::alloc::string::String,
-    #[prost(map = "string, string", tag = "41")]
-    pub required_labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "41")]
+    pub required_labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    #[prost(map = "string, string", tag = "42")]
-    pub preferred_labels: ::std::collections::HashMap<
+    #[prost(btree_map = "string, string", tag = "42")]
+    pub preferred_labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -2668,6 +2668,38 @@ pub struct ListHostsResponse {
     pub hosts: ::prost::alloc::vec::Vec<Host>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetHostRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseHostRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeHostRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainHostRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub deadline_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveHostRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveHostResponse {
+    #[prost(uint32, tag = "1")]
+    pub taken_back: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Host {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -2683,6 +2715,21 @@ pub struct Host {
     pub version: ::prost::alloc::string::String,
     #[prost(uint64, tag = "7")]
     pub connected_ms: u64,
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(uint64, optional, tag = "9")]
+    pub memory_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, tag = "10")]
+    pub reserved_bytes: u64,
+    #[prost(string, tag = "11")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "12")]
+    pub until_ms: u64,
+    #[prost(bool, tag = "13")]
+    pub connected: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2691,6 +2738,9 @@ pub enum HostState {
     Connected = 1,
     Silent = 2,
     Draining = 3,
+    Paused = 4,
+    Drained = 5,
+    Quarantined = 6,
 }
 impl HostState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -2703,6 +2753,9 @@ impl HostState {
             Self::Connected => "HOST_STATE_CONNECTED",
             Self::Silent => "HOST_STATE_SILENT",
             Self::Draining => "HOST_STATE_DRAINING",
+            Self::Paused => "HOST_STATE_PAUSED",
+            Self::Drained => "HOST_STATE_DRAINED",
+            Self::Quarantined => "HOST_STATE_QUARANTINED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -2712,6 +2765,9 @@ impl HostState {
             "HOST_STATE_CONNECTED" => Some(Self::Connected),
             "HOST_STATE_SILENT" => Some(Self::Silent),
             "HOST_STATE_DRAINING" => Some(Self::Draining),
+            "HOST_STATE_PAUSED" => Some(Self::Paused),
+            "HOST_STATE_DRAINED" => Some(Self::Drained),
+            "HOST_STATE_QUARANTINED" => Some(Self::Quarantined),
             _ => None,
         }
     }
@@ -2820,6 +2876,113 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("tq.v1.HostService", "ListHosts"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn get_host(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.HostService/GetHost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tq.v1.HostService", "GetHost"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn pause_host(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PauseHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.HostService/PauseHost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.HostService", "PauseHost"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn resume_host(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.HostService/ResumeHost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.HostService", "ResumeHost"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn drain_host(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.HostService/DrainHost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.HostService", "DrainHost"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn remove_host(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveHostRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveHostResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.HostService/RemoveHost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.HostService", "RemoveHost"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2840,6 +3003,29 @@ pub mod host_service_server {
             request: tonic::Request<super::ListHostsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListHostsResponse>,
+            tonic::Status,
+        >;
+        async fn get_host(
+            &self,
+            request: tonic::Request<super::GetHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status>;
+        async fn pause_host(
+            &self,
+            request: tonic::Request<super::PauseHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status>;
+        async fn resume_host(
+            &self,
+            request: tonic::Request<super::ResumeHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status>;
+        async fn drain_host(
+            &self,
+            request: tonic::Request<super::DrainHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status>;
+        async fn remove_host(
+            &self,
+            request: tonic::Request<super::RemoveHostRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveHostResponse>,
             tonic::Status,
         >;
     }
@@ -2964,6 +3150,231 @@ pub mod host_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/tq.v1.HostService/GetHost" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetHostSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::GetHostRequest>
+                    for GetHostSvc<T> {
+                        type Response = super::Host;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetHostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::get_host(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetHostSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.HostService/PauseHost" => {
+                    #[allow(non_camel_case_types)]
+                    struct PauseHostSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::PauseHostRequest>
+                    for PauseHostSvc<T> {
+                        type Response = super::Host;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PauseHostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::pause_host(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PauseHostSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.HostService/ResumeHost" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeHostSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::ResumeHostRequest>
+                    for ResumeHostSvc<T> {
+                        type Response = super::Host;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeHostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::resume_host(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeHostSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.HostService/DrainHost" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainHostSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::DrainHostRequest>
+                    for DrainHostSvc<T> {
+                        type Response = super::Host;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainHostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::drain_host(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainHostSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.HostService/RemoveHost" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveHostSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::RemoveHostRequest>
+                    for RemoveHostSvc<T> {
+                        type Response = super::RemoveHostResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveHostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::remove_host(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveHostSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -3035,7 +3446,7 @@ pub mod host_message {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BrokerMessage {
-    #[prost(oneof = "broker_message::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "broker_message::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub kind: ::core::option::Option<broker_message::Kind>,
 }
 /// Nested message and enum types in `BrokerMessage`.
@@ -3054,6 +3465,10 @@ pub mod broker_message {
         Stop(super::Stop),
         #[prost(message, tag = "6")]
         Heartbeat(super::Heartbeat),
+        #[prost(message, tag = "7")]
+        HandBack(super::HandBack),
+        #[prost(message, tag = "8")]
+        Removed(super::Removed),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3076,6 +3491,13 @@ pub struct Hello {
     pub seen_store: ::prost::bytes::Bytes,
     #[prost(string, tag = "9")]
     pub version: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "10")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(uint64, optional, tag = "11")]
+    pub memory_bytes: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeldAttempt {
@@ -3251,6 +3673,10 @@ pub struct Stop {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Draining {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HandBack {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Removed {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,8 +1,9 @@
 //! What fails, and when.
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tq_broker::dispatch::message::{AttemptOutcome, AttemptRef, Data, FromHost, Token};
-use tq_broker::ledger::Command;
+use tq_broker::ledger::{Command, HostOrder};
 use tq_broker::store::memory::{Crash, Fault};
 use tq_core::Outcome;
 use tq_core::outcome::Usage;
@@ -85,6 +86,7 @@ impl World {
                 self.say(|| format!("the broker's clock jumps by {jump} ms"));
                 self.broker.skew_ms += jump;
             }
+            92..96 => self.some_order(),
             _ => self.forge(),
         }
         let pause = self.micros(5_000..1_500_000);
@@ -128,6 +130,52 @@ impl World {
         *stopped = (*stopped).max(until);
     }
 
+    /// An operator pauses, resumes, drains or removes a host. What becomes of it is not waited for.
+    fn some_order(&mut self) {
+        let host = self.some_host();
+        let within = self.micros(0..20_000_000);
+        let order = match self.random.u32(..5) {
+            0 => Some(HostOrder::Pause),
+            1 => Some(HostOrder::Resume),
+            2 | 3 => Some(HostOrder::Drain(within)),
+            _ => None,
+        };
+        self.say(|| format!("operator wants of host {host}: {}", text(order)));
+        self.has_orders[host] |= self.broker.process.is_some();
+        let name = format!("host-{host}");
+        match order {
+            Some(order) => {
+                let (reply, _) = oneshot::channel();
+                self.command(Command::Host { name, order, reply });
+            }
+            None => {
+                let (reply, _) = oneshot::channel();
+                self.command(Command::RemoveHost { name, reply });
+            }
+        }
+    }
+
+    /// The operator lets every host work again that was told otherwise. Asks again until that is answered.
+    pub(crate) fn resume_hosts(&mut self) {
+        for host in 0..self.hosts.len() {
+            if let Some(answer) = self.resumed.get_mut(&host)
+                && let Ok(answered) = answer.try_recv()
+            {
+                // One that the broker does not know works when it comes.
+                let is_gone = answered.is_err();
+                self.say(|| format!("host {host} is to work again (unknown: {is_gone})"));
+                self.resumed.remove(&host);
+                self.has_orders[host] = false;
+            }
+            if self.has_orders[host] && self.broker.process.is_some() {
+                let (reply, answer) = oneshot::channel();
+                self.resumed.insert(host, answer);
+                let (name, order) = (format!("host-{host}"), HostOrder::Resume);
+                self.command(Command::Host { name, order, reply });
+            }
+        }
+    }
+
     /// A host claims to have run what another one has, without that one's token.
     fn forge(&mut self) {
         let Some(process) = &self.broker.process else {
@@ -163,4 +211,11 @@ impl World {
         let message = FromHost::Outcomes(vec![outcome]);
         self.command(Command::FromHost(session, message));
     }
+}
+
+fn text(order: Option<HostOrder>) -> String {
+    order.map_or_else(
+        || "to go".to_owned(),
+        |order| format!("{order:?}").to_lowercase(),
+    )
 }

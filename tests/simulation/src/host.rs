@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tq_core::label::Labels;
 use tq_core::outcome::Usage;
-use tq_core::{Digest, Epoch, Outcome};
+use tq_core::{Digest, Epoch, Limits, Outcome};
 use tq_host::agent::session::{Breach, Command, Identity, Seen, Session, UploadId};
 use tq_host::runner::{Failure, Finished, StopReason};
 use tq_proto::v1::{self, Assignment, AttemptOutcome, Blob};
@@ -20,6 +21,8 @@ const GRACE_US: u64 = 300_000;
 /// A host.
 pub(crate) struct Host {
     slots: u32,
+    /// What it offers: some hosts have less than their slots could use.
+    memory_bytes: Option<u64>,
     /// Processes so far.
     pub(crate) life: u32,
     pub(crate) process: Option<Process>,
@@ -55,8 +58,9 @@ pub(crate) struct Running {
 
 impl Host {
     pub(crate) fn some(random: &mut fastrand::Rng) -> Vec<Self> {
-        let host = |slots| Self {
+        let host = |slots: u32, has_little: bool| Self {
             slots,
+            memory_bytes: has_little.then_some(2 * Limits::DEFAULT.memory_bytes),
             life: 0,
             process: None,
             frozen_until: Duration::ZERO,
@@ -65,7 +69,9 @@ impl Host {
             seen: Seen::default(),
             ready: BTreeSet::new(),
         };
-        (0..3).map(|_| host(random.u32(1..5))).collect()
+        (0..3)
+            .map(|_| host(random.u32(1..5), random.u32(..3) == 0))
+            .collect()
     }
 
     /// Whether it has nothing that anyone waits for.
@@ -99,6 +105,8 @@ impl World {
                 .try_into()
                 .expect("four times four bytes"),
             slots: host.slots,
+            labels: Labels::from([("number".into(), index.to_string().into())]),
+            memory_bytes: host.memory_bytes,
         };
         let spooled = host.spool.values().cloned().collect();
         host.process = Some(Process {
@@ -328,6 +336,7 @@ impl World {
         match command {
             Command::Start(assignment) => self.take(index, life, *assignment),
             Command::Stop { epoch, why } => self.stop(index, life, epoch, why),
+            Command::HandBack => self.hand_back(index, life),
             Command::Prepare { digest, .. } => {
                 let is_ok = self.is_calm || !self.one_in(12);
                 let took = self.micros(1_000..400_000);
@@ -354,6 +363,16 @@ impl World {
                 self.hosts[index].spool.remove(&epoch);
             }
             Command::Welcomed | Command::Acknowledged { .. } => {}
+            Command::Disconnect(Breach::Removed) => {
+                self.say(|| format!("host {index} was removed, and ends"));
+                if self.hosts[index].life == life
+                    && let Some(process) = self.hosts[index].process.take()
+                {
+                    self.leave(process);
+                    let pause = self.micros(1_000..5_000_000);
+                    self.after(pause, Event::HostStarts(index));
+                }
+            }
             Command::Disconnect(breach) => {
                 assert!(
                     matches!(breach, Breach::Silent(_)),
@@ -406,6 +425,25 @@ impl World {
             process.queue.push_back(assignment);
         }
         self.run_next(index, life);
+    }
+
+    /// Gives back what has not begun.
+    fn hand_back(&mut self, index: usize, life: u32) {
+        let Some(process) = self.process(index, life) else {
+            return;
+        };
+        let mut epochs = Vec::new();
+        for assignment in process.queue.drain(..) {
+            let epoch = Epoch(assignment.epoch);
+            let message = "it had not begun".to_owned();
+            process
+                .session
+                .not_run(epoch, Outcome::HostDrained, message);
+            epochs.push(epoch);
+        }
+        for epoch in epochs {
+            self.promises.has_ended(epoch, Outcome::HostDrained);
+        }
     }
 
     /// Lets attempts begin while there are slots.

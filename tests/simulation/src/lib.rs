@@ -11,7 +11,7 @@
 //! | [`host`] | a host's process, its disk, and a runner whose attempts take time and end somehow |
 //! | [`network`] | connections, each way by itself: late, stopped, cut with or without notice |
 //! | [`clients`] | who submits, cancels, redrives and watches, and asks again when no answer came |
-//! | [`chaos`] | what fails, and when |
+//! | [`chaos`] | what fails, and what operators do to hosts, and when |
 //! | [`promises`] | what was acknowledged, told or forbidden, and whether it holds |
 //!
 //! Faults stop in the end, and then every task that was acknowledged has to end.

@@ -169,7 +169,10 @@ impl Promises {
             let was_stopped = attempt.is_some_and(|attempt| {
                 matches!(
                     attempt.outcome,
-                    Outcome::Cancelled | Outcome::DeadlineExceeded | Outcome::HostLost
+                    Outcome::Cancelled
+                        | Outcome::DeadlineExceeded
+                        | Outcome::HostLost
+                        | Outcome::HostDrained
                 )
             });
             assert!(
@@ -255,6 +258,12 @@ fn check_attempts(task: &Task) {
     let failed = of_round()
         .filter(|attempt| matches!(attempt.outcome.class(), Class::Retryable | Class::Permanent));
     assert_eq!(failed.count() as u32, task.failures, "{task:?}");
+    // What was handed back from a host that was to be empty counts against nobody.
+    let lost = of_round().filter(|attempt| {
+        matches!(attempt.outcome.class(), Class::HostLost | Class::Stopped)
+            && attempt.outcome != Outcome::HostDrained
+    });
+    assert!(task.losses <= lost.count() as u32, "{task:?}");
     if let State::Dead { .. } = task.state {
         let last = of_round()
             .next_back()

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tq_broker::ledger::{Command, Config, Error};
+use tokio::sync::oneshot;
+use tq_broker::ledger::{Command, Config, Error, HostView, Refused};
 use tq_broker::simulation::{from_host_in, hello_in, to_host_out};
 use tq_broker::store::memory::Crash;
 use tq_core::{Digest, Epoch};
@@ -103,6 +104,10 @@ pub(crate) struct World {
     pub(crate) report: Report,
     /// Nothing goes wrong any more.
     pub(crate) is_calm: bool,
+    /// Hosts of which an operator wanted something.
+    pub(crate) has_orders: Vec<bool>,
+    /// Answers to those that are to work again.
+    pub(crate) resumed: BTreeMap<usize, oneshot::Receiver<Result<HostView, Refused>>>,
     watcher: Option<fn(Duration, &str)>,
     events: BTreeMap<(Duration, u64), Event>,
     scheduled: u64,
@@ -120,10 +125,13 @@ impl World {
             unindexed_span: spans[random.usize(..spans.len())],
             ..Config::default()
         };
+        let hosts = Host::some(&mut random);
         Self {
             now: Duration::from_secs(100),
             broker: Broker::new(config),
-            hosts: Host::some(&mut random),
+            has_orders: vec![false; hosts.len()],
+            resumed: BTreeMap::new(),
+            hosts,
             connections: BTreeMap::new(),
             clients: Clients::default(),
             promises: Promises::default(),
@@ -167,6 +175,7 @@ impl World {
         let until = self.now + RECOVERY_MAX;
         while !self.is_over() {
             assert!(self.now < until, "{}", self.what_is_left());
+            self.resume_hosts();
             self.run_until(self.now + Duration::from_secs(1));
         }
     }
@@ -650,6 +659,9 @@ impl World {
         let Some(process) = &self.broker.process else {
             return false;
         };
+        if self.has_orders.contains(&true) {
+            return false;
+        }
         self.clients.is_done()
             && self.hosts.iter().all(Host::is_done)
             && process

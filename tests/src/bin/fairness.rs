@@ -23,7 +23,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let (mut flood, mut seconds) = (100_000_u32, 10_u64);
     let mut words = std::env::args().skip(1);
     while let Some(flag) = words.next() {
-        let value = words.next().with_context(|| format!("{flag} needs a number"))?;
+        let value = words
+            .next()
+            .with_context(|| format!("{flag} needs a number"))?;
         let not_a_number = || format!("{flag} `{value}` is not a number");
         match flag.as_str() {
             "--flood" => flood = value.parse().with_context(not_a_number)?,
@@ -57,7 +59,10 @@ async fn measure(flood: u32, span: Duration) -> anyhow::Result<ExitCode> {
     let [one, two, flooding] = &tenants[..] else {
         bail!("there are three tenants");
     };
-    let alone = tokio::try_join!(one_after_the_other(one, span), one_after_the_other(two, span))?;
+    let alone = tokio::try_join!(
+        one_after_the_other(one, span),
+        one_after_the_other(two, span)
+    )?;
 
     let task = NewTask {
         function: "work/sleep".to_owned(),
@@ -68,7 +73,10 @@ async fn measure(flood: u32, span: Duration) -> anyhow::Result<ExitCode> {
     flooding.submit_many(tasks, drop).await?;
     let before = flooding.queue("default").await?;
     let began = Instant::now();
-    let beside = tokio::try_join!(one_after_the_other(one, span), one_after_the_other(two, span))?;
+    let beside = tokio::try_join!(
+        one_after_the_other(one, span),
+        one_after_the_other(two, span)
+    )?;
     let took = began.elapsed();
     let after = flooding.queue("default").await?;
     let flooded = after.succeeded - before.succeeded;

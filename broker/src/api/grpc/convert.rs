@@ -1,14 +1,15 @@
 //! Between the wire and the domain, by hand.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::Status;
-use tq_core::limits::{CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX};
+use tq_core::label::{self, Labels};
+use tq_core::limits::{self, CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX};
 use tq_core::outcome::Usage;
-use tq_core::placement::{Concurrency, Labels, PlacementError};
+use tq_core::placement::{Concurrency, PlacementError};
 use tq_core::queue::{Order, Settings};
 use tq_core::task::{Attempt, Failure, Spec, State, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Outcome, Priority, RetryPolicy, TaskId, Timestamp};
@@ -136,23 +137,23 @@ pub(super) fn queue(name: &str) -> Result<String, Status> {
 /// Labels as they came, beside those that are inherited. Whoever names one again means another value.
 pub(super) fn labels(
     inherited: &Labels,
-    named: &HashMap<String, String>,
+    named: &BTreeMap<String, String>,
 ) -> Result<Labels, Status> {
     let is_own = |label: &str| named.contains_key(label);
     let inherited = inherited
         .iter()
         .filter(|(label, _)| !is_own(label))
-        .map(|(label, value)| (label.to_owned(), value.to_owned()));
+        .map(|(label, value)| (label.to_string(), value.to_string()));
     let named = named
         .iter()
         .map(|(label, value)| (label.clone(), value.clone()));
-    Labels::new(inherited.chain(named)).map_err(invalid)
+    label::gather(inherited.chain(named)).map_err(invalid)
 }
 
-fn labels_out(labels: &Labels) -> HashMap<String, String> {
+fn labels_out(labels: &Labels) -> BTreeMap<String, String> {
     let pairs = labels.iter();
     pairs
-        .map(|(label, value)| (label.to_owned(), value.to_owned()))
+        .map(|(label, value)| (label.to_string(), value.to_string()))
         .collect()
 }
 
@@ -546,6 +547,8 @@ pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
         seen_seq,
         seen_store,
         version,
+        labels,
+        memory_bytes,
     } = hello;
     tq_core::name::check("host name", &name).map_err(invalid)?;
     if slots == 0 || slots > tq_core::limits::SLOTS_MAX {
@@ -554,6 +557,10 @@ pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
             tq_core::limits::SLOTS_MAX
         )));
     }
+    let labels = label::gather(&labels).map_err(invalid)?;
+    memory_bytes
+        .map_or(Ok(()), limits::check_host_memory)
+        .map_err(invalid)?;
     let held = held.into_iter().map(|attempt| {
         attempt_in(
             attempt.namespace,
@@ -577,9 +584,10 @@ pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
             .into_iter()
             .map(outcome_in)
             .collect::<Result<_, _>>()?,
+        labels,
+        memory_bytes,
         seen: seen.transpose()?,
         version,
-        labels: Labels::default(),
     })
 }
 
@@ -747,6 +755,8 @@ pub(super) fn to_host_out(message: ToHost) -> v1::BrokerMessage {
             })
         }
         ToHost::Heartbeat => Kind::Heartbeat(v1::Heartbeat {}),
+        ToHost::HandBack => Kind::HandBack(v1::HandBack {}),
+        ToHost::Removed => Kind::Removed(v1::Removed {}),
     };
     v1::BrokerMessage { kind: Some(kind) }
 }

@@ -1,12 +1,28 @@
+use std::time::Duration;
+
 use tonic::{Request, Response, Status};
+use tq_core::limits::check_drain_deadline;
 use tq_proto::v1;
 use tq_proto::v1::host_service_server::HostService;
 
 use super::Context;
-use crate::api::status::ApiError;
-use crate::ledger::Command;
+use crate::api::status::{ApiError, invalid};
+use crate::ledger::{Command, HostOrder, HostState, HostView};
 
 pub(super) struct Hosts(pub(super) Context);
+
+impl Hosts {
+    /// Passes an order on, and answers with the host as it is then.
+    async fn order(&self, name: String, order: HostOrder) -> Result<Response<v1::Host>, Status> {
+        let host = self
+            .0
+            .ledger
+            .ask(|reply| Command::Host { name, order, reply })
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(host_out(host.map_err(ApiError::from)?)))
+    }
+}
 
 #[tonic::async_trait]
 impl HostService for Hosts {
@@ -20,24 +36,106 @@ impl HostService for Hosts {
             .ask(Command::Hosts)
             .await
             .map_err(ApiError::from)?;
-        let hosts = hosts.into_iter().map(|host| {
-            let state = match (host.is_connected, host.is_draining) {
-                (true, true) => v1::HostState::Draining,
-                (true, false) => v1::HostState::Connected,
-                (false, _) => v1::HostState::Silent,
-            };
-            v1::Host {
-                name: host.name,
-                state: state.into(),
-                slots: host.slots,
-                running: u32::try_from(host.held).unwrap_or(u32::MAX),
-                modules_ready: u32::try_from(host.ready).unwrap_or(u32::MAX),
-                version: host.version,
-                connected_ms: host.connected_ms,
-            }
-        });
         Ok(Response::new(v1::ListHostsResponse {
-            hosts: hosts.collect(),
+            hosts: hosts.into_iter().map(host_out).collect(),
         }))
+    }
+
+    async fn get_host(
+        &self,
+        request: Request<v1::GetHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        self.order(request.into_inner().name, HostOrder::Show).await
+    }
+
+    async fn pause_host(
+        &self,
+        request: Request<v1::PauseHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        self.order(request.into_inner().name, HostOrder::Pause)
+            .await
+    }
+
+    async fn resume_host(
+        &self,
+        request: Request<v1::ResumeHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        self.order(request.into_inner().name, HostOrder::Resume)
+            .await
+    }
+
+    async fn drain_host(
+        &self,
+        request: Request<v1::DrainHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        let v1::DrainHostRequest { name, deadline_ms } = request.into_inner();
+        check_drain_deadline(deadline_ms).map_err(invalid)?;
+        let within = Duration::from_millis(deadline_ms);
+        self.order(name, HostOrder::Drain(within)).await
+    }
+
+    async fn remove_host(
+        &self,
+        request: Request<v1::RemoveHostRequest>,
+    ) -> Result<Response<v1::RemoveHostResponse>, Status> {
+        let name = request.into_inner().name;
+        let removed = self
+            .0
+            .ledger
+            .ask(|reply| Command::RemoveHost { name, reply })
+            .await
+            .map_err(ApiError::from)?;
+        let taken_back = removed.map_err(ApiError::from)?;
+        Ok(Response::new(v1::RemoveHostResponse {
+            taken_back: count(taken_back),
+        }))
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn host_out(host: HostView) -> v1::Host {
+    let HostView {
+        name,
+        state,
+        reason,
+        until,
+        is_connected,
+        labels,
+        memory_bytes,
+        reserved_bytes,
+        slots,
+        held,
+        ready,
+        version,
+        connected_ms,
+    } = host;
+    let state = match state {
+        HostState::Connected => v1::HostState::Connected,
+        HostState::Silent => v1::HostState::Silent,
+        HostState::Draining => v1::HostState::Draining,
+        HostState::Paused => v1::HostState::Paused,
+        HostState::Drained => v1::HostState::Drained,
+        HostState::Quarantined => v1::HostState::Quarantined,
+    };
+    let labels = labels.into_iter();
+    v1::Host {
+        name,
+        state: state.into(),
+        slots,
+        running: count(held),
+        modules_ready: count(ready),
+        version,
+        connected_ms,
+        labels: labels
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect(),
+        memory_bytes,
+        reserved_bytes,
+        reason,
+        until_ms: until.map_or(0, |at| at.0),
+        connected: is_connected,
     }
 }

@@ -8,12 +8,13 @@ use futures_core::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use tq_core::label::Labels;
 use tq_core::limits::{
     ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, DELAY_MAX,
     IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, LIST_PAGE_MAX, LIST_SCAN_MAX, PAYLOAD_BYTES_MAX,
     SUBMIT_BATCH_MAX, WATCH_IDS_MAX,
 };
-use tq_core::placement::{Labels, Placement};
+use tq_core::placement::Placement;
 use tq_core::task::{DataRef, Spec, Task};
 use tq_core::transition::Amendment;
 use tq_core::{TaskId, Timestamp};

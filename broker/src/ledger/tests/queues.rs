@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tq_core::label::{self, Labels};
 use tq_core::outcome::Outcome;
-use tq_core::placement::{Concurrency, Labels, Placement};
+use tq_core::placement::{Concurrency, Placement};
 use tq_core::queue::{Order, Rate};
 use tq_core::task::{Spec, State, Task};
 use tq_core::transition::Amendment;
@@ -98,7 +99,7 @@ fn with_priority(spec: Spec, priority: u8) -> Spec {
 }
 
 fn labels(label: &str, value: &str) -> Labels {
-    Labels::new([(label.to_owned(), value.to_owned())]).expect("a label")
+    label::gather([(label, value)]).expect("a label")
 }
 
 const fn limited(concurrency: u32) -> QueuePatch {

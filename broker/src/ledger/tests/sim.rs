@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tq_core::label::Labels;
 use tq_core::outcome::{Outcome, Usage};
-use tq_core::placement::{Labels, Placement};
+use tq_core::placement::Placement;
 use tq_core::task::{DataRef, Spec, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
 
@@ -19,8 +20,8 @@ use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost,
 };
 use crate::ledger::{
-    Command, Config, Deploy, Ended, Error, HelloRefused, Ledger, Now, Refused, Submission, Submit,
-    Submitted, Target, Watch, WatchId, lock,
+    Command, Config, Deploy, Ended, Error, HelloRefused, HostOrder, HostView, Ledger, Now, Refused,
+    Submission, Submit, Submitted, Target, Watch, WatchId, lock,
 };
 use crate::modules::Entry;
 use crate::modules::placement::FunctionPlacement;
@@ -70,11 +71,16 @@ pub(super) struct Host {
     pub(super) acks: Vec<(Epoch, bool)>,
     pub(super) stops: Vec<(Epoch, Option<Stop>)>,
     pub(super) prepares: Vec<Digest>,
+    pub(super) labels: Labels,
+    pub(super) memory_bytes: Option<u64>,
+    /// It was asked to give back what it has not begun.
+    pub(super) hand_backs: usize,
+    /// It was told that it was removed.
+    pub(super) is_removed: bool,
     hello: Option<oneshot::Receiver<Result<SessionId, HelloRefused>>>,
     wire: Wire,
     granted: u64,
     seen: Option<(StoreId, u64)>,
-    pub(super) labels: Labels,
 }
 
 /// What is on its way to a host, and whether the way is open.
@@ -111,11 +117,14 @@ impl Host {
             acks: Vec::new(),
             stops: Vec::new(),
             prepares: Vec::new(),
+            labels: Labels::new(),
+            memory_bytes: None,
+            hand_backs: 0,
+            is_removed: false,
             hello: None,
             wire: Wire::default(),
             granted: 0,
             seen: None,
-            labels: Labels::default(),
         }
     }
 
@@ -418,9 +427,10 @@ impl Sim {
                 .map(|assignment| assignment.attempt())
                 .collect(),
             outcomes: host.outcomes.values().cloned().collect(),
+            labels: host.labels.clone(),
+            memory_bytes: host.memory_bytes,
             seen: host.seen,
             version: "0".to_owned(),
-            labels: host.labels.clone(),
         };
         let link = Arc::new(host.wire.clone());
         self.inbox.push(Command::Hello {
@@ -616,6 +626,35 @@ impl Sim {
         (id, ends)
     }
 
+    /// An operator wants something of a host.
+    #[track_caller]
+    pub(super) fn order(&mut self, name: &str, order: HostOrder) -> Result<HostView, Refused> {
+        let (reply, mut answer) = oneshot::channel();
+        let name = name.to_owned();
+        self.inbox.push(Command::Host { name, order, reply });
+        self.settle();
+        answer.try_recv().expect("an order is answered")
+    }
+
+    /// An operator removes a host. Returns how many attempts it had.
+    #[track_caller]
+    pub(super) fn remove(&mut self, name: &str) -> Result<usize, Refused> {
+        let (reply, mut answer) = oneshot::channel();
+        let name = name.to_owned();
+        self.inbox.push(Command::RemoveHost { name, reply });
+        self.settle();
+        answer.try_recv().expect("a removal is answered")
+    }
+
+    /// Hosts as they are listed.
+    #[track_caller]
+    pub(super) fn views(&mut self) -> Vec<HostView> {
+        let (reply, mut answer) = oneshot::channel();
+        self.inbox.push(Command::Hosts(reply));
+        self.settle();
+        answer.try_recv().expect("hosts are listed")
+    }
+
     /// Makes a module of this digest the current one.
     #[track_caller]
     pub(super) fn deploy(&mut self, digest: Digest) {
@@ -719,7 +758,18 @@ impl Host {
                     self.see(store, seq);
                 }
             }
-            ToHost::Stop { epoch, stop } => self.stops.push((epoch, stop)),
+            ToHost::Stop { epoch, stop } => {
+                self.stops.push((epoch, stop));
+                if stop.is_none() {
+                    self.held.remove(&epoch);
+                    self.granted += 1;
+                    let credits = FromHost::Credits(self.granted);
+                    inbox.extend(
+                        self.session
+                            .map(|session| Command::FromHost(session, credits)),
+                    );
+                }
+            }
             ToHost::Prepare { digest, .. } => {
                 self.prepares.push(digest);
                 if self.ready.contains(&digest)
@@ -733,6 +783,11 @@ impl Host {
                 }
             }
             ToHost::Heartbeat => {}
+            ToHost::HandBack => self.hand_backs += 1,
+            ToHost::Removed => {
+                self.is_removed = true;
+                self.held.clear();
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Rows, and their conversion to and from the domain. Tags are never reused.
 
 mod claims;
+mod host;
 mod module;
 mod queue;
 mod task;
@@ -15,6 +16,7 @@ use tq_core::{Digest, Limits, RetryPolicy, TaskId};
 use super::key::{self, Namespace};
 
 pub use claims::{Claim, decode_claims, encode_claims};
+pub use host::{decode_host, encode_host};
 pub use module::{decode_module, encode_module};
 pub use queue::QueueRow;
 pub use task::{

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::{Message, encoding};
+use tq_core::label::{self, Labels};
 use tq_core::outcome::Usage;
-use tq_core::placement::{Concurrency, Labels, Placement};
+use tq_core::placement::{Concurrency, Placement};
 use tq_core::task::{Attempt, DataRef, Failure, Lease, Spec, State, Stop, Task};
 use tq_core::{Epoch, Priority, TaskId, Timestamp, transition};
 
@@ -568,7 +569,7 @@ fn placement(row: PlacementRow) -> Result<Placement, Error> {
 pub(super) fn labels_row(labels: &Labels) -> Vec<String> {
     let pairs = labels.iter();
     pairs
-        .flat_map(|(label, value)| [label.to_owned(), value.to_owned()])
+        .flat_map(|(label, value)| [label.to_string(), value.to_string()])
         .collect()
 }
 
@@ -576,7 +577,7 @@ pub(super) fn labels_row(labels: &Labels) -> Vec<String> {
 pub(super) fn labels(row: Vec<String>) -> Result<Labels, Error> {
     let (pairs, _) = row.as_chunks();
     let pairs = pairs.iter().cloned().map(|[label, value]| (label, value));
-    Labels::new(pairs).map_err(|_| Error::Field {
+    label::gather(pairs).map_err(|_| Error::Field {
         kind: "placement",
         field: "labels",
     })
@@ -782,8 +783,8 @@ mod tests {
             priority: Priority(200),
             placement: Placement {
                 queue: "mail".to_owned(),
-                required: Labels::new([("gpu".to_owned(), "a100".to_owned())]).expect("labels"),
-                preferred: Labels::new([("zone".to_owned(), "eu".to_owned())]).expect("labels"),
+                required: label::gather([("gpu", "a100")]).expect("labels"),
+                preferred: label::gather([("zone", "eu")]).expect("labels"),
                 concurrency: Some(Concurrency::new("customer-1".to_owned(), 2).expect("a key")),
             },
             run_at: Some(Timestamp(0)),

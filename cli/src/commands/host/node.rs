@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::nodes::{StopSignals, url};
 use crate::output;
+use crate::units::Size;
 
 pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     let broker = &config.broker.value;
@@ -24,6 +25,8 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
         config.host_slots.value,
         data_dir.clone(),
     );
+    host_config.labels = config.host_labels.value.0.clone();
+    host_config.memory_bytes = config.host_memory.value.map(|Size(bytes)| bytes);
     host_config.metrics_listen = config.host_metrics_listen.value;
     let mut stop = StopSignals::listen()?;
     let host = Host::start(host_config).await?;

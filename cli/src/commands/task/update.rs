@@ -21,7 +21,7 @@ pub(crate) async fn run(config: &Config, args: TaskUpdateArgs) -> anyhow::Result
     let labels = |given: Option<OrNone<_>>| {
         given.map(|given| match given {
             OrNone::None => Default::default(),
-            OrNone::Value(pairs) => call::labels(pairs),
+            OrNone::Value(labels) => call::labels(Some(labels)),
         })
     };
     let is_empty = priority.is_none()

@@ -114,6 +114,10 @@ impl Session {
             seen_seq: self.seen.seq,
             seen_store: self.seen.store.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            labels: (self.identity.labels.iter())
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect(),
+            memory_bytes: self.identity.memory_bytes,
         }
     }
 

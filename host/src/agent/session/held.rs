@@ -81,7 +81,7 @@ impl Session {
         );
         if self.is_draining {
             let message = format!("host `{}` takes nothing new: it drains", self.identity.name);
-            self.not_run(epoch, Outcome::HostError, message);
+            self.not_run(epoch, Outcome::HostDrained, message);
         } else {
             self.commands
                 .push_back(Command::Start(Box::new(assignment)));
@@ -181,7 +181,7 @@ impl Session {
                 "host `{}` was stopped before the attempt ended",
                 self.identity.name
             );
-            self.not_run(epoch, Outcome::HostError, message);
+            self.not_run(epoch, Outcome::HostDrained, message);
         }
     }
 

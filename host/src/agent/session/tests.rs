@@ -27,6 +27,8 @@ impl Bench {
             name: "h1".to_owned(),
             incarnation: [7; 16],
             slots: 4,
+            labels: Labels::from([("zone".into(), "eu".into())]),
+            memory_bytes: Some(1 << 30),
         };
         Self {
             session: Session::new(identity, Seen::default(), BTreeSet::new(), spooled),
@@ -136,6 +138,7 @@ fn name(command: &Command) -> String {
     match command {
         Command::Start(assignment) => format!("start {}", assignment.epoch),
         Command::Stop { epoch, why } => format!("stop {} {why:?}", epoch.0),
+        Command::HandBack => "hand back".to_owned(),
         Command::Prepare { digest, .. } => format!("prepare {}", digest.0[0]),
         Command::Upload { bytes, .. } => format!("upload {}", bytes.len()),
         Command::Spool(outcome) => format!("spool {}", outcome.epoch),
@@ -536,6 +539,49 @@ fn draining_host_ends_what_it_has_and_takes_nothing_new() {
 }
 
 #[test]
+fn hello_says_what_the_host_has() {
+    let hello = Bench::new(Vec::new()).connect(&[]);
+    let labels = BTreeMap::from([("zone".to_owned(), "eu".to_owned())]);
+    assert_eq!((hello.labels, hello.memory_bytes), (labels, Some(1 << 30)));
+}
+
+#[test]
+fn host_that_is_emptied_hands_back_and_goes_on() {
+    let mut bench = Bench::up();
+    bench.assign([1, 2]);
+    bench.wanted();
+    bench.receive(FromBroker::HandBack(v1::HandBack {}));
+    assert_eq!(bench.wanted(), ["hand back"]);
+    bench
+        .session
+        .not_run(Epoch(2), Outcome::HostDrained, "why".to_owned());
+    says(&mut bench, &["outcomes [2]"]);
+    bench.ack(&[2]);
+    bench.succeed(1);
+    says(&mut bench, &["outcomes [1]"]);
+    assert!(!bench.session.is_drained(), "it does not end by itself");
+}
+
+#[test]
+fn host_that_is_removed_has_nothing_any_more() {
+    let mut bench = Bench::up();
+    bench.assign([1, 2]);
+    bench.succeed(1);
+    bench.wanted();
+    bench.receive(FromBroker::Removed(v1::Removed {}));
+    assert_eq!(
+        bench.wanted(),
+        [
+            "stop 2 Abandoned",
+            "disconnect: this host was removed with `tq host remove`; start it again to let it join as a new one"
+        ]
+    );
+    assert_eq!((bench.session.held(), bench.session.kept()), (0, 0));
+    bench.session.drain();
+    assert!(bench.session.is_drained());
+}
+
+#[test]
 fn draining_host_says_so_again_after_a_reconnect() {
     let mut bench = Bench::up();
     bench.assign([1]);
@@ -884,7 +930,7 @@ proptest! {
                 Command::Upload { id, .. } => bench.session.uploaded(id, blob()),
                 Command::Spool(outcome) => prop_assert!(spooled.insert(outcome.epoch)),
                 Command::Unspool(epoch) => prop_assert!(spooled.remove(&epoch.0)),
-                Command::Start(_) | Command::Stop { .. } | Command::Prepare { .. } | Command::Welcomed
+                Command::Start(_) | Command::Stop { .. } | Command::HandBack | Command::Prepare { .. } | Command::Welcomed
                 | Command::Acknowledged { .. } | Command::Disconnect(_) => {}
             }
         }

@@ -15,9 +15,10 @@ use tq_proto::v1::host_link_server::{HostLink, HostLinkServer};
 use tq_proto::v1::host_service_client::HostServiceClient;
 use tq_proto::v1::host_service_server::{HostService, HostServiceServer};
 use tq_proto::v1::{
-    Assignment, Assignments, AttemptOutcome, BlobChunk, BrokerMessage, Data, FetchBlobRequest,
-    HostMessage, ListHostsRequest, ListHostsResponse, Outcomes, PutBlobRequest, PutBlobResponse,
-    PutLogsRequest, PutLogsResponse, broker_message, data, host_message,
+    Assignment, Assignments, AttemptOutcome, BlobChunk, BrokerMessage, Data, DrainHostRequest,
+    FetchBlobRequest, GetHostRequest, Host, HostMessage, ListHostsRequest, ListHostsResponse,
+    Outcomes, PauseHostRequest, PutBlobRequest, PutBlobResponse, PutLogsRequest, PutLogsResponse,
+    RemoveHostRequest, RemoveHostResponse, ResumeHostRequest, broker_message, data, host_message,
 };
 
 use super::{ROUNDS, ROW_BYTES, SPAN, best_of};
@@ -202,5 +203,37 @@ impl HostService for Idle {
         _request: Request<ListHostsRequest>,
     ) -> Result<Response<ListHostsResponse>, Status> {
         Ok(Response::new(ListHostsResponse::default()))
+    }
+
+    async fn get_host(&self, _request: Request<GetHostRequest>) -> Result<Response<Host>, Status> {
+        Err(Status::unimplemented("it only measures"))
+    }
+
+    async fn pause_host(
+        &self,
+        _request: Request<PauseHostRequest>,
+    ) -> Result<Response<Host>, Status> {
+        Err(Status::unimplemented("it only measures"))
+    }
+
+    async fn resume_host(
+        &self,
+        _request: Request<ResumeHostRequest>,
+    ) -> Result<Response<Host>, Status> {
+        Err(Status::unimplemented("it only measures"))
+    }
+
+    async fn drain_host(
+        &self,
+        _request: Request<DrainHostRequest>,
+    ) -> Result<Response<Host>, Status> {
+        Err(Status::unimplemented("it only measures"))
+    }
+
+    async fn remove_host(
+        &self,
+        _request: Request<RemoveHostRequest>,
+    ) -> Result<Response<RemoveHostResponse>, Status> {
+        Err(Status::unimplemented("it only measures"))
     }
 }
