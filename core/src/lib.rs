@@ -11,14 +11,17 @@ pub mod outcome;
 pub mod planted;
 pub mod priority;
 pub mod retry;
+pub mod signature;
 pub mod task;
 pub mod time;
 pub mod transition;
+pub mod tripped;
 
 pub use id::{Digest, Epoch, TaskId};
 pub use limits::Limits;
 pub use outcome::Outcome;
 pub use priority::{Priority, Tier};
 pub use retry::RetryPolicy;
+pub use signature::Signature;
 pub use task::{State, Task};
 pub use time::Timestamp;
