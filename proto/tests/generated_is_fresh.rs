@@ -6,7 +6,15 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = ["common", "tasks", "modules", "hosts", "link"];
+const FILES: [&str; 7] = [
+    "common",
+    "tasks",
+    "dead_letters",
+    "namespaces",
+    "modules",
+    "hosts",
+    "link",
+];
 
 #[test]
 fn generated_code_is_fresh() {
