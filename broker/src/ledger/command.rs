@@ -9,7 +9,7 @@ use tq_core::task::{Spec, Task};
 use tq_core::transition::Rejected;
 use tq_core::{Digest, Epoch, TaskId};
 
-use super::Ended;
+use super::{Ended, RedriveDead, SetNamespace};
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{FromHost, Hello};
@@ -41,6 +41,10 @@ pub enum Command {
     Cancel(Target),
     /// Redrives a task.
     Redrive(Target),
+    /// Redrives dead letters.
+    RedriveDead(RedriveDead),
+    /// Changes the settings of a namespace.
+    SetNamespace(SetNamespace),
     /// Wants to know when tasks end.
     Watch(Watch),
     /// Wants to know no longer.

@@ -104,7 +104,7 @@ impl Ledger {
         );
     }
 
-    fn namespace_or_new(&mut self, name: &str) -> Namespace {
+    pub(super) fn namespace_or_new(&mut self, name: &str) -> Namespace {
         if let Some(number) = self.namespace(name) {
             return number;
         }

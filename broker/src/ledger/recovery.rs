@@ -51,6 +51,7 @@ impl Ledger {
         let shared = Shared {
             registry: RwLock::new(Registry::default()),
             namespaces: RwLock::new(HashMap::new()),
+            settings: RwLock::default(),
             progress: Mutex::new(HashMap::new()),
             settled: watch::Sender::new(settled),
             recent: Mutex::new(Recent::new(settled)),
@@ -91,6 +92,7 @@ impl Ledger {
         };
         ledger.recover_secret()?;
         ledger.recover_modules()?;
+        ledger.recover_settings()?;
         ledger.recover_lanes()?;
         ledger.recover_claims()?;
         ledger.recover_open(id(&ledger_row.open_from))?;

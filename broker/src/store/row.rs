@@ -4,7 +4,7 @@ use super::StoreId;
 
 /// The format that this build reads and writes. Lower ones kept claims in the rows of tasks and had a ready row for each
 /// task; no release had them.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// The engine's keyspace that holds the row, and the row's key in it. The row comes first in each batch, which is how
 /// the journal is read without the engine.

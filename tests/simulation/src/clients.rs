@@ -10,6 +10,7 @@ use tq_broker::ledger::{
 };
 use tq_broker::modules::Entry;
 use tq_broker::modules::registry::{Function, Module};
+use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec, Task};
 use tq_core::{Digest, Limits, Priority, RetryPolicy, TaskId, Timestamp};
 
@@ -170,6 +171,7 @@ impl World {
             },
             traceparent: tag.clone(),
             submitted_at: wall,
+            redriven_from: None,
         };
         let payload = payload(&tag, len as usize);
         self.promises.sent.insert(tag, asked);
@@ -328,7 +330,7 @@ fn module(digest: Digest) -> Module {
         input: String::new(),
         output: String::new(),
         limits: Limits::DEFAULT,
-        retry: RetryPolicy::DEFAULT,
+        retry: RetryOverrides::default(),
     };
     Module {
         name: format!("m{}", digest.0[0]),

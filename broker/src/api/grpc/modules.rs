@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX};
+use tq_core::retry::RetryOverrides;
 use tq_core::{Digest, Limits, RetryPolicy, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::module_service_server::ModuleService;
@@ -125,6 +126,7 @@ impl ModuleService for Modules {
         request: Request<v1::ListModulesRequest>,
     ) -> Result<Response<v1::ListModulesResponse>, Status> {
         let namespace = named(request.into_inner().namespace)?;
+        let inherited = self.inherited(&namespace);
         let modules: Vec<_> = {
             let registry = read(&self.context.ledger.shared().registry);
             let modules = registry.list(&namespace).filter_map(|versions| {
@@ -132,6 +134,7 @@ impl ModuleService for Modules {
                 let shown = convert::module_out(
                     &namespace,
                     module,
+                    inherited,
                     versions.current,
                     versions.all.keys().copied().collect(),
                 );
@@ -183,6 +186,12 @@ impl Modules {
         }
     }
 
+    /// The retry policy of functions that say nothing of theirs.
+    fn inherited(&self, namespace: &str) -> RetryPolicy {
+        let settings = self.context.ledger.shared().settings(namespace);
+        settings.retry.over(RetryPolicy::DEFAULT)
+    }
+
     /// Writes the bytes of an upload to disk as they arrive, and compares them with what was announced. They are in memory a
     /// chunk at a time, and gone when the call is dropped.
     async fn receive(
@@ -226,6 +235,7 @@ impl Modules {
             let shown = convert::module_out(
                 namespace,
                 &module,
+                self.inherited(namespace),
                 versions.current,
                 versions.all.keys().copied().collect(),
             );
@@ -251,18 +261,19 @@ impl Modules {
     }
 }
 
-/// The limits and retry policy of a module, and those of its functions that have their own.
+/// The limits and retry policy of a module, and those of its functions that have their own: those have what they inherit
+/// from the module too.
 struct Settings {
     limits: Limits,
-    retry: RetryPolicy,
-    functions: HashMap<String, (Limits, RetryPolicy)>,
+    retry: RetryOverrides,
+    functions: HashMap<String, (Limits, RetryOverrides)>,
 }
 
 impl Settings {
     fn new(header: &v1::UploadHeader) -> Result<Self, Status> {
         let limits = convert::overridden(&Limits::DEFAULT, header.limits.as_ref());
         limits.check().map_err(invalid)?;
-        let retry = convert::retry(&RetryPolicy::DEFAULT, header.retry.as_ref())?;
+        let retry = convert::retry(header.retry.as_ref())?;
         let mut functions = HashMap::new();
         for function in &header.functions {
             if !tq_core::name::is_function(&function.name) {
@@ -285,7 +296,9 @@ impl Settings {
                 function.name.clone(),
                 (
                     own,
-                    convert::retry(&retry, function.retry.as_ref()).map_err(of_function)?,
+                    convert::retry(function.retry.as_ref())
+                        .map_err(of_function)?
+                        .or(retry),
                 ),
             );
         }

@@ -14,7 +14,7 @@ use tq_core::limits::{
     SUBMIT_BATCH_MAX, WATCH_IDS_MAX,
 };
 use tq_core::task::{DataRef, Spec, Task};
-use tq_core::{Priority, TaskId, Timestamp};
+use tq_core::{Priority, RetryPolicy, TaskId, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::task_service_server::TaskService;
 use tracing::Instrument;
@@ -361,13 +361,17 @@ impl Tasks {
             content_type: task.content_type,
             arguments: task.arguments,
             limits: convert::lower(&function.limits, task.limits.as_ref())?,
-            retry: convert::retry(&function.retry, task.retry.as_ref())?,
+            retry: convert::retry(task.retry.as_ref())?
+                .or(function.retry)
+                .or(self.0.ledger.shared().settings(namespace).retry)
+                .over(RetryPolicy::DEFAULT),
             priority,
             run_at,
             deadline,
             idempotency_key: task.idempotency_key,
             traceparent: task.traceparent,
             submitted_at: now,
+            redriven_from: None,
         };
         Ok(Submission {
             spec,
@@ -377,7 +381,7 @@ impl Tasks {
     }
 
     /// Puts payloads that are too large for a row into files; all of them, or none if the disk is too full.
-    async fn put_large(&self, submissions: &mut [Submission]) -> Result<(), Status> {
+    pub(super) async fn put_large(&self, submissions: &mut [Submission]) -> Result<(), Status> {
         let is_large = |payload: &mut Bytes| payload.len() > INLINE_BYTES_MAX;
         let (data, payloads): (Vec<_>, Vec<_>) = submissions
             .iter_mut()
@@ -429,16 +433,16 @@ impl Tasks {
 }
 
 /// Reads of one namespace. They may block on the disk.
-struct Reads {
-    store: Arc<dyn Read>,
+pub(super) struct Reads {
+    pub(super) store: Arc<dyn Read>,
     blobs: Blobs,
     shared: Arc<crate::ledger::Shared>,
     /// None if the namespace was never used: it has nothing.
-    namespace: Option<Namespace>,
+    pub(super) namespace: Option<Namespace>,
 }
 
 impl Reads {
-    fn new(context: &Context, namespace: &str) -> Self {
+    pub(super) fn new(context: &Context, namespace: &str) -> Self {
         let shared = context.ledger.shared();
         Self {
             store: Arc::clone(context.ledger.reader()),
@@ -448,7 +452,7 @@ impl Reads {
         }
     }
 
-    fn find(&self, id: TaskId) -> Result<Option<Record>, ApiError> {
+    pub(super) fn find(&self, id: TaskId) -> Result<Option<Record>, ApiError> {
         match self.namespace {
             Some(namespace) => {
                 let claim = self.shared.claim(id);
@@ -472,7 +476,7 @@ impl Reads {
         Ok(Ok(ended))
     }
 
-    fn show(
+    pub(super) fn show(
         &self,
         id: TaskId,
         include_result: bool,
@@ -894,7 +898,7 @@ pub(super) fn named(namespace: String) -> Result<String, Status> {
     Ok(namespace)
 }
 
-fn over(what: &str, len: usize, max: usize) -> Result<(), Status> {
+pub(super) fn over(what: &str, len: usize, max: usize) -> Result<(), Status> {
     if len > max {
         Err(invalid(format_args!(
             "{what} of {len} bytes is over the limit of {max} bytes"
@@ -904,7 +908,7 @@ fn over(what: &str, len: usize, max: usize) -> Result<(), Status> {
     }
 }
 
-fn no_task(namespace: String, id: TaskId) -> Status {
+pub(super) fn no_task(namespace: String, id: TaskId) -> Status {
     ApiError::from(Refused::NoTask { namespace, id }).into()
 }
 

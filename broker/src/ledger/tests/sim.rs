@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_core::outcome::{Outcome, Usage};
+use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
 
@@ -150,6 +151,7 @@ pub(super) fn spec() -> Spec {
         idempotency_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp::EPOCH,
+        redriven_from: None,
     }
 }
 
@@ -188,7 +190,7 @@ pub(super) fn module(digest: Digest) -> Module {
         input: String::new(),
         output: String::new(),
         limits: Limits::DEFAULT,
-        retry: RetryPolicy::DEFAULT,
+        retry: RetryOverrides::default(),
     };
     Module {
         name: "m".to_owned(),

@@ -3,7 +3,9 @@
 use prost::Message;
 use tq_core::Timestamp;
 
-use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, retry, retry_row};
+use super::{
+    Error, LimitsRow, RetryOverridesRow, digest, limits, limits_row, overrides, overrides_row,
+};
 use crate::modules::Entry;
 use crate::modules::registry::{Function, Module};
 use crate::tables::Namespace;
@@ -20,8 +22,9 @@ struct FunctionRow {
     output: String,
     #[prost(message, optional, tag = "5")]
     limits: Option<LimitsRow>,
-    #[prost(message, optional, tag = "6")]
-    retry: Option<RetryRow>,
+    // 6 was a whole retry policy, which did not say what of it was named.
+    #[prost(message, optional, tag = "40")]
+    retry: Option<RetryOverridesRow>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -73,7 +76,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             input: input.clone(),
             output: output.clone(),
             limits: Some(limits_row(limits)),
-            retry: Some(retry_row(retry)),
+            retry: Some(overrides_row(retry)),
         }
     });
     ModuleRow {
@@ -106,7 +109,7 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
         input: row.input,
         output: row.output,
         limits: limits(&row.limits.unwrap_or_default()),
-        retry: retry(&row.retry.unwrap_or_default()),
+        retry: overrides(&row.retry.unwrap_or_default()),
     });
     let module = Module {
         name: row.name,

@@ -69,6 +69,9 @@ struct SpecRow {
     submitted_ms: u64,
     #[prost(string, tag = "16")]
     namespace: String,
+    /// A task's id; empty if it is nobody's call again.
+    #[prost(bytes = "vec", tag = "40")]
+    redriven_from: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -486,6 +489,7 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
         idempotency_key,
         traceparent,
         submitted_at,
+        redriven_from,
     } = spec;
     text(1, module, row);
     number(2, (*version).into(), row);
@@ -507,6 +511,9 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
     text(14, traceparent, row);
     number(15, submitted_at.0, row);
     text(16, namespace, row);
+    if let Some(id) = redriven_from {
+        slice(40, &id.0, row);
+    }
 }
 
 /// Encodes a [`LeaseRow`].
@@ -551,6 +558,13 @@ fn spec(row: SpecRow) -> Result<Spec, Error> {
         idempotency_key: row.idempotency_key,
         traceparent: row.traceparent,
         submitted_at: Timestamp(row.submitted_ms),
+        redriven_from: match row.redriven_from.is_empty() {
+            true => None,
+            false => {
+                let id = row.redriven_from.try_into();
+                Some(TaskId(id.map_err(|_| unknown("redriven_from"))?))
+            }
+        },
     })
 }
 
@@ -708,6 +722,7 @@ mod tests {
             idempotency_key: "k".to_owned(),
             traceparent: "00-4bf9-00f0-01".to_owned(),
             submitted_at: Timestamp(5),
+            redriven_from: Some(TaskId([6; 16])),
         };
         let attempt = Attempt {
             number: 1,
@@ -815,6 +830,7 @@ mod tests {
             idempotency_key: String::new(),
             traceparent: String::new(),
             submitted_at: Timestamp::EPOCH,
+            redriven_from: None,
         };
         check(&Record {
             task: Task {
