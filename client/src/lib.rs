@@ -23,19 +23,24 @@
 //! Every method that waits for the broker is safe to drop at any point; what the broker has received by then is done.
 
 mod connection;
+mod dead_letters;
 mod error;
 mod hosts;
 mod modules;
+mod namespaces;
 mod tasks;
 mod watch;
 
 pub use connection::Client;
+pub use dead_letters::{Redrive, RedriveOptions};
 pub use error::{Code, Error};
 pub use modules::{Component, Upload};
 pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
-    Attempt, Entry, Failure, Function, FunctionSettings, Host, HostState, LimitOverrides, Limits,
-    ListTasksResponse, LogChunk, Module, NewTask, Progress, RetryOverrides, RetryPolicy, Submitted,
-    Task, TaskState, UploadModuleResponse, Usage,
+    Attempt, CrashCard, DeadLetter, DeadLetterFilter, Entry, Failure, Function, FunctionSettings,
+    Host, HostState, LimitOverrides, Limits, ListDeadLettersResponse, ListSignaturesResponse,
+    ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask, Progress,
+    RedriveDeadLettersResponse, RetryOverrides, RetryPolicy, SignatureSummary, Submitted, Task,
+    TaskState, Tripped, UploadModuleResponse, Usage,
 };
