@@ -52,11 +52,13 @@ pub enum Bug {
     OutcomeKept,
     /// A host does not say on a new connection what it runs.
     HelloIncomplete,
+    /// A dead letter that is redriven stays in the index.
+    DeadRowStays,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -81,6 +83,7 @@ impl Bug {
         Self::ResultLost,
         Self::OutcomeKept,
         Self::HelloIncomplete,
+        Self::DeadRowStays,
     ];
 }
 

@@ -2,8 +2,8 @@
 
 use super::StoreId;
 
-/// The format that this build reads and writes. Lower ones kept claims in the rows of tasks and had a ready row for each
-/// task; no release had them.
+/// The format that this build reads and writes. Lower ones had no index of dead letters, or kept claims in the rows of
+/// tasks; no release had them.
 pub const FORMAT: u32 = 5;
 
 /// The engine's keyspace that holds the row, and the row's key in it. The row comes first in each batch, which is how

@@ -26,7 +26,7 @@ use crate::tables::{Namespace, key, row};
 /// Bytes of a failure's message in a listing.
 const MESSAGE_BYTES: usize = 256;
 /// Tasks that are read at once for a listing that has to look into them.
-const PAGE: usize = 200;
+const PAGE: usize = 100;
 /// Pieces of a log that are read for its end.
 const TAIL_PIECES: usize = 64;
 
@@ -52,10 +52,11 @@ impl DeadLetterService for DeadLetters {
         let limit = bounded("limit", limit, 100, LIST_PAGE_MAX)?;
         let before = filter.before(&cursor)?;
         let reads = self.reads(&namespace);
-        let (found, next) = blocking(move || matching(&reads, &filter, limit, before)).await?;
+        let found = move || matching(&reads, &filter, limit, before, dead_letter_out);
+        let (found, next) = blocking(found).await?;
         self.0.ledger.on_disk().await.map_err(ApiError::from)?;
         Ok(Response::new(v1::ListDeadLettersResponse {
-            dead_letters: found.iter().filter_map(dead_letter_out).collect(),
+            dead_letters: found,
             next: next.map(cursor_out).unwrap_or_default(),
         }))
     }
@@ -139,9 +140,8 @@ impl DeadLetterService for DeadLetters {
             let filter = Filter::new(filter)?;
             let limit = bounded("limit", limit, REDRIVE_BATCH_MAX, REDRIVE_BATCH_MAX)?;
             let before = filter.before(&cursor)?;
-            let found = blocking(move || matching(&reads, &filter, limit, before));
-            let (found, next) = found.await?;
-            (found.iter().map(|task| task.id).collect(), next)
+            let id_of = |task: &Task| Some(task.id);
+            blocking(move || matching(&reads, &filter, limit, before, id_of)).await?
         } else {
             if filter.is_some() || all || limit != 0 || !cursor.is_empty() {
                 return Err(invalid(
@@ -153,7 +153,7 @@ impl DeadLetterService for DeadLetters {
             blocking(move || find_dead(&reads, &of_task, id).map(drop)).await?;
             (vec![id], None)
         };
-        let found: usize = Vec::len(&ids);
+        let found = ids.len();
         let redriven = if dry_run || ids.is_empty() {
             self.0.ledger.on_disk().await.map_err(ApiError::from)?;
             ids
@@ -392,13 +392,15 @@ fn resolve(
     }
 }
 
-/// Dead letters that match, those that died last first, and where to go on. It looks at a bounded number of rows.
-fn matching(
+/// What `shows` makes of the dead letters that match, those that died last first, and where to go on. It looks at a bounded
+/// number of rows, and holds no more tasks than it reads at once: each may have many backtraces.
+fn matching<T>(
     reads: &Reads,
     filter: &Filter,
     limit: usize,
     mut before: Death,
-) -> Result<(Vec<Task>, Option<Death>), ApiError> {
+    shows: impl Fn(&Task) -> Option<T>,
+) -> Result<(Vec<T>, Option<Death>), ApiError> {
     let Some(namespace) = reads.namespace else {
         return Ok((Vec::new(), None));
     };
@@ -429,11 +431,11 @@ fn matching(
         for (death, record) in deaths.iter().zip(records) {
             before = *death;
             // One that was redriven since the index was read is no dead letter any more.
-            let task = record.map(|record| record.task);
-            let task = task
+            let task = record
+                .map(|record| record.task)
                 .filter(|task| matches!(task.state, State::Dead { .. }) && filter.matches(task));
-            if let Some(task) = task {
-                found.push(task);
+            if let Some(shown) = task.as_ref().and_then(&shows) {
+                found.push(shown);
                 if found.len() == limit {
                     return Ok((found, Some(before)));
                 }
