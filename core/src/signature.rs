@@ -165,7 +165,11 @@ fn frames(backtrace: &str) -> impl Iterator<Item = &str> {
 fn normalised(message: &str) -> String {
     let message = match message.split_once(LOG_MARK) {
         Some((head, log)) => {
-            let last = log.lines().rfind(|line| !line.trim().is_empty());
+            // Rust's remark on backtraces comes last, whatever went wrong.
+            let tells = |line: &&str| {
+                !line.trim().is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE")
+            };
+            let last = log.lines().rfind(tells);
             format!("{head}; {}", last.unwrap_or_default())
         }
         None => message.to_owned(),
@@ -356,6 +360,9 @@ mod tests {
         let second = "it exited with code 2; its log ends with:\nError: no such colour: 'Teal'\n";
         assert_eq!(normalised(first), normalised(second));
         check(first, "it exited with code #; Error: no such colour: \"\"");
+        let note =
+            "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+        assert_eq!(normalised(&format!("{second}{note}")), normalised(first));
     }
 
     #[test]

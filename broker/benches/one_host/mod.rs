@@ -17,6 +17,7 @@ use tq_broker::modules::registry::{Function, Module};
 use tq_broker::observe::Metrics;
 use tq_broker::store::{Store, Syncer};
 use tq_core::outcome::{Outcome, Usage};
+use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec};
 use tq_core::{Digest, Limits, Priority, RetryPolicy, Timestamp};
 
@@ -177,7 +178,7 @@ fn module() -> Module {
         input: "json".to_owned(),
         output: "json".to_owned(),
         limits: Limits::DEFAULT,
-        retry: RetryPolicy::DEFAULT,
+        retry: RetryOverrides::default(),
     };
     Module {
         name: "echo".to_owned(),

@@ -126,11 +126,12 @@ fn limits(tripped: &[Tripped], task: &Task) -> Vec<String> {
         }
     }
     rows.iter()
-        .map(|(is_tripped, tripped)| bar(*is_tripped, tripped))
+        .map(|(is_tripped, tripped)| bar(*is_tripped, tripped, wall_ns))
         .collect()
 }
 
-fn bar(is_tripped: bool, tripped: &Tripped) -> String {
+/// One bar. `wall_ns` is what its milliseconds are of, since most attempts take less than one.
+fn bar(is_tripped: bool, tripped: &Tripped, wall_ns: u64) -> String {
     let Tripped {
         limit,
         used,
@@ -149,15 +150,14 @@ fn bar(is_tripped: bool, tripped: &Tripped) -> String {
     };
     let used_shown = match unit.as_str() {
         "bytes" => mebibytes(*used),
-        "ms" => nanoseconds(used.saturating_mul(1_000_000)),
+        "ms" => nanoseconds(wall_ns),
         _ => Count(*used).to_string(),
     };
-    // What is used at all is seen, and only what is at its limit is full.
+    // What is used is seen, however little it is, and only what is at its limit is full.
     let share = u128::from(*used) * u128::from(BAR) / u128::from((*cap).max(1));
-    let filled = match (used >= cap, is_tripped, *used) {
-        (true, _, _) | (_, true, _) => BAR,
-        (false, false, 0) => 0,
-        (false, false, _) => u64::try_from(share).unwrap_or(BAR).clamp(1, BAR - 1),
+    let filled = match is_tripped || used >= cap {
+        true => BAR,
+        false => u64::try_from(share).unwrap_or(BAR).clamp(1, BAR - 1),
     };
     let bar = "█".repeat(filled as usize) + &"░".repeat((BAR - filled) as usize);
     format!("{mark} {limit:<9}{bar}  {used_shown} of {cap_shown}")
@@ -258,7 +258,7 @@ memory_limit: memory is limited\\u{1b}[2J
 
   fuel     ██████░░░░░░░░░░░░░░░░░░  2,500,000,000 of 10,000,000,000
 ! memory   ████████████████████████  128.0 MiB of 128 MiB
-  timeout  █░░░░░░░░░░░░░░░░░░░░░░░  12.0 ms of 30s
+  timeout  █░░░░░░░░░░░░░░░░░░░░░░░  12.3 ms of 30s
 
 backtrace, innermost first
   mail::grow
