@@ -48,6 +48,15 @@ pub(crate) enum OrNone<T> {
     Value(T),
 }
 
+/// A point in time that may be given as a span before now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// At this time.
+    At(Moment),
+    /// So long ago.
+    Ago(Span),
+}
+
 const SIZES: &[(&str, u64)] = &[
     ("", 1),
     ("B", 1),
@@ -192,6 +201,29 @@ impl Deadline {
         match self {
             Self::At(Moment(ms)) => ms,
             Self::In(Span(ms)) => now_ms.saturating_add(ms),
+        }
+    }
+}
+
+impl FromStr for Past {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(moment) = text.parse() {
+            return Ok(Self::At(moment));
+        }
+        text.parse().map(Self::Ago).map_err(|_| {
+            format!("`{text}` is not a time; write it like `2h` (ago) or `2030-01-31T12:00:00Z`")
+        })
+    }
+}
+
+impl Past {
+    /// As a point in time, seen from `now_ms`.
+    pub(crate) fn at_ms(self, now_ms: u64) -> u64 {
+        match self {
+            Self::At(Moment(ms)) => ms,
+            Self::Ago(Span(ms)) => now_ms.saturating_sub(ms),
         }
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tq_core::limits::MESSAGE_BYTES_MAX;
 use tq_core::name::DEFAULT_NAMESPACE;
+use tq_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use tq_proto::v1::host_service_client::HostServiceClient;
 use tq_proto::v1::module_service_client::ModuleServiceClient;
+use tq_proto::v1::namespace_service_client::NamespaceServiceClient;
 use tq_proto::v1::queue_service_client::QueueServiceClient;
 use tq_proto::v1::task_service_client::TaskServiceClient;
 
@@ -77,6 +79,16 @@ impl Client {
         TaskServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn dead_letters(&self) -> DeadLetterServiceClient<Channel> {
+        DeadLetterServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn namespace_service(&self) -> NamespaceServiceClient<Channel> {
+        NamespaceServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn module_service(&self) -> ModuleServiceClient<Channel> {

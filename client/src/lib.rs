@@ -23,14 +23,17 @@
 //! Every method that waits for the broker is safe to drop at any point; what the broker has received by then is done.
 
 mod connection;
+mod dead_letters;
 mod error;
 mod hosts;
 mod modules;
+mod namespaces;
 mod queues;
 mod tasks;
 mod watch;
 
 pub use connection::Client;
+pub use dead_letters::{Redrive, RedriveOptions};
 pub use error::{Code, Error};
 pub use modules::{Component, Upload};
 pub use queues::QueueSettings;
@@ -38,8 +41,10 @@ pub use tasks::TaskUpdate;
 pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
-    Attempt, Concurrency, ConcurrencyRule, Entry, Failure, Function, FunctionSettings, Host,
-    HostState, LimitOverrides, Limits, ListTasksResponse, LogChunk, Module, NewTask,
-    PlacementSettings, Progress, Queue, QueueOrder, Rate, RetryOverrides, RetryPolicy, Submitted,
-    Task, TaskState, UploadModuleResponse, Usage,
+    Attempt, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter, Entry, Failure,
+    Function, FunctionSettings, Host, HostState, LimitOverrides, Limits, ListDeadLettersResponse,
+    ListSignaturesResponse, ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask,
+    PlacementSettings, Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse,
+    RetryOverrides, RetryPolicy, SignatureSummary, Submitted, Task, TaskState, Tripped,
+    UploadModuleResponse, Usage,
 };

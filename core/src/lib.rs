@@ -14,9 +14,11 @@ pub mod planted;
 pub mod priority;
 pub mod queue;
 pub mod retry;
+pub mod signature;
 pub mod task;
 pub mod time;
 pub mod transition;
+pub mod tripped;
 
 pub use id::{Digest, Epoch, TaskId};
 pub use limits::Limits;
@@ -24,5 +26,6 @@ pub use outcome::Outcome;
 pub use placement::Placement;
 pub use priority::{Priority, Tier};
 pub use retry::RetryPolicy;
+pub use signature::Signature;
 pub use task::{State, Task};
 pub use time::Timestamp;

@@ -171,6 +171,16 @@ pub const MESSAGE_BYTES_MAX: usize = 20 * MIB as usize;
 pub const LIST_SCAN_MAX: usize = 10_000;
 /// Tasks on one page of a listing.
 pub const LIST_PAGE_MAX: usize = 1_000;
+/// Dead tasks that one request redrives: they are one commit.
+pub const REDRIVE_BATCH_MAX: usize = 500;
+/// Signatures of dead tasks on one page of a listing.
+pub const SIGNATURES_PAGE_MAX: usize = 100;
+/// Up to here the dead tasks of one signature are counted; beyond it there are at least so many.
+pub const SIGNATURE_COUNT_MAX: usize = 1_000;
+/// Lines of its log that are shown of a dead task's last attempt.
+pub const LOG_TAIL_LINES: usize = 20;
+/// Bytes of its log that are looked at for them.
+pub const LOG_TAIL_BYTES: usize = 16 * KIB as usize;
 /// How far ahead a task may be scheduled, and its deadline set: an error in the unit should not wait for a century.
 pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 

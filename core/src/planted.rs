@@ -60,11 +60,13 @@ pub enum Bug {
     PauseIgnored,
     /// A line that waits for a concurrency key is not told that one is free.
     HeldLineForgotten,
+    /// A dead letter that is redriven stays in the index.
+    DeadRowStays,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -93,6 +95,7 @@ impl Bug {
         Self::KeyLimitOffByOne,
         Self::PauseIgnored,
         Self::HeldLineForgotten,
+        Self::DeadRowStays,
     ];
 }
 

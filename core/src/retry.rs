@@ -71,6 +71,53 @@ impl Default for RetryPolicy {
     }
 }
 
+/// A retry policy of which only some is named. What is not is inherited: a task from its function, a function from its
+/// module, a module from its namespace, a namespace from [`RetryPolicy::DEFAULT`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryOverrides {
+    /// As [`RetryPolicy::max_attempts`].
+    pub max_attempts: Option<u32>,
+    /// As [`RetryPolicy::backoff`].
+    pub backoff: Option<Duration>,
+    /// As [`RetryPolicy::cap`].
+    pub cap: Option<Duration>,
+}
+
+impl RetryOverrides {
+    /// What is named here in place of what is inherited.
+    #[must_use]
+    pub fn over(self, inherited: RetryPolicy) -> RetryPolicy {
+        let Self {
+            max_attempts,
+            backoff,
+            cap,
+        } = self;
+        RetryPolicy {
+            max_attempts: max_attempts.unwrap_or(inherited.max_attempts),
+            backoff: backoff.unwrap_or(inherited.backoff),
+            cap: cap.unwrap_or(inherited.cap),
+        }
+    }
+
+    /// What is named here, and what `below` names beside it.
+    #[must_use]
+    pub fn or(self, below: Self) -> Self {
+        Self {
+            max_attempts: self.max_attempts.or(below.max_attempts),
+            backoff: self.backoff.or(below.backoff),
+            cap: self.cap.or(below.cap),
+        }
+    }
+
+    /// Checks what is named as [`RetryPolicy::check`] does.
+    ///
+    /// # Errors
+    /// [`AttemptsOutOfRange`] with the number that it has.
+    pub fn check(self) -> Result<(), AttemptsOutOfRange> {
+        self.over(RetryPolicy::DEFAULT).check()
+    }
+}
+
 /// A number of attempts that no policy may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("max_attempts is {0}; it may be 1 to {ATTEMPTS_MAX}")]
@@ -141,6 +188,29 @@ mod tests {
         };
         assert!(policy.retry_at(TaskId([0; 16]), 1, None, NOW).is_some());
         assert_eq!(policy.retry_at(TaskId([0; 16]), 2, None, NOW), None);
+    }
+
+    #[test]
+    fn what_is_named_nearest_to_the_task_wins() {
+        let named = |max_attempts, backoff_s: Option<u64>| RetryOverrides {
+            max_attempts,
+            backoff: backoff_s.map(Duration::from_secs),
+            cap: None,
+        };
+        let (task, function, namespace) = (
+            named(Some(9), None),
+            named(Some(5), Some(7)),
+            named(Some(2), Some(3)),
+        );
+        let policy = task.or(function).or(namespace).over(RetryPolicy::DEFAULT);
+        let expected = RetryPolicy {
+            max_attempts: 9,
+            backoff: Duration::from_secs(7),
+            cap: RetryPolicy::DEFAULT.cap,
+        };
+        assert_eq!(policy, expected);
+        assert!(named(Some(0), None).check().is_err());
+        assert!(RetryOverrides::default().check().is_ok());
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Spec {
     pub traceparent: String,
     /// When the broker received it.
     pub submitted_at: Timestamp,
+    /// The dead task whose call this is again, with another payload.
+    pub redriven_from: Option<TaskId>,
 }
 
 /// Where bytes are: beside the task's row, or in a file of their own.

@@ -6,7 +6,16 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const FILES: [&str; 6] = ["common", "tasks", "queues", "modules", "hosts", "link"];
+const FILES: [&str; 8] = [
+    "common",
+    "tasks",
+    "queues",
+    "dead_letters",
+    "namespaces",
+    "modules",
+    "hosts",
+    "link",
+];
 
 #[test]
 fn generated_code_is_fresh() {

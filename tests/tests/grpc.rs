@@ -53,9 +53,11 @@ async fn reflection_names_every_service_and_describes_it() {
         .collect();
     for name in [
         "grpc.health.v1.Health",
+        "tq.v1.DeadLetterService",
         "tq.v1.HostLink",
         "tq.v1.HostService",
         "tq.v1.ModuleService",
+        "tq.v1.NamespaceService",
         "tq.v1.TaskService",
     ] {
         assert!(names.contains(name), "{names:?}");

@@ -19,6 +19,7 @@ use tq_broker::observe::Metrics;
 use tq_broker::store::{Store, Syncer};
 use tq_core::label::Labels;
 use tq_core::outcome::{Outcome, Usage};
+use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec};
 use tq_core::{Digest, Limits, Placement, Priority, RetryPolicy, Timestamp};
 
@@ -180,7 +181,7 @@ fn module() -> Module {
         input: "json".to_owned(),
         output: "json".to_owned(),
         limits: Limits::DEFAULT,
-        retry: RetryPolicy::DEFAULT,
+        retry: RetryOverrides::default(),
         placement: FunctionPlacement::default(),
     };
     Module {
@@ -214,6 +215,7 @@ fn submission() -> Submission {
         idempotency_key: String::new(),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         submitted_at: Timestamp(1_700_000_000_000),
+        redriven_from: None,
     };
     Submission {
         spec,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use tq_core::task::{Lease, State, Task};
-use tq_core::{TaskId, Timestamp};
+use tq_core::{Signature, TaskId, Timestamp};
 
 use super::{Ledger, lock};
 use crate::dispatch::lanes::Place;
@@ -36,6 +36,7 @@ impl Ledger {
         self.check_timers(&tasks);
         self.check_memory(&tasks);
         self.check_settled(&tasks);
+        self.check_dead(&tasks);
     }
 
     /// Every task as of the last commit.
@@ -413,5 +414,30 @@ impl Ledger {
             );
         }
         assert!(ends.is_empty(), "records lead to tasks");
+    }
+
+    /// Every dead task is in both indexes of dead letters, and nothing else is.
+    fn check_dead(&self, tasks: &Tasks) {
+        let keys = |prefix: &[u8]| -> BTreeSet<Vec<u8>> {
+            let rows = self.rows(Space::Index, prefix).into_iter();
+            rows.map(|(key, _)| key).collect()
+        };
+        let (mut by_signature, mut by_time) = (BTreeSet::new(), BTreeSet::new());
+        for (id, (namespace, task, _)) in tasks {
+            if let (Some(signature), Some(at)) = (Signature::of(task), task.state.ended_at()) {
+                by_signature.insert(key::dead(*namespace, signature, at, *id).bytes);
+                by_time.insert(key::dead_at(*namespace, at, *id).bytes);
+            }
+        }
+        assert_eq!(
+            keys(&key::dead_all()),
+            by_signature,
+            "dead letters are those that a rebuild would make, by signature"
+        );
+        assert_eq!(
+            keys(&key::dead_at_all()),
+            by_time,
+            "dead letters are those that a rebuild would make, by time"
+        );
     }
 }

@@ -12,7 +12,7 @@ use tq_core::task::{Spec, Task};
 use tq_core::transition::{Amendment, Rejected};
 use tq_core::{Digest, Epoch, TaskId, Timestamp};
 
-use super::Ended;
+use super::{Ended, RedriveDead, SetNamespace};
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{FromHost, Hello};
@@ -52,6 +52,10 @@ pub enum Command {
     Queue(QueueChange),
     /// Lists the queues of a namespace.
     Queues(String, Reply<Vec<QueueView>>),
+    /// Redrives dead letters.
+    RedriveDead(RedriveDead),
+    /// Changes the settings of a namespace.
+    SetNamespace(SetNamespace),
     /// Wants to know when tasks end.
     Watch(Watch),
     /// Wants to know no longer.

@@ -25,9 +25,11 @@ mod ends;
 mod hosts;
 mod ids;
 mod modules;
+mod namespaces;
 mod queues;
 mod ready;
 mod recovery;
+mod redrive;
 mod step;
 mod submit;
 mod syncing;
@@ -45,6 +47,8 @@ pub use command::{
     WatchId,
 };
 pub use ends::{Ended, Recent};
+pub use namespaces::{NamespaceSettings, SetNamespace};
+pub use redrive::RedriveDead;
 pub(crate) use thread::wall;
 pub use thread::{Clock, Handle, Running, Stopped, Watching, start};
 
@@ -146,6 +150,8 @@ pub struct Shared {
     pub registry: RwLock<Registry>,
     /// The namespaces' numbers.
     pub namespaces: RwLock<HashMap<String, Namespace>>,
+    /// The settings of namespaces, as far as any were set.
+    settings: RwLock<HashMap<String, NamespaceSettings>>,
     /// How far running attempts say they are: a fraction from 0 to 1, and a note.
     pub progress: Mutex<HashMap<TaskId, (f64, String)>>,
     /// The sequence of the last commit in which tasks ended, and that is on disk.
@@ -169,6 +175,14 @@ impl Shared {
     /// the claim is in what is read, if it is over.
     pub fn claim(&self, id: TaskId) -> Option<Lease> {
         read(&self.claims).get(&id).cloned()
+    }
+
+    /// The settings of a namespace.
+    pub fn settings(&self, namespace: &str) -> NamespaceSettings {
+        read(&self.settings)
+            .get(namespace)
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -324,6 +338,11 @@ impl Ledger {
             Command::Cancel(target) => self.cancel(target),
             Command::Redrive(target) => self.redrive(target),
             Command::Amend(amendment, target) => self.amend(*amendment, target),
+            Command::RedriveDead(redrive) => self.redrive_dead(redrive),
+            Command::SetNamespace(set) => {
+                self.set_namespace(set);
+                Ok(())
+            }
             Command::Watch(watch) => {
                 self.watch(watch);
                 Ok(())

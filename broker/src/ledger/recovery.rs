@@ -52,6 +52,7 @@ impl Ledger {
         let shared = Shared {
             registry: RwLock::new(Registry::default()),
             namespaces: RwLock::new(HashMap::new()),
+            settings: RwLock::default(),
             progress: Mutex::new(HashMap::new()),
             settled: watch::Sender::new(settled),
             recent: Mutex::new(Recent::new(settled)),
@@ -95,6 +96,7 @@ impl Ledger {
         ledger.recover_secret()?;
         ledger.recover_modules()?;
         ledger.recover_queues()?;
+        ledger.recover_settings()?;
         ledger.recover_lanes()?;
         ledger.recover_hosts()?;
         ledger.recover_claims()?;

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use tq_core::limits::READY_WINDOW_PAYLOAD_BYTES;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{Spec, State, Task};
-use tq_core::{TaskId, Timestamp, invariants};
+use tq_core::{Signature, TaskId, Timestamp, invariants};
 
 use super::answers::Ends;
 use super::ready::is_ready;
@@ -159,6 +159,9 @@ impl Ledger {
             rows_before
                 .iter()
                 .filter(|row| !rows.contains(row))
+                .filter(|row| {
+                    !is_planted(Bug::DeadRowStays) || key::dead_signature_of(&row.bytes).is_none()
+                })
                 .for_each(|row| batch.delete(row.clone()));
             for row in rows.iter().filter(|row| !rows_before.contains(row)) {
                 let timer = key::timer_of(&row.bytes).map(|(at, ..)| at);
@@ -445,11 +448,17 @@ fn rows(open: &Open) -> Vec<Key> {
         State::Scheduled { run_at } => {
             rows.push(key::timer(*run_at, Timer::Wake, *namespace, task.id))
         }
+        State::Dead { ended_at } => {
+            rows.push(key::dead_at(*namespace, *ended_at, task.id));
+            rows.extend(
+                Signature::of(task)
+                    .map(|signature| key::dead(*namespace, signature, *ended_at, task.id)),
+            );
+        }
         State::Blocked { .. }
         | State::Ready { .. }
         | State::Running { .. }
         | State::Succeeded { .. }
-        | State::Dead { .. }
         | State::Cancelled { .. }
         | State::Expired { .. } => {}
     }

@@ -1,7 +1,7 @@
 //! Tasks as the ledger holds them: loading them, changing them, and what follows from a change.
 
 use tq_core::limits::LOG_BYTES_MAX;
-use tq_core::task::{DataRef, Lease, Spec, Task};
+use tq_core::task::{DataRef, Lease, Task};
 use tq_core::transition::{self, Amendment, Effect, Rejected, Transition};
 use tq_core::{Epoch, TaskId, Timestamp};
 
@@ -171,7 +171,7 @@ impl Ledger {
                 let spec = self
                     .open
                     .get(&target.id)
-                    .map(|open| self.on_current_version(&open.task.spec));
+                    .map(|open| read(&self.shared.registry).on_current_version(&open.task.spec));
                 match spec {
                     None => Ok(()),
                     Some(spec) => match self.has_queue(&target.namespace, &spec) {
@@ -211,19 +211,6 @@ impl Ledger {
         };
         self.step.durable |= result.is_ok();
         self.answer(target.reply, result.and_then(|()| task.ok_or(none)));
-    }
-
-    /// The same call, of the module's current version if that still has the function.
-    fn on_current_version(&self, spec: &Spec) -> Spec {
-        let registry = read(&self.shared.registry);
-        let mut spec = spec.clone();
-        if let Ok((module, _)) = registry.function(
-            &spec.namespace,
-            &format!("{}/{}", spec.module, spec.function),
-        ) {
-            (spec.version, spec.digest) = (module.version, module.digest);
-        }
-        spec
     }
 
     /// Keeps a piece of an attempt's log, as far as its limit allows. Best effort: it is not synced.

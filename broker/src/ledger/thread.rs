@@ -231,6 +231,7 @@ impl Inbox {
 fn cost(command: &Command) -> usize {
     match command {
         Command::Submit(submit) => submit.tasks.len().max(1),
+        Command::RedriveDead(redrive) => redrive.ids.len().max(1),
         Command::FromHost(_, crate::dispatch::message::FromHost::Outcomes(outcomes)) => {
             outcomes.len().max(1)
         }
@@ -250,6 +251,8 @@ fn class(command: &Command) -> Class {
         | Command::Amend(..)
         | Command::Queue(_)
         | Command::Queues(..)
+        | Command::RedriveDead(_)
+        | Command::SetNamespace(_)
         | Command::Watch(_)
         | Command::Unwatch(_)
         | Command::Deploy(_)

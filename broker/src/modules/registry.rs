@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tq_core::{Digest, Limits, RetryPolicy, Timestamp};
+use tq_core::retry::RetryOverrides;
+use tq_core::task::Spec;
+use tq_core::{Digest, Limits, Timestamp};
 
 use super::placement::FunctionPlacement;
 use super::{Entry, nearest};
@@ -42,8 +44,8 @@ pub struct Function {
     pub output: String,
     /// What one attempt may use.
     pub limits: Limits,
-    /// How often and how soon it is tried again.
-    pub retry: RetryPolicy,
+    /// How often and how soon it is tried again, as far as it or its module says so.
+    pub retry: RetryOverrides,
     /// Where its tasks may run, and beside what.
     pub placement: FunctionPlacement,
 }
@@ -259,6 +261,34 @@ impl Registry {
         Ok((module, found))
     }
 
+    /// The same call, of the module's current version if that still has the function. A limit that the call had from its
+    /// function is that of the new one: raising it may be why there is a new version. One that the call had lowered stays,
+    /// under the new one.
+    pub fn on_current_version(&self, spec: &Spec) -> Spec {
+        let mut spec = spec.clone();
+        let reference = format!("{}/{}", spec.module, spec.function);
+        let Ok((module, function)) = self.function(&spec.namespace, &reference) else {
+            return spec;
+        };
+        let old = self.versions(&spec.namespace, &spec.module).ok();
+        let old = old.and_then(|versions| versions.all.get(&spec.version));
+        let old = old.and_then(|old| old.functions.iter().find(|old| old.name == spec.function));
+        if let Some(Limits {
+            fuel,
+            memory_bytes,
+            timeout,
+        }) = old.map(|old| old.limits)
+        {
+            let new = function.limits;
+            let limits = &mut spec.limits;
+            limits.fuel = renewed(limits.fuel, fuel, new.fuel);
+            limits.memory_bytes = renewed(limits.memory_bytes, memory_bytes, new.memory_bytes);
+            limits.timeout = renewed(limits.timeout, timeout, new.timeout);
+        }
+        (spec.version, spec.digest) = (module.version, module.digest);
+        spec
+    }
+
     /// The modules of a namespace, by name.
     pub fn list(&self, namespace: &str) -> impl Iterator<Item = &Versions> {
         self.modules
@@ -273,9 +303,22 @@ impl Registry {
     }
 }
 
+/// The limit of a call whose function had `old` and has `new`.
+fn renewed<T: Ord>(own: T, old: T, new: T) -> T {
+    if own == old { new } else { own.min(new) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_renewed_unless_the_call_had_lowered_them() {
+        assert_eq!(renewed(128, 128, 256), 256);
+        assert_eq!(renewed(128, 128, 64), 64);
+        assert_eq!(renewed(32, 128, 256), 32);
+        assert_eq!(renewed(32, 128, 16), 16);
+    }
 
     fn module(name: &str, version: u32, bytes: u8) -> Module {
         Module {

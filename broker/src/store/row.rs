@@ -3,7 +3,7 @@
 use super::StoreId;
 
 /// The format that this build reads and writes. Lower ones kept claims in the rows of tasks, had a ready row for each
-/// task, and named lanes by their module; no release had them.
+/// task, named lanes by their module, and had no index of dead letters; no release had them.
 pub const FORMAT: u32 = 5;
 
 /// The engine's keyspace that holds the row, and the row's key in it. The row comes first in each batch, which is how

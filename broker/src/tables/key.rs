@@ -1,6 +1,6 @@
 //! Keys. Integers are big-endian, so that the order of bytes is the order of numbers.
 
-use tq_core::{Epoch, Priority, TaskId, Timestamp};
+use tq_core::{Epoch, Priority, Signature, TaskId, Timestamp};
 
 use crate::store::{Key, Space};
 
@@ -45,6 +45,7 @@ mod meta {
     pub(super) const LEDGER: u8 = 6;
     pub(super) const QUEUE: u8 = 7;
     pub(super) const HOST: u8 = 20;
+    pub(super) const SETTINGS: u8 = 40;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -55,6 +56,8 @@ mod index {
     pub(super) const IDEMPOTENCY: u8 = 4;
     pub(super) const SETTLED: u8 = 5;
     pub(super) const CLAIMS: u8 = 6;
+    pub(super) const DEAD: u8 = 40;
+    pub(super) const DEAD_AT: u8 = 41;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -209,6 +212,14 @@ pub fn hosts() -> Vec<u8> {
 /// The name in a key of [`host`].
 pub fn host_of(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.strip_prefix(&[meta::HOST])?).ok()
+}
+
+/// The settings of a namespace.
+pub fn settings(namespace: Namespace) -> Key {
+    Key::new(
+        Space::Meta,
+        [&[meta::SETTINGS], &namespace.0.to_be_bytes()[..]].concat(),
+    )
 }
 
 /// What was asked for.
@@ -417,6 +428,67 @@ pub fn claims_of(key: &[u8]) -> Option<u64> {
     ))
 }
 
+/// A dead task, among those of its signature, which are in the order of their deaths.
+pub fn dead(namespace: Namespace, signature: Signature, at: Timestamp, id: TaskId) -> Key {
+    Key::new(
+        Space::Index,
+        [
+            &dead_of(namespace, signature)[..],
+            &at.0.to_be_bytes(),
+            &id.0,
+        ]
+        .concat(),
+    )
+}
+
+/// Before all dead tasks of a signature.
+pub fn dead_of(namespace: Namespace, signature: Signature) -> Vec<u8> {
+    [&dead_in(namespace)[..], &signature.0].concat()
+}
+
+/// Before all dead tasks of a namespace, by signature.
+pub fn dead_in(namespace: Namespace) -> Vec<u8> {
+    [&[index::DEAD], &namespace.0.to_be_bytes()[..]].concat()
+}
+
+/// Before all dead tasks, by namespace and signature.
+pub fn dead_all() -> Vec<u8> {
+    vec![index::DEAD]
+}
+
+/// The signature in a key of [`dead`].
+pub fn dead_signature_of(key: &[u8]) -> Option<Signature> {
+    let (_namespace, rest) = key.strip_prefix(&[index::DEAD])?.split_first_chunk::<4>()?;
+    Some(Signature(*rest.first_chunk()?))
+}
+
+/// A dead task, among those of its namespace in the order of their deaths.
+pub fn dead_at(namespace: Namespace, at: Timestamp, id: TaskId) -> Key {
+    Key::new(
+        Space::Index,
+        [&dead_at_in(namespace)[..], &at.0.to_be_bytes(), &id.0].concat(),
+    )
+}
+
+/// Before all dead tasks of a namespace, in the order of their deaths.
+pub fn dead_at_in(namespace: Namespace) -> Vec<u8> {
+    [&[index::DEAD_AT], &namespace.0.to_be_bytes()[..]].concat()
+}
+
+/// Before all dead tasks, by namespace and in the order of their deaths.
+pub fn dead_at_all() -> Vec<u8> {
+    vec![index::DEAD_AT]
+}
+
+/// When a task died and which one it is, from a key of [`dead`] or [`dead_at`].
+pub fn death_of(key: &[u8]) -> Option<(Timestamp, TaskId)> {
+    let (rest, id) = key.split_last_chunk()?;
+    Some((
+        Timestamp(u64::from_be_bytes(*rest.last_chunk()?)),
+        TaskId(*id),
+    ))
+}
+
 fn in_payloads(kind: u8, namespace: Namespace, id: TaskId) -> Key {
     Key::new(
         Space::Payloads,
@@ -444,6 +516,10 @@ mod tests {
             for kind in [Timer::Wake, Timer::Deadline, Timer::ForgetKey] {
                 prop_assert_eq!(timer_of(&timer(at, kind, namespace, id).bytes), Some((at, kind, namespace, id)));
             }
+            let signature = Signature(id.0);
+            let dead = dead(namespace, signature, at, id).bytes;
+            prop_assert_eq!((dead_signature_of(&dead), death_of(&dead)), (Some(signature), Some((at, id))));
+            prop_assert_eq!(death_of(&dead_at(namespace, at, id).bytes), Some((at, id)));
             prop_assert_eq!(settled_of(&settled(position.0).bytes), Some(position.0));
             prop_assert_eq!(claims_of(&claims(position.0).bytes), Some(position.0));
             prop_assert_eq!(log_epoch_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some(Epoch(position.0)));
@@ -453,6 +529,7 @@ mod tests {
         fn no_bytes_panic(bytes: Vec<u8>) {
             let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_epoch_of(&bytes));
             let _ = (namespace_of(&bytes), current_of(&bytes), counters_of(&bytes), queue_of(&bytes));
+            let _ = (dead_signature_of(&bytes), death_of(&bytes));
         }
     }
 

@@ -6,11 +6,13 @@ mod broker;
 mod call;
 mod completions;
 mod config;
+mod dead;
 mod demo;
 mod deploy;
 mod dev;
 mod host;
 mod module;
+mod namespace;
 mod new;
 mod queue;
 mod run;
@@ -21,7 +23,8 @@ mod waiting;
 use tq_client::Client;
 
 use crate::args::{
-    AdminCommand, Command, ConfigCommand, HostVerb, ModuleCommand, QueueCommand, TaskCommand,
+    AdminCommand, Command, ConfigCommand, DeadCommand, HostVerb, ModuleCommand, NamespaceCommand,
+    QueueCommand, TaskCommand,
 };
 use crate::config::Config;
 use crate::exit::Exit;
@@ -67,6 +70,16 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             QueueCommand::Pause { name } => queue::change::pause(config, &name).await,
             QueueCommand::Resume { name } => queue::change::resume(config, &name).await,
             QueueCommand::Delete { name } => queue::change::delete(config, &name).await,
+        },
+        Command::Dead(dead) => match dead {
+            DeadCommand::List(args) => dead::list::run(config, args).await,
+            DeadCommand::Show { id } => dead::show::run(config, &id).await,
+            DeadCommand::Signatures { limit } => dead::signatures::run(config, limit).await,
+            DeadCommand::Redrive(args) => dead::redrive::run(config, args).await,
+        },
+        Command::Namespace(namespace) => match namespace {
+            NamespaceCommand::Show { name } => namespace::show::run(config, &name).await,
+            NamespaceCommand::Set(args) => namespace::set::run(config, args).await,
         },
         Command::Module(module) => match module {
             ModuleCommand::List => module::list::run(config).await,

@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use tq_client::{
-    Attempt, Entry, Function, Host, HostState, Limits, Module, Queue, QueueOrder, RetryPolicy,
-    TaskState,
+    Attempt, CrashCard, DeadLetter, Entry, Function, Host, HostState, Limits, Module,
+    NamespaceSettings, Queue, QueueOrder, RetryPolicy, SignatureSummary, TaskState, Tripped,
 };
 
 use crate::output;
@@ -53,6 +53,7 @@ pub(crate) struct Task<'a> {
     idempotency_key: Option<&'a str>,
     traceparent: Option<&'a str>,
     payload_bytes: u64,
+    redriven_from: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Bytes<'a>>,
     result_bytes: u64,
@@ -166,6 +167,7 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             required_labels,
             preferred_labels,
             concurrency,
+            redriven_from,
         } = task;
         Self {
             id,
@@ -202,6 +204,7 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             idempotency_key: named(idempotency_key),
             traceparent: named(traceparent),
             payload_bytes: *payload_bytes,
+            redriven_from: named(redriven_from),
             payload: payload.as_ref().map(|bytes| Bytes(bytes)),
             result_bytes: *result_bytes,
             result: result.as_ref().map(|bytes| Bytes(bytes)),
@@ -285,6 +288,233 @@ impl<'a> TaskList<'a> {
         Self {
             tasks: tasks.iter().map(Task::from).collect(),
             next: named(next),
+        }
+    }
+}
+
+/// Dead letters, and where the next page begins.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeadLetterList<'a> {
+    dead_letters: Vec<DeadLetterInfo<'a>>,
+    next: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct DeadLetterInfo<'a> {
+    id: &'a str,
+    function: &'a str,
+    module_version: u32,
+    outcome: Option<&'a str>,
+    message: &'a str,
+    signature: &'a str,
+    died_ms: u64,
+    failures: u32,
+    losses: u32,
+    round: u32,
+}
+
+impl<'a> DeadLetterList<'a> {
+    /// `next` is empty when there is no further page.
+    pub(crate) fn new(dead_letters: &'a [DeadLetter], next: &'a str) -> Self {
+        Self {
+            dead_letters: dead_letters.iter().map(DeadLetterInfo::from).collect(),
+            next: named(next),
+        }
+    }
+}
+
+impl<'a> From<&'a DeadLetter> for DeadLetterInfo<'a> {
+    fn from(dead: &'a DeadLetter) -> Self {
+        let DeadLetter {
+            id,
+            function,
+            module_version,
+            outcome,
+            message,
+            signature,
+            died_ms,
+            failures,
+            losses,
+            round,
+        } = dead;
+        Self {
+            id,
+            function,
+            module_version: *module_version,
+            outcome: named(outcome),
+            message,
+            signature,
+            died_ms: *died_ms,
+            failures: *failures,
+            losses: *losses,
+            round: *round,
+        }
+    }
+}
+
+/// The ways in which tasks died.
+#[derive(Debug, Serialize)]
+pub(crate) struct SignatureList<'a> {
+    signatures: Vec<SignatureInfo<'a>>,
+    /// Further ones that are not listed.
+    more: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct SignatureInfo<'a> {
+    signature: &'a str,
+    count: u64,
+    at_least: bool,
+    first_ms: u64,
+    last_ms: u64,
+    example: Option<DeadLetterInfo<'a>>,
+}
+
+impl<'a> SignatureList<'a> {
+    /// In the order given; `more` were left out.
+    pub(crate) fn new(signatures: &'a [SignatureSummary], more: usize) -> Self {
+        let info = |summary: &'a SignatureSummary| {
+            let SignatureSummary {
+                signature,
+                count,
+                at_least,
+                example,
+                first_ms,
+                last_ms,
+            } = summary;
+            SignatureInfo {
+                signature,
+                count: *count,
+                at_least: *at_least,
+                first_ms: *first_ms,
+                last_ms: *last_ms,
+                example: example.as_ref().map(DeadLetterInfo::from),
+            }
+        };
+        Self {
+            signatures: signatures.iter().map(info).collect(),
+            more,
+        }
+    }
+}
+
+/// Why a task died.
+#[derive(Debug, Serialize)]
+pub(crate) struct Card<'a> {
+    task: Option<Task<'a>>,
+    signature: &'a str,
+    tripped: Vec<TrippedInfo<'a>>,
+    failure: Option<Failure<'a>>,
+    log_tail: Bytes<'a>,
+    log_is_cut: bool,
+    others: u64,
+    others_at_least: bool,
+    redrive_version: u32,
+    redrive_command: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct TrippedInfo<'a> {
+    limit: &'a str,
+    used: Option<u64>,
+    cap: u64,
+    unit: Option<&'a str>,
+}
+
+impl<'a> From<&'a CrashCard> for Card<'a> {
+    fn from(card: &'a CrashCard) -> Self {
+        let CrashCard {
+            task,
+            signature,
+            tripped,
+            failure,
+            log_tail,
+            log_is_cut,
+            others,
+            others_at_least,
+            redrive_version,
+            redrive_command,
+        } = card;
+        let tripped = tripped.iter().map(|tripped| {
+            let Tripped {
+                limit,
+                used,
+                cap,
+                unit,
+            } = tripped;
+            TrippedInfo {
+                limit,
+                used: *used,
+                cap: *cap,
+                unit: named(unit),
+            }
+        });
+        Self {
+            task: task.as_ref().map(Task::from),
+            signature,
+            tripped: tripped.collect(),
+            failure: failure.as_ref().map(|failure| Failure {
+                message: &failure.message,
+                backtrace: &failure.backtrace,
+            }),
+            log_tail: Bytes(log_tail),
+            log_is_cut: *log_is_cut,
+            others: *others,
+            others_at_least: *others_at_least,
+            redrive_version: *redrive_version,
+            redrive_command,
+        }
+    }
+}
+
+/// What a redrive of dead letters did, or would do.
+#[derive(Debug, Serialize)]
+pub(crate) struct Redriven {
+    /// Nothing was changed.
+    pub(crate) dry_run: bool,
+    /// Those that were redriven, or would be.
+    pub(crate) ids: Vec<String>,
+    /// Those that were not dead any more when their turn came.
+    pub(crate) skipped: u64,
+}
+
+/// The settings of a namespace.
+#[derive(Debug, Serialize)]
+pub(crate) struct NamespaceInfo<'a> {
+    name: &'a str,
+    /// What was set.
+    retry: RetrySet,
+    /// What holds.
+    retry_default: Option<Retry>,
+}
+
+#[derive(Debug, Serialize)]
+struct RetrySet {
+    max_attempts: Option<u32>,
+    backoff_ms: Option<u64>,
+    cap_ms: Option<u64>,
+}
+
+impl<'a> From<&'a NamespaceSettings> for NamespaceInfo<'a> {
+    fn from(settings: &'a NamespaceSettings) -> Self {
+        let NamespaceSettings {
+            name,
+            retry,
+            retry_default,
+        } = settings;
+        let tq_client::RetryOverrides {
+            max_attempts,
+            backoff_ms,
+            cap_ms,
+        } = retry.unwrap_or_default();
+        Self {
+            name,
+            retry: RetrySet {
+                max_attempts,
+                backoff_ms,
+                cap_ms,
+            },
+            retry_default: retry_default.as_ref().map(Retry::from),
         }
     }
 }
@@ -727,6 +957,7 @@ mod tests {
             "idempotency_key": null,
             "traceparent": null,
             "payload_bytes": 0,
+            "redriven_from": null,
             "result_bytes": 5,
             "result": "Hello",
         });

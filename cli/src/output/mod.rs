@@ -1,5 +1,6 @@
 //! The only place that prints. Data goes to standard output, everything else to standard error.
 
+pub(crate) mod card;
 pub(crate) mod json;
 pub(crate) mod table;
 

@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use tq_client::{Attempt, Host, Limits, Module, Queue, RetryPolicy, Task, Usage};
+use tq_client::{
+    Attempt, DeadLetter, Host, Limits, Module, NamespaceSettings, Queue, RetryPolicy,
+    SignatureSummary, Task, Usage,
+};
+
+use tq_core::Signature;
 
 use crate::output::{self, escaped, json};
 use crate::units::{Count, Moment, Rate, Size, Span, nanoseconds, now_ms};
@@ -156,6 +161,7 @@ pub(crate) fn print_task(task: &Task) -> anyhow::Result<()> {
         ),
         ("retry", task.retry.as_ref().map(retry).unwrap_or_default()),
         ("key", task.idempotency_key.clone()),
+        ("redriven from", task.redriven_from.clone()),
         (
             "arguments",
             task.arguments
@@ -177,11 +183,25 @@ pub(crate) fn print_task(task: &Task) -> anyhow::Result<()> {
         return Ok(());
     }
     output::line("")?;
+    print_attempts(&task.attempts)?;
+    for attempt in &task.attempts {
+        if let Some(text) = failure(attempt) {
+            output::line(format!("\nattempt {}: {text}", attempt.number))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints attempts, one a line.
+///
+/// # Errors
+/// As [`output::data`].
+pub(crate) fn print_attempts(attempts: &[Attempt]) -> anyhow::Result<()> {
     print(
         [
             "attempt", "host", "outcome", "started", "fuel", "memory", "wall", "cpu",
         ],
-        task.attempts.iter().map(|attempt| {
+        attempts.iter().map(|attempt| {
             let Usage {
                 fuel,
                 memory_bytes_peak,
@@ -203,13 +223,119 @@ pub(crate) fn print_task(task: &Task) -> anyhow::Result<()> {
                 nanoseconds(cpu_ns),
             ]
         }),
-    )?;
-    for attempt in &task.attempts {
-        if let Some(text) = failure(attempt) {
-            output::line(format!("\nattempt {}: {text}", attempt.number))?;
-        }
+    )
+}
+
+/// Prints dead letters, one a line.
+///
+/// # Errors
+/// As [`output::data`].
+pub(crate) fn print_dead_letters(dead_letters: &[DeadLetter]) -> anyhow::Result<()> {
+    print(
+        ["id", "function", "outcome", "signature", "died", "message"],
+        dead_letters.iter().map(|dead| {
+            [
+                dead.id.clone(),
+                format!("{}@{}", dead.function, dead.module_version),
+                dash(&dead.outcome),
+                digits(&dead.signature),
+                time(dead.died_ms),
+                first_line(&dead.message),
+            ]
+        }),
+    )
+}
+
+/// Prints ways in which tasks died, one a line.
+///
+/// # Errors
+/// As [`output::data`].
+pub(crate) fn print_signatures(signatures: &[SignatureSummary]) -> anyhow::Result<()> {
+    print(
+        [
+            "signature",
+            "dead",
+            "function",
+            "outcome",
+            "first",
+            "last",
+            "message",
+        ],
+        signatures.iter().map(|summary| {
+            let example = summary.example.clone().unwrap_or_default();
+            [
+                digits(&summary.signature),
+                at_least(summary.count, summary.at_least),
+                dash(&example.function),
+                dash(&example.outcome),
+                time(summary.first_ms),
+                time(summary.last_ms),
+                first_line(&example.message),
+            ]
+        }),
+    )
+}
+
+/// Prints the settings of a namespace, each with whether it was set.
+///
+/// # Errors
+/// As [`output::data`].
+pub(crate) fn print_namespace(settings: &NamespaceSettings) -> anyhow::Result<()> {
+    let set = settings.retry.unwrap_or_default();
+    let holds = settings.retry_default.unwrap_or_default();
+    let origin = |is_set| if is_set { "set" } else { "built-in" }.to_owned();
+    print(
+        ["setting", "value", "origin"],
+        [
+            (
+                "max_attempts",
+                holds.max_attempts.to_string(),
+                set.max_attempts.is_some(),
+            ),
+            (
+                "backoff",
+                Span(holds.backoff_ms).to_string(),
+                set.backoff_ms.is_some(),
+            ),
+            (
+                "backoff_cap",
+                Span(holds.cap_ms).to_string(),
+                set.cap_ms.is_some(),
+            ),
+        ]
+        .map(|(name, value, is_set)| [name.to_owned(), value, origin(is_set)]),
+    )
+}
+
+/// A count that may be more: `1,000+`.
+pub(crate) fn at_least(count: u64, is_at_least: bool) -> String {
+    format!("{}{}", Count(count), if is_at_least { "+" } else { "" })
+}
+
+/// As many digits of a signature as commands take.
+pub(crate) fn digits(signature: &str) -> String {
+    signature.chars().take(Signature::DIGITS_MIN).collect()
+}
+
+/// The first line of a message, as far as it fits into a column. A panic of Rust says where on the first line and what on the
+/// second, so that both are shown.
+fn first_line(message: &str) -> String {
+    const SHOWN_CHARS: usize = 72;
+    let mut lines = message
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let mut line = escaped(lines.next().unwrap_or_default());
+    if line.ends_with(':')
+        && let Some(second) = lines.next()
+    {
+        line.push(' ');
+        line.push_str(&escaped(second));
     }
-    Ok(())
+    match line.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 /// Why an attempt failed, with the guest's backtrace below it, escaped; `None` if it has no failure.
@@ -561,6 +687,18 @@ mod tests {
         ];
         let text = columns(&["NAME", "N"].map(String::from), rows);
         assert_eq!(text, "NAME       N\na          1\nlong name\n");
+    }
+
+    #[test]
+    fn messages_are_one_line_each() {
+        assert_eq!(first_line(""), "");
+        assert_eq!(
+            first_line("panicked at a.rs:1:2:\n\n boom \nmore"),
+            "panicked at a.rs:1:2: boom"
+        );
+        assert_eq!(first_line("one\u{1b}[2J\ntwo"), "one\\u{1b}[2J");
+        assert_eq!(first_line(&"ä".repeat(90)), format!("{}…", "ä".repeat(72)));
+        assert_eq!(at_least(1_000, true), "1,000+");
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn spec() -> Spec {
         idempotency_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp(1),
+        redriven_from: None,
     }
 }
 

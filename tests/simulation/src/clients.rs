@@ -6,17 +6,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_broker::ledger::{
-    Command, Deploy, Ended, QueueChange, QueuePatch, QueueView, Refused, Submission, Submit,
-    Submitted, Target, Watch, WatchId,
+    Command, Deploy, Ended, QueueChange, QueuePatch, QueueView, RedriveDead, Refused, Submission,
+    Submit, Submitted, Target, Watch, WatchId,
 };
 use tq_broker::modules::Entry;
 use tq_broker::modules::placement::FunctionPlacement;
 use tq_broker::modules::registry::{Function, Module};
+use tq_broker::tables::dead;
 use tq_core::placement::{Concurrency, Placement};
 use tq_core::queue::{Order, Rate};
+use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec, Task};
 use tq_core::transition::Amendment;
-use tq_core::{Digest, Limits, Priority, RetryPolicy, TaskId, Timestamp};
+use tq_core::{Digest, Limits, Priority, RetryPolicy, Signature, TaskId, Timestamp};
 
 use crate::promises::{Asked, payload};
 use crate::world::{Event, World};
@@ -42,6 +44,7 @@ pub(crate) struct Clients {
     again: Vec<Vec<Request>>,
     changes: Vec<(TaskId, oneshot::Receiver<Result<Task, Refused>>)>,
     pauses: Vec<(bool, oneshot::Receiver<Result<QueueView, Refused>>)>,
+    redrives: Vec<oneshot::Receiver<Result<Vec<TaskId>, Refused>>>,
     watches: Vec<mpsc::UnboundedReceiver<Arc<Ended>>>,
     last_watch: u64,
 }
@@ -67,7 +70,11 @@ impl Clients {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.submits.len() + self.again.len() + self.changes.len() + self.pauses.len()
+        self.submits.len()
+            + self.again.len()
+            + self.changes.len()
+            + self.pauses.len()
+            + self.redrives.len()
     }
 
     /// What was not answered will not be.
@@ -80,6 +87,7 @@ impl Clients {
         }
         self.changes.clear();
         self.pauses.clear();
+        self.redrives.clear();
         self.watches.clear();
     }
 }
@@ -164,7 +172,10 @@ impl World {
                     self.change(id, Command::Redrive);
                 }
             }
-            17 => self.watch(),
+            17 => match self.one_in(2) {
+                true => self.watch(),
+                false => self.redrive_dead(),
+            },
             18 => match self.random.u32(..4) {
                 0 => self.pause(true),
                 1 => self.pause(false),
@@ -249,6 +260,7 @@ impl World {
             },
             traceparent: tag.clone(),
             submitted_at: wall,
+            redriven_from: None,
         };
         let payload = payload(&tag, len as usize);
         self.promises.sent.insert(tag, asked);
@@ -333,6 +345,53 @@ impl World {
             reply,
         }));
         self.clients.changes.push((id, answer));
+    }
+
+    /// Redrives dead letters, as the index has them: those of one signature, or those that died last.
+    fn redrive_dead(&mut self) {
+        const NEWEST: dead::Death = (Timestamp(u64::MAX), TaskId([u8::MAX; 16]));
+        let Some(process) = &self.broker.process else {
+            return;
+        };
+        let (reader, tasks) = (process.ledger.reader(), process.ledger.tasks());
+        let mut letters: Vec<_> = tasks
+            .values()
+            .filter_map(|(namespace, task, _)| Some((*namespace, Signature::of(task)?)))
+            .collect();
+        letters.sort_unstable();
+        if letters.is_empty() {
+            return;
+        }
+        let (namespace, signature) = letters[self.random.usize(..letters.len())];
+        let of_kind = self.one_in(2).then_some(signature);
+        let limit = self.random.usize(1..5);
+        let found = dead::newest(&*reader, namespace, of_kind, Timestamp(0), NEWEST, limit);
+        let found = found.expect("the store can be read");
+        let expected = letters
+            .iter()
+            .filter(|(_, other)| of_kind.is_none_or(|kind| kind == *other));
+        assert_eq!(
+            found.len(),
+            expected.count().min(limit),
+            "the index finds what is dead"
+        );
+        let ids: Vec<_> = found.into_iter().map(|(_, id)| id).collect();
+        for id in &ids {
+            // By their tags, since the submit of some may never have been acknowledged.
+            let tag = &tasks[id].1.spec.traceparent;
+            if let Some(asked) = self.promises.sent.get_mut(tag) {
+                asked.run_at = None;
+            }
+        }
+        let (reply, answer) = oneshot::channel();
+        let same_version = self.one_in(2);
+        self.command(Command::RedriveDead(RedriveDead {
+            namespace: NAMESPACE.to_owned(),
+            ids,
+            same_version,
+            reply,
+        }));
+        self.clients.redrives.push(answer);
     }
 
     fn watch(&mut self) {
@@ -425,6 +484,13 @@ impl World {
         if clients.pauses.iter().any(|(is_paused, _)| !is_paused) {
             promises.paused_after = None;
         }
+        clients.redrives.retain_mut(|answer| {
+            let answer = answer.try_recv();
+            if let Ok(redriven) = &answer {
+                assert!(redriven.is_ok(), "the namespace is there");
+            }
+            matches!(answer, Err(oneshot::error::TryRecvError::Empty))
+        });
         for watch in &mut clients.watches {
             while let Ok(ended) = watch.try_recv() {
                 let task = &ended.task;
@@ -441,7 +507,7 @@ fn module(digest: Digest) -> Module {
         input: String::new(),
         output: String::new(),
         limits: Limits::DEFAULT,
-        retry: RetryPolicy::DEFAULT,
+        retry: RetryOverrides::default(),
         placement: FunctionPlacement::default(),
     };
     Module {

@@ -11,6 +11,7 @@ use tq_core::limits::{self, CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX};
 use tq_core::outcome::Usage;
 use tq_core::placement::{Concurrency, PlacementError};
 use tq_core::queue::{Order, Settings};
+use tq_core::retry::RetryOverrides;
 use tq_core::task::{Attempt, Failure, Spec, State, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Outcome, Priority, RetryPolicy, TaskId, Timestamp};
 use tq_proto::v1;
@@ -100,20 +101,17 @@ pub(super) fn overridden(inherited: &Limits, named: Option<&v1::LimitOverrides>)
     }
 }
 
-/// A retry policy with what was named in place of what is inherited.
-pub(super) fn retry(
-    inherited: &RetryPolicy,
-    named: Option<&v1::RetryOverrides>,
-) -> Result<RetryPolicy, Status> {
+/// What of a retry policy was named.
+pub(super) fn retry(named: Option<&v1::RetryOverrides>) -> Result<RetryOverrides, Status> {
     let v1::RetryOverrides {
         max_attempts,
         backoff_ms,
         cap_ms,
     } = named.copied().unwrap_or_default();
-    let retry = RetryPolicy {
-        max_attempts: max_attempts.unwrap_or(inherited.max_attempts),
-        backoff: backoff_ms.map_or(inherited.backoff, Duration::from_millis),
-        cap: cap_ms.map_or(inherited.cap, Duration::from_millis),
+    let retry = RetryOverrides {
+        max_attempts,
+        backoff: backoff_ms.map(Duration::from_millis),
+        cap: cap_ms.map(Duration::from_millis),
     };
     retry.check().map_err(invalid)?;
     Ok(retry)
@@ -288,7 +286,16 @@ fn limits_out(limits: &Limits) -> v1::Limits {
     }
 }
 
-fn retry_out(retry: &RetryPolicy) -> v1::RetryPolicy {
+/// What of a retry policy was named, as it is shown.
+pub(super) fn overrides_out(retry: &RetryOverrides) -> v1::RetryOverrides {
+    v1::RetryOverrides {
+        max_attempts: retry.max_attempts,
+        backoff_ms: retry.backoff.map(millis),
+        cap_ms: retry.cap.map(millis),
+    }
+}
+
+pub(super) fn retry_out(retry: &RetryPolicy) -> v1::RetryPolicy {
     v1::RetryPolicy {
         max_attempts: retry.max_attempts,
         backoff_ms: millis(retry.backoff),
@@ -423,6 +430,10 @@ pub(super) fn task_out(task: &Task) -> v1::Task {
         losses: task.losses,
         result_bytes: task.result.map_or(0, |data| data.len()),
         payload_bytes: spec.payload.len(),
+        redriven_from: spec
+            .redriven_from
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
     }
 }
 
@@ -438,7 +449,7 @@ pub(super) fn end_out(task: &Task) -> v1::Task {
     }
 }
 
-fn function_out(function: &Function) -> v1::Function {
+fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
     let Function {
         name,
         doc,
@@ -454,15 +465,16 @@ fn function_out(function: &Function) -> v1::Function {
         input: input.clone(),
         output: output.clone(),
         limits: Some(limits_out(limits)),
-        retry: Some(retry_out(retry)),
+        retry: Some(retry_out(&retry.over(inherited))),
         placement: Some(function_placement_out(placement)),
     }
 }
 
-/// A module as it is shown, without what hosts say of it.
+/// A module as it is shown, without what hosts say of it. `inherited` is the retry policy of its namespace.
 pub(super) fn module_out(
     namespace: &str,
     module: &Module,
+    inherited: RetryPolicy,
     current: u32,
     versions: Vec<u32>,
 ) -> v1::Module {
@@ -477,7 +489,11 @@ pub(super) fn module_out(
         digest: module.digest.to_string(),
         size_bytes: module.size_bytes,
         entry: entry.into(),
-        functions: module.functions.iter().map(function_out).collect(),
+        functions: module
+            .functions
+            .iter()
+            .map(|function| function_out(function, inherited))
+            .collect(),
         uploaded_ms: module.uploaded_at.0,
         current: module.version == current,
         versions,
@@ -787,6 +803,7 @@ mod tests {
             idempotency_key: String::new(),
             traceparent: format!("trace {number}"),
             submitted_at: Timestamp::EPOCH,
+            redriven_from: None,
         };
         Assignment {
             id: TaskId([1; 16]),

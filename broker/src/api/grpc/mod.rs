@@ -1,9 +1,11 @@
 //! `tq.v1` over gRPC.
 
 mod convert;
+mod dead_letters;
 mod hosts;
 mod link;
 mod modules;
+mod namespaces;
 mod queues;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -14,9 +16,11 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tq_core::limits::MESSAGE_BYTES_MAX;
+use tq_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use tq_proto::v1::host_link_server::HostLinkServer;
 use tq_proto::v1::host_service_server::HostServiceServer;
 use tq_proto::v1::module_service_server::ModuleServiceServer;
+use tq_proto::v1::namespace_service_server::NamespaceServiceServer;
 use tq_proto::v1::queue_service_server::QueueServiceServer;
 use tq_proto::v1::task_service_server::TaskServiceServer;
 
@@ -56,6 +60,12 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
     health
         .set_serving::<QueueServiceServer<queues::Queues>>()
         .await;
+    health
+        .set_serving::<DeadLetterServiceServer<dead_letters::DeadLetters>>()
+        .await;
+    health
+        .set_serving::<NamespaceServiceServer<namespaces::Namespaces>>()
+        .await;
     health.set_serving::<HostLinkServer<link::Link>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -74,6 +84,13 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
         )
         .add_service(QueueServiceServer::new(queues::Queues(context.clone())))
         .add_service(HostServiceServer::new(hosts::Hosts(context.clone())))
+        .add_service(
+            DeadLetterServiceServer::new(dead_letters::DeadLetters(context.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(NamespaceServiceServer::new(namespaces::Namespaces(
+            context.clone(),
+        )))
         .add_service(
             HostLinkServer::new(link::Link(context)).max_decoding_message_size(MESSAGE_BYTES_MAX),
         )

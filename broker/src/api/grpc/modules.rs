@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX};
+use tq_core::retry::RetryOverrides;
 use tq_core::{Digest, Limits, RetryPolicy, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::module_service_server::ModuleService;
@@ -126,6 +127,7 @@ impl ModuleService for Modules {
         request: Request<v1::ListModulesRequest>,
     ) -> Result<Response<v1::ListModulesResponse>, Status> {
         let namespace = named(request.into_inner().namespace)?;
+        let inherited = self.inherited(&namespace);
         let modules: Vec<_> = {
             let registry = read(&self.context.ledger.shared().registry);
             let modules = registry.list(&namespace).filter_map(|versions| {
@@ -133,6 +135,7 @@ impl ModuleService for Modules {
                 let shown = convert::module_out(
                     &namespace,
                     module,
+                    inherited,
                     versions.current,
                     versions.all.keys().copied().collect(),
                 );
@@ -184,6 +187,12 @@ impl Modules {
         }
     }
 
+    /// The retry policy of functions that say nothing of theirs.
+    fn inherited(&self, namespace: &str) -> RetryPolicy {
+        let settings = self.context.ledger.shared().settings(namespace);
+        settings.retry.over(RetryPolicy::DEFAULT)
+    }
+
     /// Writes the bytes of an upload to disk as they arrive, and compares them with what was announced. They are in memory a
     /// chunk at a time, and gone when the call is dropped.
     async fn receive(
@@ -227,6 +236,7 @@ impl Modules {
             let shown = convert::module_out(
                 namespace,
                 &module,
+                self.inherited(namespace),
                 versions.current,
                 versions.all.keys().copied().collect(),
             );
@@ -252,7 +262,8 @@ impl Modules {
     }
 }
 
-/// What a module says of its functions, and what those of them say that have their own.
+/// What a module says of its functions, and what those of them say that have their own: those have what they inherit from
+/// the module too.
 struct Settings {
     of_all: OfFunction,
     functions: HashMap<String, OfFunction>,
@@ -261,7 +272,7 @@ struct Settings {
 #[derive(Clone)]
 struct OfFunction {
     limits: Limits,
-    retry: RetryPolicy,
+    retry: RetryOverrides,
     placement: FunctionPlacement,
 }
 
@@ -269,7 +280,7 @@ impl Settings {
     fn new(header: &v1::UploadHeader) -> Result<Self, Status> {
         let limits = convert::overridden(&Limits::DEFAULT, header.limits.as_ref());
         limits.check().map_err(invalid)?;
-        let retry = convert::retry(&RetryPolicy::DEFAULT, header.retry.as_ref())?;
+        let retry = convert::retry(header.retry.as_ref())?;
         let placement =
             convert::function_placement(&FunctionPlacement::default(), header.placement.as_ref())?;
         let mut functions = HashMap::new();
@@ -292,7 +303,9 @@ impl Settings {
             };
             let own = OfFunction {
                 limits: own,
-                retry: convert::retry(&retry, function.retry.as_ref()).map_err(of_function)?,
+                retry: convert::retry(function.retry.as_ref())
+                    .map_err(of_function)?
+                    .or(retry),
                 placement: convert::function_placement(&placement, function.placement.as_ref())
                     .map_err(of_function)?,
             };

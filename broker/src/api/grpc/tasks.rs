@@ -17,7 +17,7 @@ use tq_core::limits::{
 use tq_core::placement::Placement;
 use tq_core::task::{DataRef, Spec, Task};
 use tq_core::transition::Amendment;
-use tq_core::{TaskId, Timestamp};
+use tq_core::{RetryPolicy, TaskId, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::task_service_server::TaskService;
 use tracing::Instrument;
@@ -386,7 +386,10 @@ impl Tasks {
             content_type: task.content_type,
             arguments: task.arguments,
             limits: convert::lower(&function.limits, task.limits.as_ref())?,
-            retry: convert::retry(&function.retry, task.retry.as_ref())?,
+            retry: convert::retry(task.retry.as_ref())?
+                .or(function.retry)
+                .or(self.0.ledger.shared().settings(namespace).retry)
+                .over(RetryPolicy::DEFAULT),
             priority,
             placement,
             run_at,
@@ -394,6 +397,7 @@ impl Tasks {
             idempotency_key: task.idempotency_key,
             traceparent: task.traceparent,
             submitted_at: now,
+            redriven_from: None,
         };
         Ok(Submission {
             spec,
@@ -403,7 +407,7 @@ impl Tasks {
     }
 
     /// Puts payloads that are too large for a row into files; all of them, or none if the disk is too full.
-    async fn put_large(&self, submissions: &mut [Submission]) -> Result<(), Status> {
+    pub(super) async fn put_large(&self, submissions: &mut [Submission]) -> Result<(), Status> {
         let is_large = |payload: &mut Bytes| payload.len() > INLINE_BYTES_MAX;
         let (data, payloads): (Vec<_>, Vec<_>) = submissions
             .iter_mut()
@@ -455,16 +459,16 @@ impl Tasks {
 }
 
 /// Reads of one namespace. They may block on the disk.
-struct Reads {
-    store: Arc<dyn Read>,
+pub(super) struct Reads {
+    pub(super) store: Arc<dyn Read>,
     blobs: Blobs,
     shared: Arc<crate::ledger::Shared>,
     /// None if the namespace was never used: it has nothing.
-    namespace: Option<Namespace>,
+    pub(super) namespace: Option<Namespace>,
 }
 
 impl Reads {
-    fn new(context: &Context, namespace: &str) -> Self {
+    pub(super) fn new(context: &Context, namespace: &str) -> Self {
         let shared = context.ledger.shared();
         Self {
             store: Arc::clone(context.ledger.reader()),
@@ -474,7 +478,7 @@ impl Reads {
         }
     }
 
-    fn find(&self, id: TaskId) -> Result<Option<Record>, ApiError> {
+    pub(super) fn find(&self, id: TaskId) -> Result<Option<Record>, ApiError> {
         match self.namespace {
             Some(namespace) => {
                 let claim = self.shared.claim(id);
@@ -498,7 +502,7 @@ impl Reads {
         Ok(Ok(ended))
     }
 
-    fn show(
+    pub(super) fn show(
         &self,
         id: TaskId,
         include_result: bool,
@@ -920,7 +924,7 @@ pub(super) fn named(namespace: String) -> Result<String, Status> {
     Ok(namespace)
 }
 
-fn over(what: &str, len: usize, max: usize) -> Result<(), Status> {
+pub(super) fn over(what: &str, len: usize, max: usize) -> Result<(), Status> {
     if len > max {
         Err(invalid(format_args!(
             "{what} of {len} bytes is over the limit of {max} bytes"
@@ -930,7 +934,7 @@ fn over(what: &str, len: usize, max: usize) -> Result<(), Status> {
     }
 }
 
-fn no_task(namespace: String, id: TaskId) -> Status {
+pub(super) fn no_task(namespace: String, id: TaskId) -> Status {
     ApiError::from(Refused::NoTask { namespace, id }).into()
 }
 

@@ -1,5 +1,6 @@
 //! The ledger's promises, tested on a virtual clock, a disk in memory and simulated hosts.
 
+mod dead_letters;
 mod hosts;
 mod queues;
 mod recovery;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tq_core::label::Labels;
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::placement::Placement;
+use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
 
@@ -164,6 +165,7 @@ pub(super) fn spec() -> Spec {
         idempotency_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp::EPOCH,
+        redriven_from: None,
     }
 }
 
@@ -202,7 +204,7 @@ pub(super) fn module(digest: Digest) -> Module {
         input: String::new(),
         output: String::new(),
         limits: Limits::DEFAULT,
-        retry: RetryPolicy::DEFAULT,
+        retry: RetryOverrides::default(),
         placement: FunctionPlacement::default(),
     };
     Module {

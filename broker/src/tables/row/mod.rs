@@ -4,12 +4,14 @@ mod claims;
 mod host;
 mod module;
 mod queue;
+mod settings;
 mod task;
 mod write;
 
 use std::time::Duration;
 
 use prost::Message;
+use tq_core::retry::RetryOverrides;
 use tq_core::task::State;
 use tq_core::{Digest, Limits, RetryPolicy, TaskId};
 
@@ -19,6 +21,7 @@ pub use claims::{Claim, decode_claims, encode_claims};
 pub use host::{decode_host, encode_host};
 pub use module::{decode_module, encode_module};
 pub use queue::QueueRow;
+pub use settings::{decode_settings, encode_settings};
 pub use task::{
     Beside, Record, decode_task, encode_call, encode_state, find_task, find_tasks, in_row,
     with_states,
@@ -170,6 +173,16 @@ struct RetryRow {
     cap_ms: u64,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct RetryOverridesRow {
+    #[prost(uint32, optional, tag = "1")]
+    max_attempts: Option<u32>,
+    #[prost(uint64, optional, tag = "2")]
+    backoff_ms: Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    cap_ms: Option<u64>,
+}
+
 /// The tasks that ended in one commit, as the bytes of [`key::task_bytes`] one after the other.
 pub fn decode_settled(bytes: &[u8]) -> impl Iterator<Item = (Namespace, TaskId)> + '_ {
     bytes.chunks_exact(20).filter_map(key::task_of)
@@ -234,6 +247,32 @@ fn retry(row: &RetryRow) -> RetryPolicy {
         max_attempts,
         backoff: Duration::from_millis(backoff_ms),
         cap: Duration::from_millis(cap_ms),
+    }
+}
+
+fn overrides_row(retry: &RetryOverrides) -> RetryOverridesRow {
+    let RetryOverrides {
+        max_attempts,
+        backoff,
+        cap,
+    } = *retry;
+    RetryOverridesRow {
+        max_attempts,
+        backoff_ms: backoff.map(millis),
+        cap_ms: cap.map(millis),
+    }
+}
+
+fn overrides(row: &RetryOverridesRow) -> RetryOverrides {
+    let RetryOverridesRow {
+        max_attempts,
+        backoff_ms,
+        cap_ms,
+    } = *row;
+    RetryOverrides {
+        max_attempts,
+        backoff: backoff_ms.map(Duration::from_millis),
+        cap: cap_ms.map(Duration::from_millis),
     }
 }
 

@@ -4,7 +4,9 @@ use prost::Message;
 use tq_core::Timestamp;
 
 use super::task::{PlacementRow, labels, labels_row};
-use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, retry, retry_row};
+use super::{
+    Error, LimitsRow, RetryOverridesRow, digest, limits, limits_row, overrides, overrides_row,
+};
 use crate::modules::Entry;
 use crate::modules::placement::{ConcurrencyRule, FunctionPlacement};
 use crate::modules::registry::{Function, Module};
@@ -22,11 +24,12 @@ struct FunctionRow {
     output: String,
     #[prost(message, optional, tag = "5")]
     limits: Option<LimitsRow>,
-    #[prost(message, optional, tag = "6")]
-    retry: Option<RetryRow>,
+    // 6 was a whole retry policy, which did not say what of it was named.
     /// Its concurrency key is a pointer into the payload.
     #[prost(message, optional, tag = "20")]
     placement: Option<PlacementRow>,
+    #[prost(message, optional, tag = "40")]
+    retry: Option<RetryOverridesRow>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -79,7 +82,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             input: input.clone(),
             output: output.clone(),
             limits: Some(limits_row(limits)),
-            retry: Some(retry_row(retry)),
+            retry: Some(overrides_row(retry)),
             placement: Some(function_placement_row(placement)),
         }
     });
@@ -114,7 +117,7 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
             input: row.input,
             output: row.output,
             limits: limits(&row.limits.unwrap_or_default()),
-            retry: retry(&row.retry.unwrap_or_default()),
+            retry: overrides(&row.retry.unwrap_or_default()),
             placement: function_placement(row.placement.unwrap_or_default())?,
         })
     });

@@ -73,6 +73,9 @@ struct SpecRow {
     namespace: String,
     #[prost(message, optional, tag = "17")]
     placement: Option<PlacementRow>,
+    /// A task's id; empty if it is nobody's call again.
+    #[prost(bytes = "vec", tag = "40")]
+    redriven_from: Vec<u8>,
 }
 
 /// A part of [`SpecRow`]. Absent if it says nothing.
@@ -508,6 +511,7 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
         idempotency_key,
         traceparent,
         submitted_at,
+        redriven_from,
     } = spec;
     text(1, module, row);
     number(2, (*version).into(), row);
@@ -531,6 +535,9 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
     text(16, namespace, row);
     if *placement != Placement::default() {
         encoding::message::encode(17, &placement_row(placement), row);
+    }
+    if let Some(id) = redriven_from {
+        slice(40, &id.0, row);
     }
 }
 
@@ -629,6 +636,13 @@ fn spec(row: SpecRow) -> Result<Spec, Error> {
         idempotency_key: row.idempotency_key,
         traceparent: row.traceparent,
         submitted_at: Timestamp(row.submitted_ms),
+        redriven_from: match row.redriven_from.is_empty() {
+            true => None,
+            false => {
+                let id = row.redriven_from.try_into();
+                Some(TaskId(id.map_err(|_| unknown("redriven_from"))?))
+            }
+        },
     })
 }
 
@@ -792,6 +806,7 @@ mod tests {
             idempotency_key: "k".to_owned(),
             traceparent: "00-4bf9-00f0-01".to_owned(),
             submitted_at: Timestamp(5),
+            redriven_from: Some(TaskId([6; 16])),
         };
         let attempt = Attempt {
             number: 1,
@@ -900,6 +915,7 @@ mod tests {
             idempotency_key: String::new(),
             traceparent: String::new(),
             submitted_at: Timestamp::EPOCH,
+            redriven_from: None,
         };
         check(&Record {
             task: Task {

@@ -1,0 +1,30 @@
+//! `tq dead …`
+
+pub(crate) mod list;
+pub(crate) mod redrive;
+pub(crate) mod show;
+pub(crate) mod signatures;
+
+use tq_client::DeadLetterFilter;
+
+use crate::args::DeadFilterArgs;
+use crate::units::now_ms;
+
+/// What was named, for the wire. Spans are counted back from now, once for all pages of a listing.
+fn filter(args: DeadFilterArgs) -> DeadLetterFilter {
+    let DeadFilterArgs {
+        function,
+        outcome,
+        signature,
+        since,
+        until,
+    } = args;
+    let now = now_ms();
+    DeadLetterFilter {
+        function: function.unwrap_or_default(),
+        outcome: outcome.unwrap_or_default(),
+        signature: signature.unwrap_or_default(),
+        since_ms: since.map(|since| since.at_ms(now)),
+        until_ms: until.map(|until| until.at_ms(now)),
+    }
+}
