@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::Format;
 use crate::telemetry::LogFormat;
-use crate::units::{Count, Deadline, Moment, Size, Span};
+use crate::units::{Count, Deadline, Moment, Past, Size, Span};
 
 /// Runs other people's code as background tasks, each call in its own WebAssembly sandbox.
 #[derive(Debug, Parser)]
@@ -329,6 +329,17 @@ pub(crate) enum TaskCommand {
         /// The task's id
         id: String,
     },
+    /// Delete tasks that have ended: by id, or all that match
+    #[command(
+        after_help = "A deleted task is gone for good, with its payload, result and logs; its idempotency key can be used again. One that has not \
+ended is refused: cancel it first.
+
+Examples:
+  tq task delete 01980c5e-…
+  tq task delete --state dead --ended-before 30d --dry-run
+  tq task delete --function thumbnail --ended-before 2030-01-31T12:00:00Z"
+    )]
+    Delete(TaskDeleteArgs),
     /// Wait until tasks have ended; exit code 0 if all have succeeded
     #[command(after_help = "Example:\n  tq task wait $(tq submit greet '{}' --count 10)")]
     Wait {
@@ -336,6 +347,38 @@ pub(crate) enum TaskCommand {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskDeleteArgs {
+    /// Their ids
+    #[arg(value_name = "ID", conflicts_with_all = ["state", "function", "ended_before", "dry_run"], required_unless_present_any = ["state", "function", "ended_before"])]
+    pub(crate) ids: Vec<String>,
+    /// Every task that ended in this way
+    #[arg(long)]
+    pub(crate) state: Option<EndArg>,
+    /// Every ended task of MODULE, or of MODULE/FUNCTION
+    #[arg(long)]
+    pub(crate) function: Option<String>,
+    /// Every task that ended before this time, or longer ago: `2030-01-31T12:00:00Z`, `30d`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) ended_before: Option<Past>,
+    /// Only say how many there are
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum EndArg {
+    /// Has a result
+    Succeeded,
+    /// Will not be tried again, unless it is redriven
+    Dead,
+    /// Was cancelled
+    Cancelled,
+    /// Its deadline passed
+    Expired,
 }
 
 #[derive(Debug, Args)]
@@ -663,6 +706,9 @@ mod tests {
             "tq submit f --count 0",
             "tq run f --priority 256",
             "tq task list --all --limit 5",
+            "tq task delete",
+            "tq task delete --dry-run",
+            "tq task delete 01980c5e --state dead",
             "tq bench --tasks 1 --seconds 1",
         ] {
             let refused = Cli::try_parse_from(line.split(' '));

@@ -30,6 +30,15 @@ pub(crate) enum Deadline {
     In(Span),
 }
 
+/// A point in time that may be given as a span before now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// At this time.
+    At(Moment),
+    /// So long ago.
+    Ago(Span),
+}
+
 const SIZES: &[(&str, u64)] = &[
     ("", 1),
     ("B", 1),
@@ -114,6 +123,29 @@ impl FromStr for Deadline {
                 "`{text}` is not a deadline; write it like `10m` (from now) or `2030-01-31T12:00:00Z`"
             )
         })
+    }
+}
+
+impl FromStr for Past {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(moment) = text.parse() {
+            return Ok(Self::At(moment));
+        }
+        text.parse().map(Self::Ago).map_err(|_| {
+            format!("`{text}` is not a time; write it like `30d` (ago) or `2030-01-31T12:00:00Z`")
+        })
+    }
+}
+
+impl Past {
+    /// As a point in time, seen from `now_ms`.
+    pub(crate) fn at_ms(self, now_ms: u64) -> u64 {
+        match self {
+            Self::At(Moment(ms)) => ms,
+            Self::Ago(Span(ms)) => now_ms.saturating_sub(ms),
+        }
     }
 }
 
@@ -284,6 +316,11 @@ mod tests {
         check("10m", Some(Deadline::In(Span(600_000))));
         check("5", Some(Deadline::At(Moment(5))));
         check("soon", None::<Deadline>);
+        check("30d", Some(Past::Ago(Span(30 * 86_400_000))));
+        check("5", Some(Past::At(Moment(5))));
+        check("long ago", None::<Past>);
+        assert_eq!(Past::Ago(Span(2_000)).at_ms(5_000), 3_000);
+        assert_eq!(Past::Ago(Span(2_000)).at_ms(1_000), 0);
     }
 
     #[test]

@@ -32,10 +32,11 @@ mod watch;
 pub use connection::Client;
 pub use error::{Code, Error};
 pub use modules::{Component, Upload};
+pub use tasks::Which;
 pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
-    Attempt, Entry, Failure, Function, FunctionSettings, Host, HostState, LimitOverrides, Limits,
-    ListTasksResponse, LogChunk, Module, NewTask, Progress, RetryOverrides, RetryPolicy, Submitted,
-    Task, TaskState, UploadModuleResponse, Usage,
+    Attempt, DeleteTasksResponse, Entry, Failure, Function, FunctionSettings, Host, HostState,
+    LimitOverrides, Limits, ListTasksResponse, LogChunk, Module, NewTask, Progress, RetryOverrides,
+    RetryPolicy, Submitted, Task, TaskState, UploadModuleResponse, Usage,
 };

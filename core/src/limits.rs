@@ -129,6 +129,11 @@ pub const MESSAGE_BYTES_MAX: usize = 20 * MIB as usize;
 pub const LIST_SCAN_MAX: usize = 10_000;
 /// Tasks on one page of a listing.
 pub const LIST_PAGE_MAX: usize = 1_000;
+/// Ended tasks that one request may remove: one such request is half of a commit.
+pub const DELETE_BATCH_MAX: usize = 1_000;
+/// Rows of logs that one step of the ledger removes: with the largest chunks, reading them takes a few milliseconds. What
+/// is left goes in the steps after it.
+pub const LOG_ROWS_PER_STEP: usize = 256;
 /// How far ahead a task may be scheduled, and its deadline set: an error in the unit should not wait for a century.
 pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 

@@ -8,7 +8,7 @@ use tq_core::task::{Lease, State, Task};
 use tq_core::{TaskId, Timestamp};
 
 use super::ready::place;
-use super::{Ledger, lock};
+use super::{Ledger, lock, removal};
 use crate::dispatch::lanes::Place;
 use crate::store::{Direction, Space};
 use crate::tables::Namespace;
@@ -36,6 +36,7 @@ impl Ledger {
         self.check_timers(&tasks);
         self.check_memory(&tasks);
         self.check_settled(&tasks);
+        self.check_data(&tasks);
     }
 
     /// Every task as of the last commit.
@@ -86,6 +87,10 @@ impl Ledger {
         for (namespace, task, _) in tasks.values() {
             counted.entry(*namespace).or_default().enter(&task.state);
             total.enter(&task.state);
+        }
+        // Those of which every task was removed count none.
+        for namespace in self.counters.keys() {
+            counted.entry(*namespace).or_default();
         }
         for (namespace, counters) in counted {
             let written = self
@@ -380,6 +385,38 @@ impl Ledger {
                 "{task:?} was told to have ended {told} times"
             );
         }
-        assert!(ends.is_empty(), "records lead to tasks");
+        // The others were removed since.
+        let last = self.last_id;
+        assert!(
+            ends.keys().all(|id| *id <= last),
+            "records lead to tasks that there are or were"
+        );
+    }
+
+    /// Payloads, results, checkpoints and logs are those of tasks, and removed tasks leave nothing but what is noted.
+    fn check_data(&self, tasks: &Tasks) {
+        let noted: BTreeSet<_> = self
+            .rows(Space::Index, &key::leftovers())
+            .iter()
+            .map(|(key, _)| key::task_of(key).expect("a task's key"))
+            .collect();
+        assert_eq!(
+            noted,
+            self.leftovers.iter().map(removal::Leftover::task).collect(),
+            "what removed tasks have left is known"
+        );
+        for (key, _) in self.rows(Space::Payloads, &[]) {
+            let is_log = key.starts_with(&key::logs_all());
+            let of = match is_log {
+                true => key::log_task_of(&key),
+                false => key::task_of(&key),
+            };
+            let (namespace, id) = of.expect("the key of a task's data");
+            let is_there = tasks.get(&id).is_some_and(|(of, ..)| *of == namespace);
+            assert!(
+                is_there || is_log && noted.contains(&(namespace, id)),
+                "{id} is gone, and {key:?} is not"
+            );
+        }
     }
 }

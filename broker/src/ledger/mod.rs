@@ -27,6 +27,7 @@ mod ids;
 mod modules;
 mod ready;
 mod recovery;
+mod removal;
 mod step;
 mod submit;
 mod syncing;
@@ -39,8 +40,8 @@ mod token;
 
 pub use answers::Answers;
 pub use command::{
-    Command, Deploy, HelloRefused, HostView, LogChunk, Readiness, Refused, Reply, Submission,
-    Submit, Submitted, Target, Watch, WatchId,
+    Command, Delete, Deploy, Doomed, HelloRefused, HostView, LogChunk, Readiness, Refused, Reply,
+    Submission, Submit, Submitted, Target, Watch, WatchId,
 };
 pub use ends::{Ended, Recent};
 pub(crate) use thread::wall;
@@ -234,7 +235,9 @@ pub struct Ledger {
     /// The free space, and when it was asked for.
     free_bytes: Option<(u64, Duration)>,
     /// Bytes and pieces that the logs of attempts have, by task and attempt.
-    log_sizes: HashMap<(TaskId, Epoch), (usize, u32)>,
+    log_sizes: BTreeMap<(TaskId, Epoch), (usize, u32)>,
+    /// Removed tasks that have left rows of logs behind, which go a bounded number at a time.
+    leftovers: VecDeque<removal::Leftover>,
     /// Steps so far.
     steps: u64,
     step: Step,
@@ -258,9 +261,10 @@ impl Ledger {
         self.expire_leases();
         let timers_left = self.fire_timers()?;
         let dead_left = self.bury_broken()?;
+        let logs_left = self.clear_leftovers()?;
         let ready_left = self.dispatch()?;
         let answers = self.commit()?;
-        let is_busy = timers_left || dead_left || ready_left;
+        let is_busy = timers_left || dead_left || logs_left || ready_left;
         let wait = if is_busy {
             Some(Duration::ZERO)
         } else {
@@ -306,6 +310,7 @@ impl Ledger {
             Command::Submit(submit) => self.submit(submit),
             Command::Cancel(target) => self.cancel(target),
             Command::Redrive(target) => self.redrive(target),
+            Command::Delete(delete) => self.delete(delete),
             Command::Watch(watch) => {
                 self.watch(watch);
                 Ok(())

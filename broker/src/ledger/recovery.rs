@@ -84,7 +84,8 @@ impl Ledger {
             next_timer: None,
             timers_from: Timestamp::EPOCH,
             free_bytes: None,
-            log_sizes: HashMap::new(),
+            log_sizes: BTreeMap::new(),
+            leftovers: VecDeque::new(),
             steps: 0,
             step: Step::default(),
             store,
@@ -94,6 +95,7 @@ impl Ledger {
         ledger.recover_lanes()?;
         ledger.recover_claims()?;
         ledger.recover_open(id(&ledger_row.open_from))?;
+        ledger.recover_leftovers()?;
         let timers =
             ledger
                 .store

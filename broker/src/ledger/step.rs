@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tq_core::limits::READY_WINDOW_PAYLOAD_BYTES;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{Spec, State, Task};
@@ -37,8 +37,12 @@ pub(super) struct Step {
     ended: Vec<(Namespace, TaskId)>,
     /// Payloads and checkpoints that the step writes, and that it may have to hand out before they can be read.
     pub(super) unread: HashMap<Key, Bytes>,
-    /// Idempotency keys that the step has given.
-    pub(super) keys: HashMap<Key, IdempotencyRow>,
+    /// Idempotency keys that the step has given, or freed.
+    pub(super) keys: HashMap<Key, Option<IdempotencyRow>>,
+    /// Ended tasks that it removes. They are in memory until the commit, and for nobody to see.
+    pub(super) removed: FxHashSet<TaskId>,
+    /// Tasks to whose logs it adds.
+    pub(super) logged: FxHashSet<TaskId>,
     /// Answers.
     pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
     /// The first timer that it writes.
@@ -153,8 +157,12 @@ impl Ledger {
                     position,
                 } => (Some(state), &rows[..], *position),
             };
+            let is_removed = step.removed.contains(id);
             let position_left = position_before.filter(|_| ready_position(open) != position_before);
-            let rows = rows(open);
+            let rows = match is_removed {
+                true => Vec::new(),
+                false => rows(open),
+            };
             rows_before
                 .iter()
                 .filter(|row| !rows.contains(row))
@@ -164,7 +172,9 @@ impl Ledger {
                 first_timer = first_timer.into_iter().chain(timer).min();
                 batch.put(row.clone(), id.0.to_vec());
             }
-            if let Stored::Nothing(call) = &touched.before {
+            if is_removed {
+                // Its other rows are in the batch already.
+            } else if let Stored::Nothing(call) = &touched.before {
                 let Call {
                     spec,
                     position,
@@ -173,7 +183,7 @@ impl Ledger {
                 let row = row::encode_call(spec, self.time, *position, payload);
                 batch.put(key::call(open.namespace, *id), row);
             }
-            if touched.needs_state {
+            if touched.needs_state && !is_removed {
                 batch.put(
                     key::state(open.namespace, *id),
                     row::encode_state(&open.task, &open.beside, &open.result),
@@ -184,8 +194,10 @@ impl Ledger {
                 counters.leave(before);
                 self.total.leave(before);
             }
-            counters.enter(&open.task.state);
-            self.total.enter(&open.task.state);
+            if !is_removed {
+                counters.enter(&open.task.state);
+                self.total.enter(&open.task.state);
+            }
             touched_namespaces.push(open.namespace);
             if let Some(position) = position_left {
                 self.leave_ready_row(position, &mut batch);

@@ -39,6 +39,7 @@ mod index {
     pub(super) const IDEMPOTENCY: u8 = 4;
     pub(super) const SETTLED: u8 = 5;
     pub(super) const CLAIMS: u8 = 6;
+    pub(super) const LEFTOVER: u8 = 60;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -347,6 +348,30 @@ pub fn claims_of(key: &[u8]) -> Option<u64> {
     ))
 }
 
+/// A removed task of which rows of logs are left.
+pub fn leftover(namespace: Namespace, id: TaskId) -> Key {
+    Key::new(
+        Space::Index,
+        [&[index::LEFTOVER], &task_bytes(namespace, id)[..]].concat(),
+    )
+}
+
+/// Before all such tasks.
+pub fn leftovers() -> Vec<u8> {
+    vec![index::LEFTOVER]
+}
+
+/// Before all pieces of all logs.
+pub fn logs_all() -> Vec<u8> {
+    vec![payloads::LOG]
+}
+
+/// The task in a key of [`log`].
+pub fn log_task_of(key: &[u8]) -> Option<(Namespace, TaskId)> {
+    // The epoch and the number of the piece come behind it.
+    task_of(key.get(..key.len().checked_sub(12)?)?)
+}
+
 fn in_payloads(kind: u8, namespace: Namespace, id: TaskId) -> Key {
     Key::new(
         Space::Payloads,
@@ -373,13 +398,15 @@ mod tests {
             }
             prop_assert_eq!(settled_of(&settled(position.0).bytes), Some(position.0));
             prop_assert_eq!(claims_of(&claims(position.0).bytes), Some(position.0));
+            prop_assert_eq!(task_of(&leftover(namespace, id).bytes), Some((namespace, id)));
+            prop_assert_eq!(log_task_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some((namespace, id)));
             prop_assert_eq!(log_epoch_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some(Epoch(position.0)));
         }
 
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
             let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_epoch_of(&bytes));
-            let _ = (namespace_of(&bytes), current_of(&bytes));
+            let _ = (namespace_of(&bytes), current_of(&bytes), log_task_of(&bytes));
         }
     }
 

@@ -45,6 +45,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             TaskCommand::Logs { id } => task::logs::run(config, &id).await,
             TaskCommand::Cancel { id } => task::cancel::run(config, &id).await,
             TaskCommand::Redrive { id } => task::redrive::run(config, &id).await,
+            TaskCommand::Delete(args) => task::delete::run(config, args).await,
             TaskCommand::Wait { ids } => task::wait::run(config, ids).await,
         },
         Command::Module(module) => match module {

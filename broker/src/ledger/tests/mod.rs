@@ -2,6 +2,7 @@
 
 mod hosts;
 mod recovery;
+mod removal;
 mod sim;
 mod tasks;
 mod window;

@@ -18,8 +18,8 @@ use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost,
 };
 use crate::ledger::{
-    Command, Config, Deploy, Ended, Error, HelloRefused, Ledger, Now, Refused, Submission, Submit,
-    Submitted, Target, Watch, WatchId, lock,
+    Command, Config, Delete, Deploy, Doomed, Ended, Error, HelloRefused, Ledger, Now, Refused,
+    Submission, Submit, Submitted, Target, Watch, WatchId, lock,
 };
 use crate::modules::Entry;
 use crate::modules::registry::{Function, Module};
@@ -590,6 +590,31 @@ impl Sim {
         let mut answer = self.send_redrive(id);
         self.settle();
         answer.try_recv().expect("a redrive is answered")
+    }
+
+    pub(super) fn send_delete(
+        &mut self,
+        tasks: Doomed,
+    ) -> oneshot::Receiver<Result<usize, Refused>> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.push(Command::Delete(Delete {
+            namespace: TENANT.to_owned(),
+            tasks,
+            reply,
+        }));
+        answer
+    }
+
+    #[track_caller]
+    pub(super) fn delete(&mut self, tasks: Doomed) -> Result<usize, Refused> {
+        let mut answer = self.send_delete(tasks);
+        self.settle();
+        answer.try_recv().expect("a delete is answered")
+    }
+
+    /// Whether the store has anything of a task.
+    pub(super) fn is_there(&self, id: TaskId) -> bool {
+        self.ledger().tasks().contains_key(&id)
     }
 
     pub(super) fn watch(
