@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::Format;
 use crate::telemetry::LogFormat;
-use crate::units::{Count, Deadline, Moment, Past, Size, Span};
+use crate::units::{Count, Deadline, Moment, Past, ResultSpan, Size, Span};
 
 /// Runs other people's code as background tasks, each call in its own WebAssembly sandbox.
 #[derive(Debug, Parser)]
@@ -77,6 +77,9 @@ pub(crate) enum Command {
     /// Look at modules, and act on them
     #[command(subcommand)]
     Module(ModuleCommand),
+    /// Say how long what has ended is kept
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Look after a broker's data directory, while no broker runs on it
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -243,6 +246,10 @@ pub(crate) struct CallArgs {
     /// Tasks with one key in one namespace are one task, for 24 hours
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// Its result goes so long after its end, if that is before the task itself goes, such as `1h`; what the function or the
+    /// namespace says if it is not given
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) result_ttl: Option<Span>,
     /// Arguments of a plain program
     #[arg(last = true, value_name = "ARG")]
     pub(crate) arguments: Vec<String>,
@@ -444,6 +451,43 @@ Examples:
         #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
         to: Option<u32>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RetentionCommand {
+    /// Show how long the namespace keeps what has ended
+    #[command(after_help = "Example:\n  tq retention show --namespace shop")]
+    Show,
+    /// Change how long the namespace keeps what has ended; what is not named stays as it is
+    #[command(
+        after_help = "It holds for what has ended already, too. Each duration is 1s to 3660d.
+
+Examples:
+  tq retention set --succeeded 2d --dead 90d --namespace shop
+  tq retention set --results 1h
+  tq retention set --results task"
+    )]
+    Set(RetentionArgs),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct RetentionArgs {
+    /// Keep tasks that succeeded so long; 7d if nothing was set
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) succeeded: Option<Span>,
+    /// Keep dead tasks so long; 30d if nothing was set
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) dead: Option<Span>,
+    /// Keep cancelled tasks so long; 7d if nothing was set
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) cancelled: Option<Span>,
+    /// Keep expired tasks so long; 7d if nothing was set
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) expired: Option<Span>,
+    /// Keep results so long, or as long as their tasks: `task`, which is so if nothing was set
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) results: Option<ResultSpan>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -707,6 +751,7 @@ mod tests {
             "tq run f --priority 256",
             "tq task list --all --limit 5",
             "tq task delete",
+            "tq retention set",
             "tq task delete --dry-run",
             "tq task delete 01980c5e --state dead",
             "tq bench --tasks 1 --seconds 1",

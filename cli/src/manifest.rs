@@ -32,6 +32,7 @@ pub(crate) struct Manifest {
 
 const LIMITS: &[&str] = &["fuel", "memory", "timeout"];
 const RETRY: &[&str] = &["max_attempts", "backoff", "cap"];
+const RESULTS: &[&str] = &["result_ttl"];
 
 impl Manifest {
     /// Reads the manifest in `folder`; `None` if there is none.
@@ -81,11 +82,12 @@ impl Manifest {
             root.table("function", |functions| {
                 for name in functions.names() {
                     functions.table(name, |table| {
-                        table.only(&[LIMITS, RETRY].concat())?;
+                        table.only(&[LIMITS, RETRY, RESULTS].concat())?;
                         manifest.functions.push(FunctionSettings {
                             name: name.to_owned(),
                             limits: Some(limits(table)?),
                             retry: Some(retry(table)?),
+                            result_ttl_ms: table.value::<Span>("result_ttl")?.map(|span| span.0),
                         });
                         Ok(())
                     })?;
@@ -135,6 +137,7 @@ mod tests {
             [function.resize]
             timeout = "90s"
             max_attempts = 1
+            result_ttl = "24h"
         "#;
         let resize = FunctionSettings {
             name: "resize".into(),
@@ -146,6 +149,7 @@ mod tests {
                 max_attempts: Some(1),
                 ..RetryOverrides::default()
             }),
+            result_ttl_ms: Some(86_400_000),
         };
         let expected = Manifest {
             name: Some("images".into()),

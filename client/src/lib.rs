@@ -26,17 +26,19 @@ mod connection;
 mod error;
 mod hosts;
 mod modules;
+mod retention;
 mod tasks;
 mod watch;
 
 pub use connection::Client;
 pub use error::{Code, Error};
 pub use modules::{Component, Upload};
+pub use retention::RetentionChange;
 pub use tasks::Which;
 pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
     Attempt, DeleteTasksResponse, Entry, Failure, Function, FunctionSettings, Host, HostState,
-    LimitOverrides, Limits, ListTasksResponse, LogChunk, Module, NewTask, Progress, RetryOverrides,
-    RetryPolicy, Submitted, Task, TaskState, UploadModuleResponse, Usage,
+    LimitOverrides, Limits, ListTasksResponse, LogChunk, Module, NewTask, Progress, Retention,
+    RetryOverrides, RetryPolicy, Submitted, Task, TaskState, UploadModuleResponse, Usage,
 };

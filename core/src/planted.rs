@@ -52,11 +52,17 @@ pub enum Bug {
     OutcomeKept,
     /// A host does not say on a new connection what it runs.
     HelloIncomplete,
+    /// What has ended is removed before its time.
+    RemovedEarly,
+    /// What is to be looked at again later is not noted.
+    DueForgotten,
+    /// The idempotency key of a task stays when the task is removed.
+    KeyOutlivesTask,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -81,6 +87,9 @@ impl Bug {
         Self::ResultLost,
         Self::OutcomeKept,
         Self::HelloIncomplete,
+        Self::RemovedEarly,
+        Self::DueForgotten,
+        Self::KeyOutlivesTask,
     ];
 }
 

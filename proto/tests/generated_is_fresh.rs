@@ -6,7 +6,7 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = ["common", "tasks", "modules", "hosts", "link"];
+const FILES: [&str; 6] = ["common", "tasks", "modules", "hosts", "link", "retention"];
 
 #[test]
 fn generated_code_is_fresh() {

@@ -178,6 +178,7 @@ fn module() -> Module {
         output: "json".to_owned(),
         limits: Limits::DEFAULT,
         retry: RetryPolicy::DEFAULT,
+        result_ttl: None,
     };
     Module {
         name: "echo".to_owned(),
@@ -206,6 +207,7 @@ fn submission() -> Submission {
         priority: Priority::DEFAULT,
         run_at: None,
         deadline: None,
+        result_ttl: None,
         idempotency_key: String::new(),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         submitted_at: Timestamp(1_700_000_000_000),

@@ -37,6 +37,7 @@ impl Ledger {
         self.check_memory(&tasks);
         self.check_settled(&tasks);
         self.check_data(&tasks);
+        self.check_retention(&tasks);
     }
 
     /// Every task as of the last commit.
@@ -376,7 +377,8 @@ impl Ledger {
             let told = ends.remove(id).unwrap_or(0);
             // A round that was ended and redriven in one step has no record of its own.
             let (least, most) = if task.state.is_terminal() {
-                (1, task.round)
+                // The walk may have come past its row: `check_retention` looks whether something leads to it then.
+                (0, task.round)
             } else {
                 (0, task.round - 1)
             };
@@ -391,6 +393,39 @@ impl Ledger {
             ends.keys().all(|id| *id <= last),
             "records lead to tasks that there are or were"
         );
+    }
+
+    /// Everything that has ended is found when its time is over, and no sooner than rows say.
+    fn check_retention(&self, tasks: &Tasks) {
+        let settled = self.rows(Space::Index, &key::settled_all());
+        let due = self.rows(Space::Index, &key::dues());
+        let rows = settled.iter().chain(&due).map(|(_, row)| row);
+        let noted: BTreeSet<_> = rows.flat_map(|row| row::decode_settled(row)).collect();
+        for (id, (namespace, task, beside)) in tasks {
+            if task.state.is_terminal() {
+                assert!(
+                    noted.contains(&(*namespace, *id)),
+                    "nothing would ever remove {task:?}"
+                );
+            }
+            assert!(
+                beside.result_gone.is_none() || task.result.is_some(),
+                "{task:?} has no result that could have gone"
+            );
+        }
+        let oldest = settled.first().map(|(_, row)| row::settled_at(row));
+        let first = due.first().and_then(|(key, _)| Some(key::due_of(key)?.0));
+        self.collector.check(oldest, first);
+        for (key, _) in &settled {
+            let seq = key::settled_of(key).expect("the key of a row of ends");
+            assert!(
+                self.collector.is_ahead(seq),
+                "the walk is past the ends of {seq}"
+            );
+        }
+        for (key, _) in &due {
+            assert!(self.collector.is_due_ahead(key), "{key:?} is passed over");
+        }
     }
 
     /// Payloads, results, checkpoints and logs are those of tasks, and removed tasks leave nothing but what is noted.

@@ -9,7 +9,7 @@ use tq_core::task::{Spec, State, Task};
 use tq_core::transition::Rejected;
 use tq_core::{Digest, Epoch, TaskId};
 
-use super::Ended;
+use super::{Ended, Keep};
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{FromHost, Hello};
@@ -43,6 +43,8 @@ pub enum Command {
     Redrive(Target),
     /// Removes tasks that have ended.
     Delete(Delete),
+    /// Reads or changes how long a namespace keeps what has ended.
+    Keep(Keep),
     /// Wants to know when tasks end.
     Watch(Watch),
     /// Wants to know no longer.

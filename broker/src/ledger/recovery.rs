@@ -12,6 +12,7 @@ use tq_core::{TaskId, Timestamp};
 use super::claims::Claims;
 use super::ids::Ids;
 use super::ready::{is_ready, place};
+use super::retention::Collector;
 use super::step::Step;
 use super::step::needs_open_row;
 use super::token::Secret;
@@ -56,6 +57,7 @@ impl Ledger {
             recent: Mutex::new(Recent::new(settled)),
             owed: AtomicU64::new(0),
             said: watch::Sender::new(0),
+            forgotten: AtomicU64::new(0),
             counters: Mutex::new(Counters::default()),
             claims: RwLock::default(),
             metrics,
@@ -86,6 +88,9 @@ impl Ledger {
             free_bytes: None,
             log_sizes: BTreeMap::new(),
             leftovers: VecDeque::new(),
+            collector: Collector::new(config.retention),
+            #[cfg(any(test, feature = "simulation"))]
+            removed: Vec::new(),
             steps: 0,
             step: Step::default(),
             store,
@@ -96,6 +101,7 @@ impl Ledger {
         ledger.recover_claims()?;
         ledger.recover_open(id(&ledger_row.open_from))?;
         ledger.recover_leftovers()?;
+        ledger.recover_retention()?;
         let timers =
             ledger
                 .store

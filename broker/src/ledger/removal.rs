@@ -4,6 +4,7 @@
 //! cannot remove of them it notes in a *leftover row*, and the steps after it go on.
 
 use tq_core::limits::LOG_ROWS_PER_STEP;
+use tq_core::planted::{Bug, is_planted};
 use tq_core::task::DataRef;
 use tq_core::{Epoch, TaskId, Timestamp};
 
@@ -104,6 +105,8 @@ impl Ledger {
             let Some(open) = self.open.get(id) else {
                 continue;
             };
+            #[cfg(any(test, feature = "simulation"))]
+            self.removed.push((open.task.clone(), self.time));
             let batch = &mut self.step.batch;
             batch.delete(key::call(namespace, *id));
             batch.delete(key::state(namespace, *id));
@@ -114,7 +117,7 @@ impl Ledger {
                 batch.delete(key::result(namespace, *id));
             }
             let idempotency_key = open.task.spec.idempotency_key.clone();
-            if !idempotency_key.is_empty() {
+            if !idempotency_key.is_empty() && !is_planted(Bug::KeyOutlivesTask) {
                 self.free_key(namespace, *id, &idempotency_key)?;
             }
             let logs: Vec<_> = self
@@ -127,6 +130,7 @@ impl Ledger {
             }
         }
         self.remove_logs(namespace, &ids)?;
+        self.shared.metrics.removed.inc_by(ids.len() as u64);
         Ok(ids.len())
     }
 
@@ -240,6 +244,12 @@ impl Ledger {
             }
         }
         Ok(!self.leftovers.is_empty())
+    }
+
+    /// The tasks that were removed since this was asked for last, as they were then, and when that was.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn take_removed(&mut self) -> Vec<(tq_core::Task, Timestamp)> {
+        std::mem::take(&mut self.removed)
     }
 
     /// Finds the tasks that were removed and have left rows behind.

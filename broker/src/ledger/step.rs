@@ -1,7 +1,7 @@
 //! One step's changes, from the first to the commit.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -41,6 +41,8 @@ pub(super) struct Step {
     pub(super) keys: HashMap<Key, Option<IdempotencyRow>>,
     /// Ended tasks that it removes. They are in memory until the commit, and for nobody to see.
     pub(super) removed: FxHashSet<TaskId>,
+    /// The first due row that it writes.
+    pub(super) first_due: Option<Timestamp>,
     /// Tasks to whose logs it adds.
     pub(super) logged: FxHashSet<TaskId>,
     /// Answers.
@@ -84,6 +86,11 @@ pub(super) struct Call {
 }
 
 impl Step {
+    /// How many tasks have ended in it so far.
+    pub(super) fn ended_count(&self) -> usize {
+        self.ended.len()
+    }
+
     /// Where the ready row was that led to a task before the step. None if the step has not touched it.
     pub(super) fn ready_before(&self, id: TaskId) -> Option<Option<Position>> {
         self.touched.get(&id).map(|touched| match &touched.before {
@@ -137,6 +144,7 @@ impl Ledger {
     /// then; everything else that there is to say waits for the disk.
     pub(super) fn commit(&mut self) -> Result<Answers, Error> {
         self.index_oldest();
+        self.note_results();
         let mut step = std::mem::take(&mut self.step);
         let mut batch = step.batch;
         let mut first_timer = step.first_timer;
@@ -225,12 +233,9 @@ impl Ledger {
         step.ended.sort_unstable();
         step.ended.dedup();
         if !step.ended.is_empty() {
-            let mut ended = Vec::with_capacity(step.ended.len() * 20);
-            for (namespace, id) in &step.ended {
-                ended.extend_from_slice(&namespace.0.to_be_bytes());
-                ended.extend_from_slice(&id.0);
-            }
+            let ended = row::encode_settled(&step.ended, self.time);
             batch.put(key::settled(self.store.seq() + 1), ended);
+            self.note_settled();
         }
         self.steps += 1;
         if step.durable {
@@ -265,6 +270,23 @@ impl Ledger {
             to_hosts,
             ends,
         })
+    }
+
+    /// Notes when results go of tasks that say so themselves: maybe long before anything else looks at them.
+    fn note_results(&mut self) {
+        let mut due: BTreeMap<Timestamp, Vec<(Namespace, TaskId)>> = BTreeMap::new();
+        for (namespace, id) in &self.step.ended {
+            if let Some(open) = self.open.get(id)
+                && let Some(ttl) = open.task.spec.result_ttl
+                && open.task.result.is_some()
+            {
+                let tasks = due.entry(self.time.after(ttl)).or_default();
+                tasks.push((*namespace, *id));
+            }
+        }
+        for (at, tasks) in due {
+            self.put_due(at, &tasks);
+        }
     }
 
     fn write(&mut self, mut batch: Batch) -> Result<(), Error> {

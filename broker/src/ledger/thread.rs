@@ -254,6 +254,7 @@ fn class(command: &Command) -> Class {
         | Command::Cancel(_)
         | Command::Redrive(_)
         | Command::Delete(_)
+        | Command::Keep(_)
         | Command::Watch(_)
         | Command::Unwatch(_)
         | Command::Deploy(_)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tq_core::{Digest, Limits, RetryPolicy, Timestamp};
 
@@ -43,6 +44,8 @@ pub struct Function {
     pub limits: Limits,
     /// How often and how soon it is tried again.
     pub retry: RetryPolicy,
+    /// Results go so long after their tasks' ends; none leaves it to the namespace.
+    pub result_ttl: Option<Duration>,
 }
 
 /// All versions of one module.

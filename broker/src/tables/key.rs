@@ -29,6 +29,8 @@ mod meta {
     pub(super) const CURRENT: u8 = 4;
     pub(super) const COUNTERS: u8 = 5;
     pub(super) const LEDGER: u8 = 6;
+    pub(super) const RETENTION: u8 = 60;
+    pub(super) const COLLECTOR: u8 = 61;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -40,6 +42,7 @@ mod index {
     pub(super) const SETTLED: u8 = 5;
     pub(super) const CLAIMS: u8 = 6;
     pub(super) const LEFTOVER: u8 = 60;
+    pub(super) const DUE: u8 = 61;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -361,6 +364,56 @@ pub fn leftovers() -> Vec<u8> {
     vec![index::LEFTOVER]
 }
 
+/// Ended tasks that are to be looked at again at a time: the `number`th such row of a commit, whose sequence is `seq`.
+pub fn due(at: Timestamp, seq: u64, number: u32) -> Key {
+    Key::new(
+        Space::Index,
+        [
+            &[index::DUE],
+            &at.0.to_be_bytes()[..],
+            &seq.to_be_bytes(),
+            &number.to_be_bytes(),
+        ]
+        .concat(),
+    )
+}
+
+/// Before all such rows.
+pub fn dues() -> Vec<u8> {
+    vec![index::DUE]
+}
+
+/// The time and the sequence in a key of [`due`].
+pub fn due_of(key: &[u8]) -> Option<(Timestamp, u64)> {
+    let (at, rest) = key.strip_prefix(&[index::DUE])?.split_first_chunk()?;
+    let seq = rest.first_chunk()?;
+    Some((Timestamp(u64::from_be_bytes(*at)), u64::from_be_bytes(*seq)))
+}
+
+/// How long a namespace keeps what has ended.
+pub fn retention(namespace: Namespace) -> Key {
+    Key::new(
+        Space::Meta,
+        [&[meta::RETENTION], &namespace.0.to_be_bytes()[..]].concat(),
+    )
+}
+
+/// Before all of them.
+pub fn retentions() -> Vec<u8> {
+    vec![meta::RETENTION]
+}
+
+/// The namespace in a key of [`retention`].
+pub fn retention_of(key: &[u8]) -> Option<Namespace> {
+    let number = key.strip_prefix(&[meta::RETENTION])?.try_into().ok()?;
+    Some(Namespace(u32::from_be_bytes(number)))
+}
+
+/// How far what is over its time was removed.
+pub fn collector() -> Key {
+    Key::new(Space::Meta, [meta::COLLECTOR])
+}
+
 /// Before all pieces of all logs.
 pub fn logs_all() -> Vec<u8> {
     vec![payloads::LOG]
@@ -398,6 +451,8 @@ mod tests {
             }
             prop_assert_eq!(settled_of(&settled(position.0).bytes), Some(position.0));
             prop_assert_eq!(claims_of(&claims(position.0).bytes), Some(position.0));
+            prop_assert_eq!(due_of(&due(at, position.0, 3).bytes), Some((at, position.0)));
+            prop_assert_eq!(retention_of(&retention(namespace).bytes), Some(namespace));
             prop_assert_eq!(task_of(&leftover(namespace, id).bytes), Some((namespace, id)));
             prop_assert_eq!(log_task_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some((namespace, id)));
             prop_assert_eq!(log_epoch_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some(Epoch(position.0)));
@@ -407,6 +462,7 @@ mod tests {
         fn no_bytes_panic(bytes: Vec<u8>) {
             let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_epoch_of(&bytes));
             let _ = (namespace_of(&bytes), current_of(&bytes), log_task_of(&bytes));
+            let _ = (due_of(&bytes), retention_of(&bytes));
         }
     }
 

@@ -16,6 +16,7 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
         priority,
         deadline,
         idempotency_key,
+        result_ttl,
         limits: lowered,
         retry: policy,
         arguments,
@@ -37,6 +38,7 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
         limits: Some(limits(lowered)),
         retry: Some(retry(policy)),
         traceparent: traceparent::current()?,
+        result_ttl_ms: result_ttl.map(|span| span.0),
     })
 }
 

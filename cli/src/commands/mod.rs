@@ -12,6 +12,7 @@ mod dev;
 mod host;
 mod module;
 mod new;
+mod retention;
 mod run;
 mod submit;
 mod task;
@@ -19,7 +20,9 @@ mod waiting;
 
 use tq_client::Client;
 
-use crate::args::{AdminCommand, Command, ConfigCommand, HostVerb, ModuleCommand, TaskCommand};
+use crate::args::{
+    AdminCommand, Command, ConfigCommand, HostVerb, ModuleCommand, RetentionCommand, TaskCommand,
+};
 use crate::config::Config;
 use crate::exit::Exit;
 
@@ -52,6 +55,10 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             ModuleCommand::List => module::list::run(config).await,
             ModuleCommand::Show { name } => module::show::run(config, &name).await,
             ModuleCommand::Rollback { name, to } => module::rollback::run(config, &name, to).await,
+        },
+        Command::Retention(command) => match command {
+            RetentionCommand::Show => retention::show::run(config).await,
+            RetentionCommand::Set(args) => retention::set::run(config, args).await,
         },
         Command::Admin(admin) => match admin {
             AdminCommand::Check(args) => admin::check::run(config, &args),

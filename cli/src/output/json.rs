@@ -50,6 +50,9 @@ pub(crate) struct Task<'a> {
     payload: Option<Bytes<'a>>,
     result_bytes: u64,
     result: Option<Bytes<'a>>,
+    result_ttl_ms: Option<u64>,
+    /// When the result was removed because its time was over.
+    result_expired_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,6 +152,8 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             losses,
             result_bytes,
             payload_bytes,
+            result_expired_ms,
+            result_ttl_ms,
         } = task;
         Self {
             id,
@@ -181,6 +186,8 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             payload: payload.as_ref().map(|bytes| Bytes(bytes)),
             result_bytes: *result_bytes,
             result: result.as_ref().map(|bytes| Bytes(bytes)),
+            result_ttl_ms: *result_ttl_ms,
+            result_expired_ms: known(*result_expired_ms),
         }
     }
 }
@@ -299,6 +306,7 @@ struct FunctionInfo<'a> {
     output: Option<&'a str>,
     limits: Option<AttemptLimits>,
     retry: Option<Retry>,
+    result_ttl_ms: Option<u64>,
 }
 
 impl<'a> From<&'a Module> for ModuleInfo<'a> {
@@ -343,6 +351,7 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
             output,
             limits,
             retry,
+            result_ttl_ms,
         } = function;
         Self {
             name,
@@ -351,6 +360,7 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
             output: named(output),
             limits: limits.as_ref().map(AttemptLimits::from),
             retry: retry.as_ref().map(Retry::from),
+            result_ttl_ms: *result_ttl_ms,
         }
     }
 }
@@ -540,6 +550,8 @@ mod tests {
             "payload_bytes": 0,
             "result_bytes": 5,
             "result": "Hello",
+            "result_ttl_ms": null,
+            "result_expired_ms": null,
         });
         assert_eq!(value, expected);
     }

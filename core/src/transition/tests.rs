@@ -29,6 +29,7 @@ fn spec() -> Spec {
         priority: Priority::DEFAULT,
         run_at: None,
         deadline: None,
+        result_ttl: None,
         idempotency_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp(1),

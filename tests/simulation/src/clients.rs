@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_broker::ledger::{
-    Command, Deploy, Ended, Refused, Submission, Submit, Submitted, Target, Watch, WatchId,
+    Command, Delete, Deploy, Doomed, Ended, Refused, Submission, Submit, Submitted, Target, Watch,
+    WatchId,
 };
 use tq_broker::modules::Entry;
 use tq_broker::modules::registry::{Function, Module};
@@ -30,6 +31,7 @@ pub(crate) struct Clients {
     /// Requests whose answer was lost, and that can be sent again.
     again: Vec<Vec<Request>>,
     changes: Vec<(TaskId, oneshot::Receiver<Result<Task, Refused>>)>,
+    deletes: Vec<(TaskId, oneshot::Receiver<Result<usize, Refused>>)>,
     watches: Vec<mpsc::UnboundedReceiver<Arc<Ended>>>,
     last_watch: u64,
 }
@@ -55,7 +57,7 @@ impl Clients {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.submits.len() + self.again.len() + self.changes.len()
+        self.submits.len() + self.again.len() + self.changes.len() + self.deletes.len()
     }
 
     /// What was not answered will not be.
@@ -67,6 +69,7 @@ impl Clients {
             }
         }
         self.changes.clear();
+        self.deletes.clear();
         self.watches.clear();
     }
 }
@@ -91,6 +94,11 @@ impl World {
                 self.send(requests);
             }
             return self.after(Duration::from_secs(1), Event::Client);
+        }
+        if self.one_in(8)
+            && let Some(id) = self.some_task()
+        {
+            self.delete(id);
         }
         match self.random.u32(..20) {
             0..9 => self.submit(),
@@ -141,6 +149,8 @@ impl World {
         let delay = Duration::from_millis(self.random.u64(..8_000));
         let until = Duration::from_millis(self.random.u64(1..20_000));
         let key = self.random.u32(..KEYS);
+        let ttl = Duration::from_secs(self.random.u64(1..10));
+        let ttl = self.one_in(6).then_some(ttl);
         let asked = Asked {
             run_at: is_delayed.then(|| wall.after(delay)),
             is_endless: self.one_in(12),
@@ -164,6 +174,7 @@ impl World {
             priority: Priority(priorities[self.random.usize(..priorities.len())]),
             run_at: asked.run_at,
             deadline: has_deadline.then(|| wall.after(until)),
+            result_ttl: ttl,
             idempotency_key: match has_key {
                 true => format!("k{key}"),
                 false => String::new(),
@@ -225,6 +236,21 @@ impl World {
 
     fn cancel(&mut self, id: TaskId) {
         self.change(id, Command::Cancel);
+    }
+
+    /// Asks for a task to be deleted, whether it has ended or not.
+    fn delete(&mut self, id: TaskId) {
+        if self.broker.process.is_none() {
+            return;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.promises.may_go(id);
+        self.command(Command::Delete(Delete {
+            namespace: NAMESPACE.to_owned(),
+            tasks: Doomed::One(id),
+            reply,
+        }));
+        self.clients.deletes.push((id, answer));
     }
 
     fn change(&mut self, id: TaskId, command: fn(Target) -> Command) {
@@ -293,13 +319,7 @@ impl World {
                         promises.submitted.insert(tag.clone(), task.id);
                     }
                     if !key.is_empty() {
-                        let held = promises.keys.entry(key.clone());
-                        let held = *held.or_insert((request.variant, task.id));
-                        assert_eq!(
-                            held,
-                            (request.variant, task.id),
-                            "key `{key}` names one task"
-                        );
+                        promises.key_names(key, request.variant, task.id);
                     }
                 }
             }
@@ -309,6 +329,13 @@ impl World {
             let answer = answer.try_recv();
             if let Ok(Ok(task)) = &answer {
                 promises.was_told(*id, task.state.name(), task.round);
+            }
+            matches!(answer, Err(oneshot::error::TryRecvError::Empty))
+        });
+        clients.deletes.retain_mut(|(id, answer)| {
+            let answer = answer.try_recv();
+            if let Ok(Ok(_)) = &answer {
+                promises.was_deleted(*id);
             }
             matches!(answer, Err(oneshot::error::TryRecvError::Empty))
         });
@@ -329,6 +356,7 @@ fn module(digest: Digest) -> Module {
         output: String::new(),
         limits: Limits::DEFAULT,
         retry: RetryPolicy::DEFAULT,
+        result_ttl: None,
     };
     Module {
         name: format!("m{}", digest.0[0]),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tonic::Status;
 use tq_core::outcome::Usage;
+use tq_core::retention;
 use tq_core::task::{Attempt, Failure, Spec, State, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Outcome, RetryPolicy, TaskId, Timestamp};
 use tq_proto::v1;
@@ -40,7 +41,7 @@ fn fixed<const N: usize>(what: &str, bytes: &[u8]) -> Result<[u8; N], Status> {
     })
 }
 
-fn millis(span: Duration) -> u64 {
+pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -108,6 +109,14 @@ pub(super) fn retry(
     };
     retry.check().map_err(invalid)?;
     Ok(retry)
+}
+
+/// How long a result is to be kept, if that was named.
+pub(super) fn result_ttl(named: Option<u64>) -> Result<Option<Duration>, Status> {
+    let ttl = named.map(Duration::from_millis);
+    ttl.map_or(Ok(()), |ttl| retention::check_span("result_ttl", ttl))
+        .map_err(invalid)?;
+    Ok(ttl)
 }
 
 fn limits_out(limits: &Limits) -> v1::Limits {
@@ -242,6 +251,8 @@ pub(super) fn task_out(task: &Task) -> v1::Task {
         losses: task.losses,
         result_bytes: task.result.map_or(0, |data| data.len()),
         payload_bytes: spec.payload.len(),
+        result_expired_ms: 0,
+        result_ttl_ms: spec.result_ttl.map(millis),
     }
 }
 
@@ -265,6 +276,7 @@ fn function_out(function: &Function) -> v1::Function {
         output,
         limits,
         retry,
+        result_ttl,
     } = function;
     v1::Function {
         name: name.clone(),
@@ -273,6 +285,7 @@ fn function_out(function: &Function) -> v1::Function {
         output: output.clone(),
         limits: Some(limits_out(limits)),
         retry: Some(retry_out(retry)),
+        result_ttl_ms: result_ttl.map(millis),
     }
 }
 
@@ -590,6 +603,7 @@ mod tests {
             priority: Priority::DEFAULT,
             run_at: None,
             deadline: None,
+            result_ttl: None,
             idempotency_key: String::new(),
             traceparent: format!("trace {number}"),
             submitted_at: Timestamp::EPOCH,

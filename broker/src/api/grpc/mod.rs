@@ -4,6 +4,7 @@ mod convert;
 mod hosts;
 mod link;
 mod modules;
+mod retention;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod tasks;
@@ -16,6 +17,7 @@ use tq_core::limits::MESSAGE_BYTES_MAX;
 use tq_proto::v1::host_link_server::HostLinkServer;
 use tq_proto::v1::host_service_server::HostServiceServer;
 use tq_proto::v1::module_service_server::ModuleServiceServer;
+use tq_proto::v1::retention_service_server::RetentionServiceServer;
 use tq_proto::v1::task_service_server::TaskServiceServer;
 
 use crate::blobs::Blobs;
@@ -51,6 +53,9 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
     health
         .set_serving::<HostServiceServer<hosts::Hosts>>()
         .await;
+    health
+        .set_serving::<RetentionServiceServer<retention::Retentions>>()
+        .await;
     health.set_serving::<HostLinkServer<link::Link>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -67,6 +72,9 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
             ModuleServiceServer::new(modules::Modules::new(context.clone()))
                 .max_decoding_message_size(modules::UPLOAD_MESSAGE_BYTES_MAX),
         )
+        .add_service(RetentionServiceServer::new(retention::Retentions(
+            context.clone(),
+        )))
         .add_service(HostServiceServer::new(hosts::Hosts(context.clone())))
         .add_service(
             HostLinkServer::new(link::Link(context)).max_decoding_message_size(MESSAGE_BYTES_MAX),

@@ -255,7 +255,7 @@ impl Modules {
 struct Settings {
     limits: Limits,
     retry: RetryPolicy,
-    functions: HashMap<String, (Limits, RetryPolicy)>,
+    functions: HashMap<String, (Limits, RetryPolicy, Option<Duration>)>,
 }
 
 impl Settings {
@@ -286,6 +286,7 @@ impl Settings {
                 (
                     own,
                     convert::retry(&retry, function.retry.as_ref()).map_err(of_function)?,
+                    convert::result_ttl(function.result_ttl_ms).map_err(of_function)?,
                 ),
             );
         }
@@ -297,11 +298,11 @@ impl Settings {
     }
 
     fn function(&self, function: inspect::Function) -> Function {
-        let (limits, retry) = self
-            .functions
-            .get(&function.name)
-            .copied()
-            .unwrap_or((self.limits, self.retry));
+        let (limits, retry, result_ttl) =
+            self.functions
+                .get(&function.name)
+                .copied()
+                .unwrap_or((self.limits, self.retry, None));
         let inspect::Function {
             name,
             doc,
@@ -315,6 +316,7 @@ impl Settings {
             output: output.as_str().to_owned(),
             limits,
             retry,
+            result_ttl,
         }
     }
 }

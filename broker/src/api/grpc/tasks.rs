@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -412,6 +413,7 @@ impl Tasks {
             priority,
             run_at,
             deadline,
+            result_ttl: convert::result_ttl(task.result_ttl_ms)?.or(function.result_ttl),
             idempotency_key: task.idempotency_key,
             traceparent: task.traceparent,
             submitted_at: now,
@@ -616,22 +618,26 @@ impl Reads {
             task,
             payload,
             result,
-            ..
+            beside,
         } = record;
         let shows = Shows {
             view: v1::TaskView::Unspecified,
             include_result,
         };
-        let mut shown = self.shown(namespace, &task, result, shows)?;
+        let mut shown = self.shown(namespace, &task, result, beside.result_gone, shows)?;
         if include_payload {
             let at = key::payload(namespace, id);
             shown.payload = self.data(task.spec.payload, payload, at)?;
         }
-        let lacks = include_result && task.result.is_some() && shown.result.is_none()
+        let has_result = task.result.is_some() && beside.result_gone.is_none();
+        let lacks = include_result && has_result && shown.result.is_none()
             || include_payload && shown.payload.is_none();
-        if lacks && self.find(id)?.is_none() {
-            // It was deleted while it was read.
-            return Ok(None);
+        if lacks {
+            // It was deleted while it was read, or its result was.
+            let Some(found) = self.find(id)? else {
+                return Ok(None);
+            };
+            shown.result_expired_ms = found.beside.result_gone.map_or(0, |at| at.0);
         }
         let progress = lock(&self.shared.progress).get(&id).cloned();
         shown.progress = progress.map(|(fraction, note)| v1::Progress { fraction, note });
@@ -643,13 +649,16 @@ impl Reads {
         namespace: Namespace,
         task: &Task,
         result: Bytes,
+        gone: Option<Timestamp>,
         shows: Shows,
     ) -> Result<v1::Task, ApiError> {
         let mut shown = match shows.view {
             v1::TaskView::Unspecified => convert::task_out(task),
             v1::TaskView::End => convert::end_out(task),
         };
+        shown.result_expired_ms = gone.map_or(0, |at| at.0);
         if shows.include_result
+            && gone.is_none()
             && let Some(data) = task.result
         {
             let at = key::result(namespace, task.id);
@@ -714,10 +723,14 @@ impl Reads {
                 .collect();
             let records = row::with_states::<ApiError>(&*self.store, &pairs)?;
             for (record, claim) in records.into_iter().zip(claims) {
-                let task = record.claimed(claim).task;
+                let record = record.claimed(claim);
+                let (task, gone) = (record.task, record.beside.result_gone);
                 last = Some(task.id);
                 if state == v1::TaskState::Unspecified || state == convert::state_out(&task.state) {
-                    tasks.push(convert::task_out(&task));
+                    tasks.push(v1::Task {
+                        result_expired_ms: gone.map_or(0, |at| at.0),
+                        ..convert::task_out(&task)
+                    });
                     if tasks.len() == limit {
                         return Ok((tasks, last));
                     }
@@ -831,7 +844,8 @@ impl Reads {
             let task = match end {
                 End::OnDisk(id) => match (self.find(id)?, self.namespace) {
                     (Some(found), Some(namespace)) if found.task.state.is_terminal() => {
-                        Some(self.shown(namespace, &found.task, found.result, shows)?)
+                        let gone = found.beside.result_gone;
+                        Some(self.shown(namespace, &found.task, found.result, gone, shows)?)
                     }
                     (Some(_) | None, _) => None,
                 },
@@ -841,7 +855,7 @@ impl Reads {
                         task,
                         result,
                     } = &*ended;
-                    Some(self.shown(*namespace, task, result.clone(), shows)?)
+                    Some(self.shown(*namespace, task, result.clone(), None, shows)?)
                 }
             };
             bytes += task
@@ -877,6 +891,15 @@ impl Reads {
             Direction::Ascending,
             SETTLED_PAGE,
         )?;
+        // Looked at after the rows, so that what went while they were read is noticed.
+        let forgotten = self.shared.forgotten.load(Ordering::Acquire);
+        if seq < forgotten {
+            return Err(Status::out_of_range(format!(
+                "ends after sequence {seq} were removed, up to {forgotten}: their retention is over\nhint: list tasks to see \
+                 what is there, and watch on from {forgotten}, or without a sequence from now on"
+            ))
+            .into());
+        }
         // Commits that are not on disk yet can be read, and must not be told.
         let on_disk = *self.shared.settled.borrow();
         let seq_of = |pair: &Pair| key::settled_of(&pair.key).filter(|seq| *seq <= on_disk);
@@ -1142,6 +1165,7 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
         limits,
         retry,
         traceparent: _,
+        result_ttl_ms,
     } = task;
     let mut hasher = blake3::Hasher::new();
     let mut field = |bytes: &[u8]| {
@@ -1156,5 +1180,9 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
         .iter()
         .for_each(|argument| field(argument.as_bytes()));
     field(format!("{priority:?} {run_at_ms:?} {delay_ms:?} {limits:?} {retry:?}").as_bytes());
+    // Only if it is there, so that requests of earlier builds are still told to be the same.
+    if let Some(ttl) = result_ttl_ms {
+        hasher.update(&ttl.to_be_bytes());
+    }
     *hasher.finalize().as_bytes()
 }

@@ -3,6 +3,7 @@
 mod hosts;
 mod recovery;
 mod removal;
+mod retention;
 mod sim;
 mod tasks;
 mod window;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::task::{DataRef, Spec, Stop, Task};
-use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
+use tq_core::{Digest, Epoch, Limits, Priority, Retention, RetryPolicy, TaskId, Timestamp};
 
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
@@ -18,8 +18,8 @@ use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost,
 };
 use crate::ledger::{
-    Command, Config, Delete, Deploy, Doomed, Ended, Error, HelloRefused, Ledger, Now, Refused,
-    Submission, Submit, Submitted, Target, Watch, WatchId, lock,
+    Command, Config, Delete, Deploy, Doomed, Ended, Error, HelloRefused, Keep, Ledger, Now,
+    Refused, RetentionChange, Submission, Submit, Submitted, Target, Watch, WatchId, lock,
 };
 use crate::modules::Entry;
 use crate::modules::registry::{Function, Module};
@@ -147,6 +147,7 @@ pub(super) fn spec() -> Spec {
         priority: Priority::DEFAULT,
         run_at: None,
         deadline: None,
+        result_ttl: None,
         idempotency_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp::EPOCH,
@@ -189,6 +190,7 @@ pub(super) fn module(digest: Digest) -> Module {
         output: String::new(),
         limits: Limits::DEFAULT,
         retry: RetryPolicy::DEFAULT,
+        result_ttl: None,
     };
     Module {
         name: "m".to_owned(),
@@ -610,6 +612,18 @@ impl Sim {
         let mut answer = self.send_delete(tasks);
         self.settle();
         answer.try_recv().expect("a delete is answered")
+    }
+
+    #[track_caller]
+    pub(super) fn keep(&mut self, change: Option<RetentionChange>) -> Result<Retention, Refused> {
+        let (reply, mut answer) = oneshot::channel();
+        self.inbox.push(Command::Keep(Keep {
+            namespace: TENANT.to_owned(),
+            change,
+            reply,
+        }));
+        self.settle();
+        answer.try_recv().expect("it is answered")
     }
 
     /// Whether the store has anything of a task.

@@ -1,9 +1,11 @@
 //! Rows of modules.
 
+use std::time::Duration;
+
 use prost::Message;
 use tq_core::Timestamp;
 
-use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, retry, retry_row};
+use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, millis, retry, retry_row};
 use crate::modules::Entry;
 use crate::modules::registry::{Function, Module};
 use crate::tables::Namespace;
@@ -22,6 +24,8 @@ struct FunctionRow {
     limits: Option<LimitsRow>,
     #[prost(message, optional, tag = "6")]
     retry: Option<RetryRow>,
+    #[prost(uint64, optional, tag = "60")]
+    result_ttl_ms: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -66,6 +70,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             output,
             limits,
             retry,
+            result_ttl,
         } = function;
         FunctionRow {
             name: name.clone(),
@@ -74,6 +79,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             output: output.clone(),
             limits: Some(limits_row(limits)),
             retry: Some(retry_row(retry)),
+            result_ttl_ms: result_ttl.map(millis),
         }
     });
     ModuleRow {
@@ -107,6 +113,7 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
         output: row.output,
         limits: limits(&row.limits.unwrap_or_default()),
         retry: retry(&row.retry.unwrap_or_default()),
+        result_ttl: row.result_ttl_ms.map(Duration::from_millis),
     });
     let module = Module {
         name: row.name,

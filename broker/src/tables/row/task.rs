@@ -3,6 +3,7 @@
 //! it is in neither: see [`claims`](super::claims).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::{Message, encoding};
@@ -11,7 +12,7 @@ use tq_core::task::{Attempt, DataRef, Failure, Lease, Spec, State, Stop, Task};
 use tq_core::{Epoch, Priority, TaskId, Timestamp, transition};
 
 use super::write::{nested, number, slice, text};
-use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, retry, retry_row};
+use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, millis, retry, retry_row};
 use crate::store::{self, Key, Pair, Read, Space};
 use crate::tables::Namespace;
 use crate::tables::key::{self, Position};
@@ -69,6 +70,8 @@ struct SpecRow {
     submitted_ms: u64,
     #[prost(string, tag = "16")]
     namespace: String,
+    #[prost(uint64, optional, tag = "60")]
+    result_ttl_ms: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -167,6 +170,9 @@ struct StateRow {
     /// What it returned, if that has at most [`IN_ROW_BYTES_MAX`].
     #[prost(bytes = "bytes", tag = "17")]
     result_bytes: Bytes,
+    /// When its result was removed; absent if it was not.
+    #[prost(uint64, optional, tag = "60")]
+    result_gone_ms: Option<u64>,
 }
 
 /// What the ledger keeps beside the task itself.
@@ -178,6 +184,8 @@ pub struct Beside {
     pub checkpoint: Option<DataRef>,
     /// Its spec is not the one of its call row.
     pub is_amended: bool,
+    /// When its result was removed, though it stays.
+    pub result_gone: Option<Timestamp>,
 }
 
 /// A task as it is in the store.
@@ -350,6 +358,7 @@ pub fn encode_state(task: &Task, beside: &Beside, result_bytes: &[u8]) -> Vec<u8
         (12, last_epoch.map(|epoch| epoch.0)),
         (13, settled.map(|epoch| epoch.0)),
         (15, beside.position.map(|position| position.0)),
+        (60, beside.result_gone.map(|at| at.0)),
     ] {
         if let Some(value) = value {
             encoding::uint64::encode(tag, &value, &mut row);
@@ -463,6 +472,7 @@ fn decode_state(
         position: row.ready_position.map(Position),
         checkpoint: row.checkpoint.map(data).transpose()?,
         is_amended,
+        result_gone: row.result_gone_ms.map(Timestamp),
     };
     Ok((task, beside))
 }
@@ -483,6 +493,7 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
         priority,
         run_at,
         deadline,
+        result_ttl,
         idempotency_key,
         traceparent,
         submitted_at,
@@ -507,6 +518,9 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
     text(14, traceparent, row);
     number(15, submitted_at.0, row);
     text(16, namespace, row);
+    if let Some(ttl) = result_ttl {
+        encoding::uint64::encode(60, &millis(*ttl), row);
+    }
 }
 
 /// Encodes a [`LeaseRow`].
@@ -548,6 +562,7 @@ fn spec(row: SpecRow) -> Result<Spec, Error> {
         priority: Priority(u8::try_from(row.priority).map_err(|_| unknown("priority"))?),
         run_at: row.run_at_ms.map(Timestamp),
         deadline: row.deadline_ms.map(Timestamp),
+        result_ttl: row.result_ttl_ms.map(Duration::from_millis),
         idempotency_key: row.idempotency_key,
         traceparent: row.traceparent,
         submitted_at: Timestamp(row.submitted_ms),
@@ -705,6 +720,7 @@ mod tests {
             priority: Priority(200),
             run_at: Some(Timestamp(0)),
             deadline: Some(Timestamp(u64::MAX)),
+            result_ttl: Some(Duration::from_secs(9)),
             idempotency_key: "k".to_owned(),
             traceparent: "00-4bf9-00f0-01".to_owned(),
             submitted_at: Timestamp(5),
@@ -751,6 +767,7 @@ mod tests {
             position: Some(Position(3)),
             checkpoint: Some(DataRef::Row { len: 4 }),
             is_amended: true,
+            result_gone: Some(Timestamp(8)),
         };
         let lease = |stop| State::Running {
             lease: Lease {
@@ -812,6 +829,7 @@ mod tests {
             priority: Priority(0),
             run_at: None,
             deadline: None,
+            result_ttl: None,
             idempotency_key: String::new(),
             traceparent: String::new(),
             submitted_at: Timestamp::EPOCH,
