@@ -98,7 +98,11 @@ async fn tasks_that_match_are_counted_and_deleted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn result_goes_before_its_task_and_says_when() {
     let (dev, _folder) = dev().await;
-    let short = run(&dev, "faults/echo short --result-ttl 1s").await;
+    let short = run(
+        &dev,
+        "faults/echo short --result-ttl 1s --idempotency-key s",
+    )
+    .await;
     let long = run(&dev, "faults/echo long").await;
     let show = async |id: &str| {
         let shown = dev.tq().run(["task", "show", id, "--output", "json"]).await;
@@ -122,6 +126,12 @@ async fn result_goes_before_its_task_and_says_when() {
         "{told}"
     );
     assert_eq!(show(&long).await["result"], "long");
+    let again = "run faults/echo short --result-ttl 1s --idempotency-key s";
+    let (code, said) = exit_of(&dev, again).await;
+    assert!(
+        code == Some(1) && said.contains("succeeded, but its result is gone since"),
+        "{said}"
+    );
     let refused = exit_of(&dev, "run faults/echo x --result-ttl 10ms").await;
     assert!(
         refused.0 == Some(4)
