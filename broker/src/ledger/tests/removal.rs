@@ -6,9 +6,10 @@ use bytes::Bytes;
 use tq_core::limits::LOG_ROWS_PER_STEP;
 use tq_core::outcome::Outcome;
 use tq_core::task::{Spec, State};
-use tq_core::{Epoch, TaskId, Timestamp};
+use tq_core::{Digest, Epoch, TaskId, Timestamp};
 
-use super::sim::{Sim, TENANT, spec, submission, with_payload_apart};
+use super::sim::{Sim, TENANT, attempt_of, spec, submission, with_payload_apart};
+use crate::dispatch::message::{Data, FromHost};
 use crate::ledger::{Command, Doomed, LogChunk, Refused};
 use crate::store::memory::Crash;
 use crate::store::{Direction, Space};
@@ -184,6 +185,27 @@ fn logs_of_tasks_that_are_deleted_together_go_and_those_between_them_stay() {
         100,
     );
     assert_eq!(left.expect("the store can be read").len(), 70);
+}
+
+#[test]
+fn checkpoint_that_a_larger_one_replaced_leaves_nothing_behind() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let id = sim.submit(spec());
+    let epoch = sim.hosts["a"].only();
+    let large = Data::Blob {
+        digest: Digest([3; 32]),
+        len: 70_000,
+    };
+    for state in [Data::Inline(Bytes::from_static(b"half")), large] {
+        let attempt = attempt_of(&sim, "a", epoch);
+        sim.say("a", FromHost::Checkpoint { attempt, state });
+        sim.settle();
+    }
+    sim.finish("a", epoch, Outcome::Succeeded);
+    sim.settle();
+    assert_eq!(sim.delete(Doomed::One(id)), Ok(1));
+    assert_eq!(data_rows(&sim), 0);
 }
 
 #[test]
