@@ -41,10 +41,11 @@ async fn deleted_task_is_gone_and_a_live_one_is_refused() {
     // The key is free for another request.
     let again = run(&dev, "faults/echo other --idempotency-key k").await;
     assert_ne!(again, id);
-    let submit = dev
+    let submitted = dev
         .tq()
-        .run(["submit", "faults/echo", "x", "--delay", "1h"]);
-    let live = submit.await.text().trim().to_owned();
+        .run(["submit", "faults/echo", "x", "--delay", "1h"])
+        .await;
+    let live = submitted.text().trim().to_owned();
     let (code, said) = exit_of(&dev, &format!("task delete {live}")).await;
     assert_eq!(code, Some(4));
     assert!(
