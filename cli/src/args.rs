@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::labels::{Label, LabelList};
 use crate::output::Format;
 use crate::telemetry::LogFormat;
-use crate::units::{Count, Deadline, Moment, OrNone, Past, Rate, Size, Span};
+use crate::units::{Count, Deadline, Moment, OrNone, Past, Rate, ResultSpan, Size, Span};
 
 /// Runs other people's code as background tasks, each call in its own WebAssembly sandbox.
 #[derive(Debug, Parser)]
@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// Look at the settings of a namespace, and change them
     #[command(subcommand)]
     Namespace(NamespaceCommand),
+    /// Say how long what has ended is kept
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Look after a broker's data directory, while no broker runs on it
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -330,6 +333,10 @@ pub(crate) struct CallArgs {
     /// Tasks with one key in one namespace are one task, for 24 hours
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// Its result goes so long after its end, if that is before the task itself goes, such as `1h`; what the function or the
+    /// namespace says if it is not given
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) result_ttl: Option<Span>,
     /// Arguments of a plain program
     #[arg(last = true, value_name = "ARG")]
     pub(crate) arguments: Vec<String>,
@@ -424,6 +431,17 @@ pub(crate) enum TaskCommand {
         /// The task's id
         id: String,
     },
+    /// Delete tasks that have ended: by id, or all that match
+    #[command(
+        after_help = "A deleted task is gone for good, with its payload, result and logs; its idempotency key can be used again. One that has not \
+ended is refused: cancel it first.
+
+Examples:
+  tq task delete 01980c5e-…
+  tq task delete --state dead --ended-before 30d --dry-run
+  tq task delete --function thumbnail --ended-before 2030-01-31T12:00:00Z"
+    )]
+    Delete(TaskDeleteArgs),
     /// Wait until tasks have ended; exit code 0 if all have succeeded
     #[command(after_help = "Example:\n  tq task wait $(tq submit greet '{}' --count 10)")]
     Wait {
@@ -520,6 +538,38 @@ pub(crate) enum OrderArg {
     Priority,
     /// The first in first, whatever its priority
     Fifo,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskDeleteArgs {
+    /// Their ids
+    #[arg(value_name = "ID", conflicts_with_all = ["state", "function", "ended_before", "dry_run"], required_unless_present_any = ["state", "function", "ended_before"])]
+    pub(crate) ids: Vec<String>,
+    /// Every task that ended in this way
+    #[arg(long)]
+    pub(crate) state: Option<EndArg>,
+    /// Every ended task of MODULE, or of MODULE/FUNCTION
+    #[arg(long)]
+    pub(crate) function: Option<String>,
+    /// Every task that ended before this time, or longer ago: `2030-01-31T12:00:00Z`, `30d`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) ended_before: Option<Past>,
+    /// Only say how many there are
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum EndArg {
+    /// Has a result
+    Succeeded,
+    /// Will not be tried again, unless it is redriven
+    Dead,
+    /// Was cancelled
+    Cancelled,
+    /// Its deadline passed
+    Expired,
 }
 
 #[derive(Debug, Args)]
@@ -727,6 +777,43 @@ Examples:
         #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
         to: Option<u32>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RetentionCommand {
+    /// Show how long the namespace keeps what has ended
+    #[command(after_help = "Example:\n  tq retention show --namespace shop")]
+    Show,
+    /// Change how long the namespace keeps what has ended; what is not named stays as it is
+    #[command(
+        after_help = "It holds for what has ended already, too. Each duration is 1s to 3660d.
+
+Examples:
+  tq retention set --succeeded 2d --dead 90d --namespace shop
+  tq retention set --results 1h
+  tq retention set --results task"
+    )]
+    Set(RetentionArgs),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct RetentionArgs {
+    /// Keep tasks that succeeded so long; 7d if nothing was set
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) succeeded: Option<Span>,
+    /// Keep dead tasks so long; 30d if nothing was set
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) dead: Option<Span>,
+    /// Keep cancelled tasks so long; 7d if nothing was set
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) cancelled: Option<Span>,
+    /// Keep expired tasks so long; 7d if nothing was set
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) expired: Option<Span>,
+    /// Keep results so long, or as long as their tasks: `task`, which is so if nothing was set
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) results: Option<ResultSpan>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -994,6 +1081,10 @@ mod tests {
             "tq dead redrive --payload x",
             "tq dead redrive 01980c5e --payload x --dry-run",
             "tq dead redrive 01980c5e --content-type text/plain",
+            "tq task delete",
+            "tq retention set",
+            "tq task delete --dry-run",
+            "tq task delete 01980c5e --state dead",
             "tq bench --tasks 1 --seconds 1",
         ] {
             let refused = Cli::try_parse_from(line.split(' '));

@@ -44,6 +44,7 @@ const PLACEMENT: &[&str] = &[
     "concurrency",
     "concurrency_key",
 ];
+const RESULTS: &[&str] = &["result_ttl"];
 
 impl Manifest {
     /// Reads the manifest in `folder`; `None` if there is none.
@@ -98,12 +99,13 @@ impl Manifest {
             root.table("function", |functions| {
                 for name in functions.names() {
                     functions.table(name, |table| {
-                        table.only(&[LIMITS, RETRY, PLACEMENT].concat())?;
+                        table.only(&[LIMITS, RETRY, PLACEMENT, RESULTS].concat())?;
                         manifest.functions.push(FunctionSettings {
                             name: name.to_owned(),
                             placement: Some(placement(&table)?),
                             limits: Some(limits(table)?),
                             retry: Some(retry(table)?),
+                            result_ttl_ms: table.value::<Span>("result_ttl")?.map(|span| span.0),
                         });
                         Ok(())
                     })?;
@@ -191,6 +193,7 @@ mod tests {
             concurrency = 2
             concurrency_key = "/customer"
             prefer = { zone = "eu" }
+            result_ttl = "24h"
         "#;
         let resize = FunctionSettings {
             name: "resize".into(),
@@ -210,6 +213,7 @@ mod tests {
                 }),
                 ..PlacementSettings::default()
             }),
+            result_ttl_ms: Some(86_400_000),
         };
         let expected = Manifest {
             name: Some("images".into()),

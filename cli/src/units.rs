@@ -57,6 +57,15 @@ pub(crate) enum Past {
     Ago(Span),
 }
 
+/// How long results are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ResultSpan {
+    /// As long as their tasks.
+    AsTasks,
+    /// So long.
+    For(Span),
+}
+
 const SIZES: &[(&str, u64)] = &[
     ("", 1),
     ("B", 1),
@@ -192,6 +201,23 @@ impl FromStr for Deadline {
                 "`{text}` is not a deadline; write it like `10m` (from now) or `2030-01-31T12:00:00Z`"
             )
         })
+    }
+}
+
+impl FromStr for ResultSpan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "task" => Ok(Self::AsTasks),
+            // On the wire, zero is as long as the task.
+            _ => match text.parse() {
+                Ok(Span(ms)) if ms > 0 => Ok(Self::For(Span(ms))),
+                Ok(Span(_)) | Err(_) => Err(format!(
+                    "`{text}` is not how long results can be kept; write it like `24h`, or `task` for as long as their tasks"
+                )),
+            },
+        }
     }
 }
 
@@ -385,6 +411,14 @@ mod tests {
         check("10m", Some(Deadline::In(Span(600_000))));
         check("5", Some(Deadline::At(Moment(5))));
         check("soon", None::<Deadline>);
+        check("30d", Some(Past::Ago(Span(30 * 86_400_000))));
+        check("5", Some(Past::At(Moment(5))));
+        check("long ago", None::<Past>);
+        check("task", Some(ResultSpan::AsTasks));
+        check("1h", Some(ResultSpan::For(Span(3_600_000))));
+        check("0s", None::<ResultSpan>);
+        assert_eq!(Past::Ago(Span(2_000)).at_ms(5_000), 3_000);
+        assert_eq!(Past::Ago(Span(2_000)).at_ms(1_000), 0);
     }
 
     #[test]

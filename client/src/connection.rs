@@ -11,6 +11,7 @@ use tq_proto::v1::host_service_client::HostServiceClient;
 use tq_proto::v1::module_service_client::ModuleServiceClient;
 use tq_proto::v1::namespace_service_client::NamespaceServiceClient;
 use tq_proto::v1::queue_service_client::QueueServiceClient;
+use tq_proto::v1::retention_service_client::RetentionServiceClient;
 use tq_proto::v1::task_service_client::TaskServiceClient;
 
 use crate::error::{Error, innermost};
@@ -93,6 +94,10 @@ impl Client {
 
     pub(crate) fn module_service(&self) -> ModuleServiceClient<Channel> {
         ModuleServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn retention_service(&self) -> RetentionServiceClient<Channel> {
+        RetentionServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn host_service(&self) -> HostServiceClient<Channel> {

@@ -29,6 +29,7 @@ mod hosts;
 mod modules;
 mod namespaces;
 mod queues;
+mod retention;
 mod tasks;
 mod watch;
 
@@ -37,14 +38,15 @@ pub use dead_letters::{Redrive, RedriveOptions};
 pub use error::{Code, Error};
 pub use modules::{Component, Upload};
 pub use queues::QueueSettings;
-pub use tasks::TaskUpdate;
+pub use retention::RetentionChange;
+pub use tasks::{TaskUpdate, Which};
 pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
-    Attempt, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter, Entry, Failure,
-    Function, FunctionSettings, Host, HostState, LimitOverrides, Limits, ListDeadLettersResponse,
-    ListSignaturesResponse, ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask,
-    PlacementSettings, Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse,
-    RetryOverrides, RetryPolicy, SignatureSummary, Submitted, Task, TaskState, Tripped,
-    UploadModuleResponse, Usage,
+    Attempt, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter,
+    DeleteTasksResponse, Entry, Failure, Function, FunctionSettings, Host, HostState,
+    LimitOverrides, Limits, ListDeadLettersResponse, ListSignaturesResponse, ListTasksResponse,
+    LogChunk, Module, NamespaceSettings, NewTask, PlacementSettings, Progress, Queue, QueueOrder,
+    Rate, RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, SignatureSummary,
+    Submitted, Task, TaskState, Tripped, UploadModuleResponse, Usage,
 };

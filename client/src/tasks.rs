@@ -6,9 +6,9 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::time::Instant;
 use tq_core::limits::{MESSAGE_BYTES_MAX, SUBMIT_BATCH_MAX};
 use tq_proto::v1::{
-    CancelTaskRequest, GetTaskLogsRequest, GetTaskRequest, Labels, ListTasksRequest,
-    ListTasksResponse, LogChunk, NewTask, RedriveTaskRequest, SubmitRequest, Submitted, Task,
-    TaskState, UpdateTaskRequest,
+    CancelTaskRequest, DeleteTaskRequest, DeleteTasksRequest, DeleteTasksResponse,
+    GetTaskLogsRequest, GetTaskRequest, Labels, ListTasksRequest, ListTasksResponse, LogChunk,
+    NewTask, RedriveTaskRequest, SubmitRequest, Submitted, Task, TaskState, UpdateTaskRequest,
 };
 
 use crate::watch::{PATIENCE, PAUSE_FIRST, PAUSE_MAX};
@@ -222,6 +222,49 @@ impl Client {
         Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
     }
 
+    /// Removes a task that has ended, with its payload, result and logs. It is off the disk when this returns, and its
+    /// idempotency key can be used again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Refused`] if it has not ended, [`Error::Unreachable`].
+    pub async fn delete_task(&self, id: &str) -> Result<(), Error> {
+        let request = DeleteTaskRequest {
+            namespace: self.namespace.to_string(),
+            id: id.to_owned(),
+        };
+        let answer = self.tasks().delete_task(request).await;
+        answer.map_err(|status| self.refusal(&status))?;
+        Ok(())
+    }
+
+    /// Removes ended tasks that match, or counts them if `dry_run` says so: a bounded number of them, the newest first.
+    /// `cursor` is the `next` of the answer before, or empty; there is more to look at as long as `next` is not empty.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a state that is no end, and a cursor that is none, [`Error::Unreachable`].
+    pub async fn delete_tasks(
+        &self,
+        which: &Which,
+        dry_run: bool,
+        cursor: &str,
+    ) -> Result<DeleteTasksResponse, Error> {
+        let Which {
+            state,
+            function,
+            ended_before_ms,
+        } = which;
+        let request = DeleteTasksRequest {
+            namespace: self.namespace.to_string(),
+            state: state.unwrap_or_default().into(),
+            function: function.clone().unwrap_or_default(),
+            ended_before_ms: *ended_before_ms,
+            dry_run,
+            cursor: cursor.to_owned(),
+        };
+        let answer = self.tasks().delete_tasks(request).await;
+        Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+    }
+
     /// What the attempts of a task have logged so far, oldest first. Logs are kept as well as may be, and promised to nobody.
     ///
     /// # Errors
@@ -239,6 +282,17 @@ impl Client {
         let client = self.clone();
         Ok(chunks.map(move |chunk| chunk.map_err(|status| client.refusal(&status))))
     }
+}
+
+/// Which ended tasks are meant: those to which all of this applies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Which {
+    /// How they ended; in whatever way if it is none.
+    pub state: Option<TaskState>,
+    /// `MODULE` or `MODULE/FUNCTION`; every one if it is none.
+    pub function: Option<String>,
+    /// They ended before this time, in milliseconds since the Unix epoch.
+    pub ended_before_ms: Option<u64>,
 }
 
 /// Cuts tasks into requests: at most 1,000 each, and no more payload than a message may carry.

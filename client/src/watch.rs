@@ -197,8 +197,9 @@ mod tests {
     use tonic::{Request, Response, Status};
     use tq_proto::v1::task_service_server::{TaskService, TaskServiceServer};
     use tq_proto::v1::{
-        CancelTaskRequest, GetTaskLogsRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse,
-        LogChunk, RedriveTaskRequest, SubmitRequest, SubmitResponse,
+        CancelTaskRequest, DeleteTaskRequest, DeleteTaskResponse, DeleteTasksRequest,
+        DeleteTasksResponse, GetTaskLogsRequest, GetTaskRequest, ListTasksRequest,
+        ListTasksResponse, LogChunk, RedriveTaskRequest, SubmitRequest, SubmitResponse,
     };
 
     use super::*;
@@ -275,6 +276,18 @@ mod tests {
             &self,
             _: Request<RedriveTaskRequest>,
         ) -> Result<Response<Task>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+        async fn delete_task(
+            &self,
+            _: Request<DeleteTaskRequest>,
+        ) -> Result<Response<DeleteTaskResponse>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+        async fn delete_tasks(
+            &self,
+            _: Request<DeleteTasksRequest>,
+        ) -> Result<Response<DeleteTasksResponse>, Status> {
             Err(Status::unimplemented("not scripted"))
         }
         async fn get_task_logs(

@@ -134,6 +134,26 @@ fn check_range(
     })
 }
 
+impl OutOfRange {
+    pub(crate) fn check_span(
+        limit: &'static str,
+        span: Duration,
+        min: Duration,
+        max: Duration,
+    ) -> Result<(), Self> {
+        if span >= min && span <= max {
+            return Ok(());
+        }
+        Err(Self {
+            limit,
+            unit: " ms",
+            value: millis(span),
+            min: millis(min),
+            max: millis(max),
+        })
+    }
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -181,6 +201,18 @@ pub const SIGNATURE_COUNT_MAX: usize = 1_000;
 pub const LOG_TAIL_LINES: usize = 20;
 /// Bytes of its log that are looked at for them.
 pub const LOG_TAIL_BYTES: usize = 16 * KIB as usize;
+/// Ended tasks that one request may remove: one such request is half of a commit.
+pub const DELETE_BATCH_MAX: usize = 1_000;
+/// Rows of logs that one step of the ledger removes: with the largest chunks, reading them takes a few milliseconds. What
+/// is left goes in the steps after it.
+pub const LOG_ROWS_PER_STEP: usize = 256;
+/// The shortest time for which what has ended is kept: whoever waits for a task reads its result when it is told.
+pub const RETENTION_MIN: Duration = Duration::from_secs(1);
+/// The longest time for which what has ended is kept: 10 years. An error in the unit should not be forever.
+pub const RETENTION_MAX: Duration = Duration::from_secs(3_660 * 24 * 3600);
+/// Tasks that one step of the ledger looks at to see whether their time is over, beside as many as have ended in it: so
+/// that it keeps up at any rate, and removes the backlog of a day in slices of a few milliseconds.
+pub const RETENTION_SLICE: usize = 256;
 /// How far ahead a task may be scheduled, and its deadline set: an error in the unit should not wait for a century.
 pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 

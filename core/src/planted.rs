@@ -62,11 +62,17 @@ pub enum Bug {
     HeldLineForgotten,
     /// A dead letter that is redriven stays in the index.
     DeadRowStays,
+    /// What has ended is removed before its time.
+    RemovedEarly,
+    /// What is to be looked at again later is not noted.
+    DueForgotten,
+    /// The idempotency key of a task stays when the task is removed.
+    KeyOutlivesTask,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -96,6 +102,9 @@ impl Bug {
         Self::PauseIgnored,
         Self::HeldLineForgotten,
         Self::DeadRowStays,
+        Self::RemovedEarly,
+        Self::DueForgotten,
+        Self::KeyOutlivesTask,
     ];
 }
 

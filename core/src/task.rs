@@ -64,6 +64,8 @@ pub struct Spec {
     pub run_at: Option<Timestamp>,
     /// It expires when this time has passed.
     pub deadline: Option<Timestamp>,
+    /// Its result goes so long after its end, if that is before the task itself goes. None leaves it to the namespace.
+    pub result_ttl: Option<Duration>,
     /// Empty if none was given.
     pub idempotency_key: String,
     /// W3C trace context of the submitter; empty if there is none.

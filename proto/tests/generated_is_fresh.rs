@@ -6,12 +6,13 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "common",
     "tasks",
     "queues",
     "dead_letters",
     "namespaces",
+    "retention",
     "modules",
     "hosts",
     "link",

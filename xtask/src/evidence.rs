@@ -53,6 +53,11 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "what wakes, thread by thread, when there is nothing to do",
     ),
     (
+        "retention",
+        "[--tasks N] [--seconds N]",
+        "the longest pause between starts of tasks while 100,000 that are over their time are removed",
+    ),
+    (
         "spin",
         "[--runs N]",
         "how long after its limit an endless loop ends, and what it does to its neighbours",
@@ -104,7 +109,7 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             tools::run(run.args(arguments))
         }
         "kill-runs" => program("kill_runs", arguments),
-        "costs" | "fairness" | "idle" | "soak" | "spin" => program(name, arguments),
+        "costs" | "fairness" | "idle" | "retention" | "soak" | "spin" => program(name, arguments),
         "bench" => {
             let mut bench = cargo(&["run", "--release", "--", "bench"]);
             tools::run(bench.args(arguments))

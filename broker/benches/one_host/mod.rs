@@ -183,6 +183,7 @@ fn module() -> Module {
         limits: Limits::DEFAULT,
         retry: RetryOverrides::default(),
         placement: FunctionPlacement::default(),
+        result_ttl: None,
     };
     Module {
         name: "echo".to_owned(),
@@ -212,6 +213,7 @@ fn submission() -> Submission {
         placement: Placement::default(),
         run_at: None,
         deadline: None,
+        result_ttl: None,
         idempotency_key: String::new(),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         submitted_at: Timestamp(1_700_000_000_000),

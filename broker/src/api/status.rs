@@ -70,6 +70,11 @@ impl From<Refused> for ApiError {
                 | Rejected::Ended { .. }
                 | Rejected::TooEarly { .. } => Status::failed_precondition(text),
             },
+            Refused::NotEnded { id, .. } => with_hint(
+                Code::FailedPrecondition,
+                text,
+                &format!("`tq task cancel {id}` ends it"),
+            ),
             Refused::KeyConflict { .. } => Status::already_exists(text),
             Refused::DiskFull { .. } => with_hint(
                 Code::ResourceExhausted,

@@ -7,7 +7,7 @@ use prost::Message;
 use tq_core::task::{Lease, State, Task};
 use tq_core::{Signature, TaskId, Timestamp};
 
-use super::{Ledger, lock};
+use super::{Ledger, lock, removal};
 use crate::dispatch::lanes::Place;
 use crate::dispatch::queues::KeyId;
 use crate::store::{Direction, Space};
@@ -37,6 +37,8 @@ impl Ledger {
         self.check_memory(&tasks);
         self.check_settled(&tasks);
         self.check_dead(&tasks);
+        self.check_data(&tasks);
+        self.check_retention(&tasks);
     }
 
     /// Every task as of the last commit.
@@ -91,6 +93,10 @@ impl Ledger {
                 .or_default()
                 .enter(&task.state);
             total.enter(&task.state);
+        }
+        // Those of which every task was removed count none.
+        for of in self.counters.keys() {
+            counted.entry(*of).or_default();
         }
         for ((namespace, queue), counters) in &counted {
             let written = self
@@ -404,7 +410,8 @@ impl Ledger {
             let told = ends.remove(id).unwrap_or(0);
             // A round that was ended and redriven in one step has no record of its own.
             let (least, most) = if task.state.is_terminal() {
-                (1, task.round)
+                // The walk may have come past its row: `check_retention` looks whether something leads to it then.
+                (0, task.round)
             } else {
                 (0, task.round - 1)
             };
@@ -413,7 +420,72 @@ impl Ledger {
                 "{task:?} was told to have ended {told} times"
             );
         }
-        assert!(ends.is_empty(), "records lead to tasks");
+        // The others were removed since.
+        let last = self.last_id;
+        assert!(
+            ends.keys().all(|id| *id <= last),
+            "records lead to tasks that there are or were"
+        );
+    }
+
+    /// Everything that has ended is found when its time is over, and no sooner than rows say.
+    fn check_retention(&self, tasks: &Tasks) {
+        let settled = self.rows(Space::Index, &key::settled_all());
+        let due = self.rows(Space::Index, &key::dues());
+        let rows = settled.iter().chain(&due).map(|(_, row)| row);
+        let noted: BTreeSet<_> = rows.flat_map(|row| row::decode_settled(row)).collect();
+        for (id, (namespace, task, beside)) in tasks {
+            if task.state.is_terminal() {
+                assert!(
+                    noted.contains(&(*namespace, *id)),
+                    "nothing would ever remove {task:?}"
+                );
+            }
+            assert!(
+                beside.result_gone.is_none() || task.result.is_some(),
+                "{task:?} has no result that could have gone"
+            );
+        }
+        let oldest = settled.first().map(|(_, row)| row::settled_at(row));
+        let first = due.first().and_then(|(key, _)| Some(key::due_of(key)?.0));
+        self.collector.check(oldest, first);
+        for (key, _) in &settled {
+            let seq = key::settled_of(key).expect("the key of a row of ends");
+            assert!(
+                self.collector.is_ahead(seq),
+                "the walk is past the ends of {seq}"
+            );
+        }
+        for (key, _) in &due {
+            assert!(self.collector.is_due_ahead(key), "{key:?} is passed over");
+        }
+    }
+
+    /// Payloads, results, checkpoints and logs are those of tasks, and removed tasks leave nothing but what is noted.
+    fn check_data(&self, tasks: &Tasks) {
+        let noted: BTreeSet<_> = self
+            .rows(Space::Index, &key::leftovers())
+            .iter()
+            .map(|(key, _)| key::task_of(key).expect("a task's key"))
+            .collect();
+        assert_eq!(
+            noted,
+            self.leftovers.iter().map(removal::Leftover::task).collect(),
+            "what removed tasks have left is known"
+        );
+        for (key, _) in self.rows(Space::Payloads, &[]) {
+            let is_log = key.starts_with(&key::logs_all());
+            let of = match is_log {
+                true => key::log_task_of(&key),
+                false => key::task_of(&key),
+            };
+            let (namespace, id) = of.expect("the key of a task's data");
+            let is_there = tasks.get(&id).is_some_and(|(of, ..)| *of == namespace);
+            assert!(
+                is_there || is_log && noted.contains(&(namespace, id)),
+                "{id} is gone, and {key:?} is not"
+            );
+        }
     }
 
     /// Every dead task is in both indexes of dead letters, and nothing else is.

@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 use tq_core::label::Labels;
 use tq_core::limits::{OutOfRange, QUEUES_MAX};
 use tq_core::queue::{Order, Rate, Settings, SettingsError};
-use tq_core::task::{Spec, Task};
+use tq_core::task::{Spec, State, Task};
 use tq_core::transition::{Amendment, Rejected};
 use tq_core::{Digest, Epoch, TaskId, Timestamp};
 
-use super::{Ended, RedriveDead, SetNamespace};
+use super::{Ended, Keep, RedriveDead, SetNamespace};
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{FromHost, Hello};
@@ -56,6 +56,10 @@ pub enum Command {
     RedriveDead(RedriveDead),
     /// Changes the settings of a namespace.
     SetNamespace(SetNamespace),
+    /// Removes tasks that have ended.
+    Delete(Delete),
+    /// Reads or changes how long a namespace keeps what has ended.
+    Keep(Keep),
     /// Wants to know when tasks end.
     Watch(Watch),
     /// Wants to know no longer.
@@ -177,6 +181,25 @@ pub struct QueueView {
     pub oldest: Option<Timestamp>,
     /// Why nothing of it starts.
     pub closed: Option<Closed>,
+}
+
+/// Ended tasks to be removed.
+pub struct Delete {
+    /// The namespace's name.
+    pub namespace: String,
+    /// Which ones; at most [`tq_core::limits::DELETE_BATCH_MAX`].
+    pub tasks: Doomed,
+    /// How many were removed, once that is on disk.
+    pub reply: Reply<Result<usize, Refused>>,
+}
+
+/// Which tasks are to be removed.
+pub enum Doomed {
+    /// This one. It is refused if it has not ended.
+    One(TaskId),
+    /// Those of these that ended at the given time and in the given way: who chose them has read so. One that has
+    /// become something else since, or is gone, is passed over.
+    As(Vec<(TaskId, State)>),
 }
 
 /// The number of a watch, never used twice by one process.
@@ -328,6 +351,14 @@ pub enum Refused {
     /// The task's state does not allow it.
     #[error(transparent)]
     Rejected(#[from] Rejected),
+    /// It has not ended, and only what has can be removed.
+    #[error("task {id} is {state}: only a task that has ended can be deleted; cancel it first")]
+    NotEnded {
+        /// The task.
+        id: TaskId,
+        /// The state's name.
+        state: &'static str,
+    },
     /// The key stands for another request.
     #[error("idempotency key `{key}` was used for another request, {}; use a new key, or send the same request", of(*.id))]
     KeyConflict {

@@ -562,11 +562,16 @@ impl Ledger {
         }
         self.touch(*id);
         let (data, row) = stored(Some(state));
-        if let Some(open) = self.open.get_mut(id) {
-            open.beside.checkpoint = data;
-        }
-        if let Some(bytes) = row {
-            let at = key::checkpoint(number, *id);
+        let before = self
+            .open
+            .get_mut(id)
+            .and_then(|open| std::mem::replace(&mut open.beside.checkpoint, data));
+        let at = key::checkpoint(number, *id);
+        if row.is_none() && matches!(before, Some(DataRef::Row { .. })) {
+            // Nothing leads to it any more: the newest one is a file.
+            self.step.unread.remove(&at);
+            self.step.batch.delete(at);
+        } else if let Some(bytes) = row {
             self.step.unread.insert(at.clone(), bytes.clone());
             self.step.batch.put(at, bytes);
         }

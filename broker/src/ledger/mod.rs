@@ -30,6 +30,8 @@ mod queues;
 mod ready;
 mod recovery;
 mod redrive;
+mod removal;
+mod retention;
 mod step;
 mod submit;
 mod syncing;
@@ -42,13 +44,14 @@ mod token;
 
 pub use answers::Answers;
 pub use command::{
-    Command, Deploy, HelloRefused, HostOrder, HostState, HostView, LogChunk, QueueChange,
-    QueuePatch, QueueView, Readiness, Refused, Reply, Submission, Submit, Submitted, Target, Watch,
-    WatchId,
+    Command, Delete, Deploy, Doomed, HelloRefused, HostOrder, HostState, HostView, LogChunk,
+    QueueChange, QueuePatch, QueueView, Readiness, Refused, Reply, Submission, Submit, Submitted,
+    Target, Watch, WatchId,
 };
 pub use ends::{Ended, Recent};
 pub use namespaces::{NamespaceSettings, SetNamespace};
 pub use redrive::RedriveDead;
+pub use retention::{Keep, RetentionChange};
 pub(crate) use thread::wall;
 pub use thread::{Clock, Handle, Running, Stopped, Watching, start};
 
@@ -64,7 +67,7 @@ use tokio::sync::{mpsc, watch};
 use tq_core::limits::{FREE_BYTES_FLOOR, READY_WINDOW};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{Lease, Spec, Task};
-use tq_core::{Epoch, TaskId, Timestamp};
+use tq_core::{Epoch, Retention, TaskId, Timestamp};
 
 use self::claims::Claims;
 use self::ids::Ids;
@@ -128,6 +131,8 @@ pub struct Config {
     pub ready_window: usize,
     /// Tasks that may be submitted before one that no index leads to gets an open row: what recovery reads at most.
     pub unindexed_span: u64,
+    /// How long namespaces keep what has ended that set nothing.
+    pub retention: Retention,
 }
 
 impl Default for Config {
@@ -137,6 +142,7 @@ impl Default for Config {
             seed: 0,
             ready_window: READY_WINDOW,
             unindexed_span: UNINDEXED_SPAN,
+            retention: Retention::DEFAULT,
         }
     }
 }
@@ -162,6 +168,8 @@ pub struct Shared {
     owed: AtomicU64,
     /// The last step that had something to say and was spoken of; [`STOPPED`] if none will be any more.
     said: watch::Sender<u64>,
+    /// Of the commit with this sequence, and of those before it, the record of who ended in them may be gone.
+    pub forgotten: AtomicU64,
     /// How many tasks are in which state, over all namespaces.
     pub counters: Mutex<Counters>,
     /// The claims by which tasks run. Their state rows do not know them.
@@ -259,7 +267,13 @@ pub struct Ledger {
     /// The free space, and when it was asked for.
     free_bytes: Option<(u64, Duration)>,
     /// Bytes and pieces that the logs of attempts have, by task and attempt.
-    log_sizes: HashMap<(TaskId, Epoch), (usize, u32)>,
+    log_sizes: BTreeMap<(TaskId, Epoch), (usize, u32)>,
+    /// Removed tasks that have left rows of logs behind, which go a bounded number at a time.
+    leftovers: VecDeque<removal::Leftover>,
+    collector: retention::Collector,
+    /// Tasks as they were when they were removed, and when that was, for whoever checks that they had to go.
+    #[cfg(any(test, feature = "simulation"))]
+    removed: Vec<(Task, Timestamp)>,
     /// Steps so far.
     steps: u64,
     step: Step,
@@ -284,9 +298,11 @@ impl Ledger {
         self.tend_hosts();
         let timers_left = self.fire_timers()?;
         let dead_left = self.bury_broken()?;
+        let logs_left = self.clear_leftovers()?;
         let ready_left = self.dispatch()?;
+        let over_left = self.collect()?;
         let answers = self.commit()?;
-        let is_busy = timers_left || dead_left || ready_left;
+        let is_busy = timers_left || dead_left || logs_left || ready_left || over_left;
         let wait = if is_busy {
             Some(Duration::ZERO)
         } else {
@@ -309,7 +325,8 @@ impl Ledger {
             .hosts
             .next_expiry()
             .map(|at| at.saturating_sub(self.mono));
-        timer.chain(opening).chain(lease).min()
+        let over = self.next_collection();
+        timer.chain(opening).chain(lease).chain(over).min()
     }
 
     /// Tells the ledger that it stood still for `gap`, and could hear of no one.
@@ -341,6 +358,11 @@ impl Ledger {
             Command::RedriveDead(redrive) => self.redrive_dead(redrive),
             Command::SetNamespace(set) => {
                 self.set_namespace(set);
+                Ok(())
+            }
+            Command::Delete(delete) => self.delete(delete),
+            Command::Keep(keep) => {
+                self.keep(keep);
                 Ok(())
             }
             Command::Watch(watch) => {

@@ -13,6 +13,7 @@ use tq_core::{TaskId, Timestamp};
 use super::claims::Claims;
 use super::ids::Ids;
 use super::ready::is_ready;
+use super::retention::Collector;
 use super::step::Step;
 use super::step::needs_open_row;
 use super::token::Secret;
@@ -58,6 +59,7 @@ impl Ledger {
             recent: Mutex::new(Recent::new(settled)),
             owed: AtomicU64::new(0),
             said: watch::Sender::new(0),
+            forgotten: AtomicU64::new(0),
             counters: Mutex::new(Counters::default()),
             claims: RwLock::default(),
             metrics,
@@ -88,7 +90,11 @@ impl Ledger {
             next_timer: None,
             timers_from: Timestamp::EPOCH,
             free_bytes: None,
-            log_sizes: HashMap::new(),
+            log_sizes: BTreeMap::new(),
+            leftovers: VecDeque::new(),
+            collector: Collector::new(config.retention),
+            #[cfg(any(test, feature = "simulation"))]
+            removed: Vec::new(),
             steps: 0,
             step: Step::default(),
             store,
@@ -101,6 +107,8 @@ impl Ledger {
         ledger.recover_hosts()?;
         ledger.recover_claims()?;
         ledger.recover_open(id(&ledger_row.open_from))?;
+        ledger.recover_leftovers()?;
+        ledger.recover_retention()?;
         let timers =
             ledger
                 .store

@@ -1,12 +1,12 @@
 //! One step's changes, from the first to the commit.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tq_core::limits::READY_WINDOW_PAYLOAD_BYTES;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{Spec, State, Task};
@@ -38,8 +38,14 @@ pub(super) struct Step {
     ended: Vec<(Namespace, TaskId)>,
     /// Payloads and checkpoints that the step writes, and that it may have to hand out before they can be read.
     pub(super) unread: HashMap<Key, Bytes>,
-    /// Idempotency keys that the step has given.
-    pub(super) keys: HashMap<Key, IdempotencyRow>,
+    /// Idempotency keys that the step has given, or freed.
+    pub(super) keys: HashMap<Key, Option<IdempotencyRow>>,
+    /// Ended tasks that it removes. They are in memory until the commit, and for nobody to see.
+    pub(super) removed: FxHashSet<TaskId>,
+    /// The first due row that it writes.
+    pub(super) first_due: Option<Timestamp>,
+    /// Tasks to whose logs it adds.
+    pub(super) logged: FxHashSet<TaskId>,
     /// Answers.
     pub(super) after: Vec<Box<dyn FnOnce() + Send>>,
     /// The first timer that it writes.
@@ -81,6 +87,11 @@ pub(super) struct Call {
 }
 
 impl Step {
+    /// How many tasks have ended in it so far.
+    pub(super) fn ended_count(&self) -> usize {
+        self.ended.len()
+    }
+
     /// Where the ready row was that led to a task before the step. None if the step has not touched it.
     pub(super) fn ready_before(&self, id: TaskId) -> Option<Option<Position>> {
         self.touched.get(&id).map(|touched| match &touched.before {
@@ -134,6 +145,7 @@ impl Ledger {
     /// then; everything else that there is to say waits for the disk.
     pub(super) fn commit(&mut self) -> Result<Answers, Error> {
         self.index_oldest();
+        self.note_results();
         let mut step = std::mem::take(&mut self.step);
         let mut batch = step.batch;
         let mut first_timer = step.first_timer;
@@ -154,8 +166,12 @@ impl Ledger {
                     position,
                 } => (Some(state), &rows[..], *position),
             };
+            let is_removed = step.removed.contains(id);
             let position_left = position_before.filter(|_| ready_position(open) != position_before);
-            let rows = rows(open);
+            let rows = match is_removed {
+                true => Vec::new(),
+                false => rows(open),
+            };
             rows_before
                 .iter()
                 .filter(|row| !rows.contains(row))
@@ -168,7 +184,9 @@ impl Ledger {
                 first_timer = first_timer.into_iter().chain(timer).min();
                 batch.put(row.clone(), id.0.to_vec());
             }
-            if let Stored::Nothing(call) = &touched.before {
+            if is_removed {
+                // Its other rows are in the batch already.
+            } else if let Stored::Nothing(call) = &touched.before {
                 let Call {
                     spec,
                     position,
@@ -177,7 +195,7 @@ impl Ledger {
                 let row = row::encode_call(spec, self.time, *position, payload);
                 batch.put(key::call(open.namespace, *id), row);
             }
-            if touched.needs_state {
+            if touched.needs_state && !is_removed {
                 batch.put(
                     key::state(open.namespace, *id),
                     row::encode_state(&open.task, &open.beside, &open.result),
@@ -193,8 +211,10 @@ impl Ledger {
                 counters.leave(before);
                 self.total.leave(before);
             }
-            counters.enter(&open.task.state);
-            self.total.enter(&open.task.state);
+            if !is_removed {
+                counters.enter(&open.task.state);
+                self.total.enter(&open.task.state);
+            }
             touched_queues.push(of);
             if let Some(position) = position_left {
                 self.leave_ready_row(position, &mut batch);
@@ -223,12 +243,9 @@ impl Ledger {
         step.ended.sort_unstable();
         step.ended.dedup();
         if !step.ended.is_empty() {
-            let mut ended = Vec::with_capacity(step.ended.len() * 20);
-            for (namespace, id) in &step.ended {
-                ended.extend_from_slice(&namespace.0.to_be_bytes());
-                ended.extend_from_slice(&id.0);
-            }
+            let ended = row::encode_settled(&step.ended, self.time);
             batch.put(key::settled(self.store.seq() + 1), ended);
+            self.note_settled();
         }
         self.steps += 1;
         if step.durable {
@@ -263,6 +280,23 @@ impl Ledger {
             to_hosts,
             ends,
         })
+    }
+
+    /// Notes when results go of tasks that say so themselves: maybe long before anything else looks at them.
+    fn note_results(&mut self) {
+        let mut due: BTreeMap<Timestamp, Vec<(Namespace, TaskId)>> = BTreeMap::new();
+        for (namespace, id) in &self.step.ended {
+            if let Some(open) = self.open.get(id)
+                && let Some(ttl) = open.task.spec.result_ttl
+                && open.task.result.is_some()
+            {
+                let tasks = due.entry(self.time.after(ttl)).or_default();
+                tasks.push((*namespace, *id));
+            }
+        }
+        for (at, tasks) in due {
+            self.put_due(at, &tasks);
+        }
     }
 
     fn write(&mut self, mut batch: Batch) -> Result<(), Error> {

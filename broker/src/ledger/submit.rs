@@ -137,7 +137,7 @@ impl Ledger {
                 key::timer(expires, Timer::ForgetKey, namespace, id),
                 spec.idempotency_key.clone(),
             );
-            self.step.keys.insert(key, row);
+            self.step.keys.insert(key, Some(row));
             self.step.first_timer = self.step.first_timer.into_iter().chain([expires]).min();
         }
         let payload = payload.unwrap_or_default();
@@ -229,7 +229,7 @@ impl Ledger {
         if let Some(row) = self.step.keys.get(&at)
             && !is_planted(Bug::KeyUnseen)
         {
-            return Ok(Some(row.clone()));
+            return Ok(row.clone());
         }
         let decode = |source| row::Error::Decode {
             kind: "idempotency key",

@@ -14,6 +14,9 @@ use crate::tables::row::{self, Record};
 impl Ledger {
     /// Makes sure that a task is in memory. `false` if there is none.
     pub(super) fn load(&mut self, namespace: Namespace, id: TaskId) -> Result<bool, Error> {
+        if self.step.removed.contains(&id) {
+            return Ok(false);
+        }
         match self.open.get(&id) {
             Some(open) => Ok(open.namespace == namespace),
             None => {
@@ -187,7 +190,11 @@ impl Ledger {
         Ok(())
     }
 
-    fn find(&mut self, namespace: &str, id: TaskId) -> Result<Result<(), Refused>, Error> {
+    pub(super) fn find(
+        &mut self,
+        namespace: &str,
+        id: TaskId,
+    ) -> Result<Result<(), Refused>, Error> {
         let none = || Refused::NoTask {
             namespace: namespace.to_owned(),
             id,
@@ -240,6 +247,7 @@ impl Ledger {
         *bytes += chunk.text.len();
         *pieces += 1;
         let at = key::log(namespace, chunk.id, chunk.epoch, *pieces);
+        self.step.logged.insert(chunk.id);
         self.step.batch.put(at, chunk.text.clone());
         Ok(())
     }

@@ -10,7 +10,9 @@ use tq_core::Timestamp;
 use tq_core::limits::{BATCH_COMMANDS_MAX, INBOX_MAX};
 
 use super::syncing::Unsaid;
-use super::{Command, Ended, Error, Ledger, Now, STOPPED, Shared, Watch, WatchId, lock};
+use super::{
+    Command, Delete, Doomed, Ended, Error, Ledger, Now, STOPPED, Shared, Watch, WatchId, lock,
+};
 use crate::store::Read;
 
 /// A step that takes longer than this extends every lease by its length: the ledger could hear of no one.
@@ -232,6 +234,10 @@ fn cost(command: &Command) -> usize {
     match command {
         Command::Submit(submit) => submit.tasks.len().max(1),
         Command::RedriveDead(redrive) => redrive.ids.len().max(1),
+        Command::Delete(Delete {
+            tasks: Doomed::As(tasks),
+            ..
+        }) => tasks.len().max(1),
         Command::FromHost(_, crate::dispatch::message::FromHost::Outcomes(outcomes)) => {
             outcomes.len().max(1)
         }
@@ -253,6 +259,8 @@ fn class(command: &Command) -> Class {
         | Command::Queues(..)
         | Command::RedriveDead(_)
         | Command::SetNamespace(_)
+        | Command::Delete(_)
+        | Command::Keep(_)
         | Command::Watch(_)
         | Command::Unwatch(_)
         | Command::Deploy(_)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tq_core::retry::RetryOverrides;
 use tq_core::task::Spec;
@@ -48,6 +49,8 @@ pub struct Function {
     pub retry: RetryOverrides,
     /// Where its tasks may run, and beside what.
     pub placement: FunctionPlacement,
+    /// Results go so long after their tasks' ends; none leaves it to the namespace.
+    pub result_ttl: Option<Duration>,
 }
 
 /// All versions of one module.

@@ -35,6 +35,10 @@ pub struct Metrics {
     pub lost: Counter,
     /// Reports that came too late and changed nothing.
     pub fenced: Counter,
+    /// Tasks removed: because someone asked, or because their time was over.
+    pub removed: Counter,
+    /// Results removed before their tasks.
+    pub results_removed: Counter,
     /// Commits of the store.
     pub commits: Counter,
     /// Transitions that must not be, each one a bug.
@@ -118,6 +122,8 @@ impl Metrics {
             dispatched,
             lost,
             fenced,
+            removed,
+            results_removed,
             commits,
             invariant_violations,
             hosts,
@@ -166,6 +172,12 @@ impl Metrics {
             "attempt_duration_seconds",
             "Wall time of attempts as their hosts measured it",
             attempt_seconds.0,
+        );
+        registry.register("tasks_removed", "Ended tasks removed", removed);
+        registry.register(
+            "results_removed",
+            "Results removed before their tasks",
+            results_removed,
         );
         registry.register("store_commits", "Commits of the store", commits);
         registry.register(

@@ -46,6 +46,8 @@ mod meta {
     pub(super) const QUEUE: u8 = 7;
     pub(super) const HOST: u8 = 20;
     pub(super) const SETTINGS: u8 = 40;
+    pub(super) const RETENTION: u8 = 60;
+    pub(super) const COLLECTOR: u8 = 61;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -58,6 +60,8 @@ mod index {
     pub(super) const CLAIMS: u8 = 6;
     pub(super) const DEAD: u8 = 40;
     pub(super) const DEAD_AT: u8 = 41;
+    pub(super) const LEFTOVER: u8 = 60;
+    pub(super) const DUE: u8 = 61;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -441,6 +445,33 @@ pub fn dead(namespace: Namespace, signature: Signature, at: Timestamp, id: TaskI
     )
 }
 
+/// A removed task of which rows of logs are left.
+pub fn leftover(namespace: Namespace, id: TaskId) -> Key {
+    Key::new(
+        Space::Index,
+        [&[index::LEFTOVER], &task_bytes(namespace, id)[..]].concat(),
+    )
+}
+
+/// Before all such tasks.
+pub fn leftovers() -> Vec<u8> {
+    vec![index::LEFTOVER]
+}
+
+/// Ended tasks that are to be looked at again at a time: the `number`th such row of a commit, whose sequence is `seq`.
+pub fn due(at: Timestamp, seq: u64, number: u32) -> Key {
+    Key::new(
+        Space::Index,
+        [
+            &[index::DUE],
+            &at.0.to_be_bytes()[..],
+            &seq.to_be_bytes(),
+            &number.to_be_bytes(),
+        ]
+        .concat(),
+    )
+}
+
 /// Before all dead tasks of a signature.
 pub fn dead_of(namespace: Namespace, signature: Signature) -> Vec<u8> {
     [&dead_in(namespace)[..], &signature.0].concat()
@@ -489,6 +520,53 @@ pub fn death_of(key: &[u8]) -> Option<(Timestamp, TaskId)> {
     ))
 }
 
+/// Before all such rows.
+pub fn dues() -> Vec<u8> {
+    vec![index::DUE]
+}
+
+/// The time and the sequence in a key of [`due`].
+pub fn due_of(key: &[u8]) -> Option<(Timestamp, u64)> {
+    let (at, rest) = key.strip_prefix(&[index::DUE])?.split_first_chunk()?;
+    let seq = rest.first_chunk()?;
+    Some((Timestamp(u64::from_be_bytes(*at)), u64::from_be_bytes(*seq)))
+}
+
+/// How long a namespace keeps what has ended.
+pub fn retention(namespace: Namespace) -> Key {
+    Key::new(
+        Space::Meta,
+        [&[meta::RETENTION], &namespace.0.to_be_bytes()[..]].concat(),
+    )
+}
+
+/// Before all of them.
+pub fn retentions() -> Vec<u8> {
+    vec![meta::RETENTION]
+}
+
+/// The namespace in a key of [`retention`].
+pub fn retention_of(key: &[u8]) -> Option<Namespace> {
+    let number = key.strip_prefix(&[meta::RETENTION])?.try_into().ok()?;
+    Some(Namespace(u32::from_be_bytes(number)))
+}
+
+/// How far what is over its time was removed.
+pub fn collector() -> Key {
+    Key::new(Space::Meta, [meta::COLLECTOR])
+}
+
+/// Before all pieces of all logs.
+pub fn logs_all() -> Vec<u8> {
+    vec![payloads::LOG]
+}
+
+/// The task in a key of [`log`].
+pub fn log_task_of(key: &[u8]) -> Option<(Namespace, TaskId)> {
+    // The epoch and the number of the piece come behind it.
+    task_of(key.get(..key.len().checked_sub(12)?)?)
+}
+
 fn in_payloads(kind: u8, namespace: Namespace, id: TaskId) -> Key {
     Key::new(
         Space::Payloads,
@@ -522,6 +600,10 @@ mod tests {
             prop_assert_eq!(death_of(&dead_at(namespace, at, id).bytes), Some((at, id)));
             prop_assert_eq!(settled_of(&settled(position.0).bytes), Some(position.0));
             prop_assert_eq!(claims_of(&claims(position.0).bytes), Some(position.0));
+            prop_assert_eq!(due_of(&due(at, position.0, 3).bytes), Some((at, position.0)));
+            prop_assert_eq!(retention_of(&retention(namespace).bytes), Some(namespace));
+            prop_assert_eq!(task_of(&leftover(namespace, id).bytes), Some((namespace, id)));
+            prop_assert_eq!(log_task_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some((namespace, id)));
             prop_assert_eq!(log_epoch_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some(Epoch(position.0)));
         }
 
@@ -529,7 +611,8 @@ mod tests {
         fn no_bytes_panic(bytes: Vec<u8>) {
             let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_epoch_of(&bytes));
             let _ = (namespace_of(&bytes), current_of(&bytes), counters_of(&bytes), queue_of(&bytes));
-            let _ = (dead_signature_of(&bytes), death_of(&bytes));
+            let _ = (dead_signature_of(&bytes), death_of(&bytes), log_task_of(&bytes));
+            let _ = (due_of(&bytes), retention_of(&bytes));
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
         priority,
         deadline,
         idempotency_key,
+        result_ttl,
         limits: lowered,
         retry: policy,
         placement,
@@ -55,6 +56,7 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
             key,
             limit: concurrency.unwrap_or(1),
         }),
+        result_ttl_ms: result_ttl.map(|span| span.0),
     })
 }
 

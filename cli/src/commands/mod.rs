@@ -15,6 +15,7 @@ mod module;
 mod namespace;
 mod new;
 mod queue;
+mod retention;
 mod run;
 mod submit;
 mod task;
@@ -24,7 +25,7 @@ use tq_client::Client;
 
 use crate::args::{
     AdminCommand, Command, ConfigCommand, DeadCommand, HostVerb, ModuleCommand, NamespaceCommand,
-    QueueCommand, TaskCommand,
+    QueueCommand, RetentionCommand, TaskCommand,
 };
 use crate::config::Config;
 use crate::exit::Exit;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             TaskCommand::Cancel { id } => task::cancel::run(config, &id).await,
             TaskCommand::Update(args) => task::update::run(config, args).await,
             TaskCommand::Redrive { id } => task::redrive::run(config, &id).await,
+            TaskCommand::Delete(args) => task::delete::run(config, args).await,
             TaskCommand::Wait { ids } => task::wait::run(config, ids).await,
         },
         Command::Queue(command) => match command {
@@ -85,6 +87,10 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             ModuleCommand::List => module::list::run(config).await,
             ModuleCommand::Show { name } => module::show::run(config, &name).await,
             ModuleCommand::Rollback { name, to } => module::rollback::run(config, &name, to).await,
+        },
+        Command::Retention(command) => match command {
+            RetentionCommand::Show => retention::show::run(config).await,
+            RetentionCommand::Set(args) => retention::set::run(config, args).await,
         },
         Command::Admin(admin) => match admin {
             AdminCommand::Check(args) => admin::check::run(config, &args),

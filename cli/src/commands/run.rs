@@ -9,8 +9,9 @@ use tq_client::{Client, NewTask, Task, TaskState, Watch};
 use crate::args::RunArgs;
 use crate::commands::{call, connect, waiting};
 use crate::config::Config;
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, json, table};
+use crate::units::Moment;
 
 /// Lines of a failed task's log that are shown.
 const LOG_LINES: usize = 20;
@@ -52,6 +53,17 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Exit> 
     if task.state() != TaskState::Succeeded {
         explain(&client, &task, &given).await;
         return Ok(Exit::Ended);
+    }
+    if task.result_expired_ms != 0 {
+        // One that was run before, under the same idempotency key.
+        let since = Moment(task.result_expired_ms);
+        let message = format!(
+            "task {} succeeded, but its result is gone since {since}: its time was over",
+            task.id
+        );
+        return Err(Failure::new(Exit::Ended, message)
+            .hint("use another idempotency key to run it again")
+            .into());
     }
     if config.output.value == Format::Table {
         output::result(task.result.as_deref().unwrap_or_default())?;

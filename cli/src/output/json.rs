@@ -58,6 +58,9 @@ pub(crate) struct Task<'a> {
     payload: Option<Bytes<'a>>,
     result_bytes: u64,
     result: Option<Bytes<'a>>,
+    result_ttl_ms: Option<u64>,
+    /// When the result was removed because its time was over.
+    result_expired_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -168,6 +171,8 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             preferred_labels,
             concurrency,
             redriven_from,
+            result_expired_ms,
+            result_ttl_ms,
         } = task;
         Self {
             id,
@@ -208,6 +213,8 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             payload: payload.as_ref().map(|bytes| Bytes(bytes)),
             result_bytes: *result_bytes,
             result: result.as_ref().map(|bytes| Bytes(bytes)),
+            result_ttl_ms: *result_ttl_ms,
+            result_expired_ms: known(*result_expired_ms),
         }
     }
 }
@@ -554,6 +561,7 @@ struct FunctionInfo<'a> {
     limits: Option<AttemptLimits>,
     retry: Option<Retry>,
     placement: Option<FunctionPlacement<'a>>,
+    result_ttl_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -608,6 +616,7 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
             limits,
             retry,
             placement,
+            result_ttl_ms,
         } = function;
         Self {
             name,
@@ -626,6 +635,7 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
                     .as_ref()
                     .and_then(|rule| named(&rule.payload_pointer)),
             }),
+            result_ttl_ms: *result_ttl_ms,
         }
     }
 }
@@ -960,6 +970,8 @@ mod tests {
             "redriven_from": null,
             "result_bytes": 5,
             "result": "Hello",
+            "result_ttl_ms": null,
+            "result_expired_ms": null,
         });
         assert_eq!(value, expected);
     }

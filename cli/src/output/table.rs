@@ -176,7 +176,10 @@ pub(crate) fn print_task(task: &Task) -> anyhow::Result<()> {
         ),
         (
             "result",
-            described(task.result.as_deref(), task.result_bytes),
+            match task.result_expired_ms {
+                0 => described(task.result.as_deref(), task.result_bytes),
+                at => format!("gone since {}: its time was over", time(at)),
+            },
         ),
     ])?;
     if task.attempts.is_empty() {

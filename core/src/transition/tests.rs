@@ -30,6 +30,7 @@ fn spec() -> Spec {
         placement: Placement::default(),
         run_at: None,
         deadline: None,
+        result_ttl: None,
         idempotency_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp(1),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_broker::ledger::{
-    Command, Deploy, Ended, QueueChange, QueuePatch, QueueView, RedriveDead, Refused, Submission,
-    Submit, Submitted, Target, Watch, WatchId,
+    Command, Delete, Deploy, Doomed, Ended, QueueChange, QueuePatch, QueueView, RedriveDead,
+    Refused, Submission, Submit, Submitted, Target, Watch, WatchId,
 };
 use tq_broker::modules::Entry;
 use tq_broker::modules::placement::FunctionPlacement;
@@ -45,6 +45,7 @@ pub(crate) struct Clients {
     changes: Vec<(TaskId, oneshot::Receiver<Result<Task, Refused>>)>,
     pauses: Vec<(bool, oneshot::Receiver<Result<QueueView, Refused>>)>,
     redrives: Vec<oneshot::Receiver<Result<Vec<TaskId>, Refused>>>,
+    deletes: Vec<(TaskId, oneshot::Receiver<Result<usize, Refused>>)>,
     watches: Vec<mpsc::UnboundedReceiver<Arc<Ended>>>,
     last_watch: u64,
 }
@@ -75,6 +76,7 @@ impl Clients {
             + self.changes.len()
             + self.pauses.len()
             + self.redrives.len()
+            + self.deletes.len()
     }
 
     /// What was not answered will not be.
@@ -88,6 +90,7 @@ impl Clients {
         self.changes.clear();
         self.pauses.clear();
         self.redrives.clear();
+        self.deletes.clear();
         self.watches.clear();
     }
 }
@@ -153,6 +156,11 @@ impl World {
                 self.send(requests);
             }
             return self.after(Duration::from_secs(1), Event::Client);
+        }
+        if self.one_in(8)
+            && let Some(id) = self.some_task()
+        {
+            self.delete(id);
         }
         match self.random.u32(..20) {
             0..9 => self.submit(),
@@ -230,6 +238,8 @@ impl World {
         let until = Duration::from_millis(self.random.u64(1..20_000));
         let key = self.random.u32(..KEYS);
         let placement = self.placement();
+        let ttl = Duration::from_secs(self.random.u64(1..10));
+        let ttl = self.one_in(6).then_some(ttl);
         let asked = Asked {
             run_at: is_delayed.then(|| wall.after(delay)),
             is_endless: self.one_in(12),
@@ -254,6 +264,7 @@ impl World {
             placement,
             run_at: asked.run_at,
             deadline: has_deadline.then(|| wall.after(until)),
+            result_ttl: ttl,
             idempotency_key: match has_key {
                 true => format!("k{key}"),
                 false => String::new(),
@@ -331,6 +342,21 @@ impl World {
 
     fn cancel(&mut self, id: TaskId) {
         self.change(id, Command::Cancel);
+    }
+
+    /// Asks for a task to be deleted, whether it has ended or not.
+    fn delete(&mut self, id: TaskId) {
+        if self.broker.process.is_none() {
+            return;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.promises.may_go(id);
+        self.command(Command::Delete(Delete {
+            namespace: NAMESPACE.to_owned(),
+            tasks: Doomed::One(id),
+            reply,
+        }));
+        self.clients.deletes.push((id, answer));
     }
 
     fn change(&mut self, id: TaskId, command: impl FnOnce(Target) -> Command) {
@@ -446,13 +472,7 @@ impl World {
                         promises.submitted.insert(tag.clone(), task.id);
                     }
                     if !key.is_empty() {
-                        let held = promises.keys.entry(key.clone());
-                        let held = *held.or_insert((request.variant, task.id));
-                        assert_eq!(
-                            held,
-                            (request.variant, task.id),
-                            "key `{key}` names one task"
-                        );
+                        promises.key_names(key, request.variant, task.id);
                     }
                 }
             }
@@ -491,6 +511,13 @@ impl World {
             }
             matches!(answer, Err(oneshot::error::TryRecvError::Empty))
         });
+        clients.deletes.retain_mut(|(id, answer)| {
+            let answer = answer.try_recv();
+            if let Ok(Ok(_)) = &answer {
+                promises.was_deleted(*id);
+            }
+            matches!(answer, Err(oneshot::error::TryRecvError::Empty))
+        });
         for watch in &mut clients.watches {
             while let Ok(ended) = watch.try_recv() {
                 let task = &ended.task;
@@ -509,6 +536,7 @@ fn module(digest: Digest) -> Module {
         limits: Limits::DEFAULT,
         retry: RetryOverrides::default(),
         placement: FunctionPlacement::default(),
+        result_ttl: None,
     };
     Module {
         name: format!("m{}", digest.0[0]),

@@ -12,7 +12,7 @@ use tq_broker::tables::{Namespace, key, row};
 use tq_core::limits::{ATTEMPTS_KEPT, LOSSES_MAX};
 use tq_core::outcome::{Class, Outcome};
 use tq_core::task::{DataRef, State, Task};
-use tq_core::{Epoch, TaskId, Timestamp};
+use tq_core::{Epoch, Retention, TaskId, Timestamp};
 
 use crate::clients::{CONCURRENCY, PAUSED, QUEUES};
 
@@ -47,6 +47,14 @@ pub(crate) struct Promises {
     pub(crate) paused_after: Option<Epoch>,
     /// A loss of power may have forgotten attempts that go on, and are beyond the limits when they are found.
     pub(crate) has_lost_power: bool,
+    /// How long what has ended is kept.
+    retention: Retention,
+    /// Tasks that somebody asked to be deleted.
+    may_go: BTreeSet<TaskId>,
+    /// Tasks of which the broker said that they are deleted.
+    deleted: BTreeSet<TaskId>,
+    /// Tasks that were removed, and had to be. A loss of power may bring them back.
+    gone: BTreeSet<TaskId>,
 }
 
 /// The payload of a task: its tag again and again, to a length.
@@ -71,6 +79,59 @@ pub(crate) fn name_of(bytes: &[u8]) -> [u8; 32] {
 }
 
 impl Promises {
+    pub(crate) fn new(retention: Retention) -> Self {
+        Self {
+            retention,
+            ..Self::default()
+        }
+    }
+
+    /// Somebody asks for a task to be deleted.
+    pub(crate) fn may_go(&mut self, id: TaskId) {
+        self.may_go.insert(id);
+    }
+
+    /// The broker said that a task is deleted.
+    pub(crate) fn was_deleted(&mut self, id: TaskId) {
+        self.deleted.insert(id);
+    }
+
+    /// The broker removes a task: only what has ended, because somebody asked or its time is over.
+    pub(crate) fn was_removed(&mut self, task: &Task, at: Timestamp) {
+        let keep = match task.state {
+            State::Succeeded { .. } => Some(self.retention.succeeded),
+            State::Dead { .. } => Some(self.retention.dead),
+            State::Cancelled { .. } => Some(self.retention.cancelled),
+            State::Expired { .. } => Some(self.retention.expired),
+            State::Blocked { .. }
+            | State::Scheduled { .. }
+            | State::Ready { .. }
+            | State::Running { .. } => None,
+        };
+        let until = keep.and_then(|keep| Some(task.state.ended_at()?.after(keep)));
+        assert!(
+            until.is_some_and(|until| until <= at || self.may_go.contains(&task.id)),
+            "{task:?} is removed at {at:?}, and was to stay until {until:?}"
+        );
+        self.gone.insert(task.id);
+    }
+
+    /// The broker said which task a key stands for: always the same, unless that may have been deleted.
+    pub(crate) fn key_names(&mut self, key: &str, variant: u8, id: TaskId) {
+        let held = self.keys.entry(key.to_owned()).or_insert((variant, id));
+        if *held != (variant, id) {
+            let (before, after) = (held.1.min(id), held.1.max(id));
+            assert!(
+                before != after && self.may_go.contains(&before),
+                "key `{key}` names one task"
+            );
+            // Answers may come in another order than they were given.
+            if after == id {
+                *held = (variant, id);
+            }
+        }
+    }
+
     /// Takes note of what the broker said of a task.
     pub(crate) fn was_told(&mut self, id: TaskId, state: &'static str, round: u32) {
         let told = self.told.entry(id).or_insert((state, round));
@@ -133,14 +194,20 @@ impl Promises {
             check_attempts(task);
         }
         for (tag, id) in &self.submitted {
-            assert_eq!(
-                there.get(tag.as_str()),
-                Some(id),
+            let found = there.get(tag.as_str());
+            assert!(
+                found == Some(id) || found.is_none() && self.gone.contains(id),
                 "`{tag}` was acknowledged and is lost"
             );
         }
+        for id in &self.deleted {
+            assert!(!tasks.contains_key(id), "{id} was deleted and is there");
+        }
         for (id, (state, round)) in &self.told {
-            let task = &tasks[id].1;
+            let Some((_, task, _)) = tasks.get(id) else {
+                assert!(self.gone.contains(id), "{id} was {state} and is lost");
+                continue;
+            };
             assert!(
                 task.round >= *round,
                 "a redrive that was acknowledged is lost"
@@ -159,7 +226,10 @@ impl Promises {
                 continue;
             };
             let id = &self.handed_out[epoch];
-            let task = &tasks[id].1;
+            let Some((_, task, _)) = tasks.get(id) else {
+                assert!(self.gone.contains(id), "{id} had an end and is lost");
+                continue;
+            };
             let attempt = task.attempts.iter().find(|attempt| attempt.epoch == *epoch);
             let was_cut = task.attempts.len() == ATTEMPTS_KEPT;
             assert!(
@@ -189,7 +259,7 @@ impl Promises {
         let reader = ledger.reader();
         for (id, (namespace, task, _)) in &tasks {
             if let State::Succeeded { .. } = task.state {
-                check_result(&*reader, *namespace, *id);
+                self.check_result(&*reader, *namespace, *id);
             }
         }
     }
@@ -240,6 +310,37 @@ impl Promises {
             );
         }
     }
+
+    fn check_result(&self, reader: &dyn Read, namespace: Namespace, id: TaskId) {
+        let record = row::find_task::<tq_broker::ledger::Error>(reader, namespace, id);
+        let record = record
+            .expect("rows can be read")
+            .expect("the task is there");
+        if let Some(gone) = record.beside.result_gone {
+            let ttl = record.task.spec.result_ttl.or(self.retention.results);
+            let ended_at = record.task.state.ended_at();
+            assert!(
+                ended_at
+                    .zip(ttl)
+                    .is_some_and(|(at, ttl)| at.after(ttl) <= gone),
+                "the result of {id} is gone since {gone:?}, too early"
+            );
+            return;
+        }
+        let expected = result(&record.task.spec.traceparent);
+        match record.task.result {
+            Some(DataRef::Row { .. }) => {
+                let apart = reader.get(&key::result(namespace, id));
+                let apart = apart.expect("rows can be read").unwrap_or_default();
+                let found = [&record.result[..], &apart].concat();
+                assert!(found == expected, "{id} has another result than its own");
+            }
+            Some(DataRef::Blob { digest, .. }) => {
+                assert_eq!(digest.0, name_of(&expected), "{id} has another's result");
+            }
+            None => panic!("{id} has no result"),
+        }
+    }
 }
 
 fn is_end(state: &str) -> bool {
@@ -274,25 +375,5 @@ fn check_attempts(task: &Task) {
                 || task.losses >= LOSSES_MAX,
             "{task:?} had attempts left"
         );
-    }
-}
-
-fn check_result(reader: &dyn Read, namespace: Namespace, id: TaskId) {
-    let record = row::find_task::<tq_broker::ledger::Error>(reader, namespace, id);
-    let record = record
-        .expect("rows can be read")
-        .expect("the task is there");
-    let expected = result(&record.task.spec.traceparent);
-    match record.task.result {
-        Some(DataRef::Row { .. }) => {
-            let apart = reader.get(&key::result(namespace, id));
-            let apart = apart.expect("rows can be read").unwrap_or_default();
-            let found = [&record.result[..], &apart].concat();
-            assert!(found == expected, "{id} has another result than its own");
-        }
-        Some(DataRef::Blob { digest, .. }) => {
-            assert_eq!(digest.0, name_of(&expected), "{id} has another's result");
-        }
-        None => panic!("{id} has no result"),
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tq_broker::ledger::{Command, Config, Error, HostView, Refused};
 use tq_broker::simulation::{from_host_in, hello_in, to_host_out};
 use tq_broker::store::memory::Crash;
-use tq_core::{Digest, Epoch};
+use tq_core::{Digest, Epoch, Retention};
 use tq_host::agent::session::UploadId;
 use tq_proto::v1::{self, Blob};
 
@@ -114,6 +114,15 @@ pub(crate) struct World {
     connected: u64,
 }
 
+/// Times after which what has ended goes while a history goes on.
+const SHORT: Retention = Retention {
+    succeeded: Duration::from_secs(8),
+    dead: Duration::from_secs(12),
+    cancelled: Duration::from_secs(5),
+    expired: Duration::from_secs(6),
+    results: Some(Duration::from_secs(3)),
+};
+
 impl World {
     pub(crate) fn new(seed: u64, options: Options) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -123,6 +132,10 @@ impl World {
             seed,
             ready_window: windows[random.usize(..windows.len())],
             unindexed_span: spans[random.usize(..spans.len())],
+            retention: match random.bool() {
+                true => SHORT,
+                false => Retention::DEFAULT,
+            },
             ..Config::default()
         };
         let hosts = Host::some(&mut random);
@@ -134,7 +147,7 @@ impl World {
             hosts,
             connections: BTreeMap::new(),
             clients: Clients::default(),
-            promises: Promises::default(),
+            promises: Promises::new(config.retention),
             report: Report::default(),
             is_calm: true,
             watcher: options.watcher,
@@ -338,7 +351,12 @@ impl World {
         }
         let inbox = std::mem::take(&mut process.inbox);
         self.report.steps += 1;
-        let stepped = match process.ledger.step(clocks, inbox) {
+        let stepped = process.ledger.step(clocks, inbox);
+        // Even a commit that failed may be on disk.
+        for (task, at) in process.ledger.take_removed() {
+            self.promises.was_removed(&task, at);
+        }
+        let stepped = match stepped {
             Ok(stepped) => stepped,
             Err(error @ (Error::Commit | Error::Store(_))) => {
                 self.say(|| format!("broker stops: {error}"));

@@ -11,6 +11,7 @@ use tq_core::limits::{self, CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX};
 use tq_core::outcome::Usage;
 use tq_core::placement::{Concurrency, PlacementError};
 use tq_core::queue::{Order, Settings};
+use tq_core::retention;
 use tq_core::retry::RetryOverrides;
 use tq_core::task::{Attempt, Failure, Spec, State, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Outcome, Priority, RetryPolicy, TaskId, Timestamp};
@@ -50,7 +51,7 @@ fn fixed<const N: usize>(what: &str, bytes: &[u8]) -> Result<[u8; N], Status> {
     })
 }
 
-fn millis(span: Duration) -> u64 {
+pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -278,6 +279,14 @@ pub(super) fn queue_out(namespace: &str, queue: QueueView) -> v1::Queue {
     }
 }
 
+/// How long a result is to be kept, if that was named.
+pub(super) fn result_ttl(named: Option<u64>) -> Result<Option<Duration>, Status> {
+    let ttl = named.map(Duration::from_millis);
+    ttl.map_or(Ok(()), |ttl| retention::check_span("result_ttl", ttl))
+        .map_err(invalid)?;
+    Ok(ttl)
+}
+
 fn limits_out(limits: &Limits) -> v1::Limits {
     v1::Limits {
         fuel: limits.fuel,
@@ -434,6 +443,8 @@ pub(super) fn task_out(task: &Task) -> v1::Task {
             .redriven_from
             .map(|id| id.to_string())
             .unwrap_or_default(),
+        result_expired_ms: 0,
+        result_ttl_ms: spec.result_ttl.map(millis),
     }
 }
 
@@ -458,6 +469,7 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
         limits,
         retry,
         placement,
+        result_ttl,
     } = function;
     v1::Function {
         name: name.clone(),
@@ -467,6 +479,7 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
         limits: Some(limits_out(limits)),
         retry: Some(retry_out(&retry.over(inherited))),
         placement: Some(function_placement_out(placement)),
+        result_ttl_ms: result_ttl.map(millis),
     }
 }
 
@@ -800,6 +813,7 @@ mod tests {
             placement: Placement::default(),
             run_at: None,
             deadline: None,
+            result_ttl: None,
             idempotency_key: String::new(),
             traceparent: format!("trace {number}"),
             submitted_at: Timestamp::EPOCH,

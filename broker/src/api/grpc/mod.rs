@@ -7,6 +7,7 @@ mod link;
 mod modules;
 mod namespaces;
 mod queues;
+mod retention;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod tasks;
@@ -22,6 +23,7 @@ use tq_proto::v1::host_service_server::HostServiceServer;
 use tq_proto::v1::module_service_server::ModuleServiceServer;
 use tq_proto::v1::namespace_service_server::NamespaceServiceServer;
 use tq_proto::v1::queue_service_server::QueueServiceServer;
+use tq_proto::v1::retention_service_server::RetentionServiceServer;
 use tq_proto::v1::task_service_server::TaskServiceServer;
 
 use crate::blobs::Blobs;
@@ -66,6 +68,9 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
     health
         .set_serving::<NamespaceServiceServer<namespaces::Namespaces>>()
         .await;
+    health
+        .set_serving::<RetentionServiceServer<retention::Retentions>>()
+        .await;
     health.set_serving::<HostLinkServer<link::Link>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -83,6 +88,9 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
                 .max_decoding_message_size(modules::UPLOAD_MESSAGE_BYTES_MAX),
         )
         .add_service(QueueServiceServer::new(queues::Queues(context.clone())))
+        .add_service(RetentionServiceServer::new(retention::Retentions(
+            context.clone(),
+        )))
         .add_service(HostServiceServer::new(hosts::Hosts(context.clone())))
         .add_service(
             DeadLetterServiceServer::new(dead_letters::DeadLetters(context.clone()))

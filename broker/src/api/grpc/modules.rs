@@ -274,6 +274,7 @@ struct OfFunction {
     limits: Limits,
     retry: RetryOverrides,
     placement: FunctionPlacement,
+    result_ttl: Option<Duration>,
 }
 
 impl Settings {
@@ -308,6 +309,7 @@ impl Settings {
                     .or(retry),
                 placement: convert::function_placement(&placement, function.placement.as_ref())
                     .map_err(of_function)?,
+                result_ttl: convert::result_ttl(function.result_ttl_ms).map_err(of_function)?,
             };
             functions.insert(function.name.clone(), own);
         }
@@ -315,6 +317,7 @@ impl Settings {
             limits,
             retry,
             placement,
+            result_ttl: None,
         };
         Ok(Self { of_all, functions })
     }
@@ -325,6 +328,7 @@ impl Settings {
             limits,
             retry,
             placement,
+            result_ttl,
         } = own.unwrap_or(&self.of_all).clone();
         let inspect::Function {
             name,
@@ -340,6 +344,7 @@ impl Settings {
             limits,
             retry,
             placement,
+            result_ttl,
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,11 +12,11 @@ use tonic::{Request, Response, Status};
 use tq_core::label::Labels;
 use tq_core::limits::{
     ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, CHUNK_BYTES, CONTENT_TYPE_BYTES_MAX, DELAY_MAX,
-    IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, LIST_PAGE_MAX, LIST_SCAN_MAX, PAYLOAD_BYTES_MAX,
-    SUBMIT_BATCH_MAX, WATCH_IDS_MAX,
+    DELETE_BATCH_MAX, IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX, LIST_PAGE_MAX, LIST_SCAN_MAX,
+    PAYLOAD_BYTES_MAX, SUBMIT_BATCH_MAX, WATCH_IDS_MAX,
 };
 use tq_core::placement::Placement;
-use tq_core::task::{DataRef, Spec, Task};
+use tq_core::task::{DataRef, Spec, State, Task};
 use tq_core::transition::Amendment;
 use tq_core::{RetryPolicy, TaskId, Timestamp};
 use tq_proto::v1;
@@ -27,7 +28,7 @@ use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::{Blobs, Upload};
 use crate::ledger::{
-    Command, Ended, Handle, Refused, Submission, Submit, Target, lock, read, wall,
+    Command, Delete, Doomed, Ended, Handle, Refused, Submission, Submit, Target, lock, read, wall,
 };
 use crate::modules::registry::{Function, Module};
 use crate::store::{Direction, Pair, Read, Space};
@@ -44,6 +45,9 @@ const SETTLED_PAGE: usize = 64;
 const LOG_PAGE: usize = 64;
 
 pub(super) struct Tasks(pub(super) Context);
+
+/// What was found, and where to go on.
+type Page<T> = (Vec<T>, Option<TaskId>);
 
 type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -181,6 +185,50 @@ impl TaskService for Tasks {
     ) -> Result<Response<v1::Task>, Status> {
         let v1::RedriveTaskRequest { namespace, id } = request.into_inner();
         self.change(namespace, &id, Command::Redrive).await
+    }
+
+    async fn delete_task(
+        &self,
+        request: Request<v1::DeleteTaskRequest>,
+    ) -> Result<Response<v1::DeleteTaskResponse>, Status> {
+        let v1::DeleteTaskRequest { namespace, id } = request.into_inner();
+        let namespace = named(namespace)?;
+        let id = convert::task_id(&id)?;
+        self.delete(namespace, Doomed::One(id)).await?;
+        Ok(Response::new(v1::DeleteTaskResponse {}))
+    }
+
+    async fn delete_tasks(
+        &self,
+        request: Request<v1::DeleteTasksRequest>,
+    ) -> Result<Response<v1::DeleteTasksResponse>, Status> {
+        let v1::DeleteTasksRequest {
+            namespace,
+            state,
+            function,
+            ended_before_ms,
+            dry_run,
+            cursor,
+        } = request.into_inner();
+        let namespace = named(namespace)?;
+        let state = v1::TaskState::try_from(state)
+            .map_err(|_| invalid(format_args!("state {state} is not one")))?;
+        let filter = Filter::new(state, function, ended_before_ms)?;
+        let before = match cursor.is_empty() {
+            true => None,
+            false => Some(convert::task_id(&cursor)?),
+        };
+        let reads = self.reads(&namespace);
+        let (matching, next) = blocking(move || reads.ended_like(&filter, before)).await?;
+        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
+        let deleted = match dry_run || matching.is_empty() {
+            true => matching.len(),
+            false => self.delete(namespace, Doomed::As(matching)).await?,
+        };
+        Ok(Response::new(v1::DeleteTasksResponse {
+            deleted: u32::try_from(deleted).unwrap_or(u32::MAX),
+            next: next.map(|id| id.to_string()).unwrap_or_default(),
+        }))
     }
 
     type WatchTasksStream = Outgoing<v1::WatchTasksResponse>;
@@ -394,6 +442,7 @@ impl Tasks {
             placement,
             run_at,
             deadline,
+            result_ttl: convert::result_ttl(task.result_ttl_ms)?.or(function.result_ttl),
             idempotency_key: task.idempotency_key,
             traceparent: task.traceparent,
             submitted_at: now,
@@ -453,8 +502,92 @@ impl Tasks {
         )))
     }
 
+    /// Removes tasks, and returns how many.
+    async fn delete(&self, namespace: String, tasks: Doomed) -> Result<usize, Status> {
+        let ask = self.0.ledger.ask(|reply| {
+            Command::Delete(Delete {
+                namespace,
+                tasks,
+                reply,
+            })
+        });
+        let deleted = ask.await.map_err(ApiError::from)?;
+        Ok(deleted.map_err(ApiError::from)?)
+    }
+
     fn reads(&self, namespace: &str) -> Reads {
         Reads::new(&self.0, namespace)
+    }
+}
+
+/// Which ended tasks a request is about.
+struct Filter {
+    state: v1::TaskState,
+    /// Empty is every module.
+    module: String,
+    /// None is every function.
+    function: Option<String>,
+    ended_before: Option<Timestamp>,
+}
+
+impl Filter {
+    fn new(
+        state: v1::TaskState,
+        function: String,
+        ended_before_ms: Option<u64>,
+    ) -> Result<Self, Status> {
+        match state {
+            v1::TaskState::Unspecified
+            | v1::TaskState::Succeeded
+            | v1::TaskState::Dead
+            | v1::TaskState::Cancelled
+            | v1::TaskState::Expired => {}
+            v1::TaskState::Blocked
+            | v1::TaskState::Scheduled
+            | v1::TaskState::Ready
+            | v1::TaskState::Running => {
+                return Err(invalid(format_args!(
+                    "state is `{}`: only tasks that have ended can be deleted, which are succeeded, dead, cancelled \
+                     or expired; cancel the others first",
+                    state
+                        .as_str_name()
+                        .trim_start_matches("TASK_STATE_")
+                        .to_lowercase()
+                )));
+            }
+        }
+        let (module, function) = match function.split_once('/') {
+            Some((module, name)) => (module.to_owned(), Some(name.to_owned())),
+            None => (function, None),
+        };
+        if module.contains('@') {
+            return Err(invalid(format_args!(
+                "function is of `{module}`: it is chosen by MODULE or MODULE/FUNCTION, over all versions"
+            )));
+        }
+        Ok(Self {
+            state,
+            module,
+            function,
+            ended_before: ended_before_ms.map(Timestamp),
+        })
+    }
+
+    fn takes(&self, task: &Task) -> bool {
+        let Self {
+            state,
+            module,
+            function,
+            ended_before,
+        } = self;
+        task.state.ended_at().is_some_and(|at| {
+            (*state == v1::TaskState::Unspecified || *state == convert::state_out(&task.state))
+                && (module.is_empty() || *module == task.spec.module)
+                && function
+                    .as_ref()
+                    .is_none_or(|name| *name == task.spec.function)
+                && ended_before.is_none_or(|before| at < before)
+        })
     }
 }
 
@@ -515,16 +648,26 @@ impl Reads {
             task,
             payload,
             result,
-            ..
+            beside,
         } = record;
         let shows = Shows {
             view: v1::TaskView::Unspecified,
             include_result,
         };
-        let mut shown = self.shown(namespace, &task, result, shows)?;
+        let mut shown = self.shown(namespace, &task, result, beside.result_gone, shows)?;
         if include_payload {
             let at = key::payload(namespace, id);
-            shown.payload = Some(self.data(task.spec.payload, payload, at)?);
+            shown.payload = self.data(task.spec.payload, payload, at)?;
+        }
+        let has_result = task.result.is_some() && beside.result_gone.is_none();
+        let lacks = include_result && has_result && shown.result.is_none()
+            || include_payload && shown.payload.is_none();
+        if lacks {
+            // It was deleted while it was read, or its result was.
+            let Some(found) = self.find(id)? else {
+                return Ok(None);
+            };
+            shown.result_expired_ms = found.beside.result_gone.map_or(0, |at| at.0);
         }
         let progress = lock(&self.shared.progress).get(&id).cloned();
         shown.progress = progress.map(|(fraction, note)| v1::Progress { fraction, note });
@@ -536,36 +679,40 @@ impl Reads {
         namespace: Namespace,
         task: &Task,
         result: Bytes,
+        gone: Option<Timestamp>,
         shows: Shows,
     ) -> Result<v1::Task, ApiError> {
         let mut shown = match shows.view {
             v1::TaskView::Unspecified => convert::task_out(task),
             v1::TaskView::End => convert::end_out(task),
         };
+        shown.result_expired_ms = gone.map_or(0, |at| at.0);
         if shows.include_result
+            && gone.is_none()
             && let Some(data) = task.result
         {
             let at = key::result(namespace, task.id);
-            shown.result = Some(self.data(data, result, at)?);
+            shown.result = self.data(data, result, at)?;
         }
         Ok(shown)
     }
 
-    /// What a reference stands for: what was in the task's own rows, or else what is elsewhere.
+    /// What a reference stands for: what was in the task's own rows, or else what is elsewhere. None if the task was
+    /// deleted since its rows were read.
     fn data(
         &self,
         data: DataRef,
         in_row: Bytes,
         row: crate::store::Key,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<Option<Bytes>, ApiError> {
         Ok(match data {
-            data if row::in_row(data) => in_row,
-            DataRef::Row { .. } => self.store.get(&row)?.unwrap_or_default(),
+            data if row::in_row(data) => Some(in_row),
+            DataRef::Row { .. } => self.store.get(&row)?,
             DataRef::Blob { digest, .. } => {
                 let bytes = self.blobs.get(digest)?;
-                bytes.map(Bytes::from).ok_or_else(|| {
+                Some(bytes.map(Bytes::from).ok_or_else(|| {
                     Status::data_loss(format!("blob {digest} is missing on the broker's disk"))
-                })?
+                })?)
             }
         })
     }
@@ -606,10 +753,14 @@ impl Reads {
                 .collect();
             let records = row::with_states::<ApiError>(&*self.store, &pairs)?;
             for (record, claim) in records.into_iter().zip(claims) {
-                let task = record.claimed(claim).task;
+                let record = record.claimed(claim);
+                let (task, gone) = (record.task, record.beside.result_gone);
                 last = Some(task.id);
                 if state == v1::TaskState::Unspecified || state == convert::state_out(&task.state) {
-                    tasks.push(convert::task_out(&task));
+                    tasks.push(v1::Task {
+                        result_expired_ms: gone.map_or(0, |at| at.0),
+                        ..convert::task_out(&task)
+                    });
                     if tasks.len() == limit {
                         return Ok((tasks, last));
                     }
@@ -625,6 +776,55 @@ impl Reads {
             }
         }
         Ok((tasks, last))
+    }
+
+    /// Tasks that a filter takes, the newest first, as many as one request may remove; and where to go on. It looks at a
+    /// bounded number of rows.
+    fn ended_like(
+        &self,
+        filter: &Filter,
+        before: Option<TaskId>,
+    ) -> Result<Page<(TaskId, State)>, ApiError> {
+        const PAGE: usize = 1_000;
+        let Some(namespace) = self.namespace else {
+            return Ok((Vec::new(), None));
+        };
+        // An id begins with the time of its submit, which is before its end. So what is newer than that needs no look.
+        let latest = filter.ended_before.map(newest_id);
+        let mut last = match (before, latest) {
+            (Some(before), Some(latest)) => before.min(latest),
+            (Some(id), None) | (None, Some(id)) => id,
+            (None, None) => TaskId([u8::MAX; 16]),
+        };
+        let mut found = Vec::new();
+        let mut looked = 0;
+        while looked < LIST_SCAN_MAX {
+            let Some(from) = u128::from_be_bytes(last.0).checked_sub(1) else {
+                return Ok((found, None));
+            };
+            let pairs = self.store.scan(
+                Space::Calls,
+                &key::tasks(namespace),
+                &key::call(namespace, TaskId(from.to_be_bytes())).bytes,
+                Direction::Descending,
+                PAGE,
+            )?;
+            looked += pairs.len();
+            let is_last = pairs.len() < PAGE;
+            for record in row::with_states::<ApiError>(&*self.store, &pairs)? {
+                last = record.task.id;
+                if filter.takes(&record.task) {
+                    found.push((last, record.task.state));
+                    if found.len() == DELETE_BATCH_MAX {
+                        return Ok((found, Some(last)));
+                    }
+                }
+            }
+            if is_last {
+                return Ok((found, None));
+            }
+        }
+        Ok((found, Some(last)))
     }
 
     /// Pieces of a task's log from a key on, and where to go on.
@@ -674,7 +874,8 @@ impl Reads {
             let task = match end {
                 End::OnDisk(id) => match (self.find(id)?, self.namespace) {
                     (Some(found), Some(namespace)) if found.task.state.is_terminal() => {
-                        Some(self.shown(namespace, &found.task, found.result, shows)?)
+                        let gone = found.beside.result_gone;
+                        Some(self.shown(namespace, &found.task, found.result, gone, shows)?)
                     }
                     (Some(_) | None, _) => None,
                 },
@@ -684,7 +885,7 @@ impl Reads {
                         task,
                         result,
                     } = &*ended;
-                    Some(self.shown(*namespace, task, result.clone(), shows)?)
+                    Some(self.shown(*namespace, task, result.clone(), None, shows)?)
                 }
             };
             bytes += task
@@ -720,6 +921,15 @@ impl Reads {
             Direction::Ascending,
             SETTLED_PAGE,
         )?;
+        // Looked at after the rows, so that what went while they were read is noticed.
+        let forgotten = self.shared.forgotten.load(Ordering::Acquire);
+        if seq < forgotten {
+            return Err(Status::out_of_range(format!(
+                "ends after sequence {seq} were removed, up to {forgotten}: their retention is over\nhint: list tasks to see \
+                 what is there, and watch on from {forgotten}, or without a sequence from now on"
+            ))
+            .into());
+        }
         // Commits that are not on disk yet can be read, and must not be told.
         let on_disk = *self.shared.settled.borrow();
         let seq_of = |pair: &Pair| key::settled_of(&pair.key).filter(|seq| *seq <= on_disk);
@@ -1020,6 +1230,13 @@ fn placement(
     Ok(placement)
 }
 
+/// After every id that was given up to a time.
+fn newest_id(at: Timestamp) -> TaskId {
+    let mut id = [u8::MAX; 16];
+    id[..6].copy_from_slice(&at.0.saturating_add(1).to_be_bytes()[2..]);
+    TaskId(id)
+}
+
 /// Tells one request from another under the same idempotency key. What only says when or who does not count.
 fn hash(task: &v1::NewTask) -> [u8; 32] {
     let v1::NewTask {
@@ -1039,6 +1256,7 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
         required_labels,
         preferred_labels,
         concurrency,
+        result_ttl_ms,
     } = task;
     let mut hasher = blake3::Hasher::new();
     let mut field = |bytes: &[u8]| {
@@ -1059,5 +1277,9 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
         field(format!("{labels:?}").as_bytes());
     }
     field(format!("{concurrency:?}").as_bytes());
+    // Only if it is there, so that requests of earlier builds are still told to be the same.
+    if let Some(ttl) = result_ttl_ms {
+        hasher.update(&ttl.to_be_bytes());
+    }
     *hasher.finalize().as_bytes()
 }

@@ -4,6 +4,8 @@ mod dead_letters;
 mod hosts;
 mod queues;
 mod recovery;
+mod removal;
+mod retention;
 mod sim;
 mod tasks;
 mod window;

@@ -13,7 +13,7 @@ use tq_core::outcome::{Outcome, Usage};
 use tq_core::placement::Placement;
 use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec, Stop, Task};
-use tq_core::{Digest, Epoch, Limits, Priority, RetryPolicy, TaskId, Timestamp};
+use tq_core::{Digest, Epoch, Limits, Priority, Retention, RetryPolicy, TaskId, Timestamp};
 
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
@@ -21,8 +21,9 @@ use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost,
 };
 use crate::ledger::{
-    Command, Config, Deploy, Ended, Error, HelloRefused, HostOrder, HostView, Ledger, Now, Refused,
-    Submission, Submit, Submitted, Target, Watch, WatchId, lock,
+    Command, Config, Delete, Deploy, Doomed, Ended, Error, HelloRefused, HostOrder, HostView, Keep,
+    Ledger, Now, Refused, RetentionChange, Submission, Submit, Submitted, Target, Watch, WatchId,
+    lock,
 };
 use crate::modules::Entry;
 use crate::modules::placement::FunctionPlacement;
@@ -162,6 +163,7 @@ pub(super) fn spec() -> Spec {
         placement: Placement::default(),
         run_at: None,
         deadline: None,
+        result_ttl: None,
         idempotency_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp::EPOCH,
@@ -206,6 +208,7 @@ pub(super) fn module(digest: Digest) -> Module {
         limits: Limits::DEFAULT,
         retry: RetryOverrides::default(),
         placement: FunctionPlacement::default(),
+        result_ttl: None,
     };
     Module {
         name: "m".to_owned(),
@@ -609,6 +612,43 @@ impl Sim {
         let mut answer = self.send_redrive(id);
         self.settle();
         answer.try_recv().expect("a redrive is answered")
+    }
+
+    pub(super) fn send_delete(
+        &mut self,
+        tasks: Doomed,
+    ) -> oneshot::Receiver<Result<usize, Refused>> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.push(Command::Delete(Delete {
+            namespace: TENANT.to_owned(),
+            tasks,
+            reply,
+        }));
+        answer
+    }
+
+    #[track_caller]
+    pub(super) fn delete(&mut self, tasks: Doomed) -> Result<usize, Refused> {
+        let mut answer = self.send_delete(tasks);
+        self.settle();
+        answer.try_recv().expect("a delete is answered")
+    }
+
+    #[track_caller]
+    pub(super) fn keep(&mut self, change: Option<RetentionChange>) -> Result<Retention, Refused> {
+        let (reply, mut answer) = oneshot::channel();
+        self.inbox.push(Command::Keep(Keep {
+            namespace: TENANT.to_owned(),
+            change,
+            reply,
+        }));
+        self.settle();
+        answer.try_recv().expect("it is answered")
+    }
+
+    /// Whether the store has anything of a task.
+    pub(super) fn is_there(&self, id: TaskId) -> bool {
+        self.ledger().tasks().contains_key(&id)
     }
 
     pub(super) fn watch(

@@ -4,6 +4,7 @@ mod claims;
 mod host;
 mod module;
 mod queue;
+mod retention;
 mod settings;
 mod task;
 mod write;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use prost::Message;
 use tq_core::retry::RetryOverrides;
 use tq_core::task::State;
-use tq_core::{Digest, Limits, RetryPolicy, TaskId};
+use tq_core::{Digest, Limits, RetryPolicy, TaskId, Timestamp};
 
 use super::key::{self, Namespace};
 
@@ -21,6 +22,7 @@ pub use claims::{Claim, decode_claims, encode_claims};
 pub use host::{decode_host, encode_host};
 pub use module::{decode_module, encode_module};
 pub use queue::QueueRow;
+pub use retention::{CollectorRow, decode_collector, decode_retention, encode_retention};
 pub use settings::{decode_settings, encode_settings};
 pub use task::{
     Beside, Record, decode_task, encode_call, encode_state, find_task, find_tasks, in_row,
@@ -186,6 +188,31 @@ struct RetryOverridesRow {
 /// The tasks that ended in one commit, as the bytes of [`key::task_bytes`] one after the other.
 pub fn decode_settled(bytes: &[u8]) -> impl Iterator<Item = (Namespace, TaskId)> + '_ {
     bytes.chunks_exact(20).filter_map(key::task_of)
+}
+
+/// Encodes tasks so that [`decode_settled`] reads them.
+pub fn encode_ids(tasks: &[(Namespace, TaskId)]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(tasks.len() * 20 + 8);
+    for (namespace, id) in tasks {
+        row.extend_from_slice(&namespace.0.to_be_bytes());
+        row.extend_from_slice(&id.0);
+    }
+    row
+}
+
+/// Encodes the tasks that ended in one commit, and when that was: behind them, where those who only want the tasks do
+/// not see it.
+pub fn encode_settled(tasks: &[(Namespace, TaskId)], at: Timestamp) -> Vec<u8> {
+    let mut row = encode_ids(tasks);
+    row.extend_from_slice(&at.0.to_be_bytes());
+    row
+}
+
+/// When the tasks of a commit ended. A row of a build that did not write it is as old as can be.
+pub fn settled_at(bytes: &[u8]) -> Timestamp {
+    let (_, rest) = bytes.as_chunks::<20>();
+    let at = rest.try_into().map(u64::from_be_bytes);
+    Timestamp(at.unwrap_or_default())
 }
 
 /// The tasks that a ready row leads to: their ids one after the other, the first to run first.

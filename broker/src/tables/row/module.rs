@@ -1,11 +1,14 @@
 //! Rows of modules.
 
+use std::time::Duration;
+
 use prost::Message;
 use tq_core::Timestamp;
 
 use super::task::{PlacementRow, labels, labels_row};
 use super::{
-    Error, LimitsRow, RetryOverridesRow, digest, limits, limits_row, overrides, overrides_row,
+    Error, LimitsRow, RetryOverridesRow, digest, limits, limits_row, millis, overrides,
+    overrides_row,
 };
 use crate::modules::Entry;
 use crate::modules::placement::{ConcurrencyRule, FunctionPlacement};
@@ -30,6 +33,8 @@ struct FunctionRow {
     placement: Option<PlacementRow>,
     #[prost(message, optional, tag = "40")]
     retry: Option<RetryOverridesRow>,
+    #[prost(uint64, optional, tag = "60")]
+    result_ttl_ms: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -75,6 +80,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             limits,
             retry,
             placement,
+            result_ttl,
         } = function;
         FunctionRow {
             name: name.clone(),
@@ -84,6 +90,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             limits: Some(limits_row(limits)),
             retry: Some(overrides_row(retry)),
             placement: Some(function_placement_row(placement)),
+            result_ttl_ms: result_ttl.map(millis),
         }
     });
     ModuleRow {
@@ -119,6 +126,7 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
             limits: limits(&row.limits.unwrap_or_default()),
             retry: overrides(&row.retry.unwrap_or_default()),
             placement: function_placement(row.placement.unwrap_or_default())?,
+            result_ttl: row.result_ttl_ms.map(Duration::from_millis),
         })
     });
     let module = Module {

@@ -3,6 +3,7 @@
 //! it is in neither: see [`claims`](super::claims).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::{Message, encoding};
@@ -13,7 +14,7 @@ use tq_core::task::{Attempt, DataRef, Failure, Lease, Spec, State, Stop, Task};
 use tq_core::{Epoch, Priority, TaskId, Timestamp, transition};
 
 use super::write::{nested, number, slice, text};
-use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, retry, retry_row};
+use super::{Error, LimitsRow, RetryRow, digest, limits, limits_row, millis, retry, retry_row};
 use crate::store::{self, Key, Pair, Read, Space};
 use crate::tables::Namespace;
 use crate::tables::key::{self, Position};
@@ -76,6 +77,8 @@ struct SpecRow {
     /// A task's id; empty if it is nobody's call again.
     #[prost(bytes = "vec", tag = "40")]
     redriven_from: Vec<u8>,
+    #[prost(uint64, optional, tag = "60")]
+    result_ttl_ms: Option<u64>,
 }
 
 /// A part of [`SpecRow`]. Absent if it says nothing.
@@ -191,6 +194,9 @@ struct StateRow {
     /// What it returned, if that has at most [`IN_ROW_BYTES_MAX`].
     #[prost(bytes = "bytes", tag = "17")]
     result_bytes: Bytes,
+    /// When its result was removed; absent if it was not.
+    #[prost(uint64, optional, tag = "60")]
+    result_gone_ms: Option<u64>,
 }
 
 /// What the ledger keeps beside the task itself.
@@ -202,6 +208,8 @@ pub struct Beside {
     pub checkpoint: Option<DataRef>,
     /// Its spec is not the one of its call row.
     pub is_amended: bool,
+    /// When its result was removed, though it stays.
+    pub result_gone: Option<Timestamp>,
 }
 
 /// A task as it is in the store.
@@ -374,6 +382,7 @@ pub fn encode_state(task: &Task, beside: &Beside, result_bytes: &[u8]) -> Vec<u8
         (12, last_epoch.map(|epoch| epoch.0)),
         (13, settled.map(|epoch| epoch.0)),
         (15, beside.position.map(|position| position.0)),
+        (60, beside.result_gone.map(|at| at.0)),
     ] {
         if let Some(value) = value {
             encoding::uint64::encode(tag, &value, &mut row);
@@ -487,6 +496,7 @@ fn decode_state(
         position: row.ready_position.map(Position),
         checkpoint: row.checkpoint.map(data).transpose()?,
         is_amended,
+        result_gone: row.result_gone_ms.map(Timestamp),
     };
     Ok((task, beside))
 }
@@ -508,6 +518,7 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
         placement,
         run_at,
         deadline,
+        result_ttl,
         idempotency_key,
         traceparent,
         submitted_at,
@@ -538,6 +549,9 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
     }
     if let Some(id) = redriven_from {
         slice(40, &id.0, row);
+    }
+    if let Some(ttl) = result_ttl {
+        encoding::uint64::encode(60, &millis(*ttl), row);
     }
 }
 
@@ -633,6 +647,7 @@ fn spec(row: SpecRow) -> Result<Spec, Error> {
         },
         run_at: row.run_at_ms.map(Timestamp),
         deadline: row.deadline_ms.map(Timestamp),
+        result_ttl: row.result_ttl_ms.map(Duration::from_millis),
         idempotency_key: row.idempotency_key,
         traceparent: row.traceparent,
         submitted_at: Timestamp(row.submitted_ms),
@@ -803,6 +818,7 @@ mod tests {
             },
             run_at: Some(Timestamp(0)),
             deadline: Some(Timestamp(u64::MAX)),
+            result_ttl: Some(Duration::from_secs(9)),
             idempotency_key: "k".to_owned(),
             traceparent: "00-4bf9-00f0-01".to_owned(),
             submitted_at: Timestamp(5),
@@ -850,6 +866,7 @@ mod tests {
             position: Some(Position(3)),
             checkpoint: Some(DataRef::Row { len: 4 }),
             is_amended: true,
+            result_gone: Some(Timestamp(8)),
         };
         let lease = |stop| State::Running {
             lease: Lease {
@@ -912,6 +929,7 @@ mod tests {
             placement: Placement::default(),
             run_at: None,
             deadline: None,
+            result_ttl: None,
             idempotency_key: String::new(),
             traceparent: String::new(),
             submitted_at: Timestamp::EPOCH,

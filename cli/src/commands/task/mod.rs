@@ -1,6 +1,7 @@
 //! `tq task …`
 
 pub(crate) mod cancel;
+pub(crate) mod delete;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod redrive;
