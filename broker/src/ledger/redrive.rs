@@ -39,7 +39,9 @@ impl Ledger {
         let mut redriven = Vec::with_capacity(ids.len());
         for id in ids {
             let dead = self.open.get(&id).filter(|open| {
-                open.namespace == number && matches!(open.task.state, State::Dead { .. })
+                open.namespace == number
+                    && matches!(open.task.state, State::Dead { .. })
+                    && !self.step.removed.contains(&id)
             });
             let Some(task) = dead.map(|open| &open.task) else {
                 continue;
