@@ -650,6 +650,12 @@ Examples:
   tq dead redrive --all"
     )]
     Redrive(DeadRedriveArgs),
+    /// Remove dead letters for good, with their payloads and logs: one, or all that match
+    #[command(after_help = "Examples:
+  tq dead discard 01980c5e-…
+  tq dead discard --signature 3fa94c1d20b7 --dry-run
+  tq dead discard --until 30d")]
+    Discard(DeadDiscardArgs),
 }
 
 /// What dead letters have to be.
@@ -705,6 +711,21 @@ pub(crate) struct DeadRedriveArgs {
     /// Media type of the payload; guessed if it is not given
     #[arg(long, value_name = "TYPE", requires = "payload")]
     pub(crate) content_type: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: DeadFilterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadDiscardArgs {
+    /// The id of one dead letter
+    #[arg(conflicts_with_all = ["all", "function", "outcome", "signature", "since", "until"])]
+    pub(crate) id: Option<String>,
+    /// Every dead letter of the namespace
+    #[arg(long, conflicts_with_all = ["function", "outcome", "signature", "since", "until"])]
+    pub(crate) all: bool,
+    /// Only say how many there are
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) filter: DeadFilterArgs,
 }

@@ -2,22 +2,34 @@
 
 use bytes::Bytes;
 use tq_proto::v1::{
-    CrashCard, DeadLetterFilter, GetDeadLetterRequest, ListDeadLettersRequest,
-    ListDeadLettersResponse, ListSignaturesRequest, ListSignaturesResponse,
-    RedriveDeadLettersRequest, RedriveDeadLettersResponse, RedriveWithPayloadRequest, Task,
+    CrashCard, DeadLetterFilter, DiscardDeadLettersRequest, DiscardDeadLettersResponse,
+    GetDeadLetterRequest, ListDeadLettersRequest, ListDeadLettersResponse, ListSignaturesRequest,
+    ListSignaturesResponse, RedriveDeadLettersRequest, RedriveDeadLettersResponse,
+    RedriveWithPayloadRequest, Task,
 };
 
 use crate::{Client, Error};
 
-/// Which dead letters are redriven.
+/// Which dead letters are meant.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Redrive {
+pub enum DeadLetters {
     /// One, by its id.
     One(String),
     /// All that match. One that names nothing is refused.
     Matching(DeadLetterFilter),
     /// Every one of the namespace.
     All,
+}
+
+impl DeadLetters {
+    /// As requests name them: an id, a filter, or all.
+    fn parts(self) -> (String, Option<DeadLetterFilter>, bool) {
+        match self {
+            Self::One(id) => (id, None, false),
+            Self::Matching(filter) => (String::new(), Some(filter), false),
+            Self::All => (String::new(), None, true),
+        }
+    }
 }
 
 /// How dead letters are redriven.
@@ -87,7 +99,7 @@ impl Client {
     /// filter or a cursor that is none, [`Error::Unreachable`].
     pub async fn redrive_dead_letters(
         &self,
-        which: Redrive,
+        which: DeadLetters,
         options: RedriveOptions,
         cursor: &str,
     ) -> Result<RedriveDeadLettersResponse, Error> {
@@ -95,11 +107,7 @@ impl Client {
             dry_run,
             same_version,
         } = options;
-        let (id, filter, all) = match which {
-            Redrive::One(id) => (id, None, false),
-            Redrive::Matching(filter) => (String::new(), Some(filter), false),
-            Redrive::All => (String::new(), None, true),
-        };
+        let (id, filter, all) = which.parts();
         let request = RedriveDeadLettersRequest {
             namespace: self.namespace.to_string(),
             id,
@@ -111,6 +119,31 @@ impl Client {
             cursor: cursor.to_owned(),
         };
         let answer = self.dead_letters().redrive_dead_letters(request).await;
+        Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+    }
+
+    /// Removes dead letters for good, at most 500 in one call: `cursor` is the `next` of the call before, or empty, and always
+    /// empty for one. They are off the disk when it returns.
+    ///
+    /// # Errors
+    /// As [`Client::redrive_dead_letters`].
+    pub async fn discard_dead_letters(
+        &self,
+        which: DeadLetters,
+        dry_run: bool,
+        cursor: &str,
+    ) -> Result<DiscardDeadLettersResponse, Error> {
+        let (id, filter, all) = which.parts();
+        let request = DiscardDeadLettersRequest {
+            namespace: self.namespace.to_string(),
+            id,
+            filter,
+            all,
+            dry_run,
+            limit: 0,
+            cursor: cursor.to_owned(),
+        };
+        let answer = self.dead_letters().discard_dead_letters(request).await;
         Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
     }
 

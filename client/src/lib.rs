@@ -34,7 +34,7 @@ mod tasks;
 mod watch;
 
 pub use connection::Client;
-pub use dead_letters::{Redrive, RedriveOptions};
+pub use dead_letters::{DeadLetters, RedriveOptions};
 pub use error::{Code, Error};
 pub use modules::{Component, Upload};
 pub use queues::QueueSettings;
@@ -44,9 +44,9 @@ pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
     Attempt, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter,
-    DeleteTasksResponse, Entry, Failure, Function, FunctionSettings, Host, HostState,
-    LimitOverrides, Limits, ListDeadLettersResponse, ListSignaturesResponse, ListTasksResponse,
-    LogChunk, Module, NamespaceSettings, NewTask, PlacementSettings, Progress, Queue, QueueOrder,
-    Rate, RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, SignatureSummary,
-    Submitted, Task, TaskState, Tripped, UploadModuleResponse, Usage,
+    DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Failure, Function, FunctionSettings,
+    Host, HostState, LimitOverrides, Limits, ListDeadLettersResponse, ListSignaturesResponse,
+    ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask, PlacementSettings, Progress,
+    Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy,
+    SignatureSummary, Submitted, Task, TaskState, Tripped, UploadModuleResponse, Usage,
 };

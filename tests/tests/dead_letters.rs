@@ -364,6 +364,16 @@ async fn filters_find_what_they_name_and_refuse_what_makes_no_sense() {
             refused.stderr
         );
     }
+    let extra = dead(&tq, &["faults/fail_fatal", "no"]).await;
+    let dry = ["dead", "discard", "--outcome", "fatal_error", "--dry-run"];
+    let said = tq.run(dry).await.text();
+    assert_eq!(said.trim(), "would discard 2 dead letters");
+    let said = tq.run(["dead", "discard", &extra]).await.text();
+    assert_eq!(said.trim(), "discarded 1 dead letter");
+    assert_eq!(tq.run(["task", "show", &extra]).await.code, Some(3));
+    assert_eq!(tq.run(["dead", "discard", &extra]).await.code, Some(3));
+    let nothing = tq.run(["dead", "discard"]).await;
+    assert_eq!(nothing.code, Some(2), "{}", nothing.stderr);
     let all = json(&tq, &["dead", "redrive", "--all"]).await;
     assert_eq!(all["ids"].as_array().map(Vec::len), Some(2), "{all}");
     dev.process.stop().await;

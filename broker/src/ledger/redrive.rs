@@ -50,6 +50,18 @@ impl Ledger {
                 true => (*task.spec).clone(),
                 false => read(&self.shared.registry).on_current_version(&task.spec),
             };
+            match self.has_queue(&namespace, &spec) {
+                Ok(()) => {}
+                // Whoever names one is told; of many, those stay whose queue is gone.
+                Err(refused) if distinct.len() == 1 => {
+                    self.answer(reply, Err(refused));
+                    return Ok(());
+                }
+                Err(refused) => {
+                    tracing::debug!(task_id = %id, %refused, "dead letter stays");
+                    continue;
+                }
+            }
             match self.apply(id, |task, now| transition::redrive(task, spec, now)) {
                 Ok(()) => redriven.push(id),
                 // Counted by whoever asked: it is not among those that were redriven.

@@ -78,6 +78,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             DeadCommand::Show { id } => dead::show::run(config, &id).await,
             DeadCommand::Signatures { limit } => dead::signatures::run(config, limit).await,
             DeadCommand::Redrive(args) => dead::redrive::run(config, args).await,
+            DeadCommand::Discard(args) => dead::discard::run(config, args).await,
         },
         Command::Namespace(namespace) => match namespace {
             NamespaceCommand::Show { name } => namespace::show::run(config, &name).await,

@@ -474,6 +474,16 @@ impl<'a> From<&'a CrashCard> for Card<'a> {
     }
 }
 
+/// How many dead letters were removed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Discarded {
+    /// They only would be.
+    pub(crate) dry_run: bool,
+    pub(crate) discarded: u64,
+    /// Those that were not dead any more.
+    pub(crate) skipped: u64,
+}
+
 /// What a redrive of dead letters did, or would do.
 #[derive(Debug, Serialize)]
 pub(crate) struct Redriven {

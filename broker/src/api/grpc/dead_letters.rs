@@ -18,7 +18,7 @@ use tq_proto::v1::dead_letter_service_server::DeadLetterService;
 use super::tasks::{Reads, Tasks, blocking, named, no_task, over};
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
-use crate::ledger::{Command, RedriveDead, Submission, Submit, read, wall};
+use crate::ledger::{Command, Delete, Doomed, RedriveDead, Submission, Submit, read, wall};
 use crate::store::{Direction, Space};
 use crate::tables::dead::{self, Death};
 use crate::tables::{Namespace, key, row};
@@ -32,6 +32,65 @@ const TAIL_PIECES: usize = 64;
 
 /// After every death.
 const NEWEST: Death = (Timestamp(u64::MAX), TaskId([u8::MAX; 16]));
+
+/// Which dead letters a request is about.
+struct Which {
+    /// What is to be done to them, for messages.
+    what: &'static str,
+    id: String,
+    filter: Option<v1::DeadLetterFilter>,
+    all: bool,
+    limit: u32,
+    cursor: String,
+}
+
+impl Which {
+    /// Finds them, a bounded number of them, with what they are now. Also says where to go on.
+    async fn of(
+        self,
+        reads: Reads,
+        namespace: &str,
+    ) -> Result<(Vec<(TaskId, State)>, Option<Death>), Status> {
+        let Self {
+            what,
+            id,
+            filter,
+            all,
+            limit,
+            cursor,
+        } = self;
+        if id.is_empty() {
+            let filter = filter.unwrap_or_default();
+            match (is_empty(&filter), all) {
+                (true, false) => {
+                    return Err(invalid(format_args!(
+                        "{what} names no dead letters; name one, a filter, or all of them"
+                    )));
+                }
+                (false, true) => {
+                    return Err(invalid(format_args!(
+                        "{what} has a filter and `all`; leave one of them out"
+                    )));
+                }
+                (true, true) | (false, false) => {}
+            }
+            let filter = Filter::new(filter)?;
+            let limit = bounded("limit", limit, REDRIVE_BATCH_MAX, REDRIVE_BATCH_MAX)?;
+            let before = filter.before(&cursor)?;
+            let shown = |task: &Task| Some((task.id, task.state.clone()));
+            return blocking(move || matching(&reads, &filter, limit, before, shown)).await;
+        }
+        if filter.is_some() || all || limit != 0 || !cursor.is_empty() {
+            return Err(invalid(format_args!(
+                "{what} names one dead letter; leave out filter, all, limit and cursor"
+            )));
+        }
+        let id = convert::task_id(&id)?;
+        let namespace = namespace.to_owned();
+        let dead = blocking(move || find_dead(&reads, &namespace, id)).await?;
+        Ok((vec![(id, dead.state)], None))
+    }
+}
 
 pub(super) struct DeadLetters(pub(super) Context);
 
@@ -122,37 +181,16 @@ impl DeadLetterService for DeadLetters {
         } = request.into_inner();
         let namespace = named(namespace)?;
         let reads = self.reads(&namespace);
-        let (ids, next) = if id.is_empty() {
-            let filter = filter.unwrap_or_default();
-            match (is_empty(&filter), all) {
-                (true, false) => {
-                    return Err(invalid(
-                        "redrive names no dead letters; name one, a filter, or all of them",
-                    ));
-                }
-                (false, true) => {
-                    return Err(invalid(
-                        "redrive has a filter and `all`; leave one of them out",
-                    ));
-                }
-                (true, true) | (false, false) => {}
-            }
-            let filter = Filter::new(filter)?;
-            let limit = bounded("limit", limit, REDRIVE_BATCH_MAX, REDRIVE_BATCH_MAX)?;
-            let before = filter.before(&cursor)?;
-            let id_of = |task: &Task| Some(task.id);
-            blocking(move || matching(&reads, &filter, limit, before, id_of)).await?
-        } else {
-            if filter.is_some() || all || limit != 0 || !cursor.is_empty() {
-                return Err(invalid(
-                    "redrive names one dead letter; leave out filter, all, limit and cursor",
-                ));
-            }
-            let id = convert::task_id(&id)?;
-            let of_task = namespace.clone();
-            blocking(move || find_dead(&reads, &of_task, id).map(drop)).await?;
-            (vec![id], None)
+        let which = Which {
+            what: "redrive",
+            id,
+            filter,
+            all,
+            limit,
+            cursor,
         };
+        let (chosen, next) = which.of(reads, &namespace).await?;
+        let ids: Vec<TaskId> = chosen.into_iter().map(|(id, _)| id).collect();
         let found = ids.len();
         let redriven = if dry_run || ids.is_empty() {
             self.0.ledger.on_disk().await.map_err(ApiError::from)?;
@@ -172,6 +210,53 @@ impl DeadLetterService for DeadLetters {
         Ok(Response::new(v1::RedriveDeadLettersResponse {
             skipped: u32::try_from(found - redriven.len()).unwrap_or(u32::MAX),
             ids: redriven.iter().map(TaskId::to_string).collect(),
+            next: next.map(cursor_out).unwrap_or_default(),
+        }))
+    }
+
+    async fn discard_dead_letters(
+        &self,
+        request: Request<v1::DiscardDeadLettersRequest>,
+    ) -> Result<Response<v1::DiscardDeadLettersResponse>, Status> {
+        let v1::DiscardDeadLettersRequest {
+            namespace,
+            id,
+            filter,
+            all,
+            dry_run,
+            limit,
+            cursor,
+        } = request.into_inner();
+        let namespace = named(namespace)?;
+        let reads = self.reads(&namespace);
+        let which = Which {
+            what: "discard",
+            id,
+            filter,
+            all,
+            limit,
+            cursor,
+        };
+        let (chosen, next) = which.of(reads, &namespace).await?;
+        let found = chosen.len();
+        let discarded = if dry_run || chosen.is_empty() {
+            self.0.ledger.on_disk().await.map_err(ApiError::from)?;
+            found
+        } else {
+            let delete = self.0.ledger.ask(|reply| {
+                Command::Delete(Delete {
+                    namespace,
+                    tasks: Doomed::As(chosen),
+                    reply,
+                })
+            });
+            let deleted = delete.await.map_err(ApiError::from)?;
+            deleted.map_err(ApiError::from)?
+        };
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(Response::new(v1::DiscardDeadLettersResponse {
+            discarded: count(discarded),
+            skipped: count(found.saturating_sub(discarded)),
             next: next.map(cursor_out).unwrap_or_default(),
         }))
     }

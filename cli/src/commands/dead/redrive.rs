@@ -1,6 +1,8 @@
 //! `tq dead redrive`
 
-use tq_client::{Client, DeadLetterFilter, Redrive, RedriveDeadLettersResponse, RedriveOptions};
+use tq_client::{
+    Client, DeadLetterFilter, DeadLetters, RedriveDeadLettersResponse, RedriveOptions,
+};
 
 use crate::args::DeadRedriveArgs;
 use crate::commands::connect;
@@ -28,15 +30,15 @@ pub(crate) async fn run(config: &Config, args: DeadRedriveArgs) -> anyhow::Resul
                 let client = connect(config).await?;
                 return with_payload(config, &client, &id, payload, same_version).await;
             }
-            None => Redrive::One(id),
+            None => DeadLetters::One(id),
         },
-        None if all => Redrive::All,
+        None if all => DeadLetters::All,
         None if filter == DeadLetterFilter::default() => {
             return Err(Failure::usage("no dead letters are named")
                 .hint("name one by its id, some by a filter such as --signature, or --all")
                 .into());
         }
-        None => Redrive::Matching(filter),
+        None => DeadLetters::Matching(filter),
     };
     let options = RedriveOptions {
         dry_run,
@@ -98,12 +100,7 @@ async fn with_payload(
 }
 
 fn summary(redriven: &json::Redriven) -> String {
-    let count = redriven.ids.len() as u64;
-    let letters = if count == 1 {
-        "dead letter"
-    } else {
-        "dead letters"
-    };
+    let letters = super::letters(redriven.ids.len() as u64);
     let verb = if redriven.dry_run {
         "would redrive"
     } else {
@@ -113,5 +110,5 @@ fn summary(redriven: &json::Redriven) -> String {
         0 => String::new(),
         skipped => format!("; {} were not dead any more", Count(skipped)),
     };
-    format!("{verb} {} {letters}{skipped}", Count(count))
+    format!("{verb} {letters}{skipped}")
 }
