@@ -2345,6 +2345,32 @@ pub struct RedriveDeadLettersResponse {
     pub next: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiscardDeadLettersRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub filter: ::core::option::Option<DeadLetterFilter>,
+    #[prost(bool, tag = "4")]
+    pub all: bool,
+    #[prost(bool, tag = "5")]
+    pub dry_run: bool,
+    #[prost(uint32, tag = "6")]
+    pub limit: u32,
+    #[prost(string, tag = "7")]
+    pub cursor: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiscardDeadLettersResponse {
+    #[prost(uint32, tag = "1")]
+    pub discarded: u32,
+    #[prost(uint32, tag = "2")]
+    pub skipped: u32,
+    #[prost(string, tag = "3")]
+    pub next: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RedriveWithPayloadRequest {
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
@@ -2532,6 +2558,32 @@ pub mod dead_letter_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        pub async fn discard_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DiscardDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiscardDeadLettersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.DeadLetterService/DiscardDeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("tq.v1.DeadLetterService", "DiscardDeadLetters"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn redrive_with_payload(
             &mut self,
             request: impl tonic::IntoRequest<super::RedriveWithPayloadRequest>,
@@ -2593,6 +2645,13 @@ pub mod dead_letter_service_server {
             request: tonic::Request<super::RedriveDeadLettersRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RedriveDeadLettersResponse>,
+            tonic::Status,
+        >;
+        async fn discard_dead_letters(
+            &self,
+            request: tonic::Request<super::DiscardDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DiscardDeadLettersResponse>,
             tonic::Status,
         >;
         async fn redrive_with_payload(
@@ -2848,6 +2907,55 @@ pub mod dead_letter_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RedriveDeadLettersSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.DeadLetterService/DiscardDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct DiscardDeadLettersSvc<T: DeadLetterService>(pub Arc<T>);
+                    impl<
+                        T: DeadLetterService,
+                    > tonic::server::UnaryService<super::DiscardDeadLettersRequest>
+                    for DiscardDeadLettersSvc<T> {
+                        type Response = super::DiscardDeadLettersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DiscardDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DeadLetterService>::discard_dead_letters(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DiscardDeadLettersSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -10,7 +10,7 @@ use tq_core::retry::RetryOverrides;
 use tq_core::{RetryPolicy, Signature, TaskId, Timestamp};
 
 use super::sim::{MODULE, OTHER, Sim, TENANT, spec, submission};
-use crate::ledger::{Command, NamespaceSettings, RedriveDead, Refused, SetNamespace};
+use crate::ledger::{Command, Doomed, NamespaceSettings, RedriveDead, Refused, SetNamespace};
 use crate::store::memory::Crash;
 use crate::tables::dead::{self, Death};
 
@@ -266,4 +266,18 @@ fn call_that_is_made_again_names_the_one_before() {
     sim.restart();
     assert_eq!(sim.task(id).spec.redriven_from, Some(dead));
     assert_eq!(sim.state(dead), "dead", "it stays");
+}
+
+#[test]
+fn what_one_step_removes_and_redrives_is_gone() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let ids = die(&mut sim, &[Outcome::FatalError, Outcome::FatalError]);
+    let mut deleted = sim.send_delete(Doomed::One(ids[0]));
+    let mut redriven = send_redrive(&mut sim, &ids, false);
+    sim.settle();
+    assert_eq!(deleted.try_recv().expect("a delete is answered"), Ok(1));
+    let redriven = redriven.try_recv().expect("a redrive is answered");
+    assert_eq!(redriven, Ok(vec![ids[1]]));
+    assert_eq!(newest(&sim, 10), []);
 }
