@@ -318,6 +318,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Placement;
 
     #[track_caller]
     fn check(message: &str, expected: &str) {
@@ -391,6 +392,8 @@ mod tests {
             limits: Limits::DEFAULT,
             retry: RetryPolicy::DEFAULT,
             priority: Priority::DEFAULT,
+            placement: Placement::default(),
+            result_ttl: None,
             run_at: None,
             deadline: None,
             idempotency_key: String::new(),

@@ -136,6 +136,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::Placement;
     use crate::outcome::Usage;
     use crate::task::{DataRef, Lease, Report};
     use crate::transition::{claim, lose, report, submit};
@@ -170,6 +171,8 @@ mod tests {
                 ..RetryPolicy::DEFAULT
             },
             priority: Priority::DEFAULT,
+            placement: Placement::default(),
+            result_ttl: None,
             run_at: None,
             deadline: None,
             idempotency_key: String::new(),
