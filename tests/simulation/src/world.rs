@@ -195,6 +195,10 @@ impl World {
 
     /// Cuts every connection while attempts run, and nothing else: hosts come back to what they have.
     fn reconnect_all(&mut self) {
+        // Hosts may have failed to compile a module until it was given up, which only a deploy takes back. What failed before
+        // nothing failed any more was heard of later still.
+        self.deploy();
+        self.run_until(self.now + Duration::from_secs(1));
         self.submit_dear(6);
         self.run_until(self.now + Duration::from_secs(3));
         let ids: Vec<u64> = self.connections.keys().copied().collect();
