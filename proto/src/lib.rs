@@ -7,6 +7,7 @@ pub mod codec;
     missing_docs,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
+    clippy::large_enum_variant,
     reason = "generated code"
 )]
 #[rustfmt::skip]

@@ -277,7 +277,7 @@ impl Lanes {
     /// The line whose turn it is. Nothing is taken yet: if it turns out that nothing of it can run, whoever asks
     /// [closes its queue](Self::set_queue), [its needs](Self::close_needs) or [holds it back](Self::hold), and asks again.
     pub fn pick(&mut self) -> Option<(Place, Arc<Conditions>)> {
-        let place = self.turns.next()?;
+        let place = self.turns.pick()?;
         let line = self.lines.get(&place)?;
         Some((place, Arc::clone(&line.conditions)))
     }

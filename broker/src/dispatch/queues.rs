@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use tq_core::Timestamp;
 use tq_core::placement::DEFAULT_QUEUE;
 use tq_core::planted::{Bug, is_planted};
-use tq_core::queue::{Bucket, Settings};
+use tq_core::queue::{Bucket, Rate, Settings};
 
 use super::lanes::Place;
 use super::needs::is_default_queue;
@@ -100,27 +100,61 @@ impl Queues {
         QueueId(last.unwrap_or(0) + 1)
     }
 
-    /// Sets a queue up, or to something else. A new rate starts with a full bucket; one that is read back starts with an
-    /// empty one, since what was spent of it is not known.
+    /// Sets a queue up, or to something else. A new rate begins with a full bucket.
     pub fn set(
         &mut self,
         namespace: Namespace,
         id: QueueId,
         name: &str,
         settings: Settings,
-        is_deleted: bool,
         now: Timestamp,
-        is_new: bool,
+    ) {
+        self.configure(namespace, id, name, settings, |rate| {
+            Bucket::full(rate, now)
+        });
+        let queue = self.entry(namespace, id, name);
+        queue.is_deleted = false;
+        if let (Some(bucket), Some(rate)) = (queue.bucket, settings.rate) {
+            queue.bucket = Some(bucket.at_rate(rate, now));
+        }
+    }
+
+    /// Takes up what a queue was set to by an earlier process. A rate begins with an empty bucket, since what was spent
+    /// of it is not known.
+    pub fn restore(
+        &mut self,
+        namespace: Namespace,
+        id: QueueId,
+        name: &str,
+        settings: Settings,
+        now: Timestamp,
+    ) {
+        self.configure(namespace, id, name, settings, |rate| {
+            Bucket::empty(rate, now)
+        });
+    }
+
+    /// Lets a queue take nothing new.
+    pub fn delete(&mut self, namespace: Namespace, id: QueueId) {
+        if let Some(queue) = self.all.get_mut(&(namespace, id)) {
+            queue.is_deleted = true;
+        }
+    }
+
+    fn configure(
+        &mut self,
+        namespace: Namespace,
+        id: QueueId,
+        name: &str,
+        settings: Settings,
+        begin: impl FnOnce(Rate) -> Bucket,
     ) {
         self.numbers.insert((namespace, name.to_owned()), id);
         let queue = self.entry(namespace, id, name);
-        queue.bucket = settings.rate.map(|rate| match queue.bucket {
-            Some(bucket) => bucket.at_rate(rate, now),
-            None if is_new => Bucket::full(rate, now),
-            None => Bucket::empty(rate, now),
-        });
+        queue.bucket = settings
+            .rate
+            .map(|rate| queue.bucket.unwrap_or_else(|| begin(rate)));
         queue.settings = settings;
-        queue.is_deleted = is_deleted;
     }
 
     /// Why nothing of a queue starts now; none if something may.

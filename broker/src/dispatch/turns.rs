@@ -223,7 +223,7 @@ impl Turns {
     }
 
     /// The line whose turn it is. Nothing is taken yet.
-    pub fn next(&mut self) -> Option<Place> {
+    pub fn pick(&mut self) -> Option<Place> {
         let (_, namespace) = *self.order.first()?;
         let tenant = self.tenants.get_mut(&namespace)?;
         // A tier that has used up its turn waits until the others have had theirs, or have nothing to run.

@@ -258,8 +258,10 @@ impl Ledger {
         } else {
             name
         };
-        self.queues
-            .set(number, id, name, settings, is_deleted, self.time, true);
+        self.queues.set(number, id, name, settings, self.time);
+        if is_deleted {
+            self.queues.delete(number, id);
+        }
         let row = QueueRow::of(name, &settings, is_deleted);
         self.step
             .batch
@@ -336,7 +338,10 @@ impl Ledger {
             };
             let (name, settings, is_deleted) = QueueRow::read(bytes)?;
             self.queues
-                .set(namespace, id, &name, settings, is_deleted, self.time, false);
+                .restore(namespace, id, &name, settings, self.time);
+            if is_deleted {
+                self.queues.delete(namespace, id);
+            }
         }
         for (at, bytes) in self.read_all(Space::Meta, &key::all_counters())? {
             let Some(of) = key::counters_of(&at) else {
