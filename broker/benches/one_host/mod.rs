@@ -105,6 +105,8 @@ impl OneHost {
             ready: vec![MODULE],
             held: Vec::new(),
             outcomes: Vec::new(),
+            labels: tq_core::label::Labels::new(),
+            memory_bytes: None,
             seen: None,
             version: String::new(),
         };
@@ -157,7 +159,9 @@ impl OneHost {
                 ToHost::Welcome { .. }
                 | ToHost::Prepare { .. }
                 | ToHost::Stop { .. }
-                | ToHost::Heartbeat => {}
+                | ToHost::Heartbeat
+                | ToHost::HandBack
+                | ToHost::Removed => {}
             }
         }
         Ok(acknowledged)
