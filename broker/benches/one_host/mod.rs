@@ -108,6 +108,8 @@ impl OneHost {
             ready: vec![MODULE],
             held: Vec::new(),
             outcomes: Vec::new(),
+            labels: tq_core::label::Labels::new(),
+            memory_bytes: None,
             seen: None,
             labels: Labels::default(),
             version: String::new(),
@@ -161,7 +163,9 @@ impl OneHost {
                 ToHost::Welcome { .. }
                 | ToHost::Prepare { .. }
                 | ToHost::Stop { .. }
-                | ToHost::Heartbeat => {}
+                | ToHost::Heartbeat
+                | ToHost::HandBack
+                | ToHost::Removed => {}
             }
         }
         Ok(acknowledged)

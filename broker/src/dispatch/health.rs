@@ -270,11 +270,11 @@ mod tests {
             for (what, pause_ms) in steps {
                 now = Timestamp(now.0 + pause_ms);
                 health.tick(now);
-                match what {
-                    0 => drop(health.succeeded()),
-                    1 => drop(health.failed(Fault::HostError, now)),
-                    _ => drop(health.failed(Fault::SessionLost, now)),
-                }
+                let _changes: bool = match what {
+                    0 => health.succeeded(),
+                    1 => health.failed(Fault::HostError, now),
+                    _ => health.failed(Fault::SessionLost, now),
+                };
                 let mut later = health.clone();
                 later.tick(now.after(QUARANTINE_PAUSE_MAX));
                 prop_assert_ne!(later.allowance(), Allowance::Nothing);

@@ -54,7 +54,7 @@ mod tests {
             let pauses: Vec<_> = (0..400)
                 .map(|seed| {
                     let mut backoff = Backoff::new(seed);
-                    (0..tries).for_each(|_| drop(backoff.pause()));
+                    (0..tries).for_each(|_| _ = backoff.pause());
                     backoff.pause()
                 })
                 .collect();
@@ -73,7 +73,7 @@ mod tests {
             }
         }
         let mut backoff = Backoff::new(1);
-        (0..8).for_each(|_| drop(backoff.pause()));
+        (0..8).for_each(|_| _ = backoff.pause());
         backoff.reset();
         assert!(backoff.pause() <= FIRST);
     }
