@@ -272,6 +272,12 @@ mod tests {
         ) -> Result<Response<Task>, Status> {
             Err(Status::unimplemented("not scripted"))
         }
+        async fn update_task(
+            &self,
+            _: Request<tq_proto::v1::UpdateTaskRequest>,
+        ) -> Result<Response<Task>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
         async fn redrive_task(
             &self,
             _: Request<RedriveTaskRequest>,

@@ -108,10 +108,9 @@ impl OneHost {
             ready: vec![MODULE],
             held: Vec::new(),
             outcomes: Vec::new(),
-            labels: tq_core::label::Labels::new(),
+            labels: Labels::new(),
             memory_bytes: None,
             seen: None,
-            labels: Labels::default(),
             version: String::new(),
         };
         let (reply, mut session) = oneshot::channel();
