@@ -595,7 +595,7 @@ mod tests {
         let refused = merge(&twice, &[], "").expect_err("it has one key twice");
         assert_eq!(
             refused.to_string(),
-            "label `a` is given twice; a host has one value for a key"
+            "label `a` is given twice; a key has one value"
         );
     }
 

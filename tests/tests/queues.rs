@@ -163,7 +163,7 @@ async fn a_function_limits_itself_by_a_key_of_its_payload() {
         assert_eq!(at_once(&of_key), 1, "{of_key:?}");
     }
     let lacking = dev.tq().run(["run", "shop/fail_after", "{}"]).await;
-    assert_eq!(lacking.code, Some(2), "{}", lacking.stderr);
+    assert_eq!(lacking.code, Some(4), "{}", lacking.stderr);
     assert!(
         lacking
             .stderr

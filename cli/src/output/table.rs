@@ -583,7 +583,7 @@ fn labels(labels: &BTreeMap<String, String>) -> String {
         .iter()
         .map(|(label, value)| format!("{label}={value}"))
         .collect();
-    escaped(&pairs.join(" "))
+    escaped(&pairs.join(","))
 }
 
 /// Prints one host, a field a line.
