@@ -59,19 +59,10 @@ impl Limits {
                 millis(Self::MAX.timeout),
             ),
         ];
-        match rows
-            .into_iter()
-            .find(|(_, _, value, min, max)| value < min || value > max)
-        {
-            Some((limit, unit, value, min, max)) => Err(OutOfRange {
-                limit,
-                unit,
-                value,
-                min,
-                max,
-            }),
-            None => Ok(()),
-        }
+        rows.into_iter()
+            .try_for_each(|(limit, unit, value, min, max)| {
+                check_range(limit, unit, value, min, max)
+            })
     }
 }
 
@@ -134,24 +125,14 @@ fn check_range(
     })
 }
 
-impl OutOfRange {
-    pub(crate) fn check_span(
-        limit: &'static str,
-        span: Duration,
-        min: Duration,
-        max: Duration,
-    ) -> Result<(), Self> {
-        if span >= min && span <= max {
-            return Ok(());
-        }
-        Err(Self {
-            limit,
-            unit: " ms",
-            value: millis(span),
-            min: millis(min),
-            max: millis(max),
-        })
-    }
+/// Checks a span, to the millisecond.
+pub(crate) fn check_span(
+    limit: &'static str,
+    span: Duration,
+    min: Duration,
+    max: Duration,
+) -> Result<(), OutOfRange> {
+    check_range(limit, " ms", millis(span), millis(min), millis(max))
 }
 
 fn millis(span: Duration) -> u64 {

@@ -6,6 +6,12 @@ use crate::limits::{CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX};
 /// The queue of everything that names none.
 pub const DEFAULT_QUEUE: &str = "default";
 
+/// Whether a name is that of the queue which every namespace has.
+#[must_use]
+pub fn is_default_queue(name: &str) -> bool {
+    name.is_empty() || name == DEFAULT_QUEUE
+}
+
 /// Under which conditions a task may run, beside its time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::limits::{OutOfRange, RETENTION_MAX, RETENTION_MIN};
+use crate::limits::{self, OutOfRange, RETENTION_MAX, RETENTION_MIN};
 use crate::task::{State, Task};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -131,7 +131,7 @@ impl Default for Retention {
 /// # Errors
 /// [`OutOfRange`] names `what`, if it is shorter than [`RETENTION_MIN`] or longer than [`RETENTION_MAX`].
 pub fn check_span(what: &'static str, span: Duration) -> Result<(), OutOfRange> {
-    OutOfRange::check_span(what, span, RETENTION_MIN, RETENTION_MAX)
+    limits::check_span(what, span, RETENTION_MIN, RETENTION_MAX)
 }
 
 #[cfg(test)]

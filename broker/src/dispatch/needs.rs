@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tq_core::Digest;
 use tq_core::label::Labels;
-use tq_core::placement::{Concurrency, DEFAULT_QUEUE};
+use tq_core::placement::Concurrency;
 use tq_core::task::Spec;
 
 use super::queues::KeyId;
@@ -124,9 +124,4 @@ fn cut(hash: &blake3::Hasher) -> [u8; 16] {
     let mut cut = [0; 16];
     cut.copy_from_slice(&hash.finalize().as_bytes()[..16]);
     cut
-}
-
-/// Whether a queue's name is that of the one that every namespace has.
-pub fn is_default_queue(name: &str) -> bool {
-    name.is_empty() || name == DEFAULT_QUEUE
 }

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rustc_hash::FxHashMap;
 use tq_core::Timestamp;
-use tq_core::placement::DEFAULT_QUEUE;
+use tq_core::placement::{DEFAULT_QUEUE, is_default_queue};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::queue::{Bucket, Rate, Settings};
 
 use super::lanes::Place;
-use super::needs::is_default_queue;
 use crate::tables::key::{Namespace, QueueId};
 
 /// Names a concurrency key: a part of its BLAKE3.
@@ -34,6 +33,17 @@ pub enum Closed {
     Full,
     /// As many of its tasks have started as may, until then.
     Until(Timestamp),
+}
+
+impl Closed {
+    /// For a person to read.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Full => "as many of its tasks run as may",
+            Self::Until(Timestamp(_)) => "its rate is used up",
+        }
+    }
 }
 
 /// A queue.

@@ -134,6 +134,19 @@ struct Group {
     needs: NeedsId,
 }
 
+impl Group {
+    /// Where one of its lines is.
+    fn place(&self, (inverted, id): LineId) -> Place {
+        Place {
+            lane: Lane {
+                namespace: self.namespace,
+                id,
+            },
+            priority: Priority(u8::MAX - inverted),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Demand {
     needs: Arc<Needs>,
@@ -256,11 +269,7 @@ impl Turns {
             queue,
             needs,
         };
-        let (inverted, id) = self.groups.get(&group)?.first(by)?;
-        Some(Place {
-            lane: Lane { namespace, id },
-            priority: Priority(u8::MAX - inverted),
-        })
+        Some(group.place(self.groups.get(&group)?.first(by)?))
     }
 
     /// Counts a start of a task of `place`. Returns what it is taken to use of its slot, in microseconds.
@@ -333,14 +342,7 @@ impl Turns {
     pub fn line_of(&self, of: impl Fn(&Needs) -> bool) -> Option<(Place, Arc<Needs>)> {
         let demand = self.demands.values().find(|demand| of(&demand.needs))?;
         let group = demand.groups.first()?;
-        let (inverted, id) = self.groups.get(group)?.first(By::Rank)?;
-        let place = Place {
-            lane: Lane {
-                namespace: group.namespace,
-                id,
-            },
-            priority: Priority(u8::MAX - inverted),
-        };
+        let place = group.place(self.groups.get(group)?.first(By::Rank)?);
         Some((place, Arc::clone(&demand.needs)))
     }
 

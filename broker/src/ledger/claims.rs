@@ -10,7 +10,6 @@ use tq_core::task::Lease;
 use tq_core::{TaskId, transition};
 
 use super::{Error, Ledger, write};
-use crate::dispatch::hosts::Held;
 use crate::store::{Batch, Space};
 use crate::tables::key;
 use crate::tables::row::{self, Claim};
@@ -158,11 +157,7 @@ impl Ledger {
             }
         }
         open.claimed_in = Some(seq);
-        let held = Held {
-            namespace: *namespace,
-            id: *id,
-            memory_bytes: open.task.spec.limits.memory_bytes,
-        };
+        let held = open.held();
         let session = self.hosts.entry(&lease.host, self.mono);
         // It is waited for, also if its row says that it was paused.
         session.is_gone = false;

@@ -12,13 +12,13 @@ use tq_core::transition::{self, Rejected};
 use tq_core::{Epoch, TaskId, Timestamp};
 
 use super::{
-    Error, HelloRefused, HostOrder, HostState, HostView, Ledger, Readiness, Refused, Reply, lock,
-    read,
+    Error, HelloRefused, HostOrder, HostState, HostView, Ledger, Open, Readiness, Refused, Reply,
+    lock, read,
 };
 use crate::dispatch::SessionId;
 use crate::dispatch::duty::{Drains, Duty, Order};
 use crate::dispatch::health::{Fault, Health};
-use crate::dispatch::hosts::{Held, Link, Session};
+use crate::dispatch::hosts::{Link, Session};
 use crate::dispatch::message::{AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost};
 use crate::tables::Namespace;
 use crate::tables::key;
@@ -138,10 +138,7 @@ impl Ledger {
                 }
                 tracing::warn!(host = %name, %digest, message, "host could not prepare a module");
                 if !self.hosts.compile_failed(digest, &name, message, permanent) {
-                    let needs = self.lanes.needs();
-                    self.step
-                        .fed
-                        .extend(needs.filter(|needs| needs.digest == digest).cloned());
+                    self.prepare(&digest);
                 }
             }
             FromHost::Progress(reports) => {
@@ -369,7 +366,7 @@ impl Ledger {
         {
             return Ok(false);
         }
-        self.adopt(namespace, name, attempt.id, attempt.epoch)
+        self.adopt(name, attempt.id, attempt.epoch)
     }
 
     /// Whether a task in memory has a lease, under this epoch.
@@ -379,13 +376,7 @@ impl Ledger {
     }
 
     /// Restores the claim of an attempt if it was lost with the last stop of the broker.
-    fn adopt(
-        &mut self,
-        namespace: Namespace,
-        name: &Arc<str>,
-        id: TaskId,
-        epoch: Epoch,
-    ) -> Result<bool, Error> {
+    fn adopt(&mut self, name: &Arc<str>, id: TaskId, epoch: Epoch) -> Result<bool, Error> {
         if !self.is_held(id, epoch) {
             // Only the generation just before this one can have claims that its stop has lost: a claim is in the store
             // before it is sent, and was read when this generation began.
@@ -404,16 +395,8 @@ impl Ledger {
                 return Ok(false);
             }
         }
-        let memory_bytes = self
-            .open
-            .get(&id)
-            .map_or(0, |open| open.task.spec.limits.memory_bytes);
-        if let Some(session) = self.hosts.named(name) {
-            let held = Held {
-                namespace,
-                id,
-                memory_bytes,
-            };
+        let held = self.open.get(&id).map(Open::held);
+        if let (Some(session), Some(held)) = (self.hosts.named(name), held) {
             session.hold(epoch, held);
         }
         Ok(true)
@@ -472,7 +455,7 @@ impl Ledger {
         if !is_repeated
             && !is_unfenced
             && !self.is_held(id, epoch)
-            && !self.adopt(namespace, name, id, epoch)?
+            && !self.adopt(name, id, epoch)?
         {
             return Ok(Err(Rejected::Fenced { offered: epoch }));
         }

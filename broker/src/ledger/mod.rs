@@ -73,6 +73,7 @@ use self::claims::Claims;
 use self::ids::Ids;
 use self::step::Step;
 use self::token::Secret;
+use crate::dispatch::hosts::Held;
 use crate::dispatch::lanes::{Spot, Ticket};
 use crate::dispatch::queues::Queues;
 use crate::dispatch::{Hosts, Lanes};
@@ -227,6 +228,17 @@ struct Open {
     result: Bytes,
 }
 
+impl Open {
+    /// What a host has that has an attempt of it.
+    fn held(&self) -> Held {
+        Held {
+            namespace: self.namespace,
+            id: self.task.id,
+            memory_bytes: self.task.spec.limits.memory_bytes,
+        }
+    }
+}
+
 /// The ledger of a shard.
 pub struct Ledger {
     store: Box<dyn Store>,
@@ -313,20 +325,19 @@ impl Ledger {
 
     /// When it wants to be called though nothing comes in.
     fn next_call(&self) -> Option<Duration> {
-        let timer = [self.next_timer, self.hosts.next_change()]
-            .into_iter()
-            .flatten()
-            .map(|at| at.since(self.time).max(Duration::from_millis(1)));
-        let opening = self
-            .queues
-            .next_opening()
-            .map(|at| at.since(self.time).max(Duration::from_millis(1)));
+        let times = [
+            self.next_timer,
+            self.hosts.next_change(),
+            self.queues.next_opening(),
+        ];
+        let times = times.into_iter().flatten();
+        let timer = times.map(|at| at.since(self.time).max(Duration::from_millis(1)));
         let lease = self
             .hosts
             .next_expiry()
             .map(|at| at.saturating_sub(self.mono));
         let over = self.next_collection();
-        timer.chain(opening).chain(lease).chain(over).min()
+        timer.chain(lease).chain(over).min()
     }
 
     /// Tells the ledger that it stood still for `gap`, and could hear of no one.

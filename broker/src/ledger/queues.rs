@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
-use tq_core::Timestamp;
 use tq_core::limits::QUEUES_MAX;
-use tq_core::placement::DEFAULT_QUEUE;
+use tq_core::placement::{DEFAULT_QUEUE, is_default_queue};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::queue::{Order, Settings};
 use tq_core::task::{Spec, Task};
@@ -16,8 +15,8 @@ use super::{Error, Ledger, QueueChange, QueuePatch, QueueView, Refused};
 #[cfg(any(test, feature = "simulation"))]
 use crate::dispatch::lanes::Place;
 use crate::dispatch::lanes::Spot;
-use crate::dispatch::needs::{Conditions, is_default_queue};
-use crate::dispatch::queues::{Closed, Queue};
+use crate::dispatch::needs::Conditions;
+use crate::dispatch::queues::Queue;
 use crate::store::Space;
 use crate::tables::key::{self, Namespace, QueueId};
 use crate::tables::row::{self, Counters, QueueRow};
@@ -355,17 +354,5 @@ impl Ledger {
             self.counters.insert(of, counters);
         }
         Ok(())
-    }
-}
-
-impl QueueView {
-    /// Why nothing of it starts, for a person to read; empty if something may.
-    pub fn closed_because(&self) -> String {
-        match self.closed {
-            None => String::new(),
-            Some(Closed::Paused) => "paused".to_owned(),
-            Some(Closed::Full) => "as many of its tasks run as may".to_owned(),
-            Some(Closed::Until(Timestamp(_))) => "its rate is used up".to_owned(),
-        }
     }
 }

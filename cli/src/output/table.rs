@@ -9,6 +9,7 @@ use tq_client::{
 };
 
 use tq_core::Signature;
+use tq_core::placement::is_default_queue;
 
 use crate::output::{self, escaped, json};
 use crate::units::{Count, Moment, Rate, Size, Span, nanoseconds, now_ms};
@@ -571,7 +572,7 @@ fn count(count: u64) -> String {
 }
 
 fn named_queue(queue: &str) -> String {
-    if queue == "default" {
+    if is_default_queue(queue) {
         String::new()
     } else {
         queue.to_owned()

@@ -9,7 +9,7 @@ use tonic::Status;
 use tq_core::label::{self, Labels};
 use tq_core::limits::{self, CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX};
 use tq_core::outcome::Usage;
-use tq_core::placement::{Concurrency, PlacementError};
+use tq_core::placement::{Concurrency, PlacementError, is_default_queue};
 use tq_core::queue::{Order, Settings};
 use tq_core::retention;
 use tq_core::retry::RetryOverrides;
@@ -21,7 +21,7 @@ use crate::api::status::invalid;
 use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost, Token,
 };
-use crate::dispatch::needs::is_default_queue;
+use crate::dispatch::queues::Closed;
 use crate::ledger::QueueView;
 use crate::modules::Entry;
 use crate::modules::placement::{ConcurrencyRule, FunctionPlacement};
@@ -227,13 +227,12 @@ fn function_placement_out(placement: &FunctionPlacement) -> v1::PlacementSetting
 
 /// A queue as it is shown.
 pub(super) fn queue_out(namespace: &str, queue: QueueView) -> v1::Queue {
-    let closed = queue.closed_because();
     let QueueView {
         name,
         settings,
         counters,
         oldest,
-        closed: _,
+        closed,
     } = queue;
     let Settings {
         order,
@@ -275,7 +274,7 @@ pub(super) fn queue_out(namespace: &str, queue: QueueView) -> v1::Queue {
         cancelled,
         expired,
         oldest_ready_ms: oldest.map_or(0, |at| at.0),
-        closed,
+        closed: closed.map_or("", Closed::reason).to_owned(),
     }
 }
 

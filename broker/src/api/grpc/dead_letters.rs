@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tonic::{Request, Response, Status};
 use tq_core::limits::{
     CONTENT_TYPE_BYTES_MAX, LIST_PAGE_MAX, LIST_SCAN_MAX, LOG_TAIL_BYTES, LOG_TAIL_LINES,
-    NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, REDRIVE_BATCH_MAX, SIGNATURE_COUNT_MAX, SIGNATURES_PAGE_MAX,
+    PAYLOAD_BYTES_MAX, REDRIVE_BATCH_MAX, SIGNATURE_COUNT_MAX, SIGNATURES_PAGE_MAX,
 };
 use tq_core::name::DEFAULT_NAMESPACE;
 use tq_core::task::{DataRef, Spec, State, Task};
@@ -15,6 +15,7 @@ use tq_core::{Outcome, Signature, TaskId, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::dead_letter_service_server::DeadLetterService;
 
+use super::function_filter::FunctionFilter;
 use super::tasks::{Reads, Tasks, blocking, named, no_task, over};
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
@@ -331,8 +332,7 @@ impl DeadLetters {
 
 /// What dead letters have to be.
 struct Filter {
-    module: Option<String>,
-    function: Option<String>,
+    function: FunctionFilter,
     outcome: Option<Outcome>,
     /// All that begin with some digits.
     signature: Option<(Signature, Signature)>,
@@ -353,17 +353,7 @@ impl Filter {
             since_ms,
             until_ms,
         } = filter;
-        over("function", function.len(), 2 * NAME_BYTES_MAX + 1)?;
-        if function.contains('@') {
-            return Err(invalid(format_args!(
-                "function `{}` names a version; dead letters are found by MODULE/FUNCTION or MODULE, over all versions",
-                function.escape_debug()
-            )));
-        }
-        let (module, function) = match function.split_once('/') {
-            Some((module, function)) => (Some(module.to_owned()), Some(function.to_owned())),
-            None => ((!function.is_empty()).then_some(function), None),
-        };
+        let function = FunctionFilter::new("dead letters", &function)?;
         let outcome = match outcome.is_empty() {
             true => None,
             false => Some(outcome_in(&outcome)?),
@@ -380,7 +370,6 @@ impl Filter {
             )));
         }
         Ok(Self {
-            module,
             function,
             outcome,
             signature,
@@ -399,20 +388,12 @@ impl Filter {
 
     /// Whether the tasks have to be read to be known to match.
     fn looks_inside(&self) -> bool {
-        self.module.is_some() || self.outcome.is_some()
+        !self.function.is_open() || self.outcome.is_some()
     }
 
     fn matches(&self, task: &Task) -> bool {
-        let is = |wanted: &Option<String>, found: &str| {
-            wanted.as_deref().is_none_or(|wanted| wanted == found)
-        };
-        let has_outcome = || {
-            self.outcome
-                .is_none_or(|wanted| task.outcome() == Some(wanted))
-        };
-        is(&self.module, &task.spec.module)
-            && is(&self.function, &task.spec.function)
-            && has_outcome()
+        let is_outcome = |wanted| task.outcome() == Some(wanted);
+        self.function.takes(task) && self.outcome.is_none_or(is_outcome)
     }
 }
 

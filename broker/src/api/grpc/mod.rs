@@ -2,6 +2,7 @@
 
 mod convert;
 mod dead_letters;
+mod function_filter;
 mod hosts;
 mod link;
 mod modules;

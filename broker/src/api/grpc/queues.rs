@@ -1,4 +1,5 @@
 use tonic::{Request, Response, Status};
+use tq_core::placement::is_default_queue;
 use tq_core::queue::{Order, Rate};
 use tq_proto::v1;
 use tq_proto::v1::queue_service_server::QueueService;
@@ -6,7 +7,6 @@ use tq_proto::v1::queue_service_server::QueueService;
 use super::tasks::named;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
-use crate::dispatch::needs::is_default_queue;
 use crate::ledger::{Command, QueueChange, QueuePatch, Refused};
 
 pub(super) struct Queues(pub(super) Context);

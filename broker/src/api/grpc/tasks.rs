@@ -24,6 +24,7 @@ use tq_proto::v1::task_service_server::TaskService;
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::function_filter::FunctionFilter;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::{Blobs, Upload};
@@ -523,10 +524,7 @@ impl Tasks {
 /// Which ended tasks a request is about.
 struct Filter {
     state: v1::TaskState,
-    /// Empty is every module.
-    module: String,
-    /// None is every function.
-    function: Option<String>,
+    function: FunctionFilter,
     ended_before: Option<Timestamp>,
 }
 
@@ -556,19 +554,9 @@ impl Filter {
                 )));
             }
         }
-        let (module, function) = match function.split_once('/') {
-            Some((module, name)) => (module.to_owned(), Some(name.to_owned())),
-            None => (function, None),
-        };
-        if module.contains('@') {
-            return Err(invalid(format_args!(
-                "function is of `{module}`: it is chosen by MODULE or MODULE/FUNCTION, over all versions"
-            )));
-        }
         Ok(Self {
             state,
-            module,
-            function,
+            function: FunctionFilter::new("ended tasks", &function)?,
             ended_before: ended_before_ms.map(Timestamp),
         })
     }
@@ -576,16 +564,12 @@ impl Filter {
     fn takes(&self, task: &Task) -> bool {
         let Self {
             state,
-            module,
             function,
             ended_before,
         } = self;
         task.state.ended_at().is_some_and(|at| {
             (*state == v1::TaskState::Unspecified || *state == convert::state_out(&task.state))
-                && (module.is_empty() || *module == task.spec.module)
-                && function
-                    .as_ref()
-                    .is_none_or(|name| *name == task.spec.function)
+                && function.takes(task)
                 && ended_before.is_none_or(|before| at < before)
         })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost::Message;
 use tq_core::Timestamp;
 
-use super::task::{PlacementRow, labels, labels_row};
+use super::task::{PlacementRow, labels};
 use super::{
     Error, LimitsRow, RetryOverridesRow, digest, limits, limits_row, millis, overrides,
     overrides_row,
@@ -161,16 +161,9 @@ fn function_placement_row(placement: &FunctionPlacement) -> PlacementRow {
         preferred,
         concurrency,
     } = placement;
-    PlacementRow {
-        queue: queue.clone(),
-        required: labels_row(required),
-        preferred: labels_row(preferred),
-        concurrency_key: concurrency
-            .as_ref()
-            .map(|rule| rule.payload_pointer.clone())
-            .unwrap_or_default(),
-        concurrency_limit: concurrency.as_ref().map_or(0, |rule| rule.limit),
-    }
+    let concurrency = concurrency.as_ref();
+    let concurrency = concurrency.map(|rule| (&*rule.payload_pointer, rule.limit));
+    PlacementRow::of(queue, required, preferred, concurrency)
 }
 
 fn function_placement(row: PlacementRow) -> Result<FunctionPlacement, Error> {

@@ -555,6 +555,25 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
     }
 }
 
+impl PlacementRow {
+    /// The row of a placement, of a task or of a function. Its concurrency is a key and a limit.
+    pub(super) fn of(
+        queue: &str,
+        required: &Labels,
+        preferred: &Labels,
+        concurrency: Option<(&str, u32)>,
+    ) -> Self {
+        let (key, limit) = concurrency.unwrap_or_default();
+        Self {
+            queue: queue.to_owned(),
+            required: labels_row(required),
+            preferred: labels_row(preferred),
+            concurrency_key: key.to_owned(),
+            concurrency_limit: limit,
+        }
+    }
+}
+
 fn placement_row(placement: &Placement) -> PlacementRow {
     let Placement {
         queue,
@@ -562,16 +581,8 @@ fn placement_row(placement: &Placement) -> PlacementRow {
         preferred,
         concurrency,
     } = placement;
-    PlacementRow {
-        queue: queue.clone(),
-        required: labels_row(required),
-        preferred: labels_row(preferred),
-        concurrency_key: concurrency
-            .as_ref()
-            .map(|it| it.key.clone())
-            .unwrap_or_default(),
-        concurrency_limit: concurrency.as_ref().map_or(0, |it| it.limit),
-    }
+    let concurrency = concurrency.as_ref().map(|it| (&*it.key, it.limit));
+    PlacementRow::of(queue, required, preferred, concurrency)
 }
 
 fn placement(row: PlacementRow) -> Result<Placement, Error> {
@@ -587,7 +598,7 @@ fn placement(row: PlacementRow) -> Result<Placement, Error> {
 }
 
 /// Names and values, in turn.
-pub(super) fn labels_row(labels: &Labels) -> Vec<String> {
+fn labels_row(labels: &Labels) -> Vec<String> {
     let pairs = labels.iter();
     pairs
         .flat_map(|(label, value)| [label.to_string(), value.to_string()])

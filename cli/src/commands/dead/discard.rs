@@ -1,11 +1,11 @@
 //! `tq dead discard`
 
-use tq_client::{DeadLetterFilter, DeadLetters, DiscardDeadLettersResponse};
+use tq_client::DiscardDeadLettersResponse;
 
 use crate::args::DeadDiscardArgs;
 use crate::commands::connect;
 use crate::config::Config;
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 use crate::output::{self, Format, json};
 use crate::units::Count;
 
@@ -16,17 +16,7 @@ pub(crate) async fn run(config: &Config, args: DeadDiscardArgs) -> anyhow::Resul
         dry_run,
         filter,
     } = args;
-    let filter = super::filter(filter);
-    let which = match id {
-        Some(id) => DeadLetters::One(id),
-        None if all => DeadLetters::All,
-        None if filter == DeadLetterFilter::default() => {
-            return Err(Failure::usage("no dead letters are named")
-                .hint("name one by its id, some by a filter such as --signature, or --all")
-                .into());
-        }
-        None => DeadLetters::Matching(filter),
-    };
+    let which = super::which(id, all, filter)?;
     let client = connect(config).await?;
     let mut total = json::Discarded {
         dry_run,

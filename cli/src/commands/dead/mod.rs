@@ -6,9 +6,10 @@ pub(crate) mod redrive;
 pub(crate) mod show;
 pub(crate) mod signatures;
 
-use tq_client::DeadLetterFilter;
+use tq_client::{DeadLetterFilter, DeadLetters};
 
 use crate::args::DeadFilterArgs;
+use crate::exit::Failure;
 use crate::units::{Count, now_ms};
 
 /// What was named, for the wire. Spans are counted back from now, once for all pages of a listing.
@@ -38,4 +39,18 @@ fn letters(count: u64) -> String {
         "dead letters"
     };
     format!("{} {letters}", Count(count))
+}
+
+/// Which dead letters are meant: one, all, or those of a filter.
+fn which(id: Option<String>, all: bool, filter: DeadFilterArgs) -> Result<DeadLetters, Failure> {
+    let filter = self::filter(filter);
+    match id {
+        Some(id) => Ok(DeadLetters::One(id)),
+        None if all => Ok(DeadLetters::All),
+        None if filter == DeadLetterFilter::default() => {
+            Err(Failure::usage("no dead letters are named")
+                .hint("name one by its id, some by a filter such as --signature, or --all"))
+        }
+        None => Ok(DeadLetters::Matching(filter)),
+    }
 }

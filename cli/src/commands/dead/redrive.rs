@@ -1,13 +1,11 @@
 //! `tq dead redrive`
 
-use tq_client::{
-    Client, DeadLetterFilter, DeadLetters, RedriveDeadLettersResponse, RedriveOptions,
-};
+use tq_client::{Client, RedriveDeadLettersResponse, RedriveOptions};
 
 use crate::args::DeadRedriveArgs;
 use crate::commands::connect;
 use crate::config::Config;
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 use crate::output::{self, Format, json};
 use crate::payload::Payload;
 use crate::units::Count;
@@ -22,24 +20,12 @@ pub(crate) async fn run(config: &Config, args: DeadRedriveArgs) -> anyhow::Resul
         content_type,
         filter,
     } = args;
-    let filter = super::filter(filter);
-    let which = match id {
-        Some(id) => match payload {
-            Some(payload) => {
-                let payload = Payload::read(Some(&payload), content_type)?;
-                let client = connect(config).await?;
-                return with_payload(config, &client, &id, payload, same_version).await;
-            }
-            None => DeadLetters::One(id),
-        },
-        None if all => DeadLetters::All,
-        None if filter == DeadLetterFilter::default() => {
-            return Err(Failure::usage("no dead letters are named")
-                .hint("name one by its id, some by a filter such as --signature, or --all")
-                .into());
-        }
-        None => DeadLetters::Matching(filter),
-    };
+    if let (Some(id), Some(payload)) = (&id, payload) {
+        let payload = Payload::read(Some(&payload), content_type)?;
+        let client = connect(config).await?;
+        return with_payload(config, &client, id, payload, same_version).await;
+    }
+    let which = super::which(id, all, filter)?;
     let options = RedriveOptions {
         dry_run,
         same_version,
