@@ -1,4 +1,4 @@
-//! Thousands of tasks with nodes that are killed in the middle, after a seed.
+//! Thousands of tasks with nodes that are killed in the middle, or lose their power, after a seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use tq_client::{Client, Error, NewTask, Submitted, Task, TaskState, Watch};
 use crate::history::{CancelAnswer, Seen, violations};
 use crate::random::Random;
 use crate::wait::{PATIENCE, within};
-use crate::{Broker, Host, guest, metrics};
+use crate::{Broker, Disk, Host, guest, metrics};
 
 /// Tasks of one submit.
 const BATCH: usize = 200;
@@ -24,6 +24,9 @@ const SLEEPER: usize = 50;
 /// Tasks that are submitted a second time after a fault.
 const RESUBMITTED: u64 = 50;
 
+/// Bytes of the disk that loses its power.
+const DISK_BYTES: u64 = 2 << 30;
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -31,6 +34,17 @@ pub struct Plan {
     pub seed: u64,
     /// How many tasks.
     pub tasks: usize,
+    /// What befalls the nodes.
+    pub faults: Faults,
+}
+
+/// What befalls the nodes of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faults {
+    /// Their processes are killed. What they wrote stays, synced or not.
+    Kills,
+    /// The machine of the broker loses its power, and on it, in half of the runs, its host. What was not synced is gone.
+    PowerLosses,
 }
 
 /// What came of it.
@@ -42,6 +56,8 @@ pub struct Report {
     pub acknowledged: usize,
     /// Kills of the broker.
     pub broker_kills: u32,
+    /// Times that the broker's machine lost its power.
+    pub power_losses: u32,
     /// Kills of the host.
     pub host_kills: u32,
     /// Attempts that were lost with their host.
@@ -60,6 +76,7 @@ impl fmt::Display for Report {
             seed,
             acknowledged,
             broker_kills,
+            power_losses,
             host_kills,
             attempts_lost,
             cancelled,
@@ -69,7 +86,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "seed {seed}: {acknowledged} tasks acknowledged, {broker_kills} kills of the broker, {host_kills} of the host, \
-             {attempts_lost} attempts lost, {cancelled} tasks cancelled, {resubmitted} submitted again, {} violations",
+             {power_losses} losses of power, {attempts_lost} attempts lost, {cancelled} tasks cancelled, {resubmitted} submitted again, {} violations",
             violations.len()
         )?;
         violations
@@ -98,18 +115,21 @@ enum Kill {
     Broker,
     Host,
     Both,
+    /// The machine stops at once.
+    Power,
+    /// The disk is gone, and the broker ends by itself as soon as it has noticed.
+    Disk,
 }
 
 impl Fault {
-    /// At least one kill of the broker and one of the host, all after a tenth of the tasks and before nine tenths.
-    fn schedule(random: &mut Random, tasks: usize) -> Vec<Self> {
-        let mut kills = vec![Kill::Broker, Kill::Host];
-        match random.between(0..4) {
-            0 => kills.push(Kill::Broker),
-            1 => kills.push(Kill::Host),
-            2 => kills.push(Kill::Both),
-            _ => {}
-        }
+    /// At least one kill of the broker and one of the host, or one loss of power, all after a tenth of the tasks and before
+    /// nine tenths.
+    fn schedule(random: &mut Random, tasks: usize, faults: Faults) -> Vec<Self> {
+        let (mut kills, further) = match faults {
+            Faults::Kills => (vec![Kill::Broker, Kill::Host], [Kill::Broker, Kill::Host, Kill::Both]),
+            Faults::PowerLosses => (vec![Kill::Power], [Kill::Power, Kill::Disk, Kill::Host]),
+        };
+        kills.extend(further.get(index(random.between(0..4))));
         // Any order: each kill may be the first.
         for last in (1..kills.len()).rev() {
             kills.swap(last, index(random.between(0..last as u64 + 1)));
@@ -138,11 +158,25 @@ impl Fault {
 /// # Panics
 /// A node does not come back, or a submit is refused.
 pub async fn kill_run(plan: Plan) -> Report {
-    let Plan { seed, tasks } = plan;
+    let Plan {
+        seed,
+        tasks,
+        faults,
+    } = plan;
     let mut random = Random::new(seed);
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let mut broker = Broker::start(&folder.path().join("broker")).await;
-    let mut host = Host::start(&broker, &folder.path().join("host"), "a", 4).await;
+    let disk = (faults == Faults::PowerLosses)
+        .then(|| Disk::mount(folder.path(), DISK_BYTES).expect(Disk::LACKING));
+    let machine = disk.as_ref().map_or(folder.path(), Disk::path);
+    // A host elsewhere outlives its broker, and knows of attempts of which the broker's disk may not.
+    let is_host_elsewhere = disk.is_some() && random.one_in(2);
+    let host_dir = if is_host_elsewhere {
+        folder.path().join("host")
+    } else {
+        machine.join("host")
+    };
+    let mut broker = Broker::start(&machine.join("broker")).await;
+    let mut host = Host::start(&broker, &host_dir, "a", 4).await;
     broker
         .tq()
         .deploy(&guest::example("faults"), "faults", &[])
@@ -177,7 +211,7 @@ pub async fn kill_run(plan: Plan) -> Report {
         seed,
         ..Report::default()
     };
-    let schedule = Fault::schedule(&mut random, tasks);
+    let schedule = Fault::schedule(&mut random, tasks, faults);
     let (mut submit_random, mut again_random) =
         (Random::new(random.draw()), Random::new(random.draw()));
     let again = Mutex::new((0, Vec::new()));
@@ -203,9 +237,34 @@ pub async fn kill_run(plan: Plan) -> Report {
                     host.kill9_and_restart().await;
                     broker.restart().await;
                 }
+                Kill::Power | Kill::Disk => {
+                    let disk = disk.as_ref().expect("the run has a disk");
+                    disk.lose_power();
+                    if matches!(kill, Kill::Disk) {
+                        let status = broker.process.end().await;
+                        assert!(!status.success(), "a broker without a disk: {status}");
+                    } else {
+                        broker.process.kill9().await;
+                    }
+                    if is_host_elsewhere {
+                        disk.restore_power().await;
+                    } else {
+                        host.process.kill9().await;
+                        disk.restore_power().await;
+                        host.restart();
+                    }
+                    broker.restart().await;
+                }
             }
-            report.broker_kills += u32::from(!matches!(kill, Kill::Host));
-            report.host_kills += u32::from(!matches!(kill, Kill::Broker));
+            let (broker_killed, host_killed, lost_power) = match kill {
+                Kill::Broker => (true, false, false),
+                Kill::Host => (false, true, false),
+                Kill::Both => (true, true, false),
+                Kill::Power | Kill::Disk => (false, false, true),
+            };
+            report.broker_kills += u32::from(broker_killed);
+            report.host_kills += u32::from(host_killed);
+            report.power_losses += u32::from(lost_power);
             let known = *acknowledged.borrow();
             let sample: Vec<usize> = (0..RESUBMITTED)
                 .map(|_| index(again_random.between(0..known.max(1) as u64)))

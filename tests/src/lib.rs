@@ -8,6 +8,7 @@
 //! wrote to standard error is printed then.
 
 mod command;
+mod disk;
 pub mod guest;
 pub mod help;
 pub mod history;
@@ -24,7 +25,8 @@ pub mod usage;
 mod wait;
 
 pub use command::{Ran, Tq};
-pub use kill_run::{Plan, Report, kill_run};
+pub use disk::Disk;
+pub use kill_run::{Faults, Plan, Report, kill_run};
 pub use node::{Broker, Dev, Host};
 pub use process::Process;
 pub use random::Random;

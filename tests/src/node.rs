@@ -180,6 +180,11 @@ impl Host {
     /// yet when this returns: its broker may be away too.
     pub async fn kill9_and_restart(&mut self) {
         self.process.kill9().await;
+        self.restart();
+    }
+
+    /// Starts the next one of its name on the same data, after this one has ended.
+    pub fn restart(&mut self) {
         *self = Self::spawn(std::mem::take(&mut self.arguments));
     }
 

@@ -2,48 +2,22 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use tq_client::{Code, Component, Error, NewTask, TaskState, Upload, Watch};
 use tq_core::limits::FREE_BYTES_FLOOR;
-use tq_tests::{Broker, Host, guest, requirement, within};
+use tq_tests::{Broker, Disk, Host, guest, requirement, within};
 
 const DISK_BYTES: u64 = FREE_BYTES_FLOOR + (624 << 20);
 
-/// A small disk of its own, which is unmounted when this is dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` if mounting is not allowed here.
-    fn mount(path: &Path) -> Option<Self> {
-        std::fs::create_dir(path).expect("a folder can be made");
-        let size = format!("size={DISK_BYTES}");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tq-test"])
-            .arg(path)
-            .output();
-        mounted
-            .is_ok_and(|output| output.status.success())
-            .then(|| Self(path.to_owned()))
-    }
-
-    /// Takes all of the disk but `free` bytes.
-    fn fill(&self, free: u64) -> Ballast {
-        let path = self.0.join("ballast");
-        let now = rustix::fs::statvfs(&self.0).expect("the disk is mounted");
-        let len = (now.f_bavail * now.f_frsize).saturating_sub(free);
-        let file = File::create(&path).expect("the disk can be written");
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len)
-            .expect("there is room");
-        Ballast(path)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a process that is being killed may still hold a file.
-        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
-    }
+/// Takes all of `disk` but `free` bytes.
+fn fill(disk: &Disk, free: u64) -> Ballast {
+    let path = disk.path().join("ballast");
+    let now = rustix::fs::statvfs(disk.path()).expect("the disk is mounted");
+    let len = (now.f_bavail * now.f_frsize).saturating_sub(free);
+    let file = File::create(&path).expect("the disk can be written");
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len)
+        .expect("there is room");
+    Ballast(path)
 }
 
 struct Ballast(PathBuf);
@@ -97,13 +71,10 @@ fn call(function: &str, payload: &str) -> Vec<NewTask> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_disk_refuses_new_work_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(&folder.path().join("disk")) else {
-        return requirement::skip(
-            "disk_full",
-            "a small disk cannot be mounted; fix: run as root, outside of an unprivileged container",
-        );
+    let Some(disk) = Disk::mount(folder.path(), DISK_BYTES) else {
+        return requirement::skip("disk_full", Disk::LACKING);
     };
-    let broker = Broker::start(&disk.0.join("broker")).await;
+    let broker = Broker::start(&disk.path().join("broker")).await;
     let host = Host::start(&broker, &folder.path().join("host"), "a", 8).await;
     broker
         .tq()
@@ -127,7 +98,7 @@ async fn full_disk_refuses_new_work_and_nothing_else() {
 
     let blobs = broker.data_dir().join("broker/blobs");
     let before = files(&blobs);
-    let ballast = disk.fill(FREE_BYTES_FLOOR / 2);
+    let ballast = fill(&disk, FREE_BYTES_FLOOR / 2);
     let large_payload = "x".repeat(100_000);
     for payload in ["x", &large_payload] {
         let refused = client

@@ -18,6 +18,11 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "brokers and hosts killed at random under load, histories checked",
     ),
     (
+        "power-losses",
+        "[--seeds N]",
+        "machines that lose their power under load, 500 if no other number is asked for (Linux, as root)",
+    ),
+    (
         "simulation",
         "[--seeds N] [--first N] [--verbose]",
         "random histories in simulated time: 100,000 if no other number is asked for",
@@ -109,6 +114,11 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             tools::run(run.args(arguments))
         }
         "kill-runs" => program("kill_runs", arguments),
+        "power-losses" => {
+            // What is asked for comes later, and counts.
+            let defaults = ["--power-losses", "--seeds", "500", "--tasks", "2000"];
+            program("kill_runs", &[&defaults, arguments].concat())
+        }
         "costs" | "fairness" | "idle" | "retention" | "soak" | "spin" => program(name, arguments),
         "bench" => {
             let mut bench = cargo(&["run", "--release", "--", "bench"]);
