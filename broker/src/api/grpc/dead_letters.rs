@@ -15,8 +15,11 @@ use tq_core::{Outcome, Signature, TaskId, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::dead_letter_service_server::DeadLetterService;
 
+use super::blocking::blocking;
 use super::function_filter::FunctionFilter;
-use super::tasks::{Reads, Tasks, blocking, named, no_task, over};
+use super::payloads::put_large;
+use super::reads::{Reads, no_task};
+use super::request::{named, over};
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Delete, Doomed, RedriveDead, Submission, Submit, read, wall};
@@ -304,7 +307,7 @@ impl DeadLetterService for DeadLetters {
             payload: (!payload.is_empty()).then_some(payload),
             request: [0; 32],
         }];
-        Tasks(self.0.clone()).put_large(&mut submissions).await?;
+        put_large(&self.0.blobs, &mut submissions).await?;
         let submit = self.0.ledger.ask(|reply| {
             Command::Submit(Submit {
                 namespace: namespace.clone(),

@@ -2,7 +2,7 @@ use tonic::Status;
 use tq_core::limits::NAME_BYTES_MAX;
 use tq_core::task::Task;
 
-use super::tasks::over;
+use super::request::over;
 use crate::api::status::invalid;
 
 /// The functions that a request is about, over all versions of their modules.

@@ -12,7 +12,7 @@ use tq_core::limits::{LOG_BYTES_MAX, RESULT_BYTES_MAX};
 use tq_proto::v1;
 use tq_proto::v1::host_link_server::HostLink;
 
-use super::tasks::{blocking, write_chunk};
+use super::blocking::{blocking, write_chunk};
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::dispatch::SessionId;

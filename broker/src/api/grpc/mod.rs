@@ -1,5 +1,6 @@
 //! `tq.v1` over gRPC.
 
+mod blocking;
 mod convert;
 mod dead_letters;
 mod function_filter;
@@ -7,7 +8,10 @@ mod hosts;
 mod link;
 mod modules;
 mod namespaces;
+mod payloads;
 mod queues;
+mod reads;
+mod request;
 mod retention;
 #[cfg(feature = "simulation")]
 pub mod simulation;

@@ -10,7 +10,8 @@ use tq_core::{Digest, Limits, RetryPolicy, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::module_service_server::ModuleService;
 
-use super::tasks::{blocking, named, write_chunk};
+use super::blocking::{blocking, write_chunk};
+use super::request::named;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::Checked;

@@ -6,7 +6,7 @@ use tq_core::retry::RetryOverrides;
 use tq_proto::v1;
 use tq_proto::v1::namespace_service_server::NamespaceService;
 
-use super::tasks::named;
+use super::request::named;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, NamespaceSettings, SetNamespace, read};

@@ -4,7 +4,7 @@ use tq_core::queue::{Order, Rate};
 use tq_proto::v1;
 use tq_proto::v1::queue_service_server::QueueService;
 
-use super::tasks::named;
+use super::request::named;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, QueueChange, QueuePatch, Refused};

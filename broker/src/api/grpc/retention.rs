@@ -5,7 +5,7 @@ use tq_core::Retention;
 use tq_proto::v1;
 use tq_proto::v1::retention_service_server::RetentionService;
 
-use super::tasks::named;
+use super::request::named;
 use super::{Context, convert};
 use crate::api::status::ApiError;
 use crate::ledger::{Command, Keep, RetentionChange};

@@ -1,0 +1,80 @@
+//! What changes a task that is there, or gives it another round.
+
+use tonic::{Response, Status};
+use tq_core::Timestamp;
+use tq_core::label::Labels;
+use tq_core::transition::Amendment;
+use tq_proto::v1;
+
+use super::Tasks;
+use super::times::{not_too_far, run_at};
+use crate::api::grpc::convert;
+use crate::api::grpc::request::named;
+use crate::api::status::{ApiError, invalid};
+use crate::ledger::{Command, Target, wall};
+
+impl Tasks {
+    /// Changes what a request names: a priority, a time, a deadline or labels.
+    pub(super) async fn amend(
+        &self,
+        request: v1::UpdateTaskRequest,
+    ) -> Result<Response<v1::Task>, Status> {
+        let v1::UpdateTaskRequest {
+            namespace,
+            id,
+            priority,
+            run_at_ms,
+            delay_ms,
+            deadline_ms,
+            required_labels,
+            preferred_labels,
+        } = request;
+        let now = wall();
+        let deadline = deadline_ms.map(|at| (at > 0).then_some(Timestamp(at)));
+        not_too_far("deadline", deadline.flatten(), now)?;
+        let labels = |labels: Option<v1::Labels>| {
+            let labels = labels.map(|it| convert::labels(&Labels::default(), &it.labels));
+            labels.transpose()
+        };
+        let amendment = Amendment {
+            priority: priority.map(convert::priority).transpose()?,
+            run_at: run_at(run_at_ms, delay_ms, now)?,
+            deadline,
+            required: labels(required_labels)?,
+            preferred: labels(preferred_labels)?,
+        };
+        if amendment == Amendment::default() {
+            return Err(invalid(
+                "nothing is to be changed; name a priority, a time, a deadline or labels",
+            ));
+        }
+        let command = |target| Command::Amend(Box::new(amendment), target);
+        self.change(namespace, &id, command).await
+    }
+
+    /// Gives the ledger a command for one task, and returns what became of the task.
+    pub(super) async fn change(
+        &self,
+        namespace: String,
+        id: &str,
+        command: impl FnOnce(Target) -> Command,
+    ) -> Result<Response<v1::Task>, Status> {
+        let namespace = named(namespace)?;
+        let id = convert::task_id(id)?;
+        let task = self
+            .0
+            .ledger
+            .ask(|reply| {
+                command(Target {
+                    namespace,
+                    id,
+                    reply,
+                })
+            })
+            .await
+            .map_err(ApiError::from)?;
+        Ok(Response::new(convert::task_out(
+            &task.map_err(ApiError::from)?,
+        )))
+    }
+}

@@ -1,0 +1,182 @@
+//! Removing tasks that have ended.
+
+use tonic::{Response, Status};
+use tq_core::limits::{DELETE_BATCH_MAX, LIST_SCAN_MAX};
+use tq_core::task::{State, Task};
+use tq_core::{TaskId, Timestamp};
+use tq_proto::v1;
+
+use super::Tasks;
+use crate::api::grpc::blocking::blocking;
+use crate::api::grpc::convert;
+use crate::api::grpc::function_filter::FunctionFilter;
+use crate::api::grpc::reads::Reads;
+use crate::api::grpc::request::named;
+use crate::api::status::{ApiError, invalid};
+use crate::ledger::{Command, Delete, Doomed};
+use crate::store::{Direction, Space};
+use crate::tables::{key, row};
+
+/// What was found, and where to go on.
+type Page<T> = (Vec<T>, Option<TaskId>);
+
+impl Tasks {
+    /// Removes those that match, as many as one request may; or only counts them.
+    pub(super) async fn delete_matching(
+        &self,
+        request: v1::DeleteTasksRequest,
+    ) -> Result<Response<v1::DeleteTasksResponse>, Status> {
+        let v1::DeleteTasksRequest {
+            namespace,
+            state,
+            function,
+            ended_before_ms,
+            dry_run,
+            cursor,
+        } = request;
+        let namespace = named(namespace)?;
+        let state = v1::TaskState::try_from(state)
+            .map_err(|_| invalid(format_args!("state {state} is not one")))?;
+        let filter = Filter::new(state, function, ended_before_ms)?;
+        let before = match cursor.is_empty() {
+            true => None,
+            false => Some(convert::task_id(&cursor)?),
+        };
+        let reads = self.reads(&namespace);
+        let (matching, next) = blocking(move || reads.ended_like(&filter, before)).await?;
+        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
+        let deleted = match dry_run || matching.is_empty() {
+            true => matching.len(),
+            false => self.delete(namespace, Doomed::As(matching)).await?,
+        };
+        Ok(Response::new(v1::DeleteTasksResponse {
+            deleted: u32::try_from(deleted).unwrap_or(u32::MAX),
+            next: next.map(|id| id.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    /// Removes tasks, and returns how many.
+    pub(super) async fn delete(&self, namespace: String, tasks: Doomed) -> Result<usize, Status> {
+        let ask = self.0.ledger.ask(|reply| {
+            Command::Delete(Delete {
+                namespace,
+                tasks,
+                reply,
+            })
+        });
+        let deleted = ask.await.map_err(ApiError::from)?;
+        Ok(deleted.map_err(ApiError::from)?)
+    }
+}
+
+/// Which ended tasks a request is about.
+struct Filter {
+    state: v1::TaskState,
+    function: FunctionFilter,
+    ended_before: Option<Timestamp>,
+}
+
+impl Filter {
+    fn new(
+        state: v1::TaskState,
+        function: String,
+        ended_before_ms: Option<u64>,
+    ) -> Result<Self, Status> {
+        match state {
+            v1::TaskState::Unspecified
+            | v1::TaskState::Succeeded
+            | v1::TaskState::Dead
+            | v1::TaskState::Cancelled
+            | v1::TaskState::Expired => {}
+            v1::TaskState::Blocked
+            | v1::TaskState::Scheduled
+            | v1::TaskState::Ready
+            | v1::TaskState::Running => {
+                return Err(invalid(format_args!(
+                    "state is `{}`: only tasks that have ended can be deleted, which are succeeded, dead, cancelled \
+                     or expired; cancel the others first",
+                    state
+                        .as_str_name()
+                        .trim_start_matches("TASK_STATE_")
+                        .to_lowercase()
+                )));
+            }
+        }
+        Ok(Self {
+            state,
+            function: FunctionFilter::new("ended tasks", &function)?,
+            ended_before: ended_before_ms.map(Timestamp),
+        })
+    }
+
+    fn takes(&self, task: &Task) -> bool {
+        let Self {
+            state,
+            function,
+            ended_before,
+        } = self;
+        task.state.ended_at().is_some_and(|at| {
+            (*state == v1::TaskState::Unspecified || *state == convert::state_out(&task.state))
+                && function.takes(task)
+                && ended_before.is_none_or(|before| at < before)
+        })
+    }
+}
+
+impl Reads {
+    /// Tasks that a filter takes, the newest first, as many as one request may remove; and where to go on. It looks at a
+    /// bounded number of rows.
+    fn ended_like(
+        &self,
+        filter: &Filter,
+        before: Option<TaskId>,
+    ) -> Result<Page<(TaskId, State)>, ApiError> {
+        const PAGE: usize = 1_000;
+        let Some(namespace) = self.namespace else {
+            return Ok((Vec::new(), None));
+        };
+        // An id begins with the time of its submit, which is before its end. So what is newer than that needs no look.
+        let latest = filter.ended_before.map(newest_id);
+        let mut last = match (before, latest) {
+            (Some(before), Some(latest)) => before.min(latest),
+            (Some(id), None) | (None, Some(id)) => id,
+            (None, None) => TaskId([u8::MAX; 16]),
+        };
+        let mut found = Vec::new();
+        let mut looked = 0;
+        while looked < LIST_SCAN_MAX {
+            let Some(from) = u128::from_be_bytes(last.0).checked_sub(1) else {
+                return Ok((found, None));
+            };
+            let pairs = self.store.scan(
+                Space::Calls,
+                &key::tasks(namespace),
+                &key::call(namespace, TaskId(from.to_be_bytes())).bytes,
+                Direction::Descending,
+                PAGE,
+            )?;
+            looked += pairs.len();
+            let is_last = pairs.len() < PAGE;
+            for record in row::with_states::<ApiError>(&*self.store, &pairs)? {
+                last = record.task.id;
+                if filter.takes(&record.task) {
+                    found.push((last, record.task.state));
+                    if found.len() == DELETE_BATCH_MAX {
+                        return Ok((found, Some(last)));
+                    }
+                }
+            }
+            if is_last {
+                return Ok((found, None));
+            }
+        }
+        Ok((found, Some(last)))
+    }
+}
+
+/// After every id that was given up to a time.
+fn newest_id(at: Timestamp) -> TaskId {
+    let mut id = [u8::MAX; 16];
+    id[..6].copy_from_slice(&at.0.saturating_add(1).to_be_bytes()[2..]);
+    TaskId(id)
+}

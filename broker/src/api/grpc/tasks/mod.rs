@@ -1,0 +1,212 @@
+//! Tasks: submitting, reading and watching them, and what changes them. Here requests are decoded and answers encoded.
+
+mod change;
+mod delete;
+mod list;
+mod logs;
+mod submit;
+mod times;
+mod watch;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_core::Stream;
+use tonic::{Request, Response, Status};
+use tq_core::limits::{LIST_PAGE_MAX, WATCH_IDS_MAX};
+use tq_proto::v1;
+use tq_proto::v1::task_service_server::TaskService;
+use tracing::Instrument;
+
+use super::blocking::blocking;
+use super::reads::{Reads, Shows, no_task};
+use super::request::named;
+use super::{Context, convert};
+use crate::api::status::{ApiError, invalid};
+use crate::ledger::{Command, Doomed, Submit};
+
+pub(super) struct Tasks(pub(super) Context);
+
+type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl TaskService for Tasks {
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::SubmitResponse>, Status> {
+        let checked = self.checked(request.into_inner()).await;
+        // What comes as far as the ledger is counted there.
+        let refused = &self.0.ledger.shared().metrics.refused;
+        let (namespace, submissions, span) = checked.inspect_err(|_| {
+            refused.inc();
+        })?;
+        let submit = self.0.ledger.ask(|reply| {
+            Command::Submit(Submit {
+                namespace,
+                tasks: submissions,
+                reply,
+            })
+        });
+        let submitted = submit.instrument(span).await;
+        let submitted = submitted.map_err(ApiError::from)?.map_err(ApiError::from)?;
+        let tasks = submitted.into_iter().map(|task| v1::Submitted {
+            id: task.id.to_string(),
+            existed: task.existed,
+        });
+        Ok(Response::new(v1::SubmitResponse {
+            tasks: tasks.collect(),
+        }))
+    }
+
+    async fn get_task(
+        &self,
+        request: Request<v1::GetTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let v1::GetTaskRequest {
+            namespace,
+            id,
+            include_result,
+            include_payload,
+        } = request.into_inner();
+        let namespace = named(namespace)?;
+        let id = convert::task_id(&id)?;
+        let reads = self.reads(&namespace);
+        let task = blocking(move || reads.show(id, include_result, include_payload)).await?;
+        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
+        task.map(Response::new)
+            .ok_or_else(|| no_task(namespace, id))
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        let v1::ListTasksRequest {
+            namespace,
+            state,
+            limit,
+            cursor,
+        } = request.into_inner();
+        let namespace = named(namespace)?;
+        let state = v1::TaskState::try_from(state)
+            .map_err(|_| invalid(format_args!("state {state} is not one")))?;
+        let limit = match limit as usize {
+            0 => 100,
+            limit if limit <= LIST_PAGE_MAX => limit,
+            limit => {
+                return Err(invalid(format_args!(
+                    "limit is {limit}; it may be 1 to {LIST_PAGE_MAX}"
+                )));
+            }
+        };
+        let before = if cursor.is_empty() {
+            None
+        } else {
+            Some(convert::task_id(&cursor)?)
+        };
+        let reads = self.reads(&namespace);
+        let (tasks, next) = blocking(move || reads.list(state, limit, before)).await?;
+        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
+        let next = next.map(|id| id.to_string()).unwrap_or_default();
+        Ok(Response::new(v1::ListTasksResponse { tasks, next }))
+    }
+
+    async fn cancel_task(
+        &self,
+        request: Request<v1::CancelTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let v1::CancelTaskRequest { namespace, id } = request.into_inner();
+        self.change(namespace, &id, Command::Cancel).await
+    }
+
+    async fn update_task(
+        &self,
+        request: Request<v1::UpdateTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        self.amend(request.into_inner()).await
+    }
+
+    async fn redrive_task(
+        &self,
+        request: Request<v1::RedriveTaskRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let v1::RedriveTaskRequest { namespace, id } = request.into_inner();
+        self.change(namespace, &id, Command::Redrive).await
+    }
+
+    async fn delete_task(
+        &self,
+        request: Request<v1::DeleteTaskRequest>,
+    ) -> Result<Response<v1::DeleteTaskResponse>, Status> {
+        let v1::DeleteTaskRequest { namespace, id } = request.into_inner();
+        let namespace = named(namespace)?;
+        let id = convert::task_id(&id)?;
+        self.delete(namespace, Doomed::One(id)).await?;
+        Ok(Response::new(v1::DeleteTaskResponse {}))
+    }
+
+    async fn delete_tasks(
+        &self,
+        request: Request<v1::DeleteTasksRequest>,
+    ) -> Result<Response<v1::DeleteTasksResponse>, Status> {
+        self.delete_matching(request.into_inner()).await
+    }
+
+    type WatchTasksStream = Outgoing<v1::WatchTasksResponse>;
+
+    async fn watch_tasks(
+        &self,
+        request: Request<v1::WatchTasksRequest>,
+    ) -> Result<Response<Self::WatchTasksStream>, Status> {
+        let v1::WatchTasksRequest {
+            namespace,
+            ids,
+            after_seq,
+            include_result,
+            view,
+        } = request.into_inner();
+        let namespace = named(namespace)?;
+        let view = v1::TaskView::try_from(view)
+            .map_err(|_| invalid(format_args!("view {view} is not one")))?;
+        if ids.len() > WATCH_IDS_MAX {
+            return Err(invalid(format_args!(
+                "watch names {} tasks; it may name {WATCH_IDS_MAX}",
+                ids.len()
+            )));
+        }
+        let ids = ids
+            .iter()
+            .map(|id| convert::task_id(id))
+            .collect::<Result<Vec<_>, _>>()?;
+        let shows = Shows {
+            view,
+            include_result,
+        };
+        let ends = watch::ends(self.0.clone(), namespace, ids, after_seq, shows);
+        Ok(Response::new(ends))
+    }
+
+    type GetTaskLogsStream = Outgoing<v1::LogChunk>;
+
+    async fn get_task_logs(
+        &self,
+        request: Request<v1::GetTaskLogsRequest>,
+    ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
+        let v1::GetTaskLogsRequest { namespace, id } = request.into_inner();
+        let namespace = named(namespace)?;
+        let id = convert::task_id(&id)?;
+        let reads = Arc::new(self.reads(&namespace));
+        let of_task = Arc::clone(&reads);
+        let found = blocking(move || of_task.find(id)).await?;
+        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
+        let task = found.ok_or_else(|| no_task(namespace, id))?.task;
+        Ok(Response::new(logs::pieces(reads, task)))
+    }
+}
+
+impl Tasks {
+    fn reads(&self, namespace: &str) -> Reads {
+        Reads::new(&self.0, namespace)
+    }
+}

@@ -1,0 +1,262 @@
+//! What comes in: checked whole, and made what the ledger takes of it.
+
+use std::collections::HashMap;
+
+use tonic::Status;
+use tq_core::limits::{
+    ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, CONTENT_TYPE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
+    PAYLOAD_BYTES_MAX, SUBMIT_BATCH_MAX,
+};
+use tq_core::placement::Placement;
+use tq_core::task::{DataRef, Spec};
+use tq_core::{RetryPolicy, Timestamp};
+use tq_proto::v1;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::Tasks;
+use super::times::{not_too_far, run_at};
+use crate::api::grpc::convert;
+use crate::api::grpc::payloads::put_large;
+use crate::api::grpc::request::{named, over};
+use crate::api::status::{ApiError, invalid};
+use crate::ledger::{Submission, read, wall};
+use crate::modules::registry::{Function, Module};
+
+impl Tasks {
+    /// Checks a request and makes what the ledger takes of it, with the namespace and the span of the request.
+    pub(super) async fn checked(
+        &self,
+        request: v1::SubmitRequest,
+    ) -> Result<(String, Vec<Submission>, tracing::Span), Status> {
+        let v1::SubmitRequest { namespace, tasks } = request;
+        let namespace = named(namespace)?;
+        if tasks.is_empty() || tasks.len() > SUBMIT_BATCH_MAX {
+            return Err(invalid(format_args!(
+                "request has {} tasks; it may have 1 to {SUBMIT_BATCH_MAX}",
+                tasks.len()
+            )));
+        }
+        let now = wall();
+        let count = tasks.len();
+        let span = tracing::debug_span!(
+            "submit task",
+            rpc.method = "Submit",
+            tq.namespace = namespace,
+            tq.task.count = count
+        );
+        // A span has one parent: of a batch, the first task's submitter is taken.
+        let traceparent = link(&span, &tasks[0].traceparent);
+        let mut submissions = Vec::with_capacity(count);
+        for (index, mut task) in tasks.into_iter().enumerate() {
+            task.traceparent = traceparent.clone().unwrap_or(task.traceparent);
+            let submission = self.submission(&namespace, task, now);
+            submissions.push(submission.map_err(|status| {
+                if count == 1 {
+                    status
+                } else {
+                    in_batch(&status, index)
+                }
+            })?);
+        }
+        // Only when every task of the request is sound, so that a refused one leaves nothing behind.
+        put_large(&self.0.blobs, &mut submissions).await?;
+        Ok((namespace, submissions, span))
+    }
+
+    /// Checks one task of a request and makes what the ledger takes of it.
+    fn submission(
+        &self,
+        namespace: &str,
+        task: v1::NewTask,
+        now: Timestamp,
+    ) -> Result<Submission, Status> {
+        let registry = read(&self.0.ledger.shared().registry);
+        let (module, function) = registry
+            .function(namespace, &task.function)
+            .map_err(ApiError::from)?;
+        over("payload", task.payload.len(), PAYLOAD_BYTES_MAX)?;
+        over(
+            "idempotency key",
+            task.idempotency_key.len(),
+            IDEMPOTENCY_KEY_BYTES_MAX,
+        )?;
+        over(
+            "content type",
+            task.content_type.len(),
+            CONTENT_TYPE_BYTES_MAX,
+        )?;
+        over(
+            "arguments",
+            task.arguments
+                .iter()
+                .map(|argument| argument.len() + 1)
+                .sum(),
+            ARGUMENTS_BYTES_MAX,
+        )?;
+        if task.arguments.len() > ARGUMENTS_MAX {
+            return Err(invalid(format_args!(
+                "there are {} arguments, over the limit of {ARGUMENTS_MAX}",
+                task.arguments.len()
+            )));
+        }
+        if task.traceparent.len() > 256 || !task.traceparent.is_ascii() {
+            return Err(invalid("traceparent is not a W3C trace context"));
+        }
+        if !task.arguments.is_empty() && module.entry == crate::modules::Entry::Handler {
+            return Err(invalid(format_args!(
+                "`{}` takes a payload, not arguments: it is no plain program",
+                task.function
+            )));
+        }
+        let priority = task.priority.map(convert::priority).transpose()?;
+        let priority = priority.unwrap_or_default();
+        let placement = placement(module, function, &task)?;
+        let run_at = run_at(task.run_at_ms, task.delay_ms, now)?;
+        let deadline = task.deadline_ms.map(Timestamp);
+        not_too_far("deadline", deadline, now)?;
+        if let (Some(run_at), Some(deadline)) = (run_at, deadline)
+            && deadline <= run_at
+        {
+            return Err(invalid("the deadline is before the task may start"));
+        }
+        // Nothing else compares requests.
+        let request = match task.idempotency_key.is_empty() {
+            true => [0; 32],
+            false => hash(&task),
+        };
+        let spec = Spec {
+            namespace: namespace.to_owned(),
+            module: module.name.clone(),
+            version: module.version,
+            digest: module.digest,
+            function: function.name.clone(),
+            payload: DataRef::Row {
+                len: task.payload.len() as u64,
+            },
+            content_type: task.content_type,
+            arguments: task.arguments,
+            limits: convert::lower(&function.limits, task.limits.as_ref())?,
+            retry: convert::retry(task.retry.as_ref())?
+                .or(function.retry)
+                .or(self.0.ledger.shared().settings(namespace).retry)
+                .over(RetryPolicy::DEFAULT),
+            priority,
+            placement,
+            run_at,
+            deadline,
+            result_ttl: convert::result_ttl(task.result_ttl_ms)?.or(function.result_ttl),
+            idempotency_key: task.idempotency_key,
+            traceparent: task.traceparent,
+            submitted_at: now,
+            redriven_from: None,
+        };
+        Ok(Submission {
+            spec,
+            payload: (!task.payload.is_empty()).then_some(task.payload),
+            request,
+        })
+    }
+}
+
+/// The same error, saying which task of the request has it.
+fn in_batch(status: &Status, index: usize) -> Status {
+    Status::new(
+        status.code(),
+        format!("task {index} of the request: {}", status.message()),
+    )
+}
+
+/// Makes a span the child of its request's sender, and returns what makes others its children. None if traces are
+/// switched off.
+fn link(span: &tracing::Span, traceparent: &str) -> Option<String> {
+    if span.is_disabled() {
+        return None;
+    }
+    let mut carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
+    opentelemetry::global::get_text_map_propagator(|propagator| {
+        if let Err(error) = span.set_parent(propagator.extract(&carrier)) {
+            tracing::debug!(%error, "submit is not linked to the trace of its client");
+        }
+        carrier.clear();
+        propagator.inject_context(&span.context(), &mut carrier);
+    });
+    carrier.remove("traceparent")
+}
+
+/// Where a task may run: as it says itself, and otherwise as its function says.
+fn placement(
+    module: &Module,
+    function: &Function,
+    task: &v1::NewTask,
+) -> Result<Placement, Status> {
+    let inherited = &function.placement;
+    let mut placement = match &task.concurrency {
+        Some(concurrency) => Placement {
+            queue: inherited.queue.clone(),
+            required: inherited.required.clone(),
+            preferred: inherited.preferred.clone(),
+            concurrency: Some(convert::concurrency(concurrency)?),
+        },
+        None => {
+            let name = format!("{}/{}", module.name, function.name);
+            inherited.of_call(&name, &task.payload).map_err(invalid)?
+        }
+    };
+    if !task.queue.is_empty() {
+        placement.queue = convert::queue(&task.queue)?;
+    }
+    if !task.required_labels.is_empty() {
+        placement.required = convert::labels(&placement.required, &task.required_labels)?;
+    }
+    if !task.preferred_labels.is_empty() {
+        placement.preferred = convert::labels(&placement.preferred, &task.preferred_labels)?;
+    }
+    Ok(placement)
+}
+
+/// Tells one request from another under the same idempotency key. What only says when or who does not count.
+fn hash(task: &v1::NewTask) -> [u8; 32] {
+    let v1::NewTask {
+        function,
+        payload,
+        content_type,
+        arguments,
+        priority,
+        run_at_ms,
+        delay_ms,
+        deadline_ms: _,
+        idempotency_key: _,
+        limits,
+        retry,
+        traceparent: _,
+        queue,
+        required_labels,
+        preferred_labels,
+        concurrency,
+        result_ttl_ms,
+    } = task;
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |bytes: &[u8]| {
+        let len = (bytes.len() as u64).to_be_bytes();
+        hasher.update(&len).update(bytes);
+    };
+    field(function.as_bytes());
+    field(payload);
+    field(content_type.as_bytes());
+    field(&(arguments.len() as u64).to_be_bytes());
+    arguments
+        .iter()
+        .for_each(|argument| field(argument.as_bytes()));
+    field(format!("{priority:?} {run_at_ms:?} {delay_ms:?} {limits:?} {retry:?}").as_bytes());
+    field(queue.as_bytes());
+    for labels in [required_labels, preferred_labels] {
+        let labels: std::collections::BTreeMap<_, _> = labels.iter().collect();
+        field(format!("{labels:?}").as_bytes());
+    }
+    field(format!("{concurrency:?}").as_bytes());
+    // Only if it is there, so that requests of earlier builds are still told to be the same.
+    if let Some(ttl) = result_ttl_ms {
+        hasher.update(&ttl.to_be_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}

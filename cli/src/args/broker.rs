@@ -1,0 +1,18 @@
+//! `tq broker`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  tq broker --data-dir /var/lib/tq --listen 127.0.0.1:7171")]
+pub(crate) struct BrokerArgs {
+    /// Where tasks and modules are kept [env: TQ_BROKER_DATA_DIR] [default: `tq/broker` in the user's state folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address to serve on; loopback only, until there is access control [env: TQ_BROKER_LISTEN] [default: 127.0.0.1:7171]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+}

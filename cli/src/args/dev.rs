@@ -1,0 +1,22 @@
+//! `tq dev`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  tq dev
+  tq dev --data-dir /tmp/try --listen 127.0.0.1:9000")]
+pub(crate) struct DevArgs {
+    /// Where everything is kept [env: TQ_DEV_DATA_DIR] [default: ./.tq]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address to serve on; loopback only [env: TQ_DEV_LISTEN] [default: 127.0.0.1:7171]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Tasks that run at once [env: TQ_DEV_SLOTS] [default: by the number of processors]
+    #[arg(long, value_name = "N")]
+    pub(crate) slots: Option<u32>,
+}

@@ -1,0 +1,230 @@
+//! The command line as it is typed.
+
+mod admin;
+mod attempt;
+mod bench;
+mod broker;
+mod call;
+mod config;
+mod dead;
+mod deploy;
+mod dev;
+mod host;
+mod module;
+mod namespace;
+mod new;
+mod queue;
+mod retention;
+mod run;
+mod submit;
+mod task;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+use crate::telemetry::LogFormat;
+
+pub(crate) use admin::{AdminArgs, AdminCommand};
+pub(crate) use attempt::{LimitArgs, RetryArgs};
+pub(crate) use bench::{BenchArgs, BenchScenario};
+pub(crate) use broker::BrokerArgs;
+pub(crate) use call::{CallArgs, PlacementArgs};
+pub(crate) use config::ConfigCommand;
+pub(crate) use dead::{
+    DeadCommand, DeadDiscardArgs, DeadFilterArgs, DeadListArgs, DeadRedriveArgs,
+};
+pub(crate) use deploy::DeployArgs;
+pub(crate) use dev::DevArgs;
+pub(crate) use host::{HostArgs, HostCommand, HostVerb};
+pub(crate) use module::ModuleCommand;
+pub(crate) use namespace::{NamespaceCommand, NamespaceSetArgs, NamespaceSetting};
+pub(crate) use new::NewArgs;
+pub(crate) use queue::{OrderArg, QueueCommand, QueueSetArgs};
+pub(crate) use retention::{RetentionArgs, RetentionCommand};
+pub(crate) use run::RunArgs;
+pub(crate) use submit::SubmitArgs;
+pub(crate) use task::{
+    EndArg, StateArg, TaskCommand, TaskDeleteArgs, TaskListArgs, TaskUpdateArgs,
+};
+
+/// Runs other people's code as background tasks, each call in its own WebAssembly sandbox.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tq",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Examples:
+  tq dev                                  a broker and a host, here, in one process
+  tq new greet && cd greet && tq deploy   a module of your own
+  tq run greet '{\"name\":\"Ada\"}'           a call, and its result
+
+Exit codes: 0 succeeded, 1 ended otherwise, 2 usage, 3 not found, 4 refused, 5 broker unreachable, 130 interrupted.
+Settings: flags, then TQ_* variables, then config.toml, then defaults; `tq config show` says which is which.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Address of the broker [env: TQ_BROKER] [default: http://127.0.0.1:7171]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) broker: Option<String>,
+    /// Tenant that everything is done in [env: TQ_NAMESPACE] [default: default]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// How results are printed [env: TQ_OUTPUT] [default: table]
+    #[arg(long, short, global = true, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+    /// Configuration file instead of the one in the user's configuration folder [env: TQ_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How the log is written to standard error; TQ_LOG filters it [env: TQ_LOG_FORMAT] [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log: Option<LogFormat>,
+    /// Collector that nodes send traces to, by OTLP over gRPC [env: TQ_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a broker and a host in one process, for development
+    Dev(DevArgs),
+    /// Run a broker: the node that remembers and decides
+    Broker(BrokerArgs),
+    /// Run a host: a node that executes; or look at hosts, and act on them
+    Host(HostCommand),
+    /// Make a new module: a Rust crate that builds as it stands
+    New(NewArgs),
+    /// Build a module and upload it
+    Deploy(DeployArgs),
+    /// Submit a task and wait for its result
+    Run(RunArgs),
+    /// Submit tasks and print their ids
+    Submit(SubmitArgs),
+    /// Look at tasks, and act on them
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Look at dead letters, tasks that will not be tried again, and give them another chance
+    #[command(subcommand)]
+    Dead(DeadCommand),
+    /// Look at queues, set them up, pause and resume them
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Look at modules, and act on them
+    #[command(subcommand)]
+    Module(ModuleCommand),
+    /// Look at the settings of a namespace, and change them
+    #[command(subcommand)]
+    Namespace(NamespaceCommand),
+    /// Say how long what has ended is kept
+    #[command(subcommand)]
+    Retention(RetentionCommand),
+    /// Look after a broker's data directory, while no broker runs on it
+    #[command(subcommand)]
+    Admin(AdminCommand),
+    /// Look at the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Run the examples on real files, with a broker and a host of their own
+    #[command(after_help = "Needs the source tree that this binary was built from, and cargo.")]
+    Demo,
+    /// Measure throughput and latency, beside the floors that this machine sets
+    Bench(BenchArgs),
+    /// Print a shell's completions
+    #[command(
+        after_help = "Example:\n  tq completions bash > ~/.local/share/bash-completion/completions/tq"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent_and_every_command_has_help() {
+        fn visit(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name());
+                assert!(
+                    sub.get_about().is_some(),
+                    "`{path}` says nothing about itself"
+                );
+                assert!(
+                    sub.has_subcommands() || sub.get_after_help().is_some(),
+                    "`{path}` has no example"
+                );
+                visit(sub, &path);
+            }
+        }
+        Cli::command().debug_assert();
+        visit(&Cli::command(), "tq");
+    }
+
+    #[test]
+    fn headings_stand_over_their_own_options_only() {
+        for command in Cli::command().get_subcommands() {
+            let under = |heading: &str| {
+                let arguments = command.get_arguments();
+                let under =
+                    arguments.filter(|argument| argument.get_help_heading() == Some(heading));
+                under
+                    .map(|argument| argument.get_id().as_str().to_owned())
+                    .collect::<Vec<_>>()
+            };
+            let (limits, retry) = (under("Limits of an attempt"), under("Retry policy"));
+            if !limits.is_empty() {
+                assert_eq!(
+                    limits,
+                    ["fuel", "memory", "timeout"],
+                    "{}",
+                    command.get_name()
+                );
+                assert_eq!(
+                    retry,
+                    ["max_attempts", "backoff", "backoff_cap"],
+                    "{}",
+                    command.get_name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for line in [
+            "tq submit f --delay 1s --run-at 2030-01-01T00:00:00Z",
+            "tq submit f --count 0",
+            "tq run f --priority 256",
+            "tq task list --all --limit 5",
+            "tq dead redrive 01980c5e --signature 3fa94c1d20b7",
+            "tq dead redrive --all --function f",
+            "tq dead redrive --payload x",
+            "tq dead redrive 01980c5e --payload x --dry-run",
+            "tq dead redrive 01980c5e --content-type text/plain",
+            "tq task delete",
+            "tq retention set",
+            "tq task delete --dry-run",
+            "tq task delete 01980c5e --state dead",
+            "tq bench --tasks 1 --seconds 1",
+        ] {
+            let refused = Cli::try_parse_from(line.split(' '));
+            assert!(refused.is_err(), "{line}");
+        }
+    }
+}

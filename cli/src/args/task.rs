@@ -1,0 +1,160 @@
+//! `tq task …`
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::labels::LabelList;
+use crate::units::{Deadline, Moment, OrNone, Past, Span};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Show one task: its state, attempts, usage and result
+    #[command(after_help = "Example:\n  tq task show 01980c5e-… --output json")]
+    Show {
+        /// The task's id
+        id: String,
+        /// Show the payload too
+        #[arg(long)]
+        payload: bool,
+    },
+    /// List tasks, the newest first
+    #[command(after_help = "Examples:
+  tq task list --state dead
+  tq task list --limit 1000 --output json
+  tq task list --cursor CURSOR      with the `next` of the list before")]
+    List(TaskListArgs),
+    /// Print what a task's attempts wrote to their logs
+    #[command(after_help = "Example:\n  tq task logs 01980c5e-…")]
+    Logs {
+        /// The task's id
+        id: String,
+    },
+    /// Cancel a task
+    #[command(after_help = "Example:\n  tq task cancel 01980c5e-…")]
+    Cancel {
+        /// The task's id
+        id: String,
+    },
+    /// Change a task that has not ended: its priority, time, deadline or labels
+    #[command(after_help = "Examples:
+  tq task update 01980c5e-… --priority 250
+  tq task update 01980c5e-… --delay 1h --deadline 2h
+  tq task update 01980c5e-… --deadline none --require gpu=h100")]
+    Update(TaskUpdateArgs),
+    /// Give a task that ended without success another round of attempts
+    #[command(after_help = "Example:\n  tq task redrive 01980c5e-…")]
+    Redrive {
+        /// The task's id
+        id: String,
+    },
+    /// Delete tasks that have ended: by id, or all that match
+    #[command(
+        after_help = "A deleted task is gone for good, with its payload, result and logs; its idempotency key can be used again. One that has not \
+ended is refused: cancel it first.
+
+Examples:
+  tq task delete 01980c5e-…
+  tq task delete --state dead --ended-before 30d --dry-run
+  tq task delete --function thumbnail --ended-before 2030-01-31T12:00:00Z"
+    )]
+    Delete(TaskDeleteArgs),
+    /// Wait until tasks have ended; exit code 0 if all have succeeded
+    #[command(after_help = "Example:\n  tq task wait $(tq submit greet '{}' --count 10)")]
+    Wait {
+        /// Their ids
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskListArgs {
+    /// Only tasks in this state
+    #[arg(long)]
+    pub(crate) state: Option<StateArg>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Every task there is
+    #[arg(long, conflicts_with_all = ["limit", "cursor"])]
+    pub(crate) all: bool,
+    /// Where to go on: the `next` of the list before
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+}
+
+/// A task's state.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum StateArg {
+    /// Waits for other tasks
+    Blocked,
+    /// Waits for a time
+    Scheduled,
+    /// Waits for a host
+    Ready,
+    /// Is being run
+    Running,
+    /// Has a result
+    Succeeded,
+    /// Will not be tried again, unless it is redriven
+    Dead,
+    /// Was cancelled
+    Cancelled,
+    /// Its deadline passed
+    Expired,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskUpdateArgs {
+    /// The task's id
+    pub(crate) id: String,
+    /// 0 to 255, higher first
+    #[arg(long, value_name = "N")]
+    pub(crate) priority: Option<u8>,
+    /// Start not before this time: RFC 3339, or milliseconds since 1970; not while it runs
+    #[arg(long, value_name = "TIME", conflicts_with = "delay")]
+    pub(crate) run_at: Option<Moment>,
+    /// Start not before so long from now; not while it runs
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) delay: Option<Span>,
+    /// It expires at this time, or so long from now; `none` takes its deadline away
+    #[arg(long, value_name = "TIME")]
+    pub(crate) deadline: Option<OrNone<Deadline>>,
+    /// Labels that its host has to have, instead of those it asks for: `gpu=a100,zone=eu`, or `none`
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) require: Option<OrNone<LabelList>>,
+    /// Labels of hosts that are taken first, likewise
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) prefer: Option<OrNone<LabelList>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskDeleteArgs {
+    /// Their ids
+    #[arg(value_name = "ID", conflicts_with_all = ["state", "function", "ended_before", "dry_run"], required_unless_present_any = ["state", "function", "ended_before"])]
+    pub(crate) ids: Vec<String>,
+    /// Every task that ended in this way
+    #[arg(long)]
+    pub(crate) state: Option<EndArg>,
+    /// Every ended task of MODULE, or of MODULE/FUNCTION
+    #[arg(long)]
+    pub(crate) function: Option<String>,
+    /// Every task that ended before this time, or longer ago: `2030-01-31T12:00:00Z`, `30d`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) ended_before: Option<Past>,
+    /// Only say how many there are
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum EndArg {
+    /// Has a result
+    Succeeded,
+    /// Will not be tried again, unless it is redriven
+    Dead,
+    /// Was cancelled
+    Cancelled,
+    /// Its deadline passed
+    Expired,
+}

@@ -1,0 +1,149 @@
+//! Modules.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tq_client::{Entry, Function, Module};
+
+use super::attempt::{AttemptLimits, Retry};
+use super::{labels, named};
+
+/// A module.
+#[derive(Debug, Serialize)]
+pub(crate) struct ModuleInfo<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    version: u32,
+    current: bool,
+    versions: &'a [u32],
+    digest: &'a str,
+    size_bytes: u64,
+    entry: &'static str,
+    functions: Vec<FunctionInfo<'a>>,
+    uploaded_ms: u64,
+    ready_on: &'a [String],
+    compile_error: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct FunctionInfo<'a> {
+    name: &'a str,
+    doc: &'a str,
+    input: Option<&'a str>,
+    output: Option<&'a str>,
+    limits: Option<AttemptLimits>,
+    retry: Option<Retry>,
+    placement: Option<FunctionPlacement<'a>>,
+    result_ttl_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct FunctionPlacement<'a> {
+    queue: Option<&'a str>,
+    required_labels: BTreeMap<&'a str, &'a str>,
+    preferred_labels: BTreeMap<&'a str, &'a str>,
+    concurrency: Option<u32>,
+    concurrency_key: Option<&'a str>,
+}
+
+impl<'a> From<&'a Module> for ModuleInfo<'a> {
+    fn from(module: &'a Module) -> Self {
+        let Module {
+            namespace,
+            name,
+            version,
+            digest,
+            size_bytes,
+            entry: _,
+            functions,
+            uploaded_ms,
+            current,
+            versions,
+            ready_on,
+            compile_error,
+        } = module;
+        Self {
+            namespace,
+            name,
+            version: *version,
+            current: *current,
+            versions,
+            digest,
+            size_bytes: *size_bytes,
+            entry: entry(module.entry()),
+            functions: functions.iter().map(FunctionInfo::from).collect(),
+            uploaded_ms: *uploaded_ms,
+            ready_on,
+            compile_error: named(compile_error),
+        }
+    }
+}
+
+impl<'a> From<&'a Function> for FunctionInfo<'a> {
+    fn from(function: &'a Function) -> Self {
+        let Function {
+            name,
+            doc,
+            input,
+            output,
+            limits,
+            retry,
+            placement,
+            result_ttl_ms,
+        } = function;
+        Self {
+            name,
+            doc,
+            input: named(input),
+            output: named(output),
+            limits: limits.as_ref().map(AttemptLimits::from),
+            retry: retry.as_ref().map(Retry::from),
+            placement: placement.as_ref().map(|placement| FunctionPlacement {
+                queue: named(&placement.queue),
+                required_labels: labels(&placement.required_labels),
+                preferred_labels: labels(&placement.preferred_labels),
+                concurrency: placement.concurrency.as_ref().map(|rule| rule.limit),
+                concurrency_key: placement
+                    .concurrency
+                    .as_ref()
+                    .and_then(|rule| named(&rule.payload_pointer)),
+            }),
+            result_ttl_ms: *result_ttl_ms,
+        }
+    }
+}
+
+/// All modules.
+#[derive(Debug, Serialize)]
+pub(crate) struct ModuleList<'a> {
+    modules: Vec<ModuleInfo<'a>>,
+}
+
+impl<'a> ModuleList<'a> {
+    /// In the order given.
+    pub(crate) fn new(modules: &'a [Module]) -> Self {
+        Self {
+            modules: modules.iter().map(ModuleInfo::from).collect(),
+        }
+    }
+}
+
+/// What a deploy did.
+#[derive(Debug, Serialize)]
+pub(crate) struct Deployed<'a> {
+    /// The module as it is now.
+    pub(crate) module: ModuleInfo<'a>,
+    /// It was this already.
+    pub(crate) unchanged: bool,
+    /// What it may ask for and was not granted.
+    pub(crate) not_granted: &'a [String],
+}
+
+/// How a module is entered.
+pub(crate) fn entry(entry: Entry) -> &'static str {
+    match entry {
+        Entry::Unspecified => "unknown",
+        Entry::Handler => "handler",
+        Entry::Program => "program",
+    }
+}

@@ -1,0 +1,47 @@
+//! Namespaces.
+
+use serde::Serialize;
+use tq_client::NamespaceSettings;
+
+use super::attempt::Retry;
+
+/// The settings of a namespace.
+#[derive(Debug, Serialize)]
+pub(crate) struct NamespaceInfo<'a> {
+    name: &'a str,
+    /// What was set.
+    retry: RetrySet,
+    /// What holds.
+    retry_default: Option<Retry>,
+}
+
+#[derive(Debug, Serialize)]
+struct RetrySet {
+    max_attempts: Option<u32>,
+    backoff_ms: Option<u64>,
+    cap_ms: Option<u64>,
+}
+
+impl<'a> From<&'a NamespaceSettings> for NamespaceInfo<'a> {
+    fn from(settings: &'a NamespaceSettings) -> Self {
+        let NamespaceSettings {
+            name,
+            retry,
+            retry_default,
+        } = settings;
+        let tq_client::RetryOverrides {
+            max_attempts,
+            backoff_ms,
+            cap_ms,
+        } = retry.unwrap_or_default();
+        Self {
+            name,
+            retry: RetrySet {
+                max_attempts,
+                backoff_ms,
+                cap_ms,
+            },
+            retry_default: retry_default.as_ref().map(Retry::from),
+        }
+    }
+}
