@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::blobs::{self, Blobs};
+use crate::blobs::{self, Blobs, Collector};
 use crate::config::{Config, store_of};
 use crate::ledger::{self, Clock, Ledger, Running};
 use crate::observe::Metrics;
@@ -59,6 +60,8 @@ pub struct Broker {
     server: api::Server,
     running: Running,
     failed: watch::Receiver<Option<String>>,
+    /// What goes on beside requests. It ends by `stop`.
+    background: JoinSet<()>,
     stop: CancellationToken,
     config: Config,
 }
@@ -85,6 +88,8 @@ impl Broker {
         let (tell, failed) = watch::channel(None);
         let (handle, running) = ledger::start(ledger, clock, tell).map_err(Error::Thread)?;
         let stop = CancellationToken::new();
+        let mut background = JoinSet::new();
+        background.spawn(Collector::new(blobs.clone(), handle.clone()).run(stop.clone()));
         let routes = api::routes(handle, blobs, stop.clone()).await;
         let server = api::serve(listener, routes).map_err(|source| Error::Listen {
             address: config.listen,
@@ -95,6 +100,7 @@ impl Broker {
             server,
             running,
             failed,
+            background,
             stop,
             config,
         })
@@ -126,11 +132,13 @@ impl Broker {
             server,
             running,
             failed: _,
+            mut background,
             stop,
             config,
         } = self;
         stop.cancel();
         server.shutdown(config.drain_timeout).await;
+        while background.join_next().await.is_some() {}
         Ok(running.stop().await?)
     }
 }

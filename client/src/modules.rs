@@ -8,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX};
 use tq_proto::v1::upload_module_request::Part;
 use tq_proto::v1::{
-    FunctionSettings, GetModuleRequest, LimitOverrides, ListModulesRequest, Module,
-    PlacementSettings, RetryOverrides, RollbackModuleRequest, UploadHeader, UploadModuleRequest,
-    UploadModuleResponse,
+    DeleteModuleRequest, FunctionSettings, GetModuleRequest, LimitOverrides, ListModulesRequest,
+    Module, PlacementSettings, RetryOverrides, RollbackModuleRequest, UploadHeader,
+    UploadModuleRequest, UploadModuleResponse,
 };
 
 use crate::{Client, Error};
@@ -172,5 +172,21 @@ impl Client {
         };
         let answer = self.module_service().rollback_module(request).await;
         Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+    }
+
+    /// Deletes a version of a module, or with 0 all of them and the name. Returns how many versions are gone, on disk.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such module or version, [`Error::Refused`] if it is the current version or tasks
+    /// need it, [`Error::Unreachable`].
+    pub async fn delete_module(&self, name: &str, version: u32) -> Result<u32, Error> {
+        let request = DeleteModuleRequest {
+            namespace: self.namespace.to_string(),
+            name: name.to_owned(),
+            version,
+        };
+        let answer = self.module_service().delete_module(request).await;
+        let deleted = answer.map_err(|status| self.refusal(&status))?.into_inner();
+        Ok(deleted.versions)
     }
 }

@@ -19,6 +19,8 @@ pub struct RetentionChange {
     pub expired: Option<Duration>,
     /// How long results stay; zero is as long as their tasks.
     pub results: Option<Duration>,
+    /// How long versions of modules stay that no task needs, from their upload on.
+    pub modules: Option<Duration>,
 }
 
 impl Client {
@@ -48,6 +50,7 @@ impl Client {
             cancelled,
             expired,
             results,
+            modules,
         } = change;
         let request = SetRetentionRequest {
             namespace: self.namespace.to_string(),
@@ -56,6 +59,7 @@ impl Client {
             cancelled_ms: cancelled.map(millis),
             expired_ms: expired.map(millis),
             results_ms: results.map(millis),
+            modules_ms: modules.map(millis),
         };
         let answer = self.retention_service().set_retention(request).await;
         Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())

@@ -68,11 +68,15 @@ pub enum Bug {
     DueForgotten,
     /// The idempotency key of a task stays when the task is removed.
     KeyOutlivesTask,
+    /// A version of a module goes although tasks need it.
+    UsesUnseen,
+    /// A submit is taken in of a version that was deleted since it was read.
+    DeletedModuleTaken,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -105,6 +109,8 @@ impl Bug {
         Self::RemovedEarly,
         Self::DueForgotten,
         Self::KeyOutlivesTask,
+        Self::UsesUnseen,
+        Self::DeletedModuleTaken,
     ];
 }
 

@@ -8,7 +8,7 @@ use crate::task::{State, Task};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a namespace keeps tasks after their end.
+/// How long a namespace keeps tasks after their end, and what they leave without use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Those that succeeded.
@@ -21,6 +21,8 @@ pub struct Retention {
     pub expired: Duration,
     /// Results, if they go before their tasks do. A task may say otherwise for itself.
     pub results: Option<Duration>,
+    /// Versions of modules that nobody uses, from their upload on.
+    pub modules: Duration,
 }
 
 /// What is to happen to a task that has ended.
@@ -41,6 +43,7 @@ impl Retention {
         cancelled: DAY.saturating_mul(7),
         expired: DAY.saturating_mul(7),
         results: None,
+        modules: DAY.saturating_mul(30),
     };
 
     /// Checks each span against [`RETENTION_MIN`] and [`RETENTION_MAX`].
@@ -54,6 +57,7 @@ impl Retention {
             cancelled,
             expired,
             results,
+            modules,
         } = *self;
         let spans = [
             ("retention of succeeded tasks", Some(succeeded)),
@@ -61,6 +65,7 @@ impl Retention {
             ("retention of cancelled tasks", Some(cancelled)),
             ("retention of expired tasks", Some(expired)),
             ("retention of results", results),
+            ("retention of modules", Some(modules)),
         ];
         spans
             .into_iter()
@@ -77,6 +82,7 @@ impl Retention {
             cancelled,
             expired,
             results,
+            modules: _,
         } = *self;
         [succeeded, dead, cancelled, expired]
             .into_iter()
@@ -84,7 +90,7 @@ impl Retention {
             .fold(Duration::MAX, Duration::min)
     }
 
-    /// Whether anything goes earlier under this than under `other`.
+    /// Whether anything of an ended task goes earlier under this than under `other`.
     #[must_use]
     pub fn is_shorter_than(&self, other: &Self) -> bool {
         self.succeeded < other.succeeded

@@ -22,7 +22,8 @@ pub struct Disk {
 
 impl Disk {
     /// What a test says that is skipped because there is no [`Disk`].
-    pub const LACKING: &str = "a disk of ext4 cannot be mounted; fix: run as root, outside of an unprivileged container";
+    pub const LACKING: &str =
+        "a disk of ext4 cannot be mounted; fix: run as root, outside of an unprivileged container";
 
     /// Makes an empty one of `bytes` in `folder`. `None` if mounting is not allowed here, or there is no `mkfs.ext4`.
     ///

@@ -126,7 +126,10 @@ impl Fault {
     /// nine tenths.
     fn schedule(random: &mut Random, tasks: usize, faults: Faults) -> Vec<Self> {
         let (mut kills, further) = match faults {
-            Faults::Kills => (vec![Kill::Broker, Kill::Host], [Kill::Broker, Kill::Host, Kill::Both]),
+            Faults::Kills => (
+                vec![Kill::Broker, Kill::Host],
+                [Kill::Broker, Kill::Host, Kill::Both],
+            ),
             Faults::PowerLosses => (vec![Kill::Power], [Kill::Power, Kill::Disk, Kill::Host]),
         };
         kills.extend(further.get(index(random.between(0..4))));

@@ -1,5 +1,8 @@
 //! What has ended can be deleted, and goes by itself when its time is over: with the real binary, over real sockets.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::Value;
 use tempfile::TempDir;
 use tq_client::{Code, Error, Watch};
@@ -196,6 +199,7 @@ async fn what_is_over_its_time_goes_and_whoever_watches_from_before_is_told() {
             "cancelled_ms": 7 * day,
             "expired_ms": 7 * day,
             "results_ms": null,
+            "modules_ms": 30 * day,
         })
     );
     let refused = tq.run(["retention", "set", "--dead", "0s"]).await;
@@ -262,4 +266,115 @@ async fn what_is_over_its_time_goes_and_whoever_watches_from_before_is_told() {
     assert_eq!(page.tasks.len(), 2);
     host.process.stop().await;
     broker.process.stop().await;
+}
+
+/// The large files of a `tq dev` or a broker, by their names.
+fn blobs(data_dir: &Path) -> BTreeSet<String> {
+    let read = |folder: &Path| std::fs::read_dir(folder).expect("the folder can be read");
+    let folders = read(&data_dir.join("broker/blobs")).map(|folder| folder.expect("it is there"));
+    folders
+        .flat_map(|folder| read(&folder.path()))
+        .map(|file| {
+            let name = file.expect("it is there").file_name();
+            name.to_string_lossy().into_owned()
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_data_goes_with_the_last_task_that_names_it() {
+    let (dev, folder) = dev().await;
+    let data = folder.path().join("data");
+    let modules = blobs(&data);
+    assert_eq!(modules.len(), 1);
+    let submit = async |input: &str| {
+        let words = ["submit", "faults/echo", "-", "--wait", "--output", "json"];
+        let ran = dev.tq().run_with_input(words, input.as_bytes()).await;
+        ran.ok();
+        ran.json()["id"].as_str().expect("it has an id").to_owned()
+    };
+    // An echo: its payload and its result are one file, which both tasks share.
+    let large = "x".repeat(100_000);
+    let (first, second) = (submit(&large).await, submit(&large).await);
+    let other = submit(&"y".repeat(100_000)).await;
+    assert_eq!(blobs(&data).len(), 3);
+    let delete = async |id: &str| dev.tq().run(["task", "delete", id]).await.ok();
+    delete(&first).await;
+    delete(&other).await;
+    eventually("the file that nobody names goes", async || {
+        (blobs(&data).len() == 2).then_some(())
+    })
+    .await;
+    let shown = ["task", "show", &second, "--output", "json"];
+    assert!(dev.tq().run(shown).await.json()["result"] == large.as_str());
+    delete(&second).await;
+    eventually("the other file goes too", async || {
+        (blobs(&data) == modules).then_some(())
+    })
+    .await;
+    // What went can come again.
+    submit(&large).await;
+    assert_eq!(blobs(&data).len(), 2);
+    dev.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn version_that_no_task_needs_can_be_deleted() {
+    let (dev, folder) = dev().await;
+    let data = folder.path().join("data");
+    let tq = dev.tq();
+    let id = run(&dev, "faults/echo x").await;
+    // Another module under the same name.
+    tq.deploy(&guest::example("word-count"), "faults", &[])
+        .await;
+    assert_eq!(blobs(&data).len(), 2);
+    let refused = [
+        ("faults@1", 4, "module `faults@1` has 1 tasks"),
+        ("faults", 4, "module `faults` has 1 tasks"),
+        (
+            "faults@2",
+            4,
+            "version 2 of module `faults` is its current one",
+        ),
+        (
+            "faults@3",
+            3,
+            "module `faults` has no version 3; it has 1, 2",
+        ),
+        ("faults@x", 2, "`x` is not a version"),
+        ("fault", 3, "did you mean `faults`?"),
+    ];
+    for (module, expected, text) in refused {
+        let (code, said) = exit_of(&dev, &format!("module delete {module}")).await;
+        assert!(
+            code == Some(expected) && said.contains(text),
+            "{module}: {code:?} {said}"
+        );
+    }
+    tq.run(["task", "delete", &id]).await.ok();
+    let deleted = tq.run(["module", "delete", "faults@1"]).await;
+    assert_eq!(deleted.text(), "faults@1 deleted\n");
+    eventually("its file goes", async || {
+        (blobs(&data).len() == 1).then_some(())
+    })
+    .await;
+    let (code, said) = exit_of(&dev, "run faults@1/echo x").await;
+    assert!(
+        code == Some(3) && said.contains("module `faults` has no version 1; it has 2"),
+        "{said}"
+    );
+    let deleted = tq
+        .run(["module", "delete", "faults", "--output", "json"])
+        .await;
+    assert_eq!(
+        deleted.json(),
+        serde_json::json!({"module": "faults", "deleted": 1})
+    );
+    eventually("the last file goes", async || {
+        blobs(&data).is_empty().then_some(())
+    })
+    .await;
+    tq.deploy(&guest::example("faults"), "faults", &[]).await;
+    run(&dev, "faults/echo x").await;
+    dev.process.stop().await;
 }

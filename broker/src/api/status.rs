@@ -81,7 +81,24 @@ impl From<Refused> for ApiError {
                 text,
                 "free some space on the broker's disk, then submit again",
             ),
-            Refused::NoEarlierVersion { .. } => Status::failed_precondition(text),
+            Refused::NoEarlierVersion { .. } | Refused::Replaced(_) => {
+                Status::failed_precondition(text)
+            }
+            Refused::CurrentVersion { name, .. } => with_hint(
+                Code::FailedPrecondition,
+                text,
+                &format!(
+                    "`tq module rollback {name}` makes another one current; `tq module delete {name}` deletes all of them"
+                ),
+            ),
+            Refused::ModuleInUse { name, .. } => with_hint(
+                Code::FailedPrecondition,
+                text,
+                &format!(
+                    "cancel those that have not ended; `tq task delete --function {}` deletes those that have",
+                    name.split('@').next().unwrap_or(&name)
+                ),
+            ),
             Refused::OutOfRange(_) | Refused::Settings(_) => Status::invalid_argument(text),
             Refused::NoQueue { .. } => Status::not_found(text),
             Refused::OrderInUse { .. } | Refused::QueueInUse { .. } | Refused::DefaultQueue => {

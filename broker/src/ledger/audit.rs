@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
-use tq_core::task::{Lease, State, Task};
+use tq_core::task::{DataRef, Lease, State, Task};
 use tq_core::{Signature, TaskId, Timestamp};
 
-use super::{Ledger, lock, removal};
+use super::{Ledger, lock, read, removal};
 use crate::dispatch::lanes::Place;
 use crate::dispatch::queues::KeyId;
 use crate::store::{Direction, Space};
@@ -38,6 +38,8 @@ impl Ledger {
         self.check_settled(&tasks);
         self.check_dead(&tasks);
         self.check_data(&tasks);
+        self.check_blobs(&tasks);
+        self.check_modules(&tasks);
         self.check_retention(&tasks);
     }
 
@@ -486,6 +488,59 @@ impl Ledger {
                 "{id} is gone, and {key:?} is not"
             );
         }
+    }
+
+    /// Every task that names a blob is in the index of its uses, and nothing else is.
+    fn check_blobs(&self, tasks: &Tasks) {
+        let mut uses = BTreeSet::new();
+        for (id, (namespace, task, beside)) in tasks {
+            let result = task.result.filter(|_| beside.result_gone.is_none());
+            let data = [Some(task.spec.payload), result, beside.checkpoint];
+            for data in data.into_iter().flatten() {
+                if let DataRef::Blob { digest, .. } = data {
+                    uses.insert(key::blob_use(digest, *namespace, *id).bytes);
+                }
+            }
+        }
+        let rows = self.rows(Space::Index, &key::all_blob_uses()).into_iter();
+        assert_eq!(
+            rows.map(|(key, _)| key).collect::<BTreeSet<_>>(),
+            uses,
+            "uses of blobs are those that a rebuild would note"
+        );
+    }
+
+    /// Every task's version of its module is there, and it is known how many tasks need it.
+    fn check_modules(&self, tasks: &Tasks) {
+        let registry = read(&self.shared.registry);
+        let mut uses: BTreeMap<(Namespace, &str, u32), u64> = BTreeMap::new();
+        for (namespace, task, _) in tasks.values() {
+            let spec = &task.spec;
+            let versions = registry.versions(&spec.namespace, &spec.module);
+            let version = versions.ok().and_then(|of| of.all.get(&spec.version));
+            assert_eq!(
+                version.map(|version| version.digest),
+                Some(spec.digest),
+                "{task:?} has its module"
+            );
+            let use_of = (*namespace, &*spec.module, spec.version);
+            *uses.entry(use_of).or_default() += 1;
+        }
+        for (namespace, name, version, count) in self.module_uses.iter() {
+            assert_eq!(
+                count,
+                uses.remove(&(namespace, name, version)).unwrap_or(0),
+                "tasks of {name}@{version}"
+            );
+            let at = key::module_uses(namespace, name, version);
+            let row = self.store.get(&at).expect("the store can be read");
+            assert_eq!(
+                row.as_deref(),
+                Some(&count.to_be_bytes()[..]),
+                "tasks of {name}@{version} on disk"
+            );
+        }
+        assert!(uses.is_empty(), "not counted: {uses:?}");
     }
 
     /// Every dead task is in both indexes of dead letters, and nothing else is.

@@ -13,6 +13,7 @@ use tq_core::transition::{Amendment, Rejected};
 use tq_core::{Digest, Epoch, TaskId, Timestamp};
 
 use super::{Ended, Keep, RedriveDead, SetNamespace};
+use crate::blobs::Hold;
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{FromHost, Hello};
@@ -25,6 +26,8 @@ pub type Reply<T> = oneshot::Sender<T>;
 
 /// One input of the ledger.
 pub enum Command {
+    /// One that names blobs, with holds on them, which end with the commit of what becomes of it.
+    Holding(Vec<Hold>, Box<Command>),
     /// A host begins a session.
     Hello {
         /// What it says of itself.
@@ -77,6 +80,17 @@ pub enum Command {
         /// The module as it is from now on.
         reply: Reply<Result<(), Refused>>,
     },
+    /// Removes versions of a module.
+    DeleteModule {
+        /// The namespace's name.
+        namespace: String,
+        /// The module's name.
+        name: String,
+        /// The version; 0 is all of them, and the name.
+        version: u32,
+        /// How many versions are gone, once that is on disk.
+        reply: Reply<Result<usize, Refused>>,
+    },
     /// Lists hosts.
     Hosts(Reply<Vec<HostView>>),
     /// Looks at a host, or says what is wanted of it.
@@ -97,6 +111,16 @@ pub enum Command {
     },
     /// Lists the hosts that hold a module, and why others could not compile it.
     Readiness(Digest, Reply<Readiness>),
+}
+
+impl Command {
+    /// The command, with holds on blobs that it names.
+    pub fn holding(self, holds: Vec<Hold>) -> Self {
+        match holds.is_empty() {
+            true => self,
+            false => Self::Holding(holds, Box::new(self)),
+        }
+    }
 }
 
 /// Tasks to be submitted: all of them or none.
@@ -387,6 +411,25 @@ pub enum Refused {
         name: String,
         /// Its current version.
         current: u32,
+    },
+    /// A module was deleted and deployed anew while it was asked for.
+    #[error("module `{0}` was deployed anew meanwhile; try again")]
+    Replaced(String),
+    /// A version is to be deleted that the module's name points at.
+    #[error("version {version} of module `{name}` is its current one")]
+    CurrentVersion {
+        /// The module's name.
+        name: String,
+        /// The version.
+        version: u32,
+    },
+    /// A version is to be deleted that tasks need.
+    #[error("module `{name}` has {tasks} tasks, ended ones that are kept among them")]
+    ModuleInUse {
+        /// The module's name, with the version if it is about one.
+        name: String,
+        /// The tasks.
+        tasks: u64,
     },
     /// A limit is out of its range.
     #[error(transparent)]

@@ -73,6 +73,7 @@ use self::claims::Claims;
 use self::ids::Ids;
 use self::step::Step;
 use self::token::Secret;
+use crate::blobs::Unnamed;
 use crate::dispatch::hosts::Held;
 use crate::dispatch::lanes::{Spot, Ticket};
 use crate::dispatch::queues::Queues;
@@ -175,6 +176,8 @@ pub struct Shared {
     pub counters: Mutex<Counters>,
     /// The claims by which tasks run. Their state rows do not know them.
     claims: RwLock<FxHashMap<TaskId, Lease>>,
+    /// Blobs that rows have ceased to name.
+    pub unnamed: Unnamed,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -283,6 +286,7 @@ pub struct Ledger {
     /// Removed tasks that have left rows of logs behind, which go a bounded number at a time.
     leftovers: VecDeque<removal::Leftover>,
     collector: retention::Collector,
+    module_uses: modules::Uses,
     /// Tasks as they were when they were removed, and when that was, for whoever checks that they had to go.
     #[cfg(any(test, feature = "simulation"))]
     removed: Vec<(Task, Timestamp)>,
@@ -355,6 +359,10 @@ impl Ledger {
 
     fn take(&mut self, input: Command) -> Result<(), Error> {
         match input {
+            Command::Holding(holds, command) => {
+                self.step.holds.extend(holds);
+                self.take(*command)
+            }
             Command::Hello { hello, link, reply } => self.hello(*hello, link, reply),
             Command::FromHost(session, message) => self.hear(session, message),
             Command::Disconnected(session) => {
@@ -392,6 +400,16 @@ impl Ledger {
                 reply,
             } => {
                 let result = self.rollback(&namespace, &name, version);
+                self.answer(reply, result);
+                Ok(())
+            }
+            Command::DeleteModule {
+                namespace,
+                name,
+                version,
+                reply,
+            } => {
+                let result = self.delete_module(&namespace, &name, version);
                 self.answer(reply, result);
                 Ok(())
             }

@@ -12,12 +12,14 @@ use tq_core::{TaskId, Timestamp};
 
 use super::claims::Claims;
 use super::ids::Ids;
+use super::modules::Uses;
 use super::ready::is_ready;
 use super::retention::Collector;
 use super::step::Step;
 use super::step::needs_open_row;
 use super::token::Secret;
 use super::{Config, Error, Ledger, Now, Recent, Shared};
+use crate::blobs::Unnamed;
 use crate::dispatch::queues::Queues;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
@@ -62,6 +64,7 @@ impl Ledger {
             forgotten: AtomicU64::new(0),
             counters: Mutex::new(Counters::default()),
             claims: RwLock::default(),
+            unnamed: Unnamed::default(),
             metrics,
         };
         let mut ledger = Self {
@@ -93,6 +96,7 @@ impl Ledger {
             log_sizes: BTreeMap::new(),
             leftovers: VecDeque::new(),
             collector: Collector::new(config.retention),
+            module_uses: Uses::default(),
             #[cfg(any(test, feature = "simulation"))]
             removed: Vec::new(),
             steps: 0,
@@ -185,6 +189,15 @@ impl Ledger {
                 && let Some(name) = names.get(&namespace)
             {
                 registry.set_current(name, module, u32::from_be_bytes(version));
+            }
+        }
+        drop(registry);
+        for (at, count) in self.read_all(Space::Meta, &key::all_module_uses())? {
+            if let (Some((namespace, name, version)), Ok(count)) =
+                (key::module_uses_of(&at), count[..].try_into())
+            {
+                let count = u64::from_be_bytes(count);
+                self.module_uses.recover(namespace, name, version, count);
             }
         }
         *super::write(&self.shared.namespaces) = names

@@ -42,6 +42,8 @@ pub struct RetentionChange {
     pub expired: Option<Duration>,
     /// Results; none inside is as long as their tasks.
     pub results: Option<Option<Duration>>,
+    /// Versions of modules that nobody uses.
+    pub modules: Option<Duration>,
 }
 
 impl RetentionChange {
@@ -52,6 +54,7 @@ impl RetentionChange {
             cancelled,
             expired,
             results,
+            modules,
         } = self;
         let after = Retention {
             succeeded: succeeded.unwrap_or(before.succeeded),
@@ -59,6 +62,7 @@ impl RetentionChange {
             cancelled: cancelled.unwrap_or(before.cancelled),
             expired: expired.unwrap_or(before.expired),
             results: results.unwrap_or(before.results),
+            modules: modules.unwrap_or(before.modules),
         };
         after.check()?;
         Ok(after)
@@ -114,7 +118,7 @@ impl Collector {
         }
     }
 
-    fn of(&self, namespace: Namespace) -> Retention {
+    pub(super) fn of(&self, namespace: Namespace) -> Retention {
         self.settings
             .get(&namespace)
             .copied()
@@ -191,6 +195,7 @@ impl Ledger {
             .batch
             .put(key::retention(namespace), row::encode_retention(&after));
         self.collector.settings.insert(namespace, after);
+        self.look_at_modules();
         if after.is_shorter_than(&before) {
             // What was noted for later may be due by now.
             self.collector.row.resort_from = Some(Vec::new());
@@ -230,7 +235,7 @@ impl Ledger {
         Some(at.since(self.time).max(Duration::from_millis(1)))
     }
 
-    /// Looks at tasks whose time may be over, a bounded number of them. Returns whether there are more.
+    /// Looks at tasks and modules whose time may be over, a bounded number of them. Returns whether there are more.
     pub(super) fn collect(&mut self) -> Result<bool, Error> {
         self.collector.written = 0;
         let mut left = RETENTION_SLICE + self.step.ended_count();
@@ -243,7 +248,8 @@ impl Ledger {
                 .batch
                 .put(key::collector(), self.collector.row.encode_to_vec());
         }
-        Ok(is_walk_left || is_due_left || is_resort_left)
+        let are_modules_left = self.collect_modules();
+        Ok(is_walk_left || is_due_left || is_resort_left || are_modules_left)
     }
 
     /// Goes through the oldest rows of ends.

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tq_core::limits::READY_WINDOW_PAYLOAD_BYTES;
 use tq_core::planted::{Bug, is_planted};
-use tq_core::task::{Spec, State, Task};
-use tq_core::{Signature, TaskId, Timestamp, invariants};
+use tq_core::task::{DataRef, Spec, State, Task};
+use tq_core::{Digest, Signature, TaskId, Timestamp, invariants};
 
 use super::answers::Ends;
 use super::ready::is_ready;
 use super::{Answers, Ended, Error, Ledger, Open, claims, lock, ready};
+use crate::blobs::Hold;
 use crate::dispatch::needs::Needs;
 use crate::store::{Batch, Committed, Key, Level};
 use crate::tables::key::{self, Timer};
@@ -54,6 +55,10 @@ pub(super) struct Step {
     pub(super) ready: ready::Fresh,
     /// What tasks need that became ready.
     pub(super) fed: Vec<Arc<Needs>>,
+    /// Holds on blobs that it names: they end with its commit.
+    pub(super) holds: Vec<Hold>,
+    /// Blobs that were those of versions of modules which it removes.
+    pub(super) unnamed: Vec<Digest>,
 }
 
 /// A task that a step has to do with.
@@ -72,6 +77,7 @@ enum Stored {
     /// Its state, the rows that this implies, and where the ready row is that leads to it.
     State {
         state: State,
+        version: u32,
         rows: Vec<Key>,
         position: Option<Position>,
     },
@@ -90,6 +96,30 @@ impl Step {
     /// How many tasks have ended in it so far.
     pub(super) fn ended_count(&self) -> usize {
         self.ended.len()
+    }
+
+    /// How many more tasks there are of a version of a module after the step than before, as far as it has come. `open` are
+    /// the tasks in memory.
+    pub(super) fn further_uses(
+        &self,
+        open: &FxHashMap<TaskId, Open>,
+        (namespace, name, version): (Namespace, &str, u32),
+    ) -> i64 {
+        let of_module = self.touched.iter().filter_map(|(id, touched)| {
+            let open = open.get(id)?;
+            let is_of_it = open.namespace == namespace && open.task.spec.module == name;
+            is_of_it.then_some((id, touched, open.task.spec.version))
+        });
+        of_module
+            .map(|(id, touched, now)| {
+                let before = match &touched.before {
+                    Stored::Nothing(_) => None,
+                    Stored::State { version, .. } => Some(*version),
+                };
+                let after = (!self.removed.contains(id)).then_some(now);
+                i64::from(after == Some(version)) - i64::from(before == Some(version))
+            })
+            .sum()
     }
 
     /// Where the ready row was that led to a task before the step. None if the step has not touched it.
@@ -118,6 +148,7 @@ impl Ledger {
             vacant.insert(Touched {
                 before: Stored::State {
                     state: open.task.state.clone(),
+                    version: open.task.spec.version,
                     rows: rows(open),
                     position: ready_position(open),
                 },
@@ -150,6 +181,7 @@ impl Ledger {
         let mut batch = step.batch;
         let mut first_timer = step.first_timer;
         let mut touched_queues = Vec::new();
+        let mut unnamed = step.unnamed;
         // In the order of keys, which is the order in which the store's trees take them with the fewest steps.
         let mut touched: Vec<_> = step.touched.iter().collect();
         touched.sort_unstable_by_key(|(id, _)| u128::from_be_bytes(id.0));
@@ -158,15 +190,22 @@ impl Ledger {
             let Some(open) = self.open.get(id) else {
                 continue;
             };
-            let (before, rows_before, position_before) = match &touched.before {
-                Stored::Nothing(_) => (None, &[][..], None),
+            let (before, version_before, rows_before, position_before) = match &touched.before {
+                Stored::Nothing(_) => (None, None, &[][..], None),
                 Stored::State {
                     state,
+                    version,
                     rows,
                     position,
-                } => (Some(state), &rows[..], *position),
+                } => (Some(state), Some(*version), &rows[..], *position),
             };
             let is_removed = step.removed.contains(id);
+            let version = (!is_removed).then_some(open.task.spec.version);
+            if version != version_before {
+                let name = &open.task.spec.module;
+                self.module_uses
+                    .change(open.namespace, name, version_before, version);
+            }
             let position_left = position_before.filter(|_| ready_position(open) != position_before);
             let rows = match is_removed {
                 true => Vec::new(),
@@ -178,7 +217,10 @@ impl Ledger {
                 .filter(|row| {
                     !is_planted(Bug::DeadRowStays) || key::dead_signature_of(&row.bytes).is_none()
                 })
-                .for_each(|row| batch.delete(row.clone()));
+                .for_each(|row| {
+                    unnamed.extend(key::blob_of(&row.bytes));
+                    batch.delete(row.clone());
+                });
             for row in rows.iter().filter(|row| !rows_before.contains(row)) {
                 let timer = key::timer_of(&row.bytes).map(|(at, ..)| at);
                 first_timer = first_timer.into_iter().chain(timer).min();
@@ -233,6 +275,7 @@ impl Ledger {
                 prost::Message::encode_to_vec(&counters),
             );
         }
+        self.module_uses.write(&mut batch);
         self.next_timer = self.next_timer.into_iter().chain(first_timer).min();
         // A task that ended and was redriven in one step has not ended.
         step.ended.retain(|(_, id)| {
@@ -260,6 +303,8 @@ impl Ledger {
             self.write(batch)?;
             self.shared.metrics.commits.inc();
         }
+        self.shared.unnamed.push(unnamed);
+        drop(step.holds);
         self.publish_claims(claims);
         self.forget_progress(step.touched.keys());
         let ends = self.take_ends(&step.ended);
@@ -496,6 +541,12 @@ fn rows(open: &Open) -> Vec<Key> {
         | State::Cancelled { .. }
         | State::Expired { .. } => {}
     }
+    let result = task.result.filter(|_| beside.result_gone.is_none());
+    let data = [Some(task.spec.payload), result, beside.checkpoint];
+    rows.extend(data.into_iter().flatten().filter_map(|data| match data {
+        DataRef::Blob { digest, .. } => Some(key::blob_use(digest, *namespace, task.id)),
+        DataRef::Row { .. } => None,
+    }));
     if !task.state.is_terminal() {
         rows.extend(
             task.spec

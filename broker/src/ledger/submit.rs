@@ -58,6 +58,7 @@ impl Ledger {
         // Everything that can be refused comes before the first change, so that a refused request changes nothing.
         let mut known = Vec::with_capacity(tasks.len());
         let mut in_request = std::collections::HashMap::new();
+        let mut seen_module = None;
         for (index, task) in tasks.iter().enumerate() {
             let key = &task.spec.idempotency_key;
             let before = match key.is_empty() {
@@ -86,6 +87,16 @@ impl Ledger {
             }
             if let Err(refused) = self.has_queue(&task.spec.namespace, &task.spec) {
                 return Ok(Err(refused));
+            }
+            // It was there when the request was read, and may have been deleted since. Neighbours are mostly of one module.
+            let module = (&task.spec.module, task.spec.version);
+            if let Some(Known::No) = known.last()
+                && seen_module != Some(module)
+            {
+                if let Err(refused) = self.has_module(&task.spec) {
+                    return Ok(Err(refused));
+                }
+                seen_module = Some(module);
             }
             // What is there already is answered with, however late it is asked for again.
             if let Some(Known::No) = known.last()

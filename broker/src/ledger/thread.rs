@@ -232,6 +232,7 @@ impl Inbox {
 /// How many tasks a command touches.
 fn cost(command: &Command) -> usize {
     match command {
+        Command::Holding(_, command) => cost(command),
         Command::Submit(submit) => submit.tasks.len().max(1),
         Command::RedriveDead(redrive) => redrive.ids.len().max(1),
         Command::Delete(Delete {
@@ -247,6 +248,7 @@ fn cost(command: &Command) -> usize {
 
 fn class(command: &Command) -> Class {
     match command {
+        Command::Holding(_, command) => class(command),
         Command::Hello { .. } | Command::FromHost(..) | Command::Disconnected(_) => {
             Class::Settlement
         }
@@ -265,6 +267,7 @@ fn class(command: &Command) -> Class {
         | Command::Unwatch(_)
         | Command::Deploy(_)
         | Command::Rollback { .. }
+        | Command::DeleteModule { .. }
         | Command::Hosts(_)
         | Command::Host { .. }
         | Command::RemoveHost { .. }

@@ -62,11 +62,11 @@ pub struct Versions {
     pub all: BTreeMap<u32, Arc<Module>>,
 }
 
-/// Modules by namespace and name. Written by the ledger alone, after what it says is on disk.
+/// Modules by namespace and name. Written by the ledger alone.
 #[derive(Debug, Default)]
 pub struct Registry {
     modules: HashMap<String, BTreeMap<String, Versions>>,
-    /// One module for each digest there is. Versions are never changed or removed, so that an entry stays right.
+    /// One module for each digest there is.
     by_digest: HashMap<Digest, Arc<Module>>,
 }
 
@@ -155,7 +155,7 @@ impl std::fmt::Display for Nearest {
 }
 
 impl Registry {
-    /// Adds a version, for good. It becomes the current one when [`Registry::set_current`] says so.
+    /// Adds a version. It becomes the current one when [`Registry::set_current`] says so.
     pub fn insert(&mut self, namespace: &str, module: Module) {
         let module = Arc::new(module);
         self.by_digest
@@ -179,6 +179,31 @@ impl Registry {
         {
             versions.current = version;
         }
+    }
+
+    /// Removes a version; the name goes with the last one.
+    pub fn remove(&mut self, namespace: &str, name: &str, version: u32) {
+        let Some(modules) = self.modules.get_mut(namespace) else {
+            return;
+        };
+        let Some(versions) = modules.get_mut(name) else {
+            return;
+        };
+        let Some(removed) = versions.all.remove(&version) else {
+            return;
+        };
+        if versions.all.is_empty() {
+            modules.remove(name);
+        }
+        let mut others = self.modules.values().flat_map(BTreeMap::values);
+        let same = others.find_map(|versions| {
+            let mut all = versions.all.values();
+            all.find(|module| module.digest == removed.digest)
+        });
+        match same.map(Arc::clone) {
+            Some(same) => self.by_digest.insert(removed.digest, same),
+            None => self.by_digest.remove(&removed.digest),
+        };
     }
 
     /// All versions of a module.
@@ -300,6 +325,15 @@ impl Registry {
             .flat_map(BTreeMap::values)
     }
 
+    /// Every module with its namespace, in no order of namespaces.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Versions)> {
+        self.modules.iter().flat_map(|(namespace, modules)| {
+            modules
+                .values()
+                .map(move |versions| (&**namespace, versions))
+        })
+    }
+
     /// A module with these bytes, in any namespace.
     pub fn by_digest(&self, digest: &Digest) -> Option<&Arc<Module>> {
         self.by_digest.get(digest)
@@ -361,5 +395,13 @@ mod tests {
         // The bytes of version 1 again, as a third version.
         registry.insert("a", module("resize", 3, 1));
         check(&registry, &[1, 2, 3]);
+        // What goes is found as long as another version has its bytes.
+        registry.remove("a", "resize", 1);
+        check(&registry, &[1, 2, 3]);
+        registry.remove("a", "resize", 3);
+        registry.remove("b", "resize", 1);
+        check(&registry, &[2]);
+        assert!(registry.versions("b", "resize").is_err());
+        assert_eq!(registry.all().count(), 2);
     }
 }

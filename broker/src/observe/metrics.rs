@@ -39,6 +39,10 @@ pub struct Metrics {
     pub removed: Counter,
     /// Results removed before their tasks.
     pub results_removed: Counter,
+    /// Files of large data removed that no row named any more.
+    pub blobs_removed: Counter,
+    /// Versions of modules removed: because someone asked, or because nobody had use for them.
+    pub modules_removed: Counter,
     /// Commits of the store.
     pub commits: Counter,
     /// Transitions that must not be, each one a bug.
@@ -124,6 +128,8 @@ impl Metrics {
             fenced,
             removed,
             results_removed,
+            blobs_removed,
+            modules_removed,
             commits,
             invariant_violations,
             hosts,
@@ -178,6 +184,16 @@ impl Metrics {
             "results_removed",
             "Results removed before their tasks",
             results_removed,
+        );
+        registry.register(
+            "blobs_removed",
+            "Files of large data removed that nothing named any more",
+            blobs_removed,
+        );
+        registry.register(
+            "modules_removed",
+            "Versions of modules removed",
+            modules_removed,
         );
         registry.register("store_commits", "Commits of the store", commits);
         registry.register(

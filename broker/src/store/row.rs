@@ -3,8 +3,9 @@
 use super::StoreId;
 
 /// The format that this build reads and writes. Lower ones kept claims in the rows of tasks, had a ready row for each
-/// task, named lanes by their module, and had no index of dead letters; no release had them.
-pub const FORMAT: u32 = 5;
+/// task, named lanes by their module, had no index of dead letters, and did not note which tasks need a blob or a module; no
+/// release had them.
+pub const FORMAT: u32 = 6;
 
 /// The engine's keyspace that holds the row, and the row's key in it. The row comes first in each batch, which is how
 /// the journal is read without the engine.

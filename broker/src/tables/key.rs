@@ -1,6 +1,6 @@
 //! Keys. Integers are big-endian, so that the order of bytes is the order of numbers.
 
-use tq_core::{Epoch, Priority, Signature, TaskId, Timestamp};
+use tq_core::{Digest, Epoch, Priority, Signature, TaskId, Timestamp};
 
 use crate::store::{Key, Space};
 
@@ -44,6 +44,7 @@ mod meta {
     pub(super) const COUNTERS: u8 = 5;
     pub(super) const LEDGER: u8 = 6;
     pub(super) const QUEUE: u8 = 7;
+    pub(super) const MODULE_USES: u8 = 8;
     pub(super) const HOST: u8 = 20;
     pub(super) const SETTINGS: u8 = 40;
     pub(super) const RETENTION: u8 = 60;
@@ -62,6 +63,7 @@ mod index {
     pub(super) const DEAD_AT: u8 = 41;
     pub(super) const LEFTOVER: u8 = 60;
     pub(super) const DUE: u8 = 61;
+    pub(super) const BLOB_USE: u8 = 62;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -111,10 +113,37 @@ pub fn namespace_of(key: &[u8]) -> Option<&str> {
 
 /// One version of a module.
 pub fn module(namespace: Namespace, name: &str, version: u32) -> Key {
+    of_version(meta::MODULE, namespace, name, version)
+}
+
+/// How many tasks there are of one version of a module.
+pub fn module_uses(namespace: Namespace, name: &str, version: u32) -> Key {
+    of_version(meta::MODULE_USES, namespace, name, version)
+}
+
+/// Before all of them.
+pub fn all_module_uses() -> Vec<u8> {
+    vec![meta::MODULE_USES]
+}
+
+/// What a key of [`module_uses`] says.
+pub fn module_uses_of(key: &[u8]) -> Option<(Namespace, &str, u32)> {
+    let (namespace, rest) = key
+        .strip_prefix(&[meta::MODULE_USES])?
+        .split_first_chunk()?;
+    let (name, version) = rest.split_last_chunk()?;
+    Some((
+        Namespace(u32::from_be_bytes(*namespace)),
+        std::str::from_utf8(name.strip_suffix(&[0])?).ok()?,
+        u32::from_be_bytes(*version),
+    ))
+}
+
+fn of_version(kind: u8, namespace: Namespace, name: &str, version: u32) -> Key {
     Key::new(
         Space::Meta,
         [
-            &[meta::MODULE],
+            &[kind],
             &namespace.0.to_be_bytes()[..],
             name.as_bytes(),
             &[0],
@@ -472,6 +501,31 @@ pub fn due(at: Timestamp, seq: u64, number: u32) -> Key {
     )
 }
 
+/// A task that names a blob: as its payload, its result or its checkpoint.
+pub fn blob_use(digest: Digest, namespace: Namespace, id: TaskId) -> Key {
+    Key::new(
+        Space::Index,
+        [&blob_uses(digest)[..], &task_bytes(namespace, id)].concat(),
+    )
+}
+
+/// Before all tasks that name a blob.
+pub fn blob_uses(digest: Digest) -> Vec<u8> {
+    [&[index::BLOB_USE], &digest.0[..]].concat()
+}
+
+/// Before all tasks that name any blob.
+pub fn all_blob_uses() -> Vec<u8> {
+    vec![index::BLOB_USE]
+}
+
+/// The blob in a key of [`blob_use`].
+pub fn blob_of(key: &[u8]) -> Option<Digest> {
+    Some(Digest(
+        *key.strip_prefix(&[index::BLOB_USE])?.first_chunk()?,
+    ))
+}
+
 /// Before all dead tasks of a signature.
 pub fn dead_of(namespace: Namespace, signature: Signature) -> Vec<u8> {
     [&dead_in(namespace)[..], &signature.0].concat()
@@ -603,6 +657,10 @@ mod tests {
             prop_assert_eq!(due_of(&due(at, position.0, 3).bytes), Some((at, position.0)));
             prop_assert_eq!(retention_of(&retention(namespace).bytes), Some(namespace));
             prop_assert_eq!(task_of(&leftover(namespace, id).bytes), Some((namespace, id)));
+            let digest = Digest([lane.id.0, id.0].concat().try_into().expect("32 bytes"));
+            prop_assert_eq!(blob_of(&blob_use(digest, namespace, id).bytes), Some(digest));
+            let uses = module_uses(namespace, "a-b", queue).bytes;
+            prop_assert_eq!(module_uses_of(&uses), Some((namespace, "a-b", queue)));
             prop_assert_eq!(log_task_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some((namespace, id)));
             prop_assert_eq!(log_epoch_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some(Epoch(position.0)));
         }

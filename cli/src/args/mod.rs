@@ -38,7 +38,7 @@ pub(crate) use dead::{
 pub(crate) use deploy::DeployArgs;
 pub(crate) use dev::DevArgs;
 pub(crate) use host::{HostArgs, HostCommand, HostVerb};
-pub(crate) use module::ModuleCommand;
+pub(crate) use module::{ModuleCommand, ModuleVersion};
 pub(crate) use namespace::{NamespaceCommand, NamespaceSetArgs, NamespaceSetting};
 pub(crate) use new::NewArgs;
 pub(crate) use queue::{OrderArg, QueueCommand, QueueSetArgs};

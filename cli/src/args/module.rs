@@ -1,5 +1,9 @@
 //! `tq module …`
 
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
@@ -28,4 +32,52 @@ Examples:
         #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
         to: Option<u32>,
     },
+    /// Delete a version of a module, or the module, that no task needs any more
+    #[command(
+        after_help = "It is refused while the namespace has tasks of what is to go: those that have ended could still be redriven. Without a version, all \
+                      versions go, with the name. Versions that nobody needs go by themselves: `tq retention show` says when.
+
+Examples:
+  tq module delete greet@3
+  tq module delete greet"
+    )]
+    Delete {
+        /// NAME or NAME@VERSION
+        module: ModuleVersion,
+    },
+}
+
+/// NAME or NAME@VERSION: a version of a module, or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ModuleVersion {
+    pub(crate) name: String,
+    pub(crate) version: Option<NonZeroU32>,
+}
+
+impl FromStr for ModuleVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some((name, version)) = text.split_once('@') else {
+            return Ok(Self {
+                name: text.to_owned(),
+                version: None,
+            });
+        };
+        let number = version.parse();
+        Ok(Self {
+            name: name.to_owned(),
+            version: Some(number.map_err(|_| format!("`{version}` is not a version"))?),
+        })
+    }
+}
+
+impl fmt::Display for ModuleVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, version } = self;
+        match version {
+            Some(version) => write!(f, "{name}@{version}"),
+            None => write!(f, "{name}"),
+        }
+    }
 }

@@ -88,6 +88,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             ModuleCommand::List => module::list::run(config).await,
             ModuleCommand::Show { name } => module::show::run(config, &name).await,
             ModuleCommand::Rollback { name, to } => module::rollback::run(config, &name, to).await,
+            ModuleCommand::Delete { module } => module::delete::run(config, &module).await,
         },
         Command::Retention(command) => match command {
             RetentionCommand::Show => retention::show::run(config).await,

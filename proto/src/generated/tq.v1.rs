@@ -3468,6 +3468,8 @@ pub struct SetRetentionRequest {
     pub expired_ms: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "6")]
     pub results_ms: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "7")]
+    pub modules_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Retention {
@@ -3483,6 +3485,8 @@ pub struct Retention {
     pub expired_ms: u64,
     #[prost(uint64, tag = "6")]
     pub results_ms: u64,
+    #[prost(uint64, tag = "7")]
+    pub modules_ms: u64,
 }
 /// Generated client implementations.
 pub mod retention_service_client {
@@ -3920,6 +3924,20 @@ pub struct RollbackModuleRequest {
     #[prost(uint32, tag = "3")]
     pub version: u32,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteModuleRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub version: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteModuleResponse {
+    #[prost(uint32, tag = "1")]
+    pub versions: u32,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Function {
     #[prost(string, tag = "1")]
@@ -4167,6 +4185,30 @@ pub mod module_service_client {
                 .insert(GrpcMethod::new("tq.v1.ModuleService", "RollbackModule"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn delete_module(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteModuleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteModuleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.ModuleService/DeleteModule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.ModuleService", "DeleteModule"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4204,6 +4246,13 @@ pub mod module_service_server {
             &self,
             request: tonic::Request<super::RollbackModuleRequest>,
         ) -> std::result::Result<tonic::Response<super::Module>, tonic::Status>;
+        async fn delete_module(
+            &self,
+            request: tonic::Request<super::DeleteModuleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteModuleResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct ModuleServiceServer<T> {
@@ -4448,6 +4497,51 @@ pub mod module_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RollbackModuleSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.ModuleService/DeleteModule" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteModuleSvc<T: ModuleService>(pub Arc<T>);
+                    impl<
+                        T: ModuleService,
+                    > tonic::server::UnaryService<super::DeleteModuleRequest>
+                    for DeleteModuleSvc<T> {
+                        type Response = super::DeleteModuleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteModuleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModuleService>::delete_module(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteModuleSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_broker::ledger::{
-    Command, Delete, Deploy, Doomed, Ended, QueueChange, QueuePatch, QueueView, RedriveDead,
-    Refused, Submission, Submit, Submitted, Target, Watch, WatchId,
+    Command, Delete, Deploy, Doomed, Ended, Keep, QueueChange, QueuePatch, QueueView, RedriveDead,
+    Refused, RetentionChange, Submission, Submit, Submitted, Target, Watch, WatchId,
 };
 use tq_broker::modules::Entry;
 use tq_broker::modules::placement::FunctionPlacement;
@@ -184,9 +184,10 @@ impl World {
                 true => self.watch(),
                 false => self.redrive_dead(),
             },
-            18 => match self.random.u32(..4) {
-                0 => self.pause(true),
-                1 => self.pause(false),
+            18 => match self.random.u32(..8) {
+                0 | 1 => self.pause(true),
+                2 | 3 => self.pause(false),
+                4 => self.change_modules(),
                 _ => self.amend(),
             },
             _ => {
@@ -198,6 +199,56 @@ impl World {
         }
         let pause = self.micros(1_000..400_000);
         self.after(pause, Event::Client);
+    }
+
+    /// Deploys a version of a module, deletes one or all of them, or has those looked at that nobody needs.
+    fn change_modules(&mut self) {
+        if self.broker.process.is_none() {
+            return;
+        }
+        let digest = MODULES[usize::from(self.one_in(2))];
+        let namespace = NAMESPACE.to_owned();
+        let command = match self.random.u32(..4) {
+            0 | 1 => {
+                // Of another size, so that it is another version.
+                let module = Module {
+                    size_bytes: self.random.u64(100..103),
+                    ..module(digest)
+                };
+                Command::Deploy(Box::new(Deploy {
+                    namespace,
+                    module,
+                    reply: oneshot::channel().0,
+                }))
+            }
+            2 => Command::DeleteModule {
+                namespace,
+                name: module_name(digest),
+                version: self.random.u32(..5),
+                reply: oneshot::channel().0,
+            },
+            _ => Command::Keep(Keep {
+                namespace,
+                change: Some(RetentionChange {
+                    modules: Some(Duration::from_secs(self.random.u64(1..20))),
+                    ..RetentionChange::default()
+                }),
+                reply: oneshot::channel().0,
+            }),
+        };
+        self.command(command);
+    }
+
+    /// The version of a module that a client finds current. It may be gone when its submit comes to the ledger.
+    fn current_version(&self, digest: Digest) -> u32 {
+        let process = self.broker.process.as_ref();
+        let shared = process.map(|process| process.ledger.shared());
+        let current = shared.and_then(|shared| {
+            let registry = shared.registry.read().expect("nobody panics while writing");
+            let versions = registry.versions(NAMESPACE, &module_name(digest));
+            versions.ok().map(|versions| versions.current)
+        });
+        current.unwrap_or(1)
     }
 
     fn amend(&mut self) {
@@ -228,7 +279,7 @@ impl World {
         self.clients.tags += 1;
         let tag = format!("t{}", self.clients.tags);
         let wall = self.broker.now(self.now).wall;
-        let module = usize::from(self.one_in(8));
+        let digest = MODULES[usize::from(self.one_in(8))];
         // Of the second size a payload is a row of its own.
         let len = [24, 2_000][usize::from(self.one_in(4))];
         let priorities = [10, 127, 127, 200];
@@ -247,9 +298,9 @@ impl World {
         };
         let spec = Spec {
             namespace: NAMESPACE.to_owned(),
-            module: "m".to_owned(),
-            version: 1,
-            digest: MODULES[module],
+            module: module_name(digest),
+            version: self.current_version(digest),
+            digest,
             function: "f".to_owned(),
             payload: DataRef::Row { len },
             content_type: String::new(),
@@ -298,6 +349,7 @@ impl World {
 
     /// Asks for tasks that take long, and of which nothing is to be lost.
     pub(crate) fn submit_dear(&mut self, count: u32) {
+        let version = self.current_version(MODULES[0]);
         let requests: Vec<_> = (0..count).map(|_| self.request()).collect();
         let requests = requests.into_iter().map(|mut request| {
             let asked = self.promises.sent.get_mut(&request.spec.traceparent);
@@ -306,6 +358,7 @@ impl World {
             }
             let spec = &mut request.spec;
             (spec.run_at, spec.deadline, spec.digest) = (None, None, MODULES[0]);
+            (spec.module, spec.version) = (module_name(MODULES[0]), version);
             spec.idempotency_key.clear();
             spec.placement = Placement::default();
             request
@@ -527,6 +580,10 @@ impl World {
     }
 }
 
+fn module_name(digest: Digest) -> String {
+    format!("m{}", digest.0[0])
+}
+
 fn module(digest: Digest) -> Module {
     let function = Function {
         name: "f".to_owned(),
@@ -539,7 +596,7 @@ fn module(digest: Digest) -> Module {
         result_ttl: None,
     };
     Module {
-        name: format!("m{}", digest.0[0]),
+        name: module_name(digest),
         version: 0,
         digest,
         size_bytes: 100,

@@ -121,6 +121,7 @@ const SHORT: Retention = Retention {
     cancelled: Duration::from_secs(5),
     expired: Duration::from_secs(6),
     results: Some(Duration::from_secs(3)),
+    modules: Duration::from_secs(5),
 };
 
 impl World {

@@ -21,7 +21,9 @@ fn main() -> anyhow::Result<ExitCode> {
                 faults = Faults::PowerLosses;
                 continue;
             }
-            _ => bail!("`{flag}` is not a flag; there are --seeds, --first, --tasks and --power-losses"),
+            _ => bail!(
+                "`{flag}` is not a flag; there are --seeds, --first, --tasks and --power-losses"
+            ),
         };
         let value = words
             .next()

@@ -307,13 +307,14 @@ impl DeadLetterService for DeadLetters {
             payload: (!payload.is_empty()).then_some(payload),
             request: [0; 32],
         }];
-        put_large(&self.0.blobs, &mut submissions).await?;
+        let holds = put_large(&self.0.blobs, &mut submissions).await?;
         let submit = self.0.ledger.ask(|reply| {
             Command::Submit(Submit {
                 namespace: namespace.clone(),
                 tasks: submissions,
                 reply,
             })
+            .holding(holds)
         });
         let submitted = submit.await.map_err(ApiError::from)?;
         let submitted = submitted.map_err(ApiError::from)?;

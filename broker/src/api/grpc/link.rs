@@ -7,16 +7,19 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use tq_core::Epoch;
 use tq_core::limits::{LOG_BYTES_MAX, RESULT_BYTES_MAX};
+use tq_core::outcome::Outcome;
+use tq_core::task::Failure;
+use tq_core::{Digest, Epoch};
 use tq_proto::v1;
 use tq_proto::v1::host_link_server::HostLink;
 
 use super::blocking::{blocking, write_chunk};
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
+use crate::blobs::{Blobs, Hold};
 use crate::dispatch::SessionId;
-use crate::dispatch::message::ToHost;
+use crate::dispatch::message::{AttemptOutcome, Data, FromHost, ToHost};
 use crate::ledger::{Command, Handle, LogChunk};
 
 /// Messages that may wait for a host to read them. One that leaves more lying is not keeping up.
@@ -56,6 +59,61 @@ impl Drop for Ends {
     }
 }
 
+/// Takes holds on the blobs that a message names. What names one that is not there is changed or left out.
+async fn hold_blobs(blobs: &Blobs, mut message: FromHost) -> Result<(FromHost, Vec<Hold>), Status> {
+    let mut holds = Vec::new();
+    match &mut message {
+        FromHost::Outcomes(outcomes) => holds = hold_results(blobs, outcomes).await?,
+        FromHost::Checkpoint {
+            state: Data::Blob { digest, .. },
+            ..
+        } => match hold(blobs, *digest).await? {
+            Some(hold) => holds.push(hold),
+            // The one before it stays, and the host is heard of all the same.
+            None => message = FromHost::Heartbeat,
+        },
+        FromHost::Checkpoint {
+            state: Data::Inline(_),
+            ..
+        }
+        | FromHost::Credits(_)
+        | FromHost::Progress(_)
+        | FromHost::Ready { .. }
+        | FromHost::PrepareFailed { .. }
+        | FromHost::Heartbeat
+        | FromHost::Draining => {}
+    }
+    Ok((message, holds))
+}
+
+/// Takes holds on the results that are blobs. An attempt whose result is not there is lost: the host came back so late that
+/// nobody could know of it any more.
+async fn hold_results(blobs: &Blobs, outcomes: &mut [AttemptOutcome]) -> Result<Vec<Hold>, Status> {
+    let mut holds = Vec::new();
+    for ended in outcomes {
+        let Some(Data::Blob { digest, .. }) = ended.result else {
+            continue;
+        };
+        match hold(blobs, digest).await? {
+            Some(hold) => holds.push(hold),
+            None => {
+                ended.outcome = Outcome::HostError;
+                ended.result = None;
+                ended.failure = Some(Failure {
+                    message: format!("the result {digest} is not on the broker's disk any more"),
+                    ..Failure::default()
+                });
+            }
+        }
+    }
+    Ok(holds)
+}
+
+async fn hold(blobs: &Blobs, digest: Digest) -> Result<Option<Hold>, Status> {
+    let blobs = blobs.clone();
+    blocking(move || Ok(blobs.hold(digest)?)).await
+}
+
 type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -74,7 +132,9 @@ impl HostLink for Link {
                 "the first message of a session has to be its hello",
             ));
         };
-        let hello = Box::new(convert::hello_in(hello)?);
+        let mut hello = Box::new(convert::hello_in(hello)?);
+        let blobs = self.0.blobs.clone();
+        let holds = hold_results(&blobs, &mut hello.outcomes).await?;
         let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
         let link = Arc::new(Outbound {
             sender,
@@ -82,7 +142,7 @@ impl HostLink for Link {
         });
         let ledger = self.0.ledger.clone();
         let session = ledger
-            .ask(|reply| Command::Hello { hello, link, reply })
+            .ask(|reply| Command::Hello { hello, link, reply }.holding(holds))
             .await
             .map_err(ApiError::from)?;
         let session = session.map_err(ApiError::from)?;
@@ -99,18 +159,20 @@ impl HostLink for Link {
                     () = stop.cancelled() => return,
                     message = incoming.message() => message,
                 };
-                match message.and_then(|message| message.map(convert::from_host_in).transpose()) {
-                    Ok(Some(message)) => {
-                        if ends
-                            .ledger
-                            .send(Command::FromHost(session, message))
-                            .await
-                            .is_err()
-                        {
+                let held = match message
+                    .and_then(|message| message.map(convert::from_host_in).transpose())
+                {
+                    Ok(Some(message)) => hold_blobs(&blobs, message).await,
+                    Ok(None) => return,
+                    Err(status) => Err(status),
+                };
+                match held {
+                    Ok((message, holds)) => {
+                        let command = Command::FromHost(session, message).holding(holds);
+                        if ends.ledger.send(command).await.is_err() {
                             return;
                         }
                     }
-                    Ok(None) => return,
                     Err(status) => {
                         tracing::debug!(error = %status, "session of a host ended");
                         return;
@@ -180,7 +242,8 @@ impl HostLink for Link {
             };
             upload = write_chunk(upload, chunk).await?;
         }
-        blocking(move || Ok(upload.finish()?)).await?;
+        // It says so as soon as it can on the other connection, what the blob is of.
+        blocking(move || Ok(upload.finish()?)).await?.lend();
         Ok(Response::new(v1::PutBlobResponse {}))
     }
 

@@ -73,10 +73,9 @@ impl ModuleService for Modules {
         let inspected = blocking(move || {
             let _permit = permit;
             let inspected = inspect::inspect(&checked.read()?, &declared)?;
-            checked.keep()?;
-            Ok(inspected)
+            Ok((inspected, checked.keep()?))
         });
-        let inspected = inspected.await?;
+        let (inspected, hold) = inspected.await?;
         let not_granted = inspected.not_granted.clone();
         let functions = inspected
             .functions
@@ -103,6 +102,7 @@ impl ModuleService for Modules {
                         module,
                         reply,
                     }))
+                    .holding(vec![hold])
                 })
                 .await
         };
@@ -176,6 +176,29 @@ impl ModuleService for Modules {
             .map_err(ApiError::from)?
             .map_err(ApiError::from)?;
         Ok(Response::new(self.show(&namespace, &name).await?))
+    }
+
+    async fn delete_module(
+        &self,
+        request: Request<v1::DeleteModuleRequest>,
+    ) -> Result<Response<v1::DeleteModuleResponse>, Status> {
+        let v1::DeleteModuleRequest {
+            namespace,
+            name,
+            version,
+        } = request.into_inner();
+        let namespace = named(namespace)?;
+        let command = |reply| Command::DeleteModule {
+            namespace,
+            name,
+            version,
+            reply,
+        };
+        let deleted = self.context.ledger.ask(command).await;
+        let deleted = deleted.map_err(ApiError::from)?.map_err(ApiError::from)?;
+        Ok(Response::new(v1::DeleteModuleResponse {
+            versions: u32::try_from(deleted).unwrap_or(u32::MAX),
+        }))
     }
 }
 

@@ -6,11 +6,15 @@ use tq_core::limits::INLINE_BYTES_MAX;
 use tq_core::task::DataRef;
 
 use super::blocking::blocking;
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Hold};
 use crate::ledger::Submission;
 
-/// Puts payloads that are too large for a row into files; all of them, or none if the disk is too full.
-pub(super) async fn put_large(blobs: &Blobs, submissions: &mut [Submission]) -> Result<(), Status> {
+/// Puts payloads that are too large for a row into files; all of them, or none if the disk is too full. Returns holds on
+/// the files.
+pub(super) async fn put_large(
+    blobs: &Blobs,
+    submissions: &mut [Submission],
+) -> Result<Vec<Hold>, Status> {
     let is_large = |payload: &mut Bytes| payload.len() > INLINE_BYTES_MAX;
     let (data, payloads): (Vec<_>, Vec<_>) = submissions
         .iter_mut()
@@ -20,13 +24,13 @@ pub(super) async fn put_large(blobs: &Blobs, submissions: &mut [Submission]) -> 
         })
         .unzip();
     if payloads.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let blobs = blobs.clone();
-    let digests = blocking(move || Ok(blobs.put_new(&payloads)?)).await?;
-    for (data, digest) in data.into_iter().zip(digests) {
-        let len = data.len();
+    let holds = blocking(move || Ok(blobs.put_new(&payloads)?)).await?;
+    for (data, hold) in data.into_iter().zip(&holds) {
+        let (digest, len) = (hold.digest(), data.len());
         *data = DataRef::Blob { digest, len };
     }
-    Ok(())
+    Ok(holds)
 }

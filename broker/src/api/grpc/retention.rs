@@ -33,6 +33,7 @@ impl RetentionService for Retentions {
             cancelled_ms,
             expired_ms,
             results_ms,
+            modules_ms,
         } = request.into_inner();
         let change = RetentionChange {
             succeeded: succeeded_ms.map(Duration::from_millis),
@@ -40,6 +41,7 @@ impl RetentionService for Retentions {
             cancelled: cancelled_ms.map(Duration::from_millis),
             expired: expired_ms.map(Duration::from_millis),
             results: results_ms.map(|ms| (ms != 0).then(|| Duration::from_millis(ms))),
+            modules: modules_ms.map(Duration::from_millis),
         };
         self.keep(named(namespace)?, Some(change)).await
     }
@@ -71,6 +73,7 @@ fn shown(namespace: String, retention: &Retention) -> v1::Retention {
         cancelled,
         expired,
         results,
+        modules,
     } = *retention;
     v1::Retention {
         namespace,
@@ -79,5 +82,6 @@ fn shown(namespace: String, retention: &Retention) -> v1::Retention {
         cancelled_ms: convert::millis(cancelled),
         expired_ms: convert::millis(expired),
         results_ms: results.map_or(0, convert::millis),
+        modules_ms: convert::millis(modules),
     }
 }

@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod hosts;
+mod modules;
 mod queues;
 mod recovery;
 mod removal;

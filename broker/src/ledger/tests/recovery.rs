@@ -5,7 +5,7 @@ use std::time::Duration;
 use tq_core::limits::LEASE;
 use tq_core::outcome::Outcome;
 
-use super::sim::{OTHER, Sim, spec, submission};
+use super::sim::{MODULE, OTHER, Sim, other, spec, submission};
 use crate::ledger::Error;
 use crate::store::memory::{Crash, Fault};
 
@@ -106,10 +106,11 @@ fn what_was_acknowledged_survives_a_power_loss() {
     sim.cancel(cancelled).expect("it waits");
     sim.finish_all("a");
     sim.cancel(dead).expect_err("it succeeded");
-    let mut other = spec();
-    other.digest = OTHER;
-    let redriven = sim.submit(other);
+    sim.deploy(OTHER);
+    let redriven = sim.submit(other());
     sim.cancel(redriven).expect("it waits");
+    // So that it can run when it is redriven.
+    sim.deploy(MODULE);
     sim.redrive(redriven).expect("it is cancelled");
     let before = sim.ledger().tasks();
     sim.crash(Crash::Power);

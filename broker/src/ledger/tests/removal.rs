@@ -5,12 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tq_core::limits::LOG_ROWS_PER_STEP;
 use tq_core::outcome::Outcome;
-use tq_core::task::{Spec, State};
+use tq_core::task::{DataRef, Spec, State};
 use tq_core::{Digest, Epoch, TaskId, Timestamp};
 
 use super::sim::{Sim, TENANT, attempt_of, spec, submission, with_payload_apart};
 use crate::dispatch::message::{Data, FromHost};
-use crate::ledger::{Command, Doomed, LogChunk, Refused};
+use crate::ledger::{Command, Doomed, LogChunk, Refused, Submission};
 use crate::store::memory::Crash;
 use crate::store::{Direction, Space};
 use crate::tables::key;
@@ -206,6 +206,72 @@ fn checkpoint_that_a_larger_one_replaced_leaves_nothing_behind() {
     sim.settle();
     assert_eq!(sim.delete(Doomed::One(id)), Ok(1));
     assert_eq!(data_rows(&sim), 0);
+}
+
+#[test]
+fn blob_is_told_of_when_the_last_task_ceases_to_name_it() {
+    let mut sim = Sim::new();
+    sim.connect("a", 1);
+    let blob = |byte| Digest([byte; 32]);
+    let data = |digest| DataRef::Blob {
+        digest,
+        len: 70_000,
+    };
+    let (payload, result, state) = (blob(1), blob(2), blob(3));
+    let told = |sim: &Sim| sim.ledger().shared.unnamed.take(usize::MAX);
+    let is_named = |sim: &Sim, digest| {
+        let uses = key::blob_uses(digest);
+        let store = &sim.ledger().store;
+        let rows = store.scan(Space::Index, &uses, &[], Direction::Ascending, 1);
+        !rows.expect("the store can be read").is_empty()
+    };
+    let mut ids = Vec::new();
+    for last in [false, true] {
+        let with_blob = Submission {
+            payload: None,
+            spec: Spec {
+                payload: data(payload),
+                ..spec()
+            },
+            request: [0; 32],
+        };
+        let id = sim.submit_all(vec![with_blob]).expect("it is taken")[0].id;
+        let epoch = sim.hosts["a"].only();
+        let attempt = attempt_of(&sim, "a", epoch);
+        let state_blob = Data::Blob {
+            digest: state,
+            len: 70_000,
+        };
+        let saved = FromHost::Checkpoint {
+            attempt,
+            state: state_blob,
+        };
+        sim.say("a", saved);
+        sim.settle();
+        assert!(is_named(&sim, state));
+        let result = Data::Blob {
+            digest: result,
+            len: 70_000,
+        };
+        sim.finish_as("a", epoch, Outcome::Succeeded, Some(result));
+        sim.settle();
+        assert_eq!(told(&sim), [state], "its state went with its end");
+        ids.push(id);
+        if last {
+            sim.restart();
+            sim.hello("a");
+            sim.settle();
+        }
+    }
+    for (id, is_last) in ids.into_iter().zip([false, true]) {
+        assert!(is_named(&sim, payload) && is_named(&sim, result));
+        assert_eq!(sim.delete(Doomed::One(id)), Ok(1));
+        // Whoever is told looks whether another task still names them.
+        let mut gone = told(&sim);
+        gone.sort_unstable();
+        assert_eq!(gone, [payload, result]);
+        assert_eq!(is_named(&sim, payload) || is_named(&sim, result), !is_last);
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ const SHORT: Retention = Retention {
     cancelled: HOUR.saturating_mul(2),
     expired: HOUR.saturating_mul(3),
     results: None,
+    modules: HOUR.saturating_mul(4),
 };
 
 fn sim() -> Sim {
@@ -35,6 +36,7 @@ fn sim() -> Sim {
         cancelled: Some(SHORT.cancelled),
         expired: Some(SHORT.expired),
         results: None,
+        modules: Some(SHORT.modules),
     }))
     .expect("it is in range");
     sim.connect("a", 1);

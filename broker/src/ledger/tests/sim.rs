@@ -171,6 +171,15 @@ pub(super) fn spec() -> Spec {
     }
 }
 
+/// A task of the module's second version, if that was deployed with [`OTHER`].
+pub(super) fn other() -> Spec {
+    Spec {
+        version: 2,
+        digest: OTHER,
+        ..spec()
+    }
+}
+
 /// The same with a payload of `len` bytes. Its length is an argument, so that hosts can check it.
 pub(super) fn with_payload(spec: Spec, len: u64) -> Spec {
     Spec {
@@ -494,14 +503,26 @@ impl Sim {
         outcome: Outcome,
         result: &[u8],
     ) {
+        let result =
+            (outcome == Outcome::Succeeded).then(|| Data::Inline(Bytes::copy_from_slice(result)));
+        self.finish_as(name, epoch, outcome, result);
+    }
+
+    /// Has a host report that an attempt ended, with this result.
+    #[track_caller]
+    pub(super) fn finish_as(
+        &mut self,
+        name: &'static str,
+        epoch: Epoch,
+        outcome: Outcome,
+        result: Option<Data>,
+    ) {
         let host = self.host_mut(name);
         let attempt = host
             .held
             .remove(&epoch)
             .expect("the host holds the attempt")
             .attempt();
-        let result =
-            (outcome == Outcome::Succeeded).then(|| Data::Inline(Bytes::copy_from_slice(result)));
         let outcome = AttemptOutcome {
             attempt,
             outcome,
@@ -714,6 +735,20 @@ impl Sim {
             .expect("a deploy is taken");
     }
 
+    /// Deletes a version of the module, or all of them.
+    #[track_caller]
+    pub(super) fn delete_module(&mut self, version: u32) -> Result<usize, Refused> {
+        let (reply, mut answer) = oneshot::channel();
+        self.inbox.push(Command::DeleteModule {
+            namespace: TENANT.to_owned(),
+            name: "m".to_owned(),
+            version,
+            reply,
+        });
+        self.settle();
+        answer.try_recv().expect("it is answered")
+    }
+
     /// The number of [`TENANT`].
     pub(super) fn tenant(&self) -> Namespace {
         self.ledger()
@@ -778,7 +813,10 @@ impl Host {
                         self.ready.contains(&assignment.spec.digest),
                         "a host gets only what it holds"
                     );
-                    let data = Data::Inline(payload(&assignment.spec.arguments));
+                    let data = match assignment.spec.payload {
+                        DataRef::Row { .. } => Data::Inline(payload(&assignment.spec.arguments)),
+                        DataRef::Blob { digest, len } => Data::Blob { digest, len },
+                    };
                     assert_eq!(assignment.payload, data, "the payload comes as it was sent");
                     self.held.insert(epoch, assignment);
                 }

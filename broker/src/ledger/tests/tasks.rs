@@ -11,7 +11,8 @@ use tq_core::task::{DataRef, State, Stop};
 use tq_core::{Epoch, TaskId, Timestamp};
 
 use super::sim::{
-    MODULE, OTHER, Sim, TENANT, attempt_of, spec, submission, with_payload, with_payload_apart,
+    MODULE, OTHER, Sim, TENANT, attempt_of, other, spec, submission, with_payload,
+    with_payload_apart,
 };
 use crate::dispatch::message::{Data, FromHost};
 use crate::ledger::{Command, Ended, LogChunk, Refused, Watch, WatchId, lock};
@@ -671,9 +672,7 @@ fn little_space_refuses_submits_and_nothing_else() {
 fn module_that_two_hosts_cannot_compile_ends_its_tasks_until_it_is_deployed_again() {
     let mut sim = Sim::new();
     sim.deploy(OTHER);
-    let mut other = spec();
-    other.digest = OTHER;
-    let ids: Vec<_> = (0..9).map(|_| sim.submit(other.clone())).collect();
+    let ids: Vec<_> = (0..9).map(|_| sim.submit(other())).collect();
     let runs = sim.submit(spec());
     sim.connect("a", 1);
     sim.connect("b", 1);

@@ -2,7 +2,7 @@
 
 use tq_core::outcome::Outcome;
 
-use super::sim::{OTHER, Sim, spec, submission};
+use super::sim::{OTHER, Sim, other, spec, submission};
 use crate::store::memory::Crash;
 
 #[test]
@@ -57,10 +57,9 @@ fn cancelled_tasks_leave_no_rows_behind() {
 #[test]
 fn lane_that_nobody_serves_does_not_take_the_window_from_others() {
     let mut sim = Sim::new();
-    let mut other = spec();
-    other.digest = OTHER;
+    sim.deploy(OTHER);
     for _ in 0..10 {
-        sim.submit(other.clone());
+        sim.submit(other());
     }
     let id = sim.submit(spec());
     assert!(

@@ -20,6 +20,8 @@ struct RetentionRow {
     /// Absent if results stay as long as their tasks.
     #[prost(uint64, optional, tag = "5")]
     results_ms: Option<u64>,
+    #[prost(uint64, tag = "6")]
+    modules_ms: u64,
 }
 
 /// How far what is over was removed.
@@ -44,6 +46,7 @@ pub fn encode_retention(retention: &Retention) -> Vec<u8> {
         cancelled,
         expired,
         results,
+        modules,
     } = *retention;
     RetentionRow {
         succeeded_ms: millis(succeeded),
@@ -51,6 +54,7 @@ pub fn encode_retention(retention: &Retention) -> Vec<u8> {
         cancelled_ms: millis(cancelled),
         expired_ms: millis(expired),
         results_ms: results.map(millis),
+        modules_ms: millis(modules),
     }
     .encode_to_vec()
 }
@@ -66,6 +70,7 @@ pub fn decode_retention(bytes: &[u8]) -> Result<Retention, Error> {
         cancelled_ms,
         expired_ms,
         results_ms,
+        modules_ms,
     } = RetentionRow::decode(bytes).map_err(|source| Error::Decode {
         kind: "retention",
         source,
@@ -76,6 +81,7 @@ pub fn decode_retention(bytes: &[u8]) -> Result<Retention, Error> {
         cancelled: Duration::from_millis(cancelled_ms),
         expired: Duration::from_millis(expired_ms),
         results: results_ms.map(Duration::from_millis),
+        modules: Duration::from_millis(modules_ms),
     })
 }
 

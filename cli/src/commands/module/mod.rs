@@ -1,5 +1,6 @@
 //! `tq module …`
 
+pub(crate) mod delete;
 pub(crate) mod list;
 pub(crate) mod rollback;
 pub(crate) mod show;

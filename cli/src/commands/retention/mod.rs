@@ -20,6 +20,7 @@ fn print(config: &Config, retention: &Retention) -> anyhow::Result<()> {
         cancelled_ms,
         expired_ms,
         results_ms,
+        modules_ms,
     } = retention;
     match config.output.value {
         Format::Json => json::print(&json!({
@@ -29,6 +30,7 @@ fn print(config: &Config, retention: &Retention) -> anyhow::Result<()> {
             "cancelled_ms": cancelled_ms,
             "expired_ms": expired_ms,
             "results_ms": (*results_ms != 0).then_some(results_ms),
+            "modules_ms": modules_ms,
         })),
         Format::Table => {
             let span = |ms: &u64| Span(*ms).to_string();
@@ -43,6 +45,7 @@ fn print(config: &Config, retention: &Retention) -> anyhow::Result<()> {
                 ("cancelled", span(cancelled_ms)),
                 ("expired", span(expired_ms)),
                 ("results", results),
+                ("modules", span(modules_ms)),
             ])
         }
     }

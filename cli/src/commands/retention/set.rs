@@ -17,6 +17,7 @@ pub(crate) async fn run(config: &Config, args: RetentionArgs) -> anyhow::Result<
         cancelled,
         expired,
         results,
+        modules,
     } = args;
     let span = |Span(ms)| Duration::from_millis(ms);
     let change = RetentionChange {
@@ -28,6 +29,7 @@ pub(crate) async fn run(config: &Config, args: RetentionArgs) -> anyhow::Result<
             ResultSpan::AsTasks => Duration::ZERO,
             ResultSpan::For(ms) => span(ms),
         }),
+        modules: modules.map(span),
     };
     let changed = connect(config).await?.set_retention(change).await?;
     retention::print(config, &changed)?;

@@ -38,7 +38,7 @@ impl TaskService for Tasks {
         let checked = self.checked(request.into_inner()).await;
         // What comes as far as the ledger is counted there.
         let refused = &self.0.ledger.shared().metrics.refused;
-        let (namespace, submissions, span) = checked.inspect_err(|_| {
+        let (namespace, submissions, holds, span) = checked.inspect_err(|_| {
             refused.inc();
         })?;
         let submit = self.0.ledger.ask(|reply| {
@@ -47,6 +47,7 @@ impl TaskService for Tasks {
                 tasks: submissions,
                 reply,
             })
+            .holding(holds)
         });
         let submitted = submit.instrument(span).await;
         let submitted = submitted.map_err(ApiError::from)?.map_err(ApiError::from)?;

@@ -19,15 +19,17 @@ use crate::api::grpc::convert;
 use crate::api::grpc::payloads::put_large;
 use crate::api::grpc::request::{named, over};
 use crate::api::status::{ApiError, invalid};
+use crate::blobs::Hold;
 use crate::ledger::{Submission, read, wall};
 use crate::modules::registry::{Function, Module};
 
 impl Tasks {
-    /// Checks a request and makes what the ledger takes of it, with the namespace and the span of the request.
+    /// Checks a request and makes what the ledger takes of it, with the namespace, holds on what was put into files, and the span of
+    /// the request.
     pub(super) async fn checked(
         &self,
         request: v1::SubmitRequest,
-    ) -> Result<(String, Vec<Submission>, tracing::Span), Status> {
+    ) -> Result<(String, Vec<Submission>, Vec<Hold>, tracing::Span), Status> {
         let v1::SubmitRequest { namespace, tasks } = request;
         let namespace = named(namespace)?;
         if tasks.is_empty() || tasks.len() > SUBMIT_BATCH_MAX {
@@ -59,8 +61,8 @@ impl Tasks {
             })?);
         }
         // Only when every task of the request is sound, so that a refused one leaves nothing behind.
-        put_large(&self.0.blobs, &mut submissions).await?;
-        Ok((namespace, submissions, span))
+        let holds = put_large(&self.0.blobs, &mut submissions).await?;
+        Ok((namespace, submissions, holds, span))
     }
 
     /// Checks one task of a request and makes what the ledger takes of it.

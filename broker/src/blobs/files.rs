@@ -1,8 +1,4 @@
-//! Large data as files: modules, and payloads and results beyond what a row holds.
-//!
-//! A blob's name is the SHA-256 digest of its bytes, so that it never changes and the same bytes are kept once. A row that
-//! names a blob is written only after the blob is on disk. Nothing here knows which blobs are still named: whoever
-//! removes one sees to it that it is not being written at the same time.
+//! The files themselves.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,6 +10,8 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tq_core::Digest;
 use tq_core::limits::CHUNK_BYTES;
+
+use super::holds::{Hold, Holds};
 
 /// Where files grow before they get their name; in the same file system, so that getting it is one step.
 const UNFINISHED: &str = "unfinished";
@@ -115,6 +113,7 @@ struct Inner {
     free_bytes_floor: u64,
     /// The number of the next unfinished file. The data directory has one broker, so this is enough for a name.
     next: AtomicU64,
+    holds: Arc<Holds>,
 }
 
 impl Blobs {
@@ -145,6 +144,7 @@ impl Blobs {
             dir,
             free_bytes_floor,
             next: AtomicU64::new(0),
+            holds: Arc::default(),
         })))
     }
 
@@ -168,8 +168,7 @@ impl Blobs {
     /// # Errors
     /// [`Error::Io`] if no file can be made.
     pub fn begin(&self, expected: Digest, size: u64) -> Result<Upload, Error> {
-        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let path = self.0.dir.join(UNFINISHED).join(number.to_string());
+        let path = self.unfinished();
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -179,6 +178,7 @@ impl Blobs {
             file,
             unfinished: Unfinished(path),
             target: self.path(expected),
+            hold: self.0.holds.hold(expected),
             hasher: Some(Sha256::new()),
             expected,
             size,
@@ -187,23 +187,38 @@ impl Blobs {
         })
     }
 
-    /// Keeps blobs that bring new work, and returns their digests in the same order. They are on disk when this returns.
+    /// The path of a new file without a name.
+    fn unfinished(&self) -> PathBuf {
+        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
+        self.0.dir.join(UNFINISHED).join(number.to_string())
+    }
+
+    /// Keeps blobs that bring new work, and returns holds on them in the same order. They are on disk when this returns.
     /// None gets its name before all are written, so that nothing is left behind when there is too little space for
     /// one of them.
     ///
     /// # Errors
     /// As [`Blobs::begin_new`], [`Upload::write`] and [`Upload::finish`].
-    pub fn put_new(&self, blobs: &[Bytes]) -> Result<Vec<Digest>, Error> {
+    pub fn put_new(&self, blobs: &[Bytes]) -> Result<Vec<Hold>, Error> {
         let write = |bytes: &Bytes| {
             let digest = Digest(Sha256::digest(bytes).into());
             let mut upload = self.begin_new(digest, bytes.len() as u64)?;
             upload.hasher = None;
             upload.write(bytes)?;
-            Ok((digest, upload.check()?))
+            upload.check()
         };
         let written: Vec<_> = blobs.iter().map(write).collect::<Result<_, Error>>()?;
-        let keep = |(digest, checked): (Digest, Checked)| checked.keep().map(|()| digest);
-        written.into_iter().map(keep).collect()
+        written.into_iter().map(Checked::keep).collect()
+    }
+
+    /// Keeps a blob where it is that is about to be named. None if there is none of this digest.
+    ///
+    /// # Errors
+    /// As [`Blobs::size`].
+    pub fn hold(&self, digest: Digest) -> Result<Option<Hold>, Error> {
+        // Held first: it cannot go after it was seen.
+        let hold = self.0.holds.hold(digest);
+        Ok(self.contains(digest)?.then_some(hold))
     }
 
     /// A whole blob, or none if there is none of this digest. For blobs of a bounded size; others have [`Blobs::open_read`].
@@ -256,15 +271,56 @@ impl Blobs {
         Ok(self.size(digest)?.is_some())
     }
 
-    /// Removes a blob, and returns whether there was one. The removal is not synced: after a power loss the blob may be
-    /// there again, which costs space and nothing else. Whoever has it open reads on to its end.
+    /// The digests of the blobs that begin with a byte, in no order.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if their folder cannot be read.
+    pub(super) fn list(&self, first: u8) -> Result<Vec<Digest>, Error> {
+        let folder = self.0.dir.join(format!("{first:02x}"));
+        let mut digests = Vec::new();
+        for entry in fs::read_dir(&folder).at("look for", &folder)? {
+            let name = entry.at("look for", &folder)?.file_name();
+            let mut digest = [0; 32];
+            // What has another name is none of ours.
+            if hex::decode_to_slice(name.as_encoded_bytes(), &mut digest).is_ok() {
+                digests.push(Digest(digest));
+            }
+        }
+        Ok(digests)
+    }
+
+    /// Says that a blob goes if no row names it, unless somebody has use for it. Returns whether that is so.
+    pub(super) fn doom(&self, digest: Digest) -> bool {
+        self.0.holds.doom(digest)
+    }
+
+    /// Says that a blob stays after all.
+    pub(super) fn spare(&self, digest: Digest) {
+        self.0.holds.spare(digest);
+    }
+
+    /// Removes a blob if it is still doomed, and returns whether it is gone. The removal is not synced: after a power loss
+    /// the blob may be there again, which costs space and nothing else. Whoever has it open reads on to its end.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be removed.
-    pub fn remove(&self, digest: Digest) -> Result<bool, Error> {
-        let path = self.path(digest);
-        let removed = found(fs::remove_file(&path)).at("remove", &path)?;
-        Ok(removed.is_some())
+    pub(super) fn remove_doomed(&self, digest: Digest) -> Result<bool, Error> {
+        let (path, nameless) = (self.path(digest), self.unfinished());
+        // Only its name is taken from it while nobody can take a hold; giving back its space may take a while.
+        let removed = self
+            .0
+            .holds
+            .end(digest, || found(fs::rename(&path, &nameless)));
+        let Some(removed) = removed else {
+            return Ok(false);
+        };
+        let unfinished = removed.at("remove", &path)?.map(|()| Unfinished(nameless));
+        Ok(unfinished.is_some())
+    }
+
+    /// Tells that a tick has passed, by which it is measured how long blobs are lent.
+    pub(super) fn tick(&self) {
+        self.0.holds.tick();
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
@@ -308,6 +364,7 @@ pub struct Upload {
     file: File,
     unfinished: Unfinished,
     target: PathBuf,
+    hold: Hold,
     /// None if the digest was made of the very bytes that are written.
     hasher: Option<Sha256>,
     expected: Digest,
@@ -355,12 +412,12 @@ impl Upload {
         Ok(())
     }
 
-    /// Checks what was written and gives the blob its name. When this returns, the bytes and their name are on disk.
+    /// Checks what was written and gives the blob its name, and a hold on it. When this returns, the bytes and their name are on disk.
     /// If the blob was there already, the same bytes take its place.
     ///
     /// # Errors
     /// As [`Upload::check`] and [`Checked::keep`].
-    pub fn finish(self) -> Result<(), Error> {
+    pub fn finish(self) -> Result<Hold, Error> {
         self.check()?.keep()
     }
 
@@ -374,6 +431,7 @@ impl Upload {
             file,
             unfinished,
             target,
+            hold,
             hasher,
             expected,
             size,
@@ -391,7 +449,11 @@ impl Upload {
             return Err(Error::Digest { expected, found });
         }
         file.sync_all().at("sync", &unfinished.0)?;
-        Ok(Checked { unfinished, target })
+        Ok(Checked {
+            unfinished,
+            target,
+            hold,
+        })
     }
 }
 
@@ -401,6 +463,7 @@ impl Upload {
 pub struct Checked {
     unfinished: Unfinished,
     target: PathBuf,
+    hold: Hold,
 }
 
 impl Checked {
@@ -413,18 +476,22 @@ impl Checked {
         fs::read(path).at("read", path)
     }
 
-    /// Gives the blob its name. When this returns, the name is on disk. If the blob was there already, the same bytes
-    /// take its place.
+    /// Gives the blob its name, and a hold on it. When this returns, the name is on disk. If the blob was there already, the
+    /// same bytes take its place.
     ///
     /// # Errors
     /// [`Error::Io`] if it could not be named. Nothing is kept then, unless the last sync failed, of which nobody can know.
-    pub fn keep(self) -> Result<(), Error> {
-        let Self { unfinished, target } = self;
+    pub fn keep(self) -> Result<Hold, Error> {
+        let Self {
+            unfinished,
+            target,
+            hold,
+        } = self;
         fs::rename(&unfinished.0, &target).at("name", &target)?;
         if let Some(folder) = target.parent() {
             sync_dir(folder)?;
         }
-        Ok(())
+        Ok(hold)
     }
 }
 
@@ -485,7 +552,7 @@ mod tests {
 
     fn put(blobs: &Blobs, bytes: &[u8]) -> Result<Digest, Error> {
         let put = blobs.put_new(&[Bytes::copy_from_slice(bytes)])?;
-        Ok(put[0])
+        Ok(put[0].digest())
     }
 
     fn unfinished(blobs: &Blobs) -> usize {
@@ -521,18 +588,41 @@ mod tests {
         assert_eq!(blobs.get(digest).unwrap(), None);
         assert!(blobs.open_read(digest).unwrap().is_none());
         assert!(!blobs.contains(digest).unwrap());
-        assert!(!blobs.remove(digest).unwrap());
+        assert!(blobs.hold(digest).unwrap().is_none());
+        assert!(blobs.doom(digest));
+        assert!(!blobs.remove_doomed(digest).unwrap());
     }
 
     #[test]
-    fn blob_outlives_a_restart_and_goes_when_removed() {
+    fn blob_outlives_a_restart_and_goes_when_doomed() {
         let (dir, blobs) = blobs();
         let digest = put(&blobs, b"kept").unwrap();
         drop(blobs);
         let blobs = Blobs::open(dir.path().join("blobs"), 0).unwrap();
+        assert_eq!(blobs.list(digest.0[0]).unwrap(), [digest]);
+        assert!(!blobs.remove_doomed(digest).unwrap());
         assert!(blobs.contains(digest).unwrap());
-        assert!(blobs.remove(digest).unwrap());
+        assert!(blobs.doom(digest));
+        assert!(blobs.remove_doomed(digest).unwrap());
         assert!(!blobs.contains(digest).unwrap());
+        assert_eq!(blobs.list(digest.0[0]).unwrap(), []);
+        assert_eq!(unfinished(&blobs), 0);
+    }
+
+    #[test]
+    fn blob_that_is_written_or_held_stays() {
+        let (_dir, blobs) = blobs();
+        let digest = put(&blobs, b"abc").unwrap();
+        let mut upload = blobs.begin(digest, 3).unwrap();
+        assert!(!blobs.doom(digest), "it is being written again");
+        upload.write(b"abc").unwrap();
+        let hold = upload.finish().unwrap();
+        assert!(!blobs.doom(digest), "it is about to be named");
+        drop(hold);
+        assert!(blobs.doom(digest));
+        drop(blobs.hold(digest).unwrap().unwrap());
+        assert!(!blobs.remove_doomed(digest).unwrap());
+        assert!(blobs.contains(digest).unwrap());
     }
 
     #[track_caller]
@@ -618,7 +708,8 @@ mod tests {
             Bytes::from("second"),
             Bytes::from("first"),
         ];
-        let digests = blobs.put_new(&bytes).unwrap();
+        let holds = blobs.put_new(&bytes).unwrap();
+        let digests: Vec<Digest> = holds.iter().map(Hold::digest).collect();
         assert_eq!(digests, bytes.each_ref().map(|bytes| digest_of(bytes)));
         for (digest, bytes) in digests.into_iter().zip(bytes) {
             assert_eq!(blobs.get(digest).unwrap().as_deref(), Some(&bytes[..]));

@@ -1,0 +1,181 @@
+//! Removing blobs that no row names.
+//!
+//! Two things lead to them: the ledger tells which blobs a row has ceased to name, and now and then all files are looked
+//! through, for what a process left behind that ended between writing a file and naming it.
+
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tq_core::Digest;
+
+use super::Blobs;
+use crate::ledger::{Handle, Stopped, read};
+use crate::store::{self, Direction, Space};
+use crate::tables::key;
+
+/// How often it looks whether there is something to do besides what it is told.
+const TICK: Duration = Duration::from_secs(60);
+/// Ticks before the first sweep. Hosts that were away while the broker was report meanwhile what they have uploaded to the
+/// process before.
+const TICKS_BEFORE_FIRST_SWEEP: u32 = 10;
+/// Ticks from one sweep to the next: a day.
+const TICKS_BETWEEN_SWEEPS: u32 = 24 * 60;
+/// Blobs that are looked at at once.
+const BATCH: usize = 256;
+
+/// Removes blobs that no row names.
+pub(crate) struct Collector {
+    blobs: Blobs,
+    ledger: Handle,
+}
+
+/// Why it ends, or why some blobs stay for now.
+enum Ends {
+    Stopped,
+    Store(store::Error),
+    Blobs(super::Error),
+    Panicked,
+}
+
+impl Collector {
+    pub(crate) fn new(blobs: Blobs, ledger: Handle) -> Self {
+        Self { blobs, ledger }
+    }
+
+    /// Works until `stop`, or until the ledger has stopped.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let works = self.work();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = works => {}
+        }
+    }
+
+    async fn work(&self) {
+        let mut ticks = tokio::time::interval(TICK);
+        // A process that stood still has not given anybody the time.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks_to_sweep = TICKS_BEFORE_FIRST_SWEEP;
+        loop {
+            tokio::select! {
+                () = self.ledger.shared().unnamed.arrived() => {}
+                _ = ticks.tick() => {
+                    self.blobs.tick();
+                    ticks_to_sweep = ticks_to_sweep.saturating_sub(1);
+                }
+            }
+            let mut cleared = self.clear_unnamed().await;
+            if cleared.is_ok() && ticks_to_sweep == 0 {
+                ticks_to_sweep = TICKS_BETWEEN_SWEEPS;
+                cleared = self.sweep().await;
+            }
+            match cleared {
+                Ok(()) => {}
+                Err(Ends::Stopped) => return,
+                // They stay until the next sweep, which costs space and nothing else.
+                Err(Ends::Store(error)) => {
+                    tracing::warn!(%error, "failed to look for unused blobs")
+                }
+                Err(Ends::Blobs(error)) => tracing::warn!(%error, "failed to remove unused blobs"),
+                Err(Ends::Panicked) => tracing::warn!("removing unused blobs panicked"),
+            }
+        }
+    }
+
+    /// Looks at the blobs that the ledger has told of.
+    async fn clear_unnamed(&self) -> Result<(), Ends> {
+        let unnamed = &self.ledger.shared().unnamed;
+        loop {
+            let batch = unnamed.take(BATCH);
+            if batch.is_empty() {
+                break;
+            }
+            self.clear(batch).await?;
+        }
+        match unnamed.has_overflowed() {
+            true => self.sweep().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Looks at every file.
+    async fn sweep(&self) -> Result<(), Ends> {
+        for folder in 0..=u8::MAX {
+            let blobs = self.blobs.clone();
+            let found = blocking(move || blobs.list(folder).map_err(Ends::Blobs)).await?;
+            for batch in found.chunks(BATCH) {
+                self.clear(batch.to_vec()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes those of these blobs that no row names and nobody holds.
+    async fn clear(&self, mut digests: Vec<Digest>) -> Result<(), Ends> {
+        digests.retain(|digest| self.blobs.doom(*digest));
+        let doomed = Doomed {
+            blobs: self.blobs.clone(),
+            digests,
+        };
+        let ledger = self.ledger.clone();
+        let (doomed, unnamed) = blocking(move || {
+            let unnamed = unnamed(&ledger, &doomed.digests)?;
+            Ok((doomed, unnamed))
+        })
+        .await?;
+        // A loss of power must not bring back a row that names what is gone.
+        let on_disk = self.ledger.on_disk().await;
+        on_disk.map_err(|Stopped| Ends::Stopped)?;
+        let metrics = &self.ledger.shared().metrics;
+        let removed = blocking(move || {
+            let removed = unnamed
+                .into_iter()
+                .map(|digest| doomed.blobs.remove_doomed(digest))
+                .collect::<Result<Vec<bool>, _>>();
+            Ok(removed.map_err(Ends::Blobs)?.into_iter().filter(|is| *is))
+        });
+        metrics.blobs_removed.inc_by(removed.await?.count() as u64);
+        Ok(())
+    }
+}
+
+/// Those of `digests` that no row names as of the last commit.
+fn unnamed(ledger: &Handle, digests: &[Digest]) -> Result<Vec<Digest>, Ends> {
+    let mut unnamed = Vec::new();
+    for digest in digests {
+        let is_module = read(&ledger.shared().registry).by_digest(digest).is_some();
+        if is_module {
+            continue;
+        }
+        let uses = key::blob_uses(*digest);
+        let first = ledger
+            .reader()
+            .scan(Space::Index, &uses, &[], Direction::Ascending, 1);
+        if first.map_err(Ends::Store)?.is_empty() {
+            unnamed.push(*digest);
+        }
+    }
+    Ok(unnamed)
+}
+
+/// Doomed blobs, which are spared if they are still there when this is dropped.
+struct Doomed {
+    blobs: Blobs,
+    digests: Vec<Digest>,
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        for digest in &self.digests {
+            self.blobs.spare(*digest);
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Ends> + Send + 'static,
+) -> Result<T, Ends> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or(Err(Ends::Panicked))
+}
