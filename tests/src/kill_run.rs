@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tq_client::{Client, Error, NewTask, Submitted, Task, TaskState, Watch};
 
 use crate::history::{CancelAnswer, Seen, violations};
+use crate::process::Sleeps;
 use crate::random::Random;
 use crate::wait::{PATIENCE, within};
 use crate::{Broker, Disk, Host, guest, metrics};
@@ -242,11 +243,15 @@ pub async fn kill_run(plan: Plan) -> Report {
                 }
                 Kill::Power | Kill::Disk => {
                     let disk = disk.as_ref().expect("the run has a disk");
-                    disk.lose_power();
                     if matches!(kill, Kill::Disk) {
+                        broker.process.stand_still(Sleeps::Nowhere).await;
+                        disk.lose_power();
+                        broker.process.sigcont();
                         let status = broker.process.end().await;
                         assert!(!status.success(), "a broker without a disk: {status}");
                     } else {
+                        broker.process.stand_still(Sleeps::InTheKernel).await;
+                        disk.lose_power();
                         broker.process.kill9().await;
                     }
                     if is_host_elsewhere {

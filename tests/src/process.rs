@@ -12,10 +12,19 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::wait::within;
+use crate::wait::{eventually, within};
 
 /// Lines of standard error that are kept.
 const LINES_KEPT: usize = 2_000;
+
+/// Where threads of a stopped process may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sleeps {
+    /// All are stopped.
+    Nowhere,
+    /// Some may be in the middle of a call of the kernel, such as a sync.
+    InTheKernel,
+}
 
 /// A process, which is killed when this is dropped.
 pub struct Process {
@@ -186,6 +195,38 @@ impl Process {
     /// Stops the process where it is, as a machine that hangs.
     pub fn sigstop(&self) {
         self.signal(Signal::STOP);
+    }
+
+    /// Stops the process, and waits until none of its threads does anything but, maybe, to wait for the kernel. A call of
+    /// the kernel that is under way goes on; what comes of it is not seen before [`Process::sigcont`].
+    ///
+    /// A file system must not be shut down while somebody could still tell what a sync returns that had begun before: `ext4`
+    /// gives up what that sync was to write, and Linux 6.18 can return success all the same (`jbd2_complete_transaction`
+    /// takes a transaction that is gone for one that is committed).
+    pub(crate) async fn stand_still(&self, sleeps: Sleeps) {
+        self.sigstop();
+        let tasks = format!("/proc/{}/task", self.pid());
+        eventually("all threads stand still", async || {
+            let threads = std::fs::read_dir(&tasks).expect("the process is there");
+            let state = |stat: &str| {
+                // The name comes before it, in brackets, and may have any characters.
+                let (_, rest) = stat.rsplit_once(") ")?;
+                rest.chars().next()
+            };
+            let stands = |thread: std::fs::DirEntry| {
+                let stat = std::fs::read_to_string(thread.path().join("stat"));
+                // One that is gone has stopped for good.
+                let state = stat.ok().and_then(|stat| state(&stat));
+                match state {
+                    None | Some('T') => true,
+                    Some('D') => matches!(sleeps, Sleeps::InTheKernel),
+                    Some(_) => false,
+                }
+            };
+            let mut threads = threads.filter_map(Result::ok);
+            threads.all(stands).then_some(())
+        })
+        .await;
     }
 
     /// Lets it go on.

@@ -307,6 +307,8 @@ impl Ledger {
     ) -> Result<Stepped, Error> {
         self.mono = self.mono.max(now.mono);
         self.time = self.time.max(now.wall);
+        // Also if nothing is to be committed: whoever looks after the broker should not hear of it later than it does.
+        self.store.check()?;
         for input in inputs {
             self.take(input)?;
         }

@@ -812,6 +812,10 @@ impl Store for Fjall {
         self.write(&batch, level, false)
     }
 
+    fn check(&self) -> Result<(), Error> {
+        self.refuse_if_poisoned()
+    }
+
     fn close(mut self: Box<Self>) -> Result<(), Error> {
         let last = self.write(&Batch::new(), Level::Disk, true)?;
         if let (Committed::Yes(seq), Some(keeper)) = (last, self.keeper.take()) {

@@ -246,6 +246,15 @@ impl Read for Memory {
 }
 
 impl State {
+    fn refuse_if_poisoned(&self) -> Result<(), Error> {
+        match &self.poison {
+            Some(cause) => Err(Error::Poisoned {
+                cause: cause.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn apply(&mut self, batch: Batch, level: Level) {
         self.seq += 1;
         let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
@@ -284,11 +293,7 @@ impl Syncer for MemorySyncer {
         if std::mem::take(&mut state.is_sync_to_fail) && state.poison.is_none() {
             state.poison = Some(format!("sync at {} failed as a test ordered", state.seq));
         }
-        if let Some(cause) = &state.poison {
-            return Err(Error::Poisoned {
-                cause: cause.clone(),
-            });
-        }
+        state.refuse_if_poisoned()?;
         state.durable = state.seq;
         state.undo.clear();
         Ok(state.seq)
@@ -312,11 +317,7 @@ impl Store for Memory {
         if state.opening != self.opening || !state.is_open {
             return Err(Error::Closed);
         }
-        if let Some(cause) = &state.poison {
-            return Err(Error::Poisoned {
-                cause: cause.clone(),
-            });
-        }
+        state.refuse_if_poisoned()?;
         batch.check()?;
         state.commits += 1;
         let at = state.commits;
@@ -335,6 +336,10 @@ impl Store for Memory {
                 Ok(Committed::Unknown(seq))
             }
         }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.disk.state().refuse_if_poisoned()
     }
 
     fn close(mut self: Box<Self>) -> Result<(), Error> {

@@ -208,6 +208,12 @@ pub trait Store: Read {
     /// earlier commit, or the engine's own work in the background, failed. Nothing was applied then.
     fn commit(&mut self, batch: Batch, level: Level) -> Result<Committed, Error>;
 
+    /// Whether the next commit has a chance. What works in the background may have found out that it has none.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], as the next commit would.
+    fn check(&self) -> Result<(), Error>;
+
     /// Makes everything durable, notes that the end was orderly and lets go of the directory. Readers that are left
     /// get [`Error::Closed`].
     ///

@@ -47,11 +47,7 @@ pub(super) struct JournalSyncer {
 impl Syncer for JournalSyncer {
     fn sync(&mut self) -> Result<u64, Error> {
         self.shared.refuse_if_closed()?;
-        if let Some(cause) = self.poison.get() {
-            return Err(Error::Poisoned {
-                cause: cause.clone(),
-            });
-        }
+        self.refuse_if_poisoned()?;
         // Read first, so that it is only what was written before the file is looked for.
         let seq = self.progress.committed.load(Ordering::Acquire);
         if seq > self.progress.durable.load(Ordering::Acquire) {
@@ -65,12 +61,23 @@ impl Syncer for JournalSyncer {
                 });
             }
             self.progress.note_durable(seq, &self.mark);
+            // A disk that takes no mark has gone under the sync, so that what it said of that is not to be relied on.
+            self.refuse_if_poisoned()?;
         }
         Ok(seq)
     }
 }
 
 impl JournalSyncer {
+    fn refuse_if_poisoned(&self) -> Result<(), Error> {
+        match self.poison.get() {
+            Some(cause) => Err(Error::Poisoned {
+                cause: cause.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn sync_newest(&mut self) -> Result<(), Error> {
         let mut looked = 0;
         loop {
