@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::memory::{self, Crash};
 use super::{
     Batch, Bytes, Committed, Direction, Error, KEY_BYTES_MAX, Key, Level, Read, Space, Store,
-    VALUE_BYTES_MAX, memory,
+    VALUE_BYTES_MAX,
 };
 
 /// Where a store can be opened, closed and opened again.
@@ -15,11 +16,18 @@ pub trait Place {
     /// # Errors
     /// Those of the backend.
     fn open(&self) -> Result<Box<dyn Store>, Error>;
+
+    /// Leaves here what the end of a process or of its machine leaves. The store that was open has been dropped.
+    fn crash(&self, crash: Crash);
 }
 
 impl Place for memory::Disk {
     fn open(&self) -> Result<Box<dyn Store>, Error> {
         Ok(Box::new(Self::open(self)?))
+    }
+
+    fn crash(&self, crash: Crash) {
+        Self::crash(self, crash);
     }
 }
 
@@ -44,6 +52,7 @@ pub fn run<P: Place>(fresh: impl Fn() -> P) {
         closed_store_reads_nothing,
         sequence_counts_commits,
         syncer_makes_commits_durable,
+        crash_leaves_what_came_before_it,
         agrees_with_a_map,
     ] {
         check(&fresh());
@@ -492,6 +501,44 @@ fn syncer_makes_commits_durable(place: &dyn Place) {
         matches!(syncer.sync(), Err(Error::Closed)),
         "a closed store is not synced"
     );
+}
+
+fn crash_leaves_what_came_before_it(place: &dyn Place) {
+    for (crash, kept) in [
+        (Crash::Process, 4),
+        (Crash::Power, 2),
+        (Crash::PowerAfter(1), 3),
+    ] {
+        let mut store = open(place);
+        let seq = store.seq();
+        for (name, level) in [
+            ("a", Level::Process),
+            ("b", Level::Disk),
+            ("c", Level::Process),
+            ("d", Level::Process),
+        ] {
+            commit(store.as_mut(), level, |batch| batch.put(key(name), ""));
+        }
+        drop(store);
+        place.crash(crash);
+
+        let mut store = open(place);
+        assert!(!store.was_clean(), "it was dropped without being closed");
+        let found = scan(store.as_ref(), "", "", Direction::Ascending, 10);
+        assert!(found.len() >= kept, "{crash:?} has taken what it may not");
+        assert_eq!(
+            found,
+            ["a", "b", "c", "d"][..found.len()],
+            "none outlives one before it"
+        );
+        assert_eq!(store.recovered_seq(), seq + found.len() as u64);
+        commit(store.as_mut(), Level::Disk, |batch| {
+            for name in found {
+                batch.delete(key(&name));
+            }
+        });
+        store.close().expect("a store closes");
+    }
 }
 
 fn agrees_with_a_map(place: &dyn Place) {

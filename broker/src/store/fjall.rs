@@ -867,4 +867,4 @@ impl Store for Fjall {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -274,6 +274,18 @@ fn parse_batch(data: &[u8]) -> Option<Parsed> {
     })
 }
 
+/// Where the last commit up to `seq` ends in `data`.
+#[cfg(test)]
+pub(super) fn end_of(data: &[u8], seq: u64) -> usize {
+    let mut end = 0;
+    while let Parsed::Batch { len, row, .. } = parse(&data[end..])
+        && row.seq <= seq
+    {
+        end += len;
+    }
+    end
+}
+
 /// Every whole batch in `data`, wherever it begins: it is found by its commit's key.
 fn batches_anywhere(data: &[u8]) -> impl Iterator<Item = Row> {
     const KEY_OFFSET: usize = START_BYTES + ITEM_HEADER_BYTES;

@@ -10,9 +10,21 @@ use tq_core::retry::RetryOverrides;
 use tq_core::{RetryPolicy, Signature, TaskId, Timestamp};
 
 use super::sim::{MODULE, OTHER, Sim, TENANT, spec, submission};
+use super::stores::NewStore;
 use crate::ledger::{Command, Doomed, NamespaceSettings, RedriveDead, Refused, SetNamespace};
 use crate::store::memory::Crash;
 use crate::tables::dead::{self, Death};
+
+on_every_store![
+    dead_letters_are_found_by_time_and_by_kind,
+    redrive_of_many_takes_the_dead_ones_to_the_current_version,
+    redrive_and_death_in_one_step_leave_one_row,
+    dead_letters_outlive_what_the_broker_does_not,
+    poison_pill_is_a_dead_letter_after_the_last_host_that_it_may_take,
+    settings_of_a_namespace_are_changed_one_by_one_and_kept,
+    call_that_is_made_again_names_the_one_before,
+    what_one_step_removes_and_redrives_is_gone,
+];
 
 const SECOND: Duration = Duration::from_secs(1);
 const NEWEST: Death = (Timestamp(u64::MAX), TaskId([u8::MAX; 16]));
@@ -66,9 +78,8 @@ fn die(sim: &mut Sim, outcomes: &[Outcome]) -> Vec<TaskId> {
     ids
 }
 
-#[test]
-fn dead_letters_are_found_by_time_and_by_kind() {
-    let mut sim = Sim::new();
+fn dead_letters_are_found_by_time_and_by_kind(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let outcomes = [
         Outcome::Trap,
@@ -123,9 +134,8 @@ fn dead_letters_are_found_by_time_and_by_kind() {
     assert_eq!(kinds, expected);
 }
 
-#[test]
-fn redrive_of_many_takes_the_dead_ones_to_the_current_version() {
-    let mut sim = Sim::new();
+fn redrive_of_many_takes_the_dead_ones_to_the_current_version(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let dead = die(
         &mut sim,
@@ -159,9 +169,8 @@ fn redrive_of_many_takes_the_dead_ones_to_the_current_version() {
     assert!(newest(&sim, 10).is_empty());
 }
 
-#[test]
-fn redrive_and_death_in_one_step_leave_one_row() {
-    let mut sim = Sim::new();
+fn redrive_and_death_in_one_step_leave_one_row(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = die(&mut sim, &[Outcome::Trap])[0];
     sim.redrive(id).expect("it is dead");
@@ -177,9 +186,8 @@ fn redrive_and_death_in_one_step_leave_one_row() {
     assert!(newest(&sim, 10).is_empty());
 }
 
-#[test]
-fn dead_letters_outlive_what_the_broker_does_not() {
-    let mut sim = Sim::new();
+fn dead_letters_outlive_what_the_broker_does_not(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let ids = die(&mut sim, &[Outcome::Trap, Outcome::Exit]);
     sim.crash(Crash::Power);
@@ -192,9 +200,8 @@ fn dead_letters_outlive_what_the_broker_does_not() {
     assert_eq!((sim.state(ids[0]), sim.state(ids[1])), ("ready", "ready"));
 }
 
-#[test]
-fn poison_pill_is_a_dead_letter_after_the_last_host_that_it_may_take() {
-    let mut sim = Sim::new();
+fn poison_pill_is_a_dead_letter_after_the_last_host_that_it_may_take(store: NewStore) {
+    let mut sim = Sim::new(store);
     // Several, since one that is lost so often gets nothing for a while.
     for host in ["a", "b", "c"] {
         sim.connect(host, 1);
@@ -222,9 +229,8 @@ fn poison_pill_is_a_dead_letter_after_the_last_host_that_it_may_take() {
     assert_eq!(newest(&sim, 10), [id]);
 }
 
-#[test]
-fn settings_of_a_namespace_are_changed_one_by_one_and_kept() {
-    let mut sim = Sim::new();
+fn settings_of_a_namespace_are_changed_one_by_one_and_kept(store: NewStore) {
+    let mut sim = Sim::new(store);
     let set = |sim: &mut Sim, namespace: &str, named: RetryOverrides| {
         let (reply, mut answer) = oneshot::channel();
         sim.inbox.push(Command::SetNamespace(SetNamespace {
@@ -262,9 +268,8 @@ fn settings_of_a_namespace_are_changed_one_by_one_and_kept() {
     assert_eq!(shared.settings("other"), NamespaceSettings::default());
 }
 
-#[test]
-fn call_that_is_made_again_names_the_one_before() {
-    let mut sim = Sim::new();
+fn call_that_is_made_again_names_the_one_before(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let dead = die(&mut sim, &[Outcome::Trap])[0];
     let mut again = spec();
@@ -276,9 +281,8 @@ fn call_that_is_made_again_names_the_one_before() {
     assert_eq!(sim.state(dead), "dead", "it stays");
 }
 
-#[test]
-fn what_one_step_removes_and_redrives_is_gone() {
-    let mut sim = Sim::new();
+fn what_one_step_removes_and_redrives_is_gone(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let ids = die(&mut sim, &[Outcome::FatalError, Outcome::FatalError]);
     let mut deleted = sim.send_delete(Doomed::One(ids[0]));

@@ -10,13 +10,39 @@ use tq_core::task::Spec;
 use tq_core::{Epoch, TaskId};
 
 use super::sim::{Sim, spec, submission};
+use super::stores::NewStore;
 use crate::dispatch::message::FromHost;
 use crate::ledger::{Config, HelloRefused, HostOrder, HostState, HostView, Refused};
 use crate::store::memory::Crash;
 
-#[test]
-fn another_host_finishes_what_a_lost_one_had() {
-    let mut sim = Sim::new();
+on_every_store![
+    another_host_finishes_what_a_lost_one_had,
+    late_outcome_is_fenced_and_changes_nothing,
+    attempt_that_a_host_still_holds_too_late_is_fenced,
+    outcome_that_is_repeated_gets_the_same_answer,
+    new_incarnation_ends_the_leases_of_the_old_one_at_once,
+    reconnect_within_the_lease_keeps_the_work,
+    draining_host_gets_nothing_new_and_its_end_gives_back_at_once,
+    ledger_that_stood_still_takes_nothing_back,
+    more_slots_than_one_step_fills_are_filled_all_the_same,
+    second_live_host_of_a_name_is_refused,
+    host_whose_link_takes_nothing_is_given_nothing,
+    paused_host_takes_nothing_new_and_finishes_what_it_has,
+    pause_outlives_the_broker_and_the_host,
+    drained_host_hands_back_what_it_has_not_begun_and_nothing_counts_as_lost,
+    what_runs_at_the_deadline_of_a_drain_goes_to_others_and_is_fenced,
+    outcome_that_comes_with_the_deadline_counts,
+    drain_goes_on_over_a_restart_of_the_broker,
+    idle_host_is_drained_at_once_and_one_that_is_away_when_its_lease_is_over,
+    removed_host_is_told_to_go_and_its_name_is_free,
+    host_that_keeps_failing_is_quarantined_and_probes_itself_back,
+    quarantined_host_gets_one_attempt_as_a_probe_and_a_resume_clears_it,
+    sessions_lost_with_attempts_are_faults_and_idle_ones_are_not,
+    memory_of_attempts_is_counted_and_a_full_host_gets_nothing,
+];
+
+fn another_host_finishes_what_a_lost_one_had(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     sim.connect("b", 1);
@@ -39,9 +65,8 @@ fn another_host_finishes_what_a_lost_one_had() {
     );
 }
 
-#[test]
-fn late_outcome_is_fenced_and_changes_nothing() {
-    let mut sim = Sim::new();
+fn late_outcome_is_fenced_and_changes_nothing(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let late = sim.hosts["a"].only();
@@ -58,9 +83,8 @@ fn late_outcome_is_fenced_and_changes_nothing() {
     assert_eq!(sim.task(id).attempts.len(), 2);
 }
 
-#[test]
-fn attempt_that_a_host_still_holds_too_late_is_fenced() {
-    let mut sim = Sim::new();
+fn attempt_that_a_host_still_holds_too_late_is_fenced(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let late = sim.hosts["a"].only();
@@ -74,10 +98,9 @@ fn attempt_that_a_host_still_holds_too_late_is_fenced() {
     assert_eq!(sim.task(id).losses, 1);
 }
 
-#[test]
-fn outcome_that_is_repeated_gets_the_same_answer() {
+fn outcome_that_is_repeated_gets_the_same_answer(store: NewStore) {
     for outcome in [Outcome::Succeeded, Outcome::Trap] {
-        let mut sim = Sim::new();
+        let mut sim = Sim::new(store);
         sim.connect("a", 1);
         let id = sim.submit(spec());
         let epoch = sim.hosts["a"].only();
@@ -95,9 +118,8 @@ fn outcome_that_is_repeated_gets_the_same_answer() {
     }
 }
 
-#[test]
-fn new_incarnation_ends_the_leases_of_the_old_one_at_once() {
-    let mut sim = Sim::new();
+fn new_incarnation_ends_the_leases_of_the_old_one_at_once(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     sim.kill("a");
@@ -108,9 +130,8 @@ fn new_incarnation_ends_the_leases_of_the_old_one_at_once() {
     assert_eq!(sim.state(id), "succeeded");
 }
 
-#[test]
-fn reconnect_within_the_lease_keeps_the_work() {
-    let mut sim = Sim::new();
+fn reconnect_within_the_lease_keeps_the_work(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 2);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
@@ -126,9 +147,8 @@ fn reconnect_within_the_lease_keeps_the_work() {
     );
 }
 
-#[test]
-fn draining_host_gets_nothing_new_and_its_end_gives_back_at_once() {
-    let mut sim = Sim::new();
+fn draining_host_gets_nothing_new_and_its_end_gives_back_at_once(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 2);
     let first = sim.submit(spec());
     sim.say("a", FromHost::Draining);
@@ -143,9 +163,8 @@ fn draining_host_gets_nothing_new_and_its_end_gives_back_at_once() {
     );
 }
 
-#[test]
-fn ledger_that_stood_still_takes_nothing_back() {
-    let mut sim = Sim::new();
+fn ledger_that_stood_still_takes_nothing_back(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     sim.skip(LEASE * 2);
@@ -154,9 +173,8 @@ fn ledger_that_stood_still_takes_nothing_back() {
     assert_eq!((sim.state(id), sim.task(id).losses), ("running", 0));
 }
 
-#[test]
-fn more_slots_than_one_step_fills_are_filled_all_the_same() {
-    let mut sim = Sim::empty(Config::default());
+fn more_slots_than_one_step_fills_are_filled_all_the_same(store: NewStore) {
+    let mut sim = Sim::empty(store, Config::default());
     sim.deploy(super::sim::MODULE);
     let tasks = BATCH_COMMANDS_MAX + 100;
     sim.submit_all((0..tasks).map(|_| submission(spec(), 0)).collect())
@@ -165,9 +183,8 @@ fn more_slots_than_one_step_fills_are_filled_all_the_same() {
     assert_eq!(sim.hosts["a"].held.len(), tasks);
 }
 
-#[test]
-fn second_live_host_of_a_name_is_refused() {
-    let mut sim = Sim::new();
+fn second_live_host_of_a_name_is_refused(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let mut first = sim.another_process("a");
@@ -185,9 +202,8 @@ fn second_live_host_of_a_name_is_refused() {
     assert!(sim.hosts["a"].session.is_some());
 }
 
-#[test]
-fn host_whose_link_takes_nothing_is_given_nothing() {
-    let mut sim = Sim::new();
+fn host_whose_link_takes_nothing_is_given_nothing(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 2);
     // The link has refused a message, and the broker has not heard that the connection is over.
     sim.disconnect("a", false);
@@ -216,9 +232,8 @@ fn history(sim: &Sim, id: TaskId) -> Vec<(String, Outcome)> {
         .collect()
 }
 
-#[test]
-fn paused_host_takes_nothing_new_and_finishes_what_it_has() {
-    let mut sim = Sim::new();
+fn paused_host_takes_nothing_new_and_finishes_what_it_has(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 2);
     let first = sim.submit(spec());
     let paused = sim.order("a", HostOrder::Pause).expect("it is there");
@@ -240,9 +255,8 @@ fn paused_host_takes_nothing_new_and_finishes_what_it_has() {
     assert_eq!(sim.finish_all("a"), [second]);
 }
 
-#[test]
-fn pause_outlives_the_broker_and_the_host() {
-    let mut sim = Sim::new();
+fn pause_outlives_the_broker_and_the_host(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 2);
     sim.order("a", HostOrder::Pause).expect("it is there");
     for crash in [None, Some(Crash::Process), Some(Crash::Power)] {
@@ -269,9 +283,8 @@ fn pause_outlives_the_broker_and_the_host() {
     assert_eq!(sim.views(), []);
 }
 
-#[test]
-fn drained_host_hands_back_what_it_has_not_begun_and_nothing_counts_as_lost() {
-    let mut sim = Sim::new();
+fn drained_host_hands_back_what_it_has_not_begun_and_nothing_counts_as_lost(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 2);
     let (runs, waits) = (sim.submit(spec()), sim.submit(spec()));
     sim.connect("b", 2);
@@ -323,9 +336,8 @@ fn only(sim: &mut Sim, name: &str) -> HostView {
     sim.order(name, HostOrder::Show).expect("it is known")
 }
 
-#[test]
-fn what_runs_at_the_deadline_of_a_drain_goes_to_others_and_is_fenced() {
-    let mut sim = Sim::new();
+fn what_runs_at_the_deadline_of_a_drain_goes_to_others_and_is_fenced(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let late = sim.hosts["a"].only();
@@ -358,9 +370,8 @@ fn what_runs_at_the_deadline_of_a_drain_goes_to_others_and_is_fenced() {
     assert_eq!(sim.task(id).losses, 0);
 }
 
-#[test]
-fn outcome_that_comes_with_the_deadline_counts() {
-    let mut sim = Sim::new();
+fn outcome_that_comes_with_the_deadline_counts(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
@@ -375,9 +386,8 @@ fn outcome_that_comes_with_the_deadline_counts() {
     assert_eq!(only_view(&mut sim).state, HostState::Drained);
 }
 
-#[test]
-fn drain_goes_on_over_a_restart_of_the_broker() {
-    let mut sim = Sim::new();
+fn drain_goes_on_over_a_restart_of_the_broker(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     sim.order("a", DRAIN).expect("it is there");
@@ -393,9 +403,8 @@ fn drain_goes_on_over_a_restart_of_the_broker() {
     assert_eq!(only_view(&mut sim).state, HostState::Drained);
 }
 
-#[test]
-fn idle_host_is_drained_at_once_and_one_that_is_away_when_its_lease_is_over() {
-    let mut sim = Sim::new();
+fn idle_host_is_drained_at_once_and_one_that_is_away_when_its_lease_is_over(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     assert_eq!(
         sim.order("a", DRAIN).map(|host| host.state),
@@ -415,9 +424,8 @@ fn idle_host_is_drained_at_once_and_one_that_is_away_when_its_lease_is_over() {
     );
 }
 
-#[test]
-fn removed_host_is_told_to_go_and_its_name_is_free() {
-    let mut sim = Sim::new();
+fn removed_host_is_told_to_go_and_its_name_is_free(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     sim.connect("b", 1);
@@ -448,9 +456,8 @@ fn removed_host_is_told_to_go_and_its_name_is_free() {
     assert_eq!(sim.task(id).attempts.len(), 2);
 }
 
-#[test]
-fn host_that_keeps_failing_is_quarantined_and_probes_itself_back() {
-    let mut sim = Sim::new();
+fn host_that_keeps_failing_is_quarantined_and_probes_itself_back(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     for _ in 0..QUARANTINE_FAILURES {
@@ -480,9 +487,8 @@ fn host_that_keeps_failing_is_quarantined_and_probes_itself_back() {
     assert_eq!(only_view(&mut sim).state, HostState::Connected);
 }
 
-#[test]
-fn quarantined_host_gets_one_attempt_as_a_probe_and_a_resume_clears_it() {
-    let mut sim = Sim::new();
+fn quarantined_host_gets_one_attempt_as_a_probe_and_a_resume_clears_it(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 3);
     let ids: Vec<_> = (0..2 * QUARANTINE_FAILURES)
         .map(|_| sim.submit(spec()))
@@ -512,9 +518,8 @@ fn quarantined_host_gets_one_attempt_as_a_probe_and_a_resume_clears_it() {
     assert_eq!(sim.finish_all("a").len(), ids.len());
 }
 
-#[test]
-fn sessions_lost_with_attempts_are_faults_and_idle_ones_are_not() {
-    let mut sim = Sim::new();
+fn sessions_lost_with_attempts_are_faults_and_idle_ones_are_not(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     for _ in 0..2 * QUARANTINE_FAILURES {
         sim.disconnect("a", true);
@@ -544,9 +549,8 @@ fn sessions_lost_with_attempts_are_faults_and_idle_ones_are_not() {
     assert_eq!(sim.finish_all("a"), [id]);
 }
 
-#[test]
-fn memory_of_attempts_is_counted_and_a_full_host_gets_nothing() {
-    let mut sim = Sim::new();
+fn memory_of_attempts_is_counted_and_a_full_host_gets_nothing(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.add_host("a", 4);
     let limit = Limits::DEFAULT.memory_bytes;
     sim.host_mut("a").memory_bytes = Some(2 * limit);

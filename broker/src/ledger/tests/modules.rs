@@ -7,8 +7,16 @@ use tq_core::task::Spec;
 use tq_core::{Digest, TaskId};
 
 use super::sim::{MODULE, Sim, TENANT, spec, submission};
+use super::stores::NewStore;
 use crate::ledger::{Doomed, Refused, RetentionChange, read};
 use crate::modules::registry::Unknown;
+
+on_every_store![
+    version_goes_when_it_is_deleted_and_no_task_needs_it,
+    deleted_module_takes_no_task_and_can_be_deployed_anew,
+    what_comes_in_the_same_step_counts,
+    versions_that_nobody_uses_go_after_their_time,
+];
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -56,9 +64,8 @@ fn ended(sim: &mut Sim, spec: Spec, outcome: Outcome) -> TaskId {
     id
 }
 
-#[test]
-fn version_goes_when_it_is_deleted_and_no_task_needs_it() {
-    let mut sim = Sim::new();
+fn version_goes_when_it_is_deleted_and_no_task_needs_it(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let dead = ended(&mut sim, spec(), Outcome::FatalError);
     deploy_to(&mut sim, 3);
@@ -93,9 +100,8 @@ fn version_goes_when_it_is_deleted_and_no_task_needs_it() {
     );
 }
 
-#[test]
-fn deleted_module_takes_no_task_and_can_be_deployed_anew() {
-    let mut sim = Sim::new();
+fn deleted_module_takes_no_task_and_can_be_deployed_anew(store: NewStore) {
+    let mut sim = Sim::new(store);
     deploy_to(&mut sim, 2);
     assert_eq!(sim.delete_module(0), Ok(2));
     let submit = |sim: &mut Sim, spec| {
@@ -121,9 +127,8 @@ fn deleted_module_takes_no_task_and_can_be_deployed_anew() {
     assert_eq!(submit(&mut sim, anew), Ok(1));
 }
 
-#[test]
-fn what_comes_in_the_same_step_counts() {
-    let mut sim = Sim::new();
+fn what_comes_in_the_same_step_counts(store: NewStore) {
+    let mut sim = Sim::new(store);
     deploy_to(&mut sim, 2);
     let mut submitted = sim.send_submit(vec![submission(spec(), 1)]);
     assert_eq!(sim.delete_module(1), in_use("m@1", 1));
@@ -138,9 +143,8 @@ fn what_comes_in_the_same_step_counts() {
     assert_eq!(deleted.try_recv().expect("it is answered"), Ok(1));
 }
 
-#[test]
-fn versions_that_nobody_uses_go_after_their_time() {
-    let mut sim = Sim::new();
+fn versions_that_nobody_uses_go_after_their_time(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let dead = ended(&mut sim, spec(), Outcome::FatalError);
     deploy_to(&mut sim, 5);

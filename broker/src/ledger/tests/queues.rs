@@ -12,9 +12,23 @@ use tq_core::transition::Amendment;
 use tq_core::{Priority, TaskId, Timestamp};
 
 use super::sim::{Sim, TENANT, spec, submission};
+use super::stores::NewStore;
 use crate::dispatch::queues::Closed;
 use crate::ledger::{Command, QueueChange, QueuePatch, QueueView, Refused, Target};
 use crate::store::memory::Crash;
+
+on_every_store![
+    a_queue_runs_no_more_at_once_than_its_limit_over_restarts_too,
+    a_paused_queue_starts_nothing_until_it_is_resumed,
+    a_rate_lets_a_burst_go_and_then_one_at_a_time,
+    a_concurrency_key_holds_back_its_own_and_nobody_else,
+    what_waits_for_a_key_may_be_cancelled_meanwhile,
+    tasks_go_to_hosts_that_have_what_they_require,
+    a_fifo_queue_takes_no_note_of_priorities,
+    a_queue_that_is_gone_takes_nothing_and_can_come_back,
+    a_task_that_waits_can_be_put_first_and_put_off,
+    the_oldest_of_a_queue_tells_its_age,
+];
 
 const LIMITS: QueuePatch = QueuePatch::Set {
     order: None,
@@ -110,9 +124,8 @@ const fn limited(concurrency: u32) -> QueuePatch {
     }
 }
 
-#[test]
-fn a_queue_runs_no_more_at_once_than_its_limit_over_restarts_too() {
-    let mut sim = Sim::new();
+fn a_queue_runs_no_more_at_once_than_its_limit_over_restarts_too(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.change_queue("mail", limited(2)).expect("it is set up");
     let ids: Vec<_> = (0..6).map(|_| sim.submit(in_queue("mail"))).collect();
     let free = sim.submit(spec());
@@ -147,9 +160,8 @@ fn a_queue_runs_no_more_at_once_than_its_limit_over_restarts_too() {
     assert_eq!(sim.held("a").len(), 6);
 }
 
-#[test]
-fn a_paused_queue_starts_nothing_until_it_is_resumed() {
-    let mut sim = Sim::new();
+fn a_paused_queue_starts_nothing_until_it_is_resumed(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.change_queue("mail", LIMITS).expect("it is set up");
     sim.change_queue("mail", QueuePatch::Pause(true))
         .expect("it is paused");
@@ -171,9 +183,8 @@ fn a_paused_queue_starts_nothing_until_it_is_resumed() {
     ));
 }
 
-#[test]
-fn a_rate_lets_a_burst_go_and_then_one_at_a_time() {
-    let mut sim = Sim::new();
+fn a_rate_lets_a_burst_go_and_then_one_at_a_time(store: NewStore) {
+    let mut sim = Sim::new(store);
     let rate = Rate {
         tasks: 2,
         per: Duration::from_secs(1),
@@ -208,9 +219,8 @@ fn a_rate_lets_a_burst_go_and_then_one_at_a_time() {
     assert_eq!(sim.held("a").len(), 6, "nothing is given anew by a restart");
 }
 
-#[test]
-fn a_concurrency_key_holds_back_its_own_and_nobody_else() {
-    let mut sim = Sim::new();
+fn a_concurrency_key_holds_back_its_own_and_nobody_else(store: NewStore) {
+    let mut sim = Sim::new(store);
     let of_a: Vec<_> = (0..4).map(|_| sim.submit(of_key("a", 2))).collect();
     let of_b: Vec<_> = (0..2).map(|_| sim.submit(of_key("b", 1))).collect();
     let free = sim.submit(with_priority(spec(), 90));
@@ -227,9 +237,8 @@ fn a_concurrency_key_holds_back_its_own_and_nobody_else() {
     assert_eq!(order, all);
 }
 
-#[test]
-fn what_waits_for_a_key_may_be_cancelled_meanwhile() {
-    let mut sim = Sim::new();
+fn what_waits_for_a_key_may_be_cancelled_meanwhile(store: NewStore) {
+    let mut sim = Sim::new(store);
     let ids: Vec<_> = (0..3).map(|_| sim.submit(of_key("a", 1))).collect();
     sim.connect("a", 4);
     sim.cancel(ids[1]).expect("it waits");
@@ -242,9 +251,8 @@ fn what_waits_for_a_key_may_be_cancelled_meanwhile() {
     assert_eq!(sim.held("a"), [last]);
 }
 
-#[test]
-fn tasks_go_to_hosts_that_have_what_they_require() {
-    let mut sim = Sim::new();
+fn tasks_go_to_hosts_that_have_what_they_require(store: NewStore) {
+    let mut sim = Sim::new(store);
     let placed = |placement| Spec {
         placement,
         ..spec()
@@ -279,9 +287,8 @@ fn tasks_go_to_hosts_that_have_what_they_require() {
     assert_eq!(sim.held("eu"), [in_eu]);
 }
 
-#[test]
-fn a_fifo_queue_takes_no_note_of_priorities() {
-    let mut sim = Sim::new();
+fn a_fifo_queue_takes_no_note_of_priorities(store: NewStore) {
+    let mut sim = Sim::new(store);
     let fifo = QueuePatch::Set {
         order: Some(Order::Fifo),
         concurrency: None,
@@ -308,9 +315,8 @@ fn a_fifo_queue_takes_no_note_of_priorities() {
         .expect("it is empty by now");
 }
 
-#[test]
-fn a_queue_that_is_gone_takes_nothing_and_can_come_back() {
-    let mut sim = Sim::new();
+fn a_queue_that_is_gone_takes_nothing_and_can_come_back(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.change_queue("mail", LIMITS).expect("it is set up");
     let id = sim.submit(in_queue("mail"));
     assert!(matches!(
@@ -337,9 +343,8 @@ fn a_queue_that_is_gone_takes_nothing_and_can_come_back() {
     ));
 }
 
-#[test]
-fn a_task_that_waits_can_be_put_first_and_put_off() {
-    let mut sim = Sim::new();
+fn a_task_that_waits_can_be_put_first_and_put_off(store: NewStore) {
+    let mut sim = Sim::new(store);
     let ids: Vec<_> = (0..12).map(|_| sim.submit(spec())).collect();
     let urgent = Amendment {
         priority: Some(Priority(150)),
@@ -386,9 +391,8 @@ fn a_task_that_waits_can_be_put_first_and_put_off() {
     assert!(matches!(sim.amend(ids[10], off), Err(Refused::Rejected(_))));
 }
 
-#[test]
-fn the_oldest_of_a_queue_tells_its_age() {
-    let mut sim = Sim::new();
+fn the_oldest_of_a_queue_tells_its_age(store: NewStore) {
+    let mut sim = Sim::new(store);
     assert_eq!(sim.queue("default").oldest, None);
     let since = sim.now.wall;
     sim.submit(spec());

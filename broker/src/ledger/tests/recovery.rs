@@ -6,13 +6,26 @@ use tq_core::limits::LEASE;
 use tq_core::outcome::Outcome;
 
 use super::sim::{MODULE, OTHER, Sim, other, spec, submission};
+use super::stores::NewStore;
 use crate::ledger::Error;
-use crate::store::memory::{Crash, Fault};
+use crate::store::memory::Crash;
 
-#[test]
-fn attempts_that_hosts_hold_go_on_after_a_restart() {
+on_every_store![
+    attempts_that_hosts_hold_go_on_after_a_restart,
+    attempts_whose_host_does_not_come_back_go_to_others,
+    claim_that_a_power_loss_forgot_is_restored_by_its_token,
+    forged_token_restores_nothing,
+    what_was_acknowledged_survives_a_power_loss,
+    broker_that_has_lost_what_a_host_saw_refuses_to_serve,
+    time_does_not_go_back_over_a_restart,
+    order_of_a_lane_survives_a_restart,
+    old_open_tasks_are_found_however_many_came_after_them,
+    long_task_does_not_keep_the_claims_of_short_ones,
+];
+
+fn attempts_that_hosts_hold_go_on_after_a_restart(store: NewStore) {
     for crash in [None, Some(Crash::Process), Some(Crash::Power)] {
-        let mut sim = Sim::new();
+        let mut sim = Sim::new(store);
         sim.connect("a", 2);
         let id = sim.submit(spec());
         // A power loss forgets no claim that was synced with what came after it.
@@ -37,9 +50,8 @@ fn attempts_that_hosts_hold_go_on_after_a_restart() {
     }
 }
 
-#[test]
-fn attempts_whose_host_does_not_come_back_go_to_others() {
-    let mut sim = Sim::new();
+fn attempts_whose_host_does_not_come_back_go_to_others(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     sim.crash(Crash::Process);
@@ -51,10 +63,9 @@ fn attempts_whose_host_does_not_come_back_go_to_others() {
     assert_eq!(sim.state(id), "succeeded");
 }
 
-#[test]
-fn claim_that_a_power_loss_forgot_is_restored_by_its_token() {
+fn claim_that_a_power_loss_forgot_is_restored_by_its_token(store: NewStore) {
     for is_done in [false, true] {
-        let mut sim = Sim::new();
+        let mut sim = Sim::new(store);
         let id = sim.submit(spec());
         sim.connect("a", 1);
         let epoch = sim.hosts["a"].only();
@@ -79,9 +90,8 @@ fn claim_that_a_power_loss_forgot_is_restored_by_its_token() {
     }
 }
 
-#[test]
-fn forged_token_restores_nothing() {
-    let mut sim = Sim::new();
+fn forged_token_restores_nothing(store: NewStore) {
+    let mut sim = Sim::new(store);
     let id = sim.submit(spec());
     sim.connect("a", 1);
     sim.crash(Crash::Power);
@@ -97,9 +107,8 @@ fn forged_token_restores_nothing() {
     assert_ne!(sim.state(id), "succeeded");
 }
 
-#[test]
-fn what_was_acknowledged_survives_a_power_loss() {
-    let mut sim = Sim::new();
+fn what_was_acknowledged_survives_a_power_loss(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let (done, cancelled) = (sim.submit(spec()), sim.submit(spec()));
     let dead = sim.submit(spec());
@@ -121,30 +130,8 @@ fn what_was_acknowledged_survives_a_power_loss() {
     );
 }
 
-#[test]
-fn nothing_is_answered_that_may_not_be_on_disk() {
-    for fault in [
-        Fault::NotCommitted,
-        Fault::UnknownBefore,
-        Fault::UnknownAfter,
-    ] {
-        let mut sim = Sim::new();
-        sim.connect("a", 1);
-        let mut answer = sim.send_submit(vec![submission(spec(), 0)]);
-        sim.disk.fail_commit(1, fault);
-        assert!(matches!(sim.try_step(), Err(Error::Commit)));
-        assert!(answer.try_recv().is_err() && sim.hosts["a"].held.is_empty());
-        sim.crash(Crash::Process);
-        assert_eq!(
-            sim.ledger().tasks().len(),
-            usize::from(fault == Fault::UnknownAfter)
-        );
-    }
-}
-
-#[test]
-fn broker_that_has_lost_what_a_host_saw_refuses_to_serve() {
-    let mut sim = Sim::new();
+fn broker_that_has_lost_what_a_host_saw_refuses_to_serve(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     sim.submit(spec());
     sim.finish_all("a");
@@ -155,9 +142,8 @@ fn broker_that_has_lost_what_a_host_saw_refuses_to_serve() {
     assert!(matches!(sim.try_step(), Err(Error::RolledBack(_))));
 }
 
-#[test]
-fn time_does_not_go_back_over_a_restart() {
-    let mut sim = Sim::new();
+fn time_does_not_go_back_over_a_restart(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.advance(Duration::from_secs(60));
     let id = sim.submit(spec());
     sim.now.wall = tq_core::Timestamp(1);
@@ -167,18 +153,16 @@ fn time_does_not_go_back_over_a_restart() {
     assert!(sim.ledger().time >= tq_core::Timestamp(1_060_000));
 }
 
-#[test]
-fn order_of_a_lane_survives_a_restart() {
-    let mut sim = Sim::new();
+fn order_of_a_lane_survives_a_restart(store: NewStore) {
+    let mut sim = Sim::new(store);
     let ids: Vec<_> = (0..20).map(|_| sim.submit(spec())).collect();
     sim.crash(Crash::Power);
     sim.connect("a", 1);
     assert_eq!(sim.finish_all("a"), ids);
 }
 
-#[test]
-fn old_open_tasks_are_found_however_many_came_after_them() {
-    let mut sim = Sim::new();
+fn old_open_tasks_are_found_however_many_came_after_them(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let first = sim.submit(spec());
     sim.host_mut("a").slots = 1;
@@ -195,9 +179,8 @@ fn old_open_tasks_are_found_however_many_came_after_them() {
     assert_eq!(sim.ledger().store.seq(), sim.ledger().store.durable_seq());
 }
 
-#[test]
-fn long_task_does_not_keep_the_claims_of_short_ones() {
-    let mut sim = Sim::new();
+fn long_task_does_not_keep_the_claims_of_short_ones(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 40);
     let batch = (0..40).map(|_| submission(spec(), 0)).collect();
     sim.submit_all(batch).expect("they are taken");

@@ -9,11 +9,24 @@ use tq_core::task::{DataRef, Spec, State};
 use tq_core::{Digest, Epoch, TaskId, Timestamp};
 
 use super::sim::{Sim, TENANT, attempt_of, spec, submission, with_payload_apart};
+use super::stores::NewStore;
 use crate::dispatch::message::{Data, FromHost};
 use crate::ledger::{Command, Doomed, LogChunk, Refused, Submission};
 use crate::store::memory::Crash;
 use crate::store::{Direction, Space};
 use crate::tables::key;
+
+on_every_store![
+    deleted_task_leaves_nothing_behind_and_its_key_is_free,
+    live_task_is_not_deleted,
+    commands_of_one_step_see_that_a_task_is_gone,
+    only_what_is_as_it_was_read_is_deleted,
+    many_logs_go_a_bounded_number_at_a_time_over_restarts_too,
+    logs_of_tasks_that_are_deleted_together_go_and_those_between_them_stay,
+    checkpoint_that_a_larger_one_replaced_leaves_nothing_behind,
+    blob_is_told_of_when_the_last_task_ceases_to_name_it,
+    late_outcome_of_a_deleted_task_is_fenced,
+];
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -51,9 +64,8 @@ fn data_rows(sim: &Sim) -> usize {
     rows.expect("the store can be read").len()
 }
 
-#[test]
-fn deleted_task_leaves_nothing_behind_and_its_key_is_free() {
-    let mut sim = Sim::new();
+fn deleted_task_leaves_nothing_behind_and_its_key_is_free(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = succeeded(&mut sim, keyed("k"));
     let epoch = sim.task(id).attempts[0].epoch;
@@ -76,9 +88,8 @@ fn deleted_task_leaves_nothing_behind_and_its_key_is_free() {
     sim.settle();
 }
 
-#[test]
-fn live_task_is_not_deleted() {
-    let mut sim = Sim::new();
+fn live_task_is_not_deleted(store: NewStore) {
+    let mut sim = Sim::new(store);
     let id = sim.submit(spec());
     let not_ended = |state| Err(Refused::NotEnded { id, state });
     assert_eq!(sim.delete(Doomed::One(id)), not_ended("ready"));
@@ -89,9 +100,8 @@ fn live_task_is_not_deleted() {
     assert!(sim.is_there(id));
 }
 
-#[test]
-fn commands_of_one_step_see_that_a_task_is_gone() {
-    let mut sim = Sim::new();
+fn commands_of_one_step_see_that_a_task_is_gone(store: NewStore) {
+    let mut sim = Sim::new(store);
     let (_, mut ends) = {
         let id = sim.submit(keyed("k"));
         sim.watch(vec![id])
@@ -116,9 +126,8 @@ fn commands_of_one_step_see_that_a_task_is_gone() {
     assert_eq!(ends.try_recv().expect("it ended").task.id, id);
 }
 
-#[test]
-fn only_what_is_as_it_was_read_is_deleted() {
-    let mut sim = Sim::new();
+fn only_what_is_as_it_was_read_is_deleted(store: NewStore) {
+    let mut sim = Sim::new(store);
     let ids: Vec<_> = (0..3).map(|_| sim.submit(spec())).collect();
     let mut read = Vec::new();
     for id in &ids {
@@ -133,9 +142,8 @@ fn only_what_is_as_it_was_read_is_deleted() {
     assert_eq!(sim.delete(Doomed::As(read)), Ok(0));
 }
 
-#[test]
-fn many_logs_go_a_bounded_number_at_a_time_over_restarts_too() {
-    let mut sim = Sim::new();
+fn many_logs_go_a_bounded_number_at_a_time_over_restarts_too(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let other = succeeded(&mut sim, spec());
     let other_epoch = sim.task(other).attempts[0].epoch;
@@ -163,9 +171,8 @@ fn many_logs_go_a_bounded_number_at_a_time_over_restarts_too() {
     assert_eq!(data_rows(&sim), 3);
 }
 
-#[test]
-fn logs_of_tasks_that_are_deleted_together_go_and_those_between_them_stay() {
-    let mut sim = Sim::new();
+fn logs_of_tasks_that_are_deleted_together_go_and_those_between_them_stay(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let ids: Vec<_> = (0..5).map(|_| succeeded(&mut sim, spec())).collect();
     for id in [ids[0], ids[1], ids[3]] {
@@ -187,9 +194,8 @@ fn logs_of_tasks_that_are_deleted_together_go_and_those_between_them_stay() {
     assert_eq!(left.expect("the store can be read").len(), 70);
 }
 
-#[test]
-fn checkpoint_that_a_larger_one_replaced_leaves_nothing_behind() {
-    let mut sim = Sim::new();
+fn checkpoint_that_a_larger_one_replaced_leaves_nothing_behind(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
@@ -208,9 +214,8 @@ fn checkpoint_that_a_larger_one_replaced_leaves_nothing_behind() {
     assert_eq!(data_rows(&sim), 0);
 }
 
-#[test]
-fn blob_is_told_of_when_the_last_task_ceases_to_name_it() {
-    let mut sim = Sim::new();
+fn blob_is_told_of_when_the_last_task_ceases_to_name_it(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let blob = |byte| Digest([byte; 32]);
     let data = |digest| DataRef::Blob {
@@ -274,9 +279,8 @@ fn blob_is_told_of_when_the_last_task_ceases_to_name_it() {
     }
 }
 
-#[test]
-fn late_outcome_of_a_deleted_task_is_fenced() {
-    let mut sim = Sim::new();
+fn late_outcome_of_a_deleted_task_is_fenced(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();

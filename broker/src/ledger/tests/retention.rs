@@ -9,10 +9,24 @@ use tq_core::task::Spec;
 use tq_core::{Retention, TaskId, Timestamp};
 
 use super::sim::{Sim, spec, submission};
+use super::stores::NewStore;
 use crate::ledger::{Config, RetentionChange};
 use crate::store::memory::Crash;
 use crate::store::{Direction, Space};
 use crate::tables::key;
+
+on_every_store![
+    each_end_is_kept_for_its_own_time,
+    redriven_task_is_not_removed_for_its_earlier_end,
+    results_go_before_their_tasks_and_say_so,
+    task_stays_while_its_idempotency_key_is_remembered,
+    shorter_time_holds_for_what_has_ended_already,
+    longer_time_holds_for_what_has_ended_already,
+    time_that_makes_no_sense_is_refused_and_names_itself,
+    many_go_in_slices_over_a_crash_and_live_ones_go_on,
+    who_watches_from_before_what_is_gone_can_tell,
+    ends_of_builds_that_noted_no_time_are_found,
+];
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -27,8 +41,8 @@ const SHORT: Retention = Retention {
     modules: HOUR.saturating_mul(4),
 };
 
-fn sim() -> Sim {
-    let mut sim = Sim::new();
+fn sim(store: NewStore) -> Sim {
+    let mut sim = Sim::new(store);
     // A setting of the namespace, so that the default is not what is tried.
     sim.keep(Some(RetentionChange {
         succeeded: Some(SHORT.succeeded),
@@ -78,9 +92,8 @@ fn rows(sim: &Sim, prefix: Vec<u8>) -> usize {
     rows.expect("the store can be read").len()
 }
 
-#[test]
-fn each_end_is_kept_for_its_own_time() {
-    let mut sim = sim();
+fn each_end_is_kept_for_its_own_time(store: NewStore) {
+    let mut sim = sim(store);
     let succeeded = succeeded(&mut sim);
     let dead = ended(&mut sim, spec(), Outcome::FatalError);
     let expires = Spec {
@@ -116,9 +129,8 @@ fn each_end_is_kept_for_its_own_time() {
     assert_eq!(sim.wait, None, "nothing is left to wait for");
 }
 
-#[test]
-fn redriven_task_is_not_removed_for_its_earlier_end() {
-    let mut sim = sim();
+fn redriven_task_is_not_removed_for_its_earlier_end(store: NewStore) {
+    let mut sim = sim(store);
     let id = ended(&mut sim, spec(), Outcome::FatalError);
     sleep(&mut sim, HOUR * 2);
     sim.redrive(id).expect("it is redriven");
@@ -138,9 +150,8 @@ fn redriven_task_is_not_removed_for_its_earlier_end() {
     assert!(!sim.is_there(id));
 }
 
-#[test]
-fn results_go_before_their_tasks_and_say_so() {
-    let mut sim = sim();
+fn results_go_before_their_tasks_and_say_so(store: NewStore) {
+    let mut sim = sim(store);
     let change = RetentionChange {
         results: Some(Some(SECOND * 60)),
         ..RetentionChange::default()
@@ -189,9 +200,8 @@ fn results_go_before_their_tasks_and_say_so() {
     assert_eq!(all.map(|id| sim.is_there(id)), [false; 4]);
 }
 
-#[test]
-fn task_stays_while_its_idempotency_key_is_remembered() {
-    let mut sim = sim();
+fn task_stays_while_its_idempotency_key_is_remembered(store: NewStore) {
+    let mut sim = sim(store);
     let keyed = || Spec {
         idempotency_key: "k".to_owned(),
         ..spec()
@@ -204,9 +214,8 @@ fn task_stays_while_its_idempotency_key_is_remembered() {
     assert!(!sim.is_there(id));
 }
 
-#[test]
-fn shorter_time_holds_for_what_has_ended_already() {
-    let mut sim = sim();
+fn shorter_time_holds_for_what_has_ended_already(store: NewStore) {
+    let mut sim = sim(store);
     let id = ended(&mut sim, spec(), Outcome::FatalError);
     let later = ended(&mut sim, spec(), Outcome::FatalError);
     sleep(&mut sim, HOUR * 2);
@@ -230,9 +239,8 @@ fn shorter_time_holds_for_what_has_ended_already() {
     assert!(!sim.is_there(other));
 }
 
-#[test]
-fn longer_time_holds_for_what_has_ended_already() {
-    let mut sim = sim();
+fn longer_time_holds_for_what_has_ended_already(store: NewStore) {
+    let mut sim = sim(store);
     let id = ended(&mut sim, spec(), Outcome::FatalError);
     sleep(&mut sim, HOUR * 2);
     let change = RetentionChange {
@@ -246,9 +254,8 @@ fn longer_time_holds_for_what_has_ended_already() {
     assert!(!sim.is_there(id));
 }
 
-#[test]
-fn time_that_makes_no_sense_is_refused_and_names_itself() {
-    let mut sim = sim();
+fn time_that_makes_no_sense_is_refused_and_names_itself(store: NewStore) {
+    let mut sim = sim(store);
     let change = RetentionChange {
         expired: Some(Duration::ZERO),
         ..RetentionChange::default()
@@ -261,13 +268,15 @@ fn time_that_makes_no_sense_is_refused_and_names_itself() {
     assert_eq!(sim.keep(None), Ok(SHORT));
 }
 
-#[test]
-fn many_go_in_slices_over_a_crash_and_live_ones_go_on() {
+fn many_go_in_slices_over_a_crash_and_live_ones_go_on(store: NewStore) {
     const TASKS: usize = 3 * RETENTION_SLICE + 10;
-    let mut sim = Sim::empty(Config {
-        retention: SHORT,
-        ..Config::default()
-    });
+    let mut sim = Sim::empty(
+        store,
+        Config {
+            retention: SHORT,
+            ..Config::default()
+        },
+    );
     sim.deploy(super::sim::MODULE);
     sim.connect("a", 1_000);
     let tasks = (0..TASKS).map(|_| submission(spec(), 0)).collect();
@@ -291,9 +300,8 @@ fn many_go_in_slices_over_a_crash_and_live_ones_go_on() {
     );
 }
 
-#[test]
-fn who_watches_from_before_what_is_gone_can_tell() {
-    let mut sim = sim();
+fn who_watches_from_before_what_is_gone_can_tell(store: NewStore) {
+    let mut sim = sim(store);
     succeeded(&mut sim);
     let seq = *sim.ledger().shared().settled.borrow();
     let forgotten = |sim: &Sim| sim.ledger().shared().forgotten.load(Ordering::Acquire);
@@ -304,9 +312,8 @@ fn who_watches_from_before_what_is_gone_can_tell() {
     assert_eq!(forgotten(&sim), seq);
 }
 
-#[test]
-fn ends_of_builds_that_noted_no_time_are_found() {
-    let mut sim = sim();
+fn ends_of_builds_that_noted_no_time_are_found(store: NewStore) {
+    let mut sim = sim(store);
     // The clock of a test begins soon after the epoch.
     sim.skip(HOUR * 2);
     let id = succeeded(&mut sim);

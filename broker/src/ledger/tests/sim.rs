@@ -1,5 +1,5 @@
 //! Drives a ledger through a history: hosts that keep their outcomes until they are acknowledged, connections that
-//! break, a clock that moves when told, and a disk that fails when told. After every step the whole store is checked.
+//! break, a clock that moves when told, and a store that is crashed when told. After every step all of it is checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Priority, Retention, RetryPolicy, TaskId, Timestamp};
 
+use super::stores::NewStore;
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{
@@ -29,6 +30,7 @@ use crate::modules::Entry;
 use crate::modules::placement::FunctionPlacement;
 use crate::modules::registry::{Function, Module};
 use crate::observe::Metrics;
+use crate::store::conformance::Place;
 use crate::store::memory::{Crash, Disk};
 use crate::store::{StoreId, Syncer};
 use crate::tables::row::Record;
@@ -43,7 +45,6 @@ pub(super) const OTHER: Digest = Digest([9; 32]);
 
 /// A ledger and its surroundings.
 pub(super) struct Sim {
-    pub(super) disk: Disk,
     pub(super) config: Config,
     pub(super) ledger: Option<Ledger>,
     pub(super) metrics: Metrics,
@@ -58,6 +59,8 @@ pub(super) struct Sim {
     pub(super) wait: Option<Duration>,
     syncer: Option<Box<dyn Syncer>>,
     last_watch: u64,
+    // Last, so that a store is closed before its place goes.
+    place: Box<dyn Place>,
 }
 
 /// A simulated host.
@@ -233,21 +236,34 @@ pub(super) fn module(digest: Digest) -> Module {
 
 impl Sim {
     /// A ledger with one module, whose windows are so small that most tasks are rows.
-    pub(super) fn new() -> Self {
-        let mut sim = Self::empty(Config {
+    pub(super) fn new(store: NewStore) -> Self {
+        Self::with_module(store())
+    }
+
+    /// The same on a disk that can be told to fail.
+    pub(super) fn on(disk: Disk) -> Self {
+        Self::with_module(Box::new(disk))
+    }
+
+    fn with_module(place: Box<dyn Place>) -> Self {
+        let config = Config {
             seed: 1,
             ready_window: 4,
             unindexed_span: 8,
             ..Config::default()
-        });
+        };
+        let mut sim = Self::begin(place, config);
         sim.deploy(MODULE);
         sim
     }
 
     /// A ledger with nothing in it.
-    pub(super) fn empty(config: Config) -> Self {
+    pub(super) fn empty(store: NewStore, config: Config) -> Self {
+        Self::begin(store(), config)
+    }
+
+    fn begin(place: Box<dyn Place>, config: Config) -> Self {
         let mut sim = Self {
-            disk: Disk::new(),
             config,
             ledger: None,
             metrics: Metrics::default(),
@@ -262,6 +278,7 @@ impl Sim {
             wait: None,
             syncer: None,
             last_watch: 0,
+            place,
         };
         sim.open();
         sim
@@ -282,7 +299,7 @@ impl Sim {
     }
 
     fn open(&mut self) {
-        let store = Box::new(self.disk.open().expect("the store opens"));
+        let store = self.place.open().expect("the store opens");
         let ledger = Ledger::open(store, self.config, self.now, self.metrics.clone());
         let ledger = ledger.expect("the ledger opens");
         self.syncer = Some(ledger.syncer());
@@ -293,8 +310,8 @@ impl Sim {
     /// Ends the broker's process or its machine, and starts it again. Every connection is gone.
     #[track_caller]
     pub(super) fn crash(&mut self, crash: Crash) {
-        self.disk.crash(crash);
         self.ledger = None;
+        self.place.crash(crash);
         self.after_stop();
     }
 

@@ -14,11 +14,42 @@ use super::sim::{
     MODULE, OTHER, Sim, TENANT, attempt_of, other, spec, submission, with_payload,
     with_payload_apart,
 };
+use super::stores::NewStore;
 use crate::dispatch::message::{Data, FromHost};
 use crate::ledger::{Command, Ended, LogChunk, Refused, Watch, WatchId, lock};
 use crate::store::memory::Crash;
 use crate::store::{Batch, Committed, Direction, Level, Space};
 use crate::tables::key;
+
+on_every_store![
+    task_runs_once_and_keeps_its_result,
+    large_payload_and_result_have_rows_of_their_own,
+    payloads_that_find_no_room_in_memory_are_handed_out_whole,
+    task_whose_payload_is_gone_ends_and_says_so,
+    checkpoint_is_there_for_an_attempt_that_begins_in_the_same_step,
+    redriven_task_keeps_what_it_was_redriven_with,
+    batch_is_taken_whole_or_not_at_all,
+    idempotency_key_names_one_task,
+    idempotency_key_is_forgotten_after_a_day_and_not_before,
+    same_request_is_answered_after_its_deadline_too,
+    delayed_task_starts_at_its_time_and_not_before,
+    ledger_asks_to_be_called_when_a_timer_is_due,
+    deadline_ends_waiting_tasks_and_stops_running_ones,
+    cancel_ends_waiting_tasks_and_stops_running_ones,
+    cancel_and_success_of_one_step_give_the_answer_of_their_order,
+    failed_attempts_are_repeated_after_a_pause_and_then_the_task_is_dead,
+    redrive_runs_the_current_version,
+    deadline_of_a_redriven_task_still_holds,
+    checkpoint_is_given_to_the_next_attempt_and_goes_with_the_task,
+    higher_priority_goes_first_and_equals_in_their_order,
+    who_watches_all_is_told_from_memory_until_it_falls_behind,
+    watch_is_answered_with_the_tasks_that_have_to_be_read,
+    watchers_are_told_of_each_end_once,
+    progress_is_that_of_the_running_attempt,
+    log_is_bounded_and_goes_on_after_a_restart,
+    module_that_two_hosts_cannot_compile_ends_its_tasks_until_it_is_deployed_again,
+    host_that_lets_go_of_a_module_is_asked_for_it_again_when_tasks_wait,
+];
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -26,9 +57,8 @@ fn in_seconds(sim: &Sim, seconds: u64) -> Option<Timestamp> {
     Some(sim.now.wall.after(SECOND * seconds as u32))
 }
 
-#[test]
-fn task_runs_once_and_keeps_its_result() {
-    let mut sim = Sim::new();
+fn task_runs_once_and_keeps_its_result(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
@@ -49,9 +79,8 @@ fn task_runs_once_and_keeps_its_result() {
     assert_eq!(sim.accepted, [(id, epoch, Outcome::Succeeded)]);
 }
 
-#[test]
-fn large_payload_and_result_have_rows_of_their_own() {
-    let mut sim = Sim::new();
+fn large_payload_and_result_have_rows_of_their_own(store: NewStore) {
+    let mut sim = Sim::new(store);
     // Handed out from memory, and read again for the second attempt.
     let id = sim.submit(with_payload_apart(spec()));
     sim.connect("a", 1);
@@ -78,11 +107,10 @@ fn large_payload_and_result_have_rows_of_their_own() {
     );
 }
 
-#[test]
-fn payloads_that_find_no_room_in_memory_are_handed_out_whole() {
+fn payloads_that_find_no_room_in_memory_are_handed_out_whole(store: NewStore) {
     // Large ones fill the room, so that even a small one of the same commit has to be found elsewhere.
     const LARGE: u64 = 64 << 10;
-    let mut sim = Sim::new();
+    let mut sim = Sim::new(store);
     sim.connect("a", 1_000);
     let large = READY_WINDOW_PAYLOAD_BYTES as u64 / LARGE;
     let lens = (0..=large).map(|_| LARGE).chain([100]);
@@ -93,9 +121,8 @@ fn payloads_that_find_no_room_in_memory_are_handed_out_whole() {
     assert_eq!(sim.hosts["a"].held.len() as u64, large + 2);
 }
 
-#[test]
-fn task_whose_payload_is_gone_ends_and_says_so() {
-    let mut sim = Sim::new();
+fn task_whose_payload_is_gone_ends_and_says_so(store: NewStore) {
+    let mut sim = Sim::new(store);
     let id = sim.submit(with_payload_apart(spec()));
     // So that the payload has to be read.
     sim.restart();
@@ -112,9 +139,8 @@ fn task_whose_payload_is_gone_ends_and_says_so() {
     assert!(sim.hosts["a"].held.is_empty());
 }
 
-#[test]
-fn checkpoint_is_there_for_an_attempt_that_begins_in_the_same_step() {
-    let mut sim = Sim::new();
+fn checkpoint_is_there_for_an_attempt_that_begins_in_the_same_step(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     sim.submit(spec());
     let first = sim.hosts["a"].only();
@@ -131,9 +157,8 @@ fn checkpoint_is_there_for_an_attempt_that_begins_in_the_same_step() {
     assert_eq!(sim.hosts["a"].held[&second].checkpoint, Some(state));
 }
 
-#[test]
-fn redriven_task_keeps_what_it_was_redriven_with() {
-    let mut sim = Sim::new();
+fn redriven_task_keeps_what_it_was_redriven_with(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let mut late = spec();
     late.deadline = in_seconds(&sim, 1);
@@ -148,9 +173,8 @@ fn redriven_task_keeps_what_it_was_redriven_with() {
     assert_eq!(record.task.spec.deadline, None, "it had passed");
 }
 
-#[test]
-fn batch_is_taken_whole_or_not_at_all() {
-    let mut sim = Sim::new();
+fn batch_is_taken_whole_or_not_at_all(store: NewStore) {
+    let mut sim = Sim::new(store);
     let mut late = spec();
     late.deadline = Some(Timestamp(1));
     let refused = sim.submit_all(vec![submission(spec(), 0), submission(late, 0)]);
@@ -162,9 +186,8 @@ fn batch_is_taken_whole_or_not_at_all() {
     assert_eq!((taken.len(), sim.ledger().tasks().len()), (2, 2));
 }
 
-#[test]
-fn idempotency_key_names_one_task() {
-    let mut sim = Sim::new();
+fn idempotency_key_names_one_task(store: NewStore) {
+    let mut sim = Sim::new(store);
     let mut keyed = spec();
     keyed.idempotency_key = "k".to_owned();
     // Twins in one request are one task.
@@ -211,9 +234,8 @@ fn idempotency_key_names_one_task() {
     assert_eq!(sim.ledger().tasks().len(), 1);
 }
 
-#[test]
-fn idempotency_key_is_forgotten_after_a_day_and_not_before() {
-    let mut sim = Sim::new();
+fn idempotency_key_is_forgotten_after_a_day_and_not_before(store: NewStore) {
+    let mut sim = Sim::new(store);
     let mut keyed = spec();
     keyed.idempotency_key = "k".to_owned();
     let first = sim.submit(keyed.clone());
@@ -233,9 +255,8 @@ fn idempotency_key_is_forgotten_after_a_day_and_not_before() {
     );
 }
 
-#[test]
-fn same_request_is_answered_after_its_deadline_too() {
-    let mut sim = Sim::new();
+fn same_request_is_answered_after_its_deadline_too(store: NewStore) {
+    let mut sim = Sim::new(store);
     let mut keyed = spec();
     keyed.idempotency_key = "k".to_owned();
     keyed.deadline = in_seconds(&sim, 5);
@@ -244,9 +265,8 @@ fn same_request_is_answered_after_its_deadline_too() {
     assert_eq!((sim.submit(keyed), sim.state(id)), (id, "expired"));
 }
 
-#[test]
-fn delayed_task_starts_at_its_time_and_not_before() {
-    let mut sim = Sim::new();
+fn delayed_task_starts_at_its_time_and_not_before(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let mut delayed = spec();
     delayed.run_at = in_seconds(&sim, 5);
@@ -257,9 +277,8 @@ fn delayed_task_starts_at_its_time_and_not_before() {
     assert_eq!((sim.state(id), sim.hosts["a"].held.len()), ("running", 1));
 }
 
-#[test]
-fn ledger_asks_to_be_called_when_a_timer_is_due() {
-    let mut sim = Sim::new();
+fn ledger_asks_to_be_called_when_a_timer_is_due(store: NewStore) {
+    let mut sim = Sim::new(store);
     assert_eq!(sim.wait, None);
     let mut delayed = spec();
     delayed.run_at = in_seconds(&sim, 5);
@@ -270,9 +289,8 @@ fn ledger_asks_to_be_called_when_a_timer_is_due() {
     assert_eq!(sim.wait, Some(SECOND * 5));
 }
 
-#[test]
-fn deadline_ends_waiting_tasks_and_stops_running_ones() {
-    let mut sim = Sim::new();
+fn deadline_ends_waiting_tasks_and_stops_running_ones(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let mut urgent = spec();
     urgent.deadline = in_seconds(&sim, 5);
@@ -289,9 +307,8 @@ fn deadline_ends_waiting_tasks_and_stops_running_ones() {
     );
 }
 
-#[test]
-fn cancel_ends_waiting_tasks_and_stops_running_ones() {
-    let mut sim = Sim::new();
+fn cancel_ends_waiting_tasks_and_stops_running_ones(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let (runs, waits) = (sim.submit(spec()), sim.submit(spec()));
     assert!(
@@ -320,10 +337,9 @@ fn cancel_ends_waiting_tasks_and_stops_running_ones() {
     ));
 }
 
-#[test]
-fn cancel_and_success_of_one_step_give_the_answer_of_their_order() {
+fn cancel_and_success_of_one_step_give_the_answer_of_their_order(store: NewStore) {
     for cancel_first in [true, false] {
-        let mut sim = Sim::new();
+        let mut sim = Sim::new(store);
         sim.connect("a", 1);
         let id = sim.submit(spec());
         let epoch = sim.hosts["a"].only();
@@ -343,9 +359,8 @@ fn cancel_and_success_of_one_step_give_the_answer_of_their_order() {
     }
 }
 
-#[test]
-fn failed_attempts_are_repeated_after_a_pause_and_then_the_task_is_dead() {
-    let mut sim = Sim::new();
+fn failed_attempts_are_repeated_after_a_pause_and_then_the_task_is_dead(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     for attempt in 1..=3 {
@@ -370,9 +385,8 @@ fn failed_attempts_are_repeated_after_a_pause_and_then_the_task_is_dead() {
     );
 }
 
-#[test]
-fn redrive_runs_the_current_version() {
-    let mut sim = Sim::new();
+fn redrive_runs_the_current_version(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
@@ -398,9 +412,8 @@ fn redrive_runs_the_current_version() {
     );
 }
 
-#[test]
-fn deadline_of_a_redriven_task_still_holds() {
-    let mut sim = Sim::new();
+fn deadline_of_a_redriven_task_still_holds(store: NewStore) {
+    let mut sim = Sim::new(store);
     let mut urgent = spec();
     urgent.deadline = in_seconds(&sim, 60);
     let id = sim.submit(urgent);
@@ -416,9 +429,8 @@ fn deadline_of_a_redriven_task_still_holds() {
     assert_eq!(sim.state(id), "expired");
 }
 
-#[test]
-fn checkpoint_is_given_to_the_next_attempt_and_goes_with_the_task() {
-    let mut sim = Sim::new();
+fn checkpoint_is_given_to_the_next_attempt_and_goes_with_the_task(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
@@ -454,9 +466,8 @@ fn checkpoint_is_given_to_the_next_attempt_and_goes_with_the_task() {
     assert_eq!(row, None);
 }
 
-#[test]
-fn higher_priority_goes_first_and_equals_in_their_order() {
-    let mut sim = Sim::new();
+fn higher_priority_goes_first_and_equals_in_their_order(store: NewStore) {
+    let mut sim = Sim::new(store);
     let mut tasks = Vec::new();
     for priority in [100, 120, 100, 120, 110] {
         let mut task = spec();
@@ -472,9 +483,8 @@ fn higher_priority_goes_first_and_equals_in_their_order() {
     );
 }
 
-#[test]
-fn who_watches_all_is_told_from_memory_until_it_falls_behind() {
-    let mut sim = Sim::new();
+fn who_watches_all_is_told_from_memory_until_it_falls_behind(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1_000);
     let shared = sim.ledger().shared();
     let ended_after = |seq| {
@@ -510,9 +520,8 @@ fn who_watches_all_is_told_from_memory_until_it_falls_behind() {
     drop(watching);
 }
 
-#[test]
-fn watch_is_answered_with_the_tasks_that_have_to_be_read() {
-    let mut sim = Sim::new();
+fn watch_is_answered_with_the_tasks_that_have_to_be_read(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let ended = sim.submit(spec());
     sim.finish_all("a");
@@ -534,9 +543,8 @@ fn watch_is_answered_with_the_tasks_that_have_to_be_read() {
     }
 }
 
-#[test]
-fn watchers_are_told_of_each_end_once() {
-    let mut sim = Sim::new();
+fn watchers_are_told_of_each_end_once(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 2);
     let (first, second) = (sim.submit(spec()), sim.submit(spec()));
     let (id, mut ends) = sim.watch(vec![first, second, first]);
@@ -569,9 +577,8 @@ fn watchers_are_told_of_each_end_once() {
     );
 }
 
-#[test]
-fn progress_is_that_of_the_running_attempt() {
-    let mut sim = Sim::new();
+fn progress_is_that_of_the_running_attempt(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
@@ -597,9 +604,8 @@ fn progress_is_that_of_the_running_attempt() {
     assert!(lock(&shared.progress).is_empty());
 }
 
-#[test]
-fn log_is_bounded_and_goes_on_after_a_restart() {
-    let mut sim = Sim::new();
+fn log_is_bounded_and_goes_on_after_a_restart(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
@@ -648,29 +654,8 @@ fn log_is_bounded_and_goes_on_after_a_restart() {
     assert_eq!(pieces(&sim), [10, 20, 40, LOG_BYTES_MAX, 5]);
 }
 
-#[test]
-fn little_space_refuses_submits_and_nothing_else() {
-    let mut sim = Sim::new();
-    sim.connect("a", 1);
-    let (id, dead) = (sim.submit(spec()), sim.submit(spec()));
-    sim.disk.set_free_bytes(1_000);
-    sim.advance(SECOND);
-    let full = Err(Refused::DiskFull {
-        free: 1_000,
-        floor: sim.config.free_bytes_floor,
-    });
-    assert_eq!(sim.submit_all(vec![submission(spec(), 0)]), full);
-    sim.cancel(dead).expect("a cancel needs little room");
-    sim.finish_all("a");
-    assert_eq!((sim.state(id), sim.state(dead)), ("succeeded", "cancelled"));
-    sim.disk.set_free_bytes(u64::MAX);
-    sim.advance(SECOND);
-    sim.submit(spec());
-}
-
-#[test]
-fn module_that_two_hosts_cannot_compile_ends_its_tasks_until_it_is_deployed_again() {
-    let mut sim = Sim::new();
+fn module_that_two_hosts_cannot_compile_ends_its_tasks_until_it_is_deployed_again(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.deploy(OTHER);
     let ids: Vec<_> = (0..9).map(|_| sim.submit(other())).collect();
     let runs = sim.submit(spec());
@@ -713,9 +698,8 @@ fn module_that_two_hosts_cannot_compile_ends_its_tasks_until_it_is_deployed_agai
     );
 }
 
-#[test]
-fn host_that_lets_go_of_a_module_is_asked_for_it_again_when_tasks_wait() {
-    let mut sim = Sim::new();
+fn host_that_lets_go_of_a_module_is_asked_for_it_again_when_tasks_wait(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.connect("a", 1);
     let (first, second) = (sim.submit(spec()), sim.submit(spec()));
     sim.host_mut("a").ready.clear();

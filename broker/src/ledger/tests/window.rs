@@ -3,11 +3,21 @@
 use tq_core::outcome::Outcome;
 
 use super::sim::{OTHER, Sim, other, spec, submission};
+use super::stores::NewStore;
 use crate::store::memory::Crash;
 
-#[test]
-fn tasks_behind_the_window_run_in_their_order() {
-    let mut sim = Sim::new();
+on_every_store![
+    tasks_behind_the_window_run_in_their_order,
+    tasks_that_one_step_writes_and_hands_out_keep_their_order,
+    cancelled_tasks_leave_no_rows_behind,
+    lane_that_nobody_serves_does_not_take_the_window_from_others,
+    windows_do_not_fill_with_tasks_that_are_gone,
+    task_that_comes_back_goes_to_the_end_of_its_lane,
+    rows_of_cancelled_tasks_do_not_hold_up_a_step,
+];
+
+fn tasks_behind_the_window_run_in_their_order(store: NewStore) {
+    let mut sim = Sim::new(store);
     let batch = || (0..10).map(|_| submission(spec(), 0)).collect();
     let mut ids: Vec<_> = Vec::new();
     for _ in 0..3 {
@@ -20,9 +30,8 @@ fn tasks_behind_the_window_run_in_their_order() {
     assert_eq!(sim.ledger().lanes.lines(), 0);
 }
 
-#[test]
-fn tasks_that_one_step_writes_and_hands_out_keep_their_order() {
-    let mut sim = Sim::new();
+fn tasks_that_one_step_writes_and_hands_out_keep_their_order(store: NewStore) {
+    let mut sim = Sim::new(store);
     let mut ids: Vec<_> = (0..6).map(|_| sim.submit(spec())).collect();
     sim.connect("a", 40);
     assert_eq!(sim.hosts["a"].held.len(), 6);
@@ -38,9 +47,8 @@ fn tasks_that_one_step_writes_and_hands_out_keep_their_order() {
     assert_eq!(sim.finish_all("a"), ids);
 }
 
-#[test]
-fn cancelled_tasks_leave_no_rows_behind() {
-    let mut sim = Sim::new();
+fn cancelled_tasks_leave_no_rows_behind(store: NewStore) {
+    let mut sim = Sim::new(store);
     let ids: Vec<_> = (0..20).map(|_| sim.submit(spec())).collect();
     for id in ids.iter().step_by(2) {
         sim.cancel(*id).expect("it waits");
@@ -54,9 +62,8 @@ fn cancelled_tasks_leave_no_rows_behind() {
     assert_eq!(sim.finish_all("a"), left);
 }
 
-#[test]
-fn lane_that_nobody_serves_does_not_take_the_window_from_others() {
-    let mut sim = Sim::new();
+fn lane_that_nobody_serves_does_not_take_the_window_from_others(store: NewStore) {
+    let mut sim = Sim::new(store);
     sim.deploy(OTHER);
     for _ in 0..10 {
         sim.submit(other());
@@ -70,9 +77,8 @@ fn lane_that_nobody_serves_does_not_take_the_window_from_others() {
     assert_eq!(sim.finish_all("a"), [id]);
 }
 
-#[test]
-fn windows_do_not_fill_with_tasks_that_are_gone() {
-    let mut sim = Sim::new();
+fn windows_do_not_fill_with_tasks_that_are_gone(store: NewStore) {
+    let mut sim = Sim::new(store);
     for _ in 0..500 {
         let id = sim.submit(spec());
         sim.cancel(id).expect("it waits");
@@ -83,9 +89,8 @@ fn windows_do_not_fill_with_tasks_that_are_gone() {
     );
 }
 
-#[test]
-fn task_that_comes_back_goes_to_the_end_of_its_lane() {
-    let mut sim = Sim::new();
+fn task_that_comes_back_goes_to_the_end_of_its_lane(store: NewStore) {
+    let mut sim = Sim::new(store);
     let ids: Vec<_> = (0..8).map(|_| sim.submit(spec())).collect();
     sim.connect("a", 1);
     let epoch = sim.hosts["a"].only();
@@ -96,9 +101,8 @@ fn task_that_comes_back_goes_to_the_end_of_its_lane() {
     assert_eq!(sim.finish_all("a"), expected);
 }
 
-#[test]
-fn rows_of_cancelled_tasks_do_not_hold_up_a_step() {
-    let mut sim = Sim::new();
+fn rows_of_cancelled_tasks_do_not_hold_up_a_step(store: NewStore) {
+    let mut sim = Sim::new(store);
     let ids: Vec<_> = (0..200).map(|_| sim.submit(spec())).collect();
     let (last, others) = ids.split_last().expect("there are tasks");
     for id in others {

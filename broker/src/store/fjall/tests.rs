@@ -4,13 +4,14 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::memory::Crash;
 use crate::store::{Check, Repair, check, conformance, journal::Scan, repair};
 
 /// A directory whose neighbours are its own too: the second mark lies beside the store.
-struct Directory(TempDir);
+pub(crate) struct Directory(TempDir);
 
 impl Directory {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(TempDir::new().expect("a temporary directory"))
     }
 
@@ -62,6 +63,21 @@ impl Directory {
 impl conformance::Place for Directory {
     fn open(&self) -> Result<Box<dyn Store>, Error> {
         Ok(Box::new(Self::open(self)?))
+    }
+
+    /// The system has what a process wrote. Of what was not synced a loss of power keeps some commits, and tears the next.
+    fn crash(&self, crash: Crash) {
+        let kept = match crash {
+            Crash::Process => return,
+            Crash::Power => 0,
+            Crash::PowerAfter(commits) => commits,
+        };
+        let marks = self.layout().marks().expect("the marks can be read");
+        let synced = marks.inner.expect("an open store has a mark").seq;
+        let path = journal::newest(&self.layout().tables).expect("there is a journal");
+        let mut bytes = fs::read(&path).expect("the journal");
+        bytes.truncate(journal::end_of(&bytes, synced + kept) + 1);
+        fs::write(&path, bytes).expect("a write");
     }
 }
 
