@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tq_client::{Code, Component, Error, NewTask, TaskState, Upload, Watch};
 use tq_core::limits::FREE_BYTES_FLOOR;
-use tq_tests::{Broker, Disk, Host, guest, requirement, within};
+use tq_tests::{Broker, Disk, Host, eventually, guest, requirement, within};
 
 const DISK_BYTES: u64 = FREE_BYTES_FLOOR + (624 << 20);
 
@@ -99,6 +99,17 @@ async fn full_disk_refuses_new_work_and_nothing_else() {
     let blobs = broker.data_dir().join("broker/blobs");
     let before = files(&blobs);
     let ballast = fill(&disk, FREE_BYTES_FLOOR / 2);
+    // The broker looks at the disk ten times a second, and takes in what it is asked for in between.
+    eventually("work is refused", async || {
+        match client.submit(call("echo", "x")).await {
+            Ok(tasks) => {
+                ids.extend(tasks.into_iter().map(|task| task.id));
+                None
+            }
+            Err(_) => Some(()),
+        }
+    })
+    .await;
     let large_payload = "x".repeat(100_000);
     for payload in ["x", &large_payload] {
         let refused = client

@@ -239,7 +239,16 @@ impl World {
         self.command(command);
     }
 
-    /// The version of a module that a client finds current. It may be gone when its submit comes to the ledger.
+    /// The version of a module that a client names: as a rule the one that it finds current. It may be gone when its submit
+    /// comes to the ledger.
+    fn version(&mut self, digest: Digest) -> u32 {
+        let current = self.current_version(digest);
+        match self.one_in(16) {
+            true => self.random.u32(1..=current),
+            false => current,
+        }
+    }
+
     fn current_version(&self, digest: Digest) -> u32 {
         let process = self.broker.process.as_ref();
         let shared = process.map(|process| process.ledger.shared());
@@ -299,7 +308,7 @@ impl World {
         let spec = Spec {
             namespace: NAMESPACE.to_owned(),
             module: module_name(digest),
-            version: self.current_version(digest),
+            version: self.version(digest),
             digest,
             function: "f".to_owned(),
             payload: DataRef::Row { len },
