@@ -179,3 +179,50 @@ async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or(Err(Ends::Panicked))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::sync::watch;
+    use tq_core::TaskId;
+
+    use super::*;
+    use crate::ledger::{self, Clock, Ledger};
+    use crate::observe::Metrics;
+    use crate::store::memory::Disk;
+    use crate::store::{Batch, Level, Store};
+    use crate::tables::Namespace;
+
+    #[tokio::test]
+    async fn sweep_removes_what_nobody_names_or_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path().join("blobs"), 0).unwrap();
+        let contents = ["named", "held", "left behind"].map(Bytes::from);
+        let mut holds = blobs.put_new(&contents).unwrap();
+        let [named, held, left] = [0, 1, 2].map(|n: usize| holds[n].digest());
+        holds.remove(2);
+        holds.remove(0);
+
+        let mut store = Disk::new().open().unwrap();
+        let mut batch = Batch::new();
+        let task = TaskId([1; 16]);
+        batch.put(key::blob_use(named, Namespace(1), task), Bytes::new());
+        drop(store.commit(batch, Level::Disk).unwrap());
+        let clock = Clock::start();
+        let config = ledger::Config::default();
+        let ledger =
+            Ledger::open(Box::new(store), config, clock.now(), Metrics::default()).unwrap();
+        let (handle, running) = ledger::start(ledger, clock, watch::channel(None).0).unwrap();
+
+        let collector = Collector::new(blobs.clone(), handle.clone());
+        assert!(collector.sweep().await.is_ok());
+        let there = [named, held, left].map(|digest| blobs.contains(digest).unwrap());
+        assert_eq!(there, [true, true, false]);
+        assert_eq!(handle.shared().metrics.blobs_removed.get(), 1);
+
+        drop(holds);
+        assert!(collector.sweep().await.is_ok());
+        assert!(!blobs.contains(held).unwrap());
+        running.stop().await.unwrap();
+    }
+}

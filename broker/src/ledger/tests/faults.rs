@@ -31,6 +31,19 @@ fn nothing_is_answered_that_may_not_be_on_disk() {
 }
 
 #[test]
+fn ledger_whose_disk_has_failed_stops_even_when_idle() {
+    let disk = Disk::new();
+    let mut sim = Sim::on(disk.clone());
+    sim.step();
+    disk.fail_sync();
+    sim.ledger()
+        .syncer()
+        .sync()
+        .expect_err("the sync fails as a test ordered");
+    assert!(matches!(sim.try_step(), Err(Error::Store(_))));
+}
+
+#[test]
 fn little_space_refuses_submits_and_nothing_else() {
     let disk = Disk::new();
     let mut sim = Sim::on(disk.clone());

@@ -653,6 +653,7 @@ fn failed_write_stops_the_store_for_good() {
     let directory = Directory::new();
     let mut store = directory.open().expect("opens");
     put(&mut store, 0, Level::Disk);
+    store.check().expect("nothing has failed");
     store
         .poison
         .set("the disk is gone".to_owned())
@@ -664,6 +665,7 @@ fn failed_write_stops_the_store_for_good() {
             "{refused:?}"
         );
     }
+    assert!(matches!(store.check(), Err(Error::Poisoned { .. })));
     assert_eq!(count(&store, 1), 1, "reads go on");
     assert!(matches!(
         Box::new(store).close(),
