@@ -8,12 +8,12 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tq_client::{Client, Error, NewTask, Submitted, Task, TaskState, Watch};
+use tq_client::{Client, Error, NewTask, QueueSettings, Submitted, Task, TaskState, Watch};
 
 use crate::history::{CancelAnswer, Seen, violations};
 use crate::process::Sleeps;
 use crate::random::Random;
-use crate::wait::{PATIENCE, within};
+use crate::wait::{LOOK, PATIENCE, within};
 use crate::{Broker, Disk, Host, guest, metrics};
 
 /// Tasks of one submit.
@@ -247,7 +247,21 @@ pub async fn kill_run(plan: Plan) -> Report {
                         broker.process.stand_still(Sleeps::Nowhere).await;
                         disk.lose_power();
                         broker.process.sigcont();
-                        let status = broker.process.end().await;
+                        // It may have nothing left to write, and then it has nothing to fail with.
+                        let writes = async {
+                            for concurrency in 1.. {
+                                let settings = QueueSettings {
+                                    concurrency: Some(concurrency),
+                                    ..QueueSettings::default()
+                                };
+                                drop(client.set_queue("spare", settings).await);
+                                tokio::time::sleep(LOOK).await;
+                            }
+                        };
+                        let status = tokio::select! {
+                            status = broker.process.end() => status,
+                            () = writes => unreachable!("it goes on for ever"),
+                        };
                         assert!(!status.success(), "a broker without a disk: {status}");
                     } else {
                         broker.process.stand_still(Sleeps::InTheKernel).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at that nobody announces.
-const LOOK: Duration = Duration::from_millis(10);
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
 /// Waits for `future`.
 ///

@@ -287,16 +287,16 @@ async fn large_data_goes_with_the_last_task_that_names_it() {
     let data = folder.path().join("data");
     let modules = blobs(&data);
     assert_eq!(modules.len(), 1);
-    let submit = async |input: &str| {
-        let words = ["submit", "faults/echo", "-", "--wait", "--output", "json"];
+    let echo = async |input: &str| {
+        let words = ["run", "faults/echo", "-", "--output", "json"];
         let ran = dev.tq().run_with_input(words, input.as_bytes()).await;
         ran.ok();
         ran.json()["id"].as_str().expect("it has an id").to_owned()
     };
     // An echo: its payload and its result are one file, which both tasks share.
     let large = "x".repeat(100_000);
-    let (first, second) = (submit(&large).await, submit(&large).await);
-    let other = submit(&"y".repeat(100_000)).await;
+    let (first, second) = (echo(&large).await, echo(&large).await);
+    let other = echo(&"y".repeat(100_000)).await;
     assert_eq!(blobs(&data).len(), 3);
     let delete = async |id: &str| dev.tq().run(["task", "delete", id]).await.ok();
     delete(&first).await;
@@ -313,7 +313,7 @@ async fn large_data_goes_with_the_last_task_that_names_it() {
     })
     .await;
     // What went can come again.
-    submit(&large).await;
+    echo(&large).await;
     assert_eq!(blobs(&data).len(), 2);
     dev.process.stop().await;
 }
@@ -329,8 +329,12 @@ async fn version_that_no_task_needs_can_be_deleted() {
         .await;
     assert_eq!(blobs(&data).len(), 2);
     let refused = [
-        ("faults@1", 4, "module `faults@1` has 1 tasks"),
-        ("faults", 4, "module `faults` has 1 tasks"),
+        (
+            "faults@1",
+            4,
+            "module `faults@1` is needed by 1 of the tasks",
+        ),
+        ("faults", 4, "module `faults` is needed by 1 of the tasks"),
         (
             "faults@2",
             4,
@@ -342,7 +346,7 @@ async fn version_that_no_task_needs_can_be_deleted() {
             "module `faults` has no version 3; it has 1, 2",
         ),
         ("faults@x", 2, "`x` is not a version"),
-        ("fault", 3, "did you mean `faults`?"),
+        ("fault", 3, "did you mean `faults`"),
     ];
     for (module, expected, text) in refused {
         let (code, said) = exit_of(&dev, &format!("module delete {module}")).await;

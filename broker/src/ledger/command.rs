@@ -424,7 +424,7 @@ pub enum Refused {
         version: u32,
     },
     /// A version is to be deleted that tasks need.
-    #[error("module `{name}` has {tasks} tasks, ended ones that are kept among them")]
+    #[error("module `{name}` is needed by {tasks} of the tasks that are kept")]
     ModuleInUse {
         /// The module's name, with the version if it is about one.
         name: String,
