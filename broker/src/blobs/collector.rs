@@ -190,7 +190,7 @@ mod tests {
     use crate::ledger::{self, Clock, Ledger};
     use crate::observe::Metrics;
     use crate::store::memory::Disk;
-    use crate::store::{Batch, Level, Store};
+    use crate::store::{Batch, Committed, Level, Store};
     use crate::tables::Namespace;
 
     #[tokio::test]
@@ -207,7 +207,8 @@ mod tests {
         let mut batch = Batch::new();
         let task = TaskId([1; 16]);
         batch.put(key::blob_use(named, Namespace(1), task), Bytes::new());
-        drop(store.commit(batch, Level::Disk).unwrap());
+        let committed = store.commit(batch, Level::Disk).unwrap();
+        assert!(matches!(committed, Committed::Yes(_)));
         let clock = Clock::start();
         let config = ledger::Config::default();
         let ledger =

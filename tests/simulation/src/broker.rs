@@ -83,7 +83,12 @@ impl Broker {
     pub(crate) fn start(&mut self, now: Duration) -> bool {
         self.life += 1;
         let store = Box::new(self.disk.open().expect("the store opens"));
-        let ledger = match Ledger::open(store, self.config, self.now(now), Metrics::default()) {
+        // Ids that a loss of power forgot must not come again when the clock is put back.
+        let config = Config {
+            seed: self.config.seed.wrapping_add(self.life),
+            ..self.config
+        };
+        let ledger = match Ledger::open(store, config, self.now(now), Metrics::default()) {
             Ok(ledger) => ledger,
             Err(Error::Commit | Error::Store(_)) => {
                 self.disk.clear_faults();
