@@ -72,11 +72,15 @@ pub enum Bug {
     UsesUnseen,
     /// A submit is taken in of a version that was deleted since it was read.
     DeletedModuleTaken,
+    /// A task goes to a host that lacks a label that it requires.
+    LabelsIgnored,
+    /// A host gets more than fits into its memory.
+    MemoryIgnored,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -111,6 +115,8 @@ impl Bug {
         Self::KeyOutlivesTask,
         Self::UsesUnseen,
         Self::DeletedModuleTaken,
+        Self::LabelsIgnored,
+        Self::MemoryIgnored,
     ];
 }
 

@@ -201,8 +201,8 @@ impl Session {
 
     /// Whether an attempt with this limit of memory fits beside those that it has.
     pub fn has_room(&self, memory_bytes: u64) -> bool {
-        self.memory_bytes
-            .is_none_or(|most| self.reserved_bytes.saturating_add(memory_bytes) <= most)
+        let reserved = self.reserved_bytes.saturating_add(memory_bytes);
+        self.memory_bytes.is_none_or(|most| reserved <= most) || is_planted(Bug::MemoryIgnored)
     }
 
     /// Attempts that it has a lease of.
@@ -271,7 +271,7 @@ impl Session {
     /// Whether it can run what has these needs now, but for its credits.
     pub fn meets(&self, needs: &Needs) -> bool {
         self.ready.contains(&needs.digest)
-            && label::meet(&self.labels, &needs.required)
+            && (label::meet(&self.labels, &needs.required) || is_planted(Bug::LabelsIgnored))
             && self.has_room(needs.memory_bytes)
     }
 

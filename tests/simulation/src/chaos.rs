@@ -5,10 +5,11 @@ use tokio::sync::oneshot;
 use tq_broker::dispatch::message::{AttemptOutcome, AttemptRef, Data, FromHost, Token};
 use tq_broker::ledger::{Command, HostOrder};
 use tq_broker::store::memory::{Crash, Fault};
-use tq_core::Outcome;
 use tq_core::outcome::Usage;
+use tq_core::{Epoch, Outcome};
 
 use crate::clients::MODULES;
+use crate::host::HOSTS;
 use crate::world::{Event, World};
 
 impl World {
@@ -16,7 +17,7 @@ impl World {
         if self.is_calm {
             return;
         }
-        match self.random.u32(..100) {
+        match self.random.u32(..104) {
             0..18 => self.cut_some(),
             18..30 => self.stop_some_line(),
             30..38 => {
@@ -87,7 +88,7 @@ impl World {
                 self.broker.skew_ms += jump;
             }
             92..96 => self.some_order(),
-            _ => self.forge(),
+            _ => self.claim_anothers(),
         }
         let pause = self.micros(5_000..1_500_000);
         self.after(pause, Event::Chaos);
@@ -176,31 +177,48 @@ impl World {
         }
     }
 
-    /// A host claims to have run what another one has, without that one's token.
-    fn forge(&mut self) {
+    /// A host claims to have run what another one has: without that one's token, or with one of its own, from before.
+    fn claim_anothers(&mut self) {
         let Some(process) = &self.broker.process else {
             return;
         };
+        let is_forged = self.random.bool();
         let tasks = process.ledger.tasks();
-        let mut leases = tasks
+        let leases = tasks
             .values()
             .filter_map(|(_, task, _)| Some((task, task.lease()?)));
-        let Some((task, lease)) = leases.next() else {
-            return;
-        };
-        let others = self.connections.values().filter(|connection| {
-            let name = format!("host-{}", connection.host);
-            connection.at_broker && *name != *lease.host
+        let claims = leases.filter_map(|(task, lease)| {
+            let of_task = self.handed_out.get(&task.id)?;
+            let held_by = |host: usize| *lease.host == *format!("host-{host}");
+            match is_forged {
+                true => {
+                    let host = (0..HOSTS).find(|host| !held_by(*host))?;
+                    Some((task, host, lease.epoch, Token([0; 16])))
+                }
+                false => {
+                    let earlier = |(_, epoch, _): &&(usize, Epoch, Token)| *epoch < lease.epoch;
+                    let (host, epoch, token) = *of_task.iter().find(earlier)?;
+                    Some((task, host, epoch, token))
+                }
+            }
         });
-        let Some(session) = others.rev().find_map(|connection| connection.session) else {
+        let sessions: Vec<_> = claims
+            .filter_map(|claim| {
+                let mut of_host = self.connections.values().rev();
+                let connection = of_host
+                    .find(|connection| connection.at_broker && connection.host == claim.1)?;
+                Some((claim, connection.session?))
+            })
+            .collect();
+        let Some(((task, _, epoch, token), session)) = sessions.first() else {
             return;
         };
         let outcome = AttemptOutcome {
             attempt: AttemptRef {
                 namespace: task.spec.namespace.clone(),
                 id: task.id,
-                epoch: lease.epoch,
-                token: Token([0; 16]),
+                epoch: *epoch,
+                token: *token,
             },
             outcome: Outcome::Succeeded,
             result: Some(Data::Inline(Bytes::from_static(b"forged"))),
@@ -209,7 +227,7 @@ impl World {
             usage: Usage::default(),
         };
         let message = FromHost::Outcomes(vec![outcome]);
-        self.command(Command::FromHost(session, message));
+        self.command(Command::FromHost(*session, message));
     }
 }
 

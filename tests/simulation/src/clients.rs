@@ -13,6 +13,7 @@ use tq_broker::modules::Entry;
 use tq_broker::modules::placement::FunctionPlacement;
 use tq_broker::modules::registry::{Function, Module};
 use tq_broker::tables::dead;
+use tq_core::label::Labels;
 use tq_core::placement::{Concurrency, Placement};
 use tq_core::queue::{Order, Rate};
 use tq_core::retry::RetryOverrides;
@@ -20,6 +21,7 @@ use tq_core::task::{DataRef, Spec, Task};
 use tq_core::transition::Amendment;
 use tq_core::{Digest, Limits, Priority, RetryPolicy, Signature, TaskId, Timestamp};
 
+use crate::host::{HOSTS, label_of_others};
 use crate::promises::{Asked, payload};
 use crate::world::{Event, World};
 
@@ -162,7 +164,7 @@ impl World {
         {
             self.delete(id);
         }
-        match self.random.u32(..20) {
+        match self.random.u32(..21) {
             0..9 => self.submit(),
             9..12 => {
                 if let Some(requests) = self.clients.again.pop() {
@@ -184,12 +186,12 @@ impl World {
                 true => self.watch(),
                 false => self.redrive_dead(),
             },
-            18 => match self.random.u32(..8) {
-                0 | 1 => self.pause(true),
-                2 | 3 => self.pause(false),
-                4 => self.change_modules(),
+            18 => match self.random.u32(..4) {
+                0 => self.pause(true),
+                1 => self.pause(false),
                 _ => self.amend(),
             },
+            19 => self.change_modules(),
             _ => {
                 // Many at once, so that windows are too small for them.
                 for _ in 0..self.random.u32(1..12) {
@@ -243,7 +245,7 @@ impl World {
     /// comes to the ledger.
     fn version(&mut self, digest: Digest) -> u32 {
         let current = self.current_version(digest);
-        match self.one_in(16) {
+        match self.one_in(8) {
             true => self.random.u32(1..=current),
             false => current,
         }
@@ -314,7 +316,10 @@ impl World {
             payload: DataRef::Row { len },
             content_type: String::new(),
             arguments: Vec::new(),
-            limits: Limits::DEFAULT,
+            limits: Limits {
+                memory_bytes: Limits::DEFAULT.memory_bytes << u32::from(self.one_in(8)),
+                ..Limits::DEFAULT
+            },
             retry: RetryPolicy {
                 max_attempts: self.random.u32(1..4),
                 backoff: Duration::from_secs(u64::from(has_backoff)),
@@ -352,6 +357,14 @@ impl World {
                 key: key.to_owned(),
                 limit,
             }),
+            // Whichever host does not come back, others have it.
+            required: match self.one_in(8) {
+                true => {
+                    let host = self.random.usize(..HOSTS);
+                    Labels::from([(label_of_others(&format!("host-{host}")), "yes".into())])
+                }
+                false => Labels::default(),
+            },
             ..Placement::default()
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tq_broker::dispatch::message::Token;
 use tq_core::label::Labels;
 use tq_core::outcome::Usage;
 use tq_core::{Digest, Epoch, Limits, Outcome};
@@ -15,6 +16,9 @@ use crate::network::UNDER_WAY_MAX;
 use crate::promises::{name_of, result};
 use crate::world::{Event, World};
 
+/// How many there are.
+pub(crate) const HOSTS: usize = 3;
+
 /// How long a guest may take to stop when it is told to.
 const GRACE_US: u64 = 300_000;
 
@@ -22,7 +26,7 @@ const GRACE_US: u64 = 300_000;
 pub(crate) struct Host {
     slots: u32,
     /// What it offers: some hosts have less than their slots could use.
-    memory_bytes: Option<u64>,
+    pub(crate) memory_bytes: Option<u64>,
     /// Processes so far.
     pub(crate) life: u32,
     pub(crate) process: Option<Process>,
@@ -69,7 +73,7 @@ impl Host {
             seen: Seen::default(),
             ready: BTreeSet::new(),
         };
-        (0..3)
+        (0..HOSTS)
             .map(|_| host(random.u32(1..5), random.u32(..3) == 0))
             .collect()
     }
@@ -91,6 +95,19 @@ impl Host {
     }
 }
 
+/// The label that every host has but this one.
+pub(crate) fn label_of_others(name: &str) -> Box<str> {
+    format!("not-{name}").into()
+}
+
+/// What a host says of itself: for each other host, that it is not that one.
+fn labels(index: usize) -> Labels {
+    let others = (0..HOSTS).filter(|other| *other != index);
+    others
+        .map(|other| (label_of_others(&format!("host-{other}")), "yes".into()))
+        .collect()
+}
+
 impl World {
     pub(crate) fn start_host(&mut self, index: usize) {
         let host = &mut self.hosts[index];
@@ -105,7 +122,7 @@ impl World {
                 .try_into()
                 .expect("four times four bytes"),
             slots: host.slots,
-            labels: Labels::from([("number".into(), index.to_string().into())]),
+            labels: labels(index),
             memory_bytes: host.memory_bytes,
         };
         let spooled = host.spool.values().cloned().collect();
@@ -420,6 +437,11 @@ impl World {
             &assignment.traceparent,
             &payload,
         );
+        let token = assignment.token[..]
+            .try_into()
+            .expect("a token has 16 bytes");
+        let handed_out = self.handed_out.entry(id).or_default();
+        handed_out.push((index, Epoch(assignment.epoch), Token(token)));
         self.report.attempts += 1;
         if let Some(process) = self.process(index, life) {
             process.queue.push_back(assignment);

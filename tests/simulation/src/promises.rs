@@ -15,6 +15,7 @@ use tq_core::task::{DataRef, State, Task};
 use tq_core::{Epoch, Retention, TaskId, Timestamp};
 
 use crate::clients::{CONCURRENCY, PAUSED, QUEUES};
+use crate::host::label_of_others;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ pub(crate) struct Promises {
     pub(crate) has_lost_power: bool,
     /// How long what has ended is kept.
     retention: Retention,
+    /// What the memory limits on each host may add up to, if that is limited.
+    memories: Vec<Option<u64>>,
     /// Tasks that somebody asked to be deleted.
     may_go: BTreeSet<TaskId>,
     /// Tasks of which the broker said that they are deleted.
@@ -79,9 +82,10 @@ pub(crate) fn name_of(bytes: &[u8]) -> [u8; 32] {
 }
 
 impl Promises {
-    pub(crate) fn new(retention: Retention) -> Self {
+    pub(crate) fn new(retention: Retention, memories: Vec<Option<u64>>) -> Self {
         Self {
             retention,
+            memories,
             ..Self::default()
         }
     }
@@ -267,6 +271,7 @@ impl Promises {
     /// No more runs at once than limits say, and nothing of a paused queue has started.
     fn check_limits<'a>(&self, tasks: impl Iterator<Item = &'a Task>) {
         let (mut queues, mut keys): (BTreeMap<&str, u32>, BTreeMap<&str, u32>) = Default::default();
+        let mut reserved = BTreeMap::<&str, u64>::new();
         for task in tasks {
             let Some(lease) = task.lease() else {
                 continue;
@@ -276,6 +281,13 @@ impl Promises {
             if let Some(concurrency) = &placement.concurrency {
                 *keys.entry(&concurrency.key).or_default() += 1;
             }
+            *reserved.entry(&lease.host).or_default() += task.spec.limits.memory_bytes;
+            assert!(
+                !placement
+                    .required
+                    .contains_key(&label_of_others(&lease.host)),
+                "{task:?} is on a host without its label"
+            );
             let is_late = |after: Epoch| placement.queue == PAUSED && lease.epoch > after;
             assert!(
                 !self.paused_after.is_some_and(is_late),
@@ -290,6 +302,13 @@ impl Promises {
                 let count = running.get(name).copied().unwrap_or(0);
                 assert!(count <= limit, "{count} tasks run of {what} `{name}`");
             }
+        }
+        for (index, most) in self.memories.iter().enumerate() {
+            let reserved = reserved.get(&*format!("host-{index}")).copied();
+            assert!(
+                most.is_none_or(|most| reserved.unwrap_or(0) <= most),
+                "what runs on host {index} does not fit into its memory"
+            );
         }
     }
 

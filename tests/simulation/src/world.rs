@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tq_broker::dispatch::message::Token;
 use tq_broker::ledger::{Command, Config, Error, HostView, Refused};
 use tq_broker::simulation::{from_host_in, hello_in, to_host_out};
 use tq_broker::store::memory::Crash;
-use tq_core::{Digest, Epoch, Retention};
+use tq_core::{Digest, Epoch, Retention, TaskId};
 use tq_host::agent::session::UploadId;
 use tq_proto::v1::{self, Blob};
 
@@ -102,6 +103,8 @@ pub(crate) struct World {
     pub(crate) clients: Clients,
     pub(crate) promises: Promises,
     pub(crate) report: Report,
+    /// Attempts that hosts got, with the proofs that they are theirs, by task.
+    pub(crate) handed_out: BTreeMap<TaskId, Vec<(usize, Epoch, Token)>>,
     /// Nothing goes wrong any more.
     pub(crate) is_calm: bool,
     /// Hosts of which an operator wanted something.
@@ -140,6 +143,7 @@ impl World {
             ..Config::default()
         };
         let hosts = Host::some(&mut random);
+        let memories = hosts.iter().map(|host| host.memory_bytes).collect();
         Self {
             now: Duration::from_secs(100),
             broker: Broker::new(config),
@@ -148,8 +152,9 @@ impl World {
             hosts,
             connections: BTreeMap::new(),
             clients: Clients::default(),
-            promises: Promises::new(config.retention),
+            promises: Promises::new(config.retention, memories),
             report: Report::default(),
+            handed_out: BTreeMap::new(),
             is_calm: true,
             watcher: options.watcher,
             events: BTreeMap::new(),
