@@ -68,11 +68,14 @@ pub(crate) fn print_queue(queue: &Queue) -> anyhow::Result<()> {
     ])
 }
 
-/// How long the task has waited that has waited longest, to the second.
+/// How long the task has waited that has waited longest: to the second, once it is one.
 fn age(queue: &Queue, now_ms: u64) -> String {
     match queue.oldest_ready_ms {
         0 => String::new(),
-        since => Span(now_ms.saturating_sub(since) / 1_000 * 1_000).to_string(),
+        since => match now_ms.saturating_sub(since) {
+            waited @ ..1_000 => Span(waited).to_string(),
+            waited => Span(waited / 1_000 * 1_000).to_string(),
+        },
     }
 }
 
