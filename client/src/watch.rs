@@ -61,6 +61,7 @@ impl Client {
             open: ids,
             asked: HashSet::new(),
             seq,
+            ahead: HashSet::new(),
             stream: None,
         }
     }
@@ -77,6 +78,8 @@ pub struct Watching {
     /// Those of `open` that the stream was opened for: at most [`WATCH_IDS_MAX`].
     asked: HashSet<String>,
     seq: Option<u64>,
+    /// Ends that were returned since `seq` has risen, each with its time: they come again after a connection that is lost now.
+    ahead: HashSet<(String, u64)>,
     stream: Option<Streaming<WatchTasksResponse>>,
 }
 
@@ -141,7 +144,17 @@ impl Watching {
                 return Ok(None);
             }
         };
-        self.seq = Some(seq);
+        let has_risen = self.seq.replace(seq) != Some(seq);
+        if self.open.is_none() {
+            let end = |task: &Task| (task.id.clone(), task.ended_ms);
+            if !self.ahead.is_empty() {
+                ended.retain(|task| !self.ahead.contains(&end(task)));
+            }
+            match has_risen {
+                true => self.ahead.clear(),
+                false => self.ahead.extend(ended.iter().map(end)),
+            }
+        }
         if let Some(open) = &mut self.open {
             // Only what was still open: an end that came just before the connection was lost comes again after it.
             ended.retain(|task| open.remove(&task.id));
@@ -400,6 +413,37 @@ mod tests {
             .collect();
         assert_eq!(after, [None, Some(9)]);
         assert_eq!(watching.seq(), Some(12));
+    }
+
+    #[tokio::test]
+    async fn ends_that_a_broken_stream_told_without_their_sequence_come_once() {
+        let (client, broker) = scripted(vec![
+            vec![answer(&[], 7), answer(&["a", "b"], 7), answer(&["c"], 7)],
+            vec![answer(&[], 7), answer(&["a", "b", "c", "d"], 7)],
+            vec![
+                answer(&[], 7),
+                answer(&["a", "b"], 7),
+                answer(&["c", "d", "e"], 9),
+            ],
+            vec![answer(&["a"], 12)],
+        ])
+        .await;
+        let mut watching = client.watch(Watch::All { after_seq: None }, false);
+        let mut told = Vec::new();
+        while watching.seq() != Some(12) {
+            let ended = watching.next().await.expect("the script has no refusal");
+            told.extend(
+                ended
+                    .expect("it never ends")
+                    .into_iter()
+                    .map(|task| task.id),
+            );
+        }
+        // `a` has ended again after the others.
+        assert_eq!(told, ["a", "b", "c", "d", "e", "a"]);
+        let requests = broker.requests.lock().expect("no test panics with it");
+        let after: Vec<_> = requests.iter().map(|request| request.after_seq).collect();
+        assert_eq!(after, [None, Some(7), Some(7), Some(9)]);
     }
 
     #[tokio::test]

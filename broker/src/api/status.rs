@@ -143,16 +143,28 @@ impl From<blobs::Error> for ApiError {
             blobs::Error::Size { .. } | blobs::Error::Digest { .. } => {
                 Status::invalid_argument(text)
             }
-            blobs::Error::UnderFloor { .. }
-            | blobs::Error::Damaged { .. }
-            | blobs::Error::Io { .. } => internal(&error),
+            blobs::Error::Io { .. } => disk_failed(&error),
+            blobs::Error::UnderFloor { .. } | blobs::Error::Damaged { .. } => internal(&error),
         })
     }
 }
 
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
-        Self(internal(&error))
+        Self(match &error {
+            // It stops, or is about to.
+            store::Error::Closed | store::Error::Poisoned { .. } => return Stopped.into(),
+            store::Error::Io { .. } | store::Error::Engine { .. } => disk_failed(&error),
+            store::Error::KeyLength { .. }
+            | store::Error::ValueTooLarge { .. }
+            | store::Error::Locked { .. }
+            | store::Error::OtherFormat { .. }
+            | store::Error::RolledBack { .. }
+            | store::Error::Damaged { .. }
+            | store::Error::Mixed { .. }
+            | store::Error::Corrupt { .. }
+            | store::Error::Missing { .. } => internal(&error),
+        })
     }
 }
 
@@ -177,8 +189,23 @@ impl From<HelloRefused> for ApiError {
     }
 }
 
-/// Something of ours went wrong. The cause is for the log, not for the client.
+/// The disk could not be read. The next commit may find that it is gone, and end the broker: what is there after its next start
+/// can answer.
+fn disk_failed(error: &dyn std::error::Error) -> Status {
+    log(error);
+    Status::unavailable("the broker could not read its disk; its log says more")
+}
+
+/// Something of ours went wrong.
 fn internal(error: &dyn std::error::Error) -> Status {
+    log(error);
+    Status::internal(
+        "the broker could not do this because of an error of its own; its log says more",
+    )
+}
+
+/// The cause is for the log, not for the client.
+fn log(error: &dyn std::error::Error) {
     let mut causes = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -186,7 +213,34 @@ fn internal(error: &dyn std::error::Error) -> Status {
         source = cause.source();
     }
     tracing::error!(error = causes, "request failed");
-    Status::internal(
-        "the broker could not do this because of an error of its own; its log says more",
-    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_restart_cures_can_be_tried_again() {
+        let failed = store::Error::Io {
+            doing: "read",
+            path: "journal".into(),
+            source: std::io::ErrorKind::Other.into(),
+        };
+        let poisoned = store::Error::Poisoned {
+            cause: "the disk is gone".to_owned(),
+        };
+        let corrupt = store::Error::Corrupt {
+            path: "tables".into(),
+            what: "a table".to_owned(),
+        };
+        for (error, expected) in [
+            (store::Error::Closed, Code::Unavailable),
+            (poisoned, Code::Unavailable),
+            (failed, Code::Unavailable),
+            (corrupt, Code::Internal),
+        ] {
+            let status = Status::from(ApiError::from(error));
+            assert_eq!(status.code(), expected, "{status}");
+        }
+    }
 }
