@@ -196,6 +196,7 @@ fn module() -> Module {
         entry: Entry::Handler,
         functions: vec![function],
         uploaded_at: Timestamp::EPOCH,
+        retired_at: Timestamp::EPOCH,
         not_granted: Vec::new(),
     }
 }

@@ -1,11 +1,12 @@
 //! Removing blobs that no row names.
 //!
-//! Two things lead to them: the ledger tells which blobs a row has ceased to name, and now and then all files are looked
-//! through, for what a process left behind that ended between writing a file and naming it.
+//! Three things lead to them: the ledger tells which blobs a row has ceased to name, holds tell which ones nobody holds any
+//! more, and now and then all files are looked through, for what a process left behind that ended between writing a file
+//! and naming it.
 
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tq_core::Digest;
 
@@ -21,6 +22,8 @@ const TICK: Duration = Duration::from_secs(60);
 const TICKS_BEFORE_FIRST_SWEEP: u32 = 10;
 /// Ticks from one sweep to the next: a day.
 const TICKS_BETWEEN_SWEEPS: u32 = 24 * 60;
+/// Ticks from a sweep that failed to the next.
+const TICKS_AFTER_FAILURE: u32 = 60;
 /// Blobs that are looked at at once.
 const BATCH: usize = 256;
 
@@ -53,23 +56,39 @@ impl Collector {
     }
 
     async fn work(&self) {
-        let mut ticks = tokio::time::interval(TICK);
+        let mut ticks = tokio::time::interval_at(Instant::now() + TICK, TICK);
         // A process that stood still has not given anybody the time.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticks_to_sweep = TICKS_BEFORE_FIRST_SWEEP;
         loop {
             tokio::select! {
                 () = self.ledger.shared().unnamed.arrived() => {}
+                () = self.blobs.let_go().arrived() => {}
                 _ = ticks.tick() => {
                     self.blobs.tick();
                     ticks_to_sweep = ticks_to_sweep.saturating_sub(1);
                 }
             }
-            let mut cleared = self.clear_unnamed().await;
-            if cleared.is_ok() && ticks_to_sweep == 0 {
-                ticks_to_sweep = TICKS_BETWEEN_SWEEPS;
-                cleared = self.sweep().await;
-            }
+            let cleared = match self.clear_unnamed().await {
+                Ok(true) => Ok(()),
+                // More than could be taken note of.
+                Ok(false) => {
+                    ticks_to_sweep = 0;
+                    Ok(())
+                }
+                Err(ends) => Err(ends),
+            };
+            let cleared = match cleared {
+                Ok(()) if ticks_to_sweep == 0 => {
+                    let swept = self.sweep().await;
+                    ticks_to_sweep = match swept {
+                        Ok(()) => TICKS_BETWEEN_SWEEPS,
+                        Err(_) => TICKS_AFTER_FAILURE,
+                    };
+                    swept
+                }
+                cleared => cleared,
+            };
             match cleared {
                 Ok(()) => {}
                 Err(Ends::Stopped) => return,
@@ -83,32 +102,47 @@ impl Collector {
         }
     }
 
-    /// Looks at the blobs that the ledger has told of.
-    async fn clear_unnamed(&self) -> Result<(), Ends> {
-        let unnamed = &self.ledger.shared().unnamed;
-        loop {
-            let batch = unnamed.take(BATCH);
-            if batch.is_empty() {
-                break;
+    /// Looks at the blobs that it was told of. Returns whether those were all that there was to tell of.
+    async fn clear_unnamed(&self) -> Result<bool, Ends> {
+        let mut are_all = true;
+        for told in [&self.ledger.shared().unnamed, self.blobs.let_go()] {
+            loop {
+                let batch = told.take(BATCH);
+                if batch.is_empty() {
+                    break;
+                }
+                self.clear(batch).await?;
             }
-            self.clear(batch).await?;
+            are_all &= !told.has_overflowed();
         }
-        match unnamed.has_overflowed() {
-            true => self.sweep().await,
-            false => Ok(()),
-        }
+        Ok(are_all)
     }
 
-    /// Looks at every file.
+    /// Looks at every file. What fails with one does not keep it from the others.
     async fn sweep(&self) -> Result<(), Ends> {
+        let mut swept = Ok(());
         for folder in 0..=u8::MAX {
-            let blobs = self.blobs.clone();
-            let found = blocking(move || blobs.list(folder).map_err(Ends::Blobs)).await?;
-            for batch in found.chunks(BATCH) {
-                self.clear(batch.to_vec()).await?;
+            match self.sweep_folder(folder).await {
+                Ok(()) => {}
+                Err(Ends::Stopped) => return Err(Ends::Stopped),
+                Err(failed) => swept = Err(failed),
             }
         }
-        Ok(())
+        swept
+    }
+
+    async fn sweep_folder(&self, folder: u8) -> Result<(), Ends> {
+        let blobs = self.blobs.clone();
+        let found = blocking(move || blobs.list(folder).map_err(Ends::Blobs)).await?;
+        let mut swept = Ok(());
+        for batch in found.chunks(BATCH) {
+            match self.clear(batch.to_vec()).await {
+                Ok(()) => {}
+                Err(Ends::Blobs(failed)) => swept = Err(Ends::Blobs(failed)),
+                Err(ends) => return Err(ends),
+            }
+        }
+        swept
     }
 
     /// Removes those of these blobs that no row names and nobody holds.
@@ -124,19 +158,26 @@ impl Collector {
             Ok((doomed, unnamed))
         })
         .await?;
+        if unnamed.is_empty() {
+            return Ok(());
+        }
         // A loss of power must not bring back a row that names what is gone.
         let on_disk = self.ledger.on_disk().await;
         on_disk.map_err(|Stopped| Ends::Stopped)?;
         let metrics = &self.ledger.shared().metrics;
         let removed = blocking(move || {
-            let removed = unnamed
-                .into_iter()
-                .map(|digest| doomed.blobs.remove_doomed(digest))
-                .collect::<Result<Vec<bool>, _>>();
-            Ok(removed.map_err(Ends::Blobs)?.into_iter().filter(|is| *is))
+            let (mut removed, mut failed) = (0, Ok(()));
+            for digest in unnamed {
+                match doomed.blobs.remove_doomed(digest) {
+                    Ok(is_removed) => removed += u64::from(is_removed),
+                    Err(error) => failed = Err(Ends::Blobs(error)),
+                }
+            }
+            Ok((removed, failed))
         });
-        metrics.blobs_removed.inc_by(removed.await?.count() as u64);
-        Ok(())
+        let (removed, failed) = removed.await?;
+        metrics.blobs_removed.inc_by(removed);
+        failed
     }
 }
 

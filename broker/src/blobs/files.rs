@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tq_core::Digest;
 use tq_core::limits::CHUNK_BYTES;
 
+use super::Unnamed;
 use super::holds::{Hold, Holds};
 
 /// Where files grow before they get their name; in the same file system, so that getting it is one step.
@@ -221,6 +222,18 @@ impl Blobs {
         Ok(self.contains(digest)?.then_some(hold))
     }
 
+    /// As [`Blobs::hold`], for somebody to whom it was lent.
+    ///
+    /// # Errors
+    /// As [`Blobs::size`].
+    pub fn hold_lent(&self, digest: Digest) -> Result<Option<Hold>, Error> {
+        let hold = self.hold(digest)?;
+        if let Some(hold) = &hold {
+            hold.end_loan();
+        }
+        Ok(hold)
+    }
+
     /// A whole blob, or none if there is none of this digest. For blobs of a bounded size; others have [`Blobs::open_read`].
     ///
     /// # Errors
@@ -316,6 +329,11 @@ impl Blobs {
         };
         let unfinished = removed.at("remove", &path)?.map(|()| Unfinished(nameless));
         Ok(unfinished.is_some())
+    }
+
+    /// Blobs that nobody holds any more, named or not.
+    pub(super) fn let_go(&self) -> &Unnamed {
+        &self.0.holds.let_go
     }
 
     /// Tells that a tick has passed, by which it is measured how long blobs are lent.

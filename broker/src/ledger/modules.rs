@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
@@ -93,14 +94,23 @@ impl Uses {
         }
     }
 
-    /// Writes what has changed.
+    /// Writes what has changed. There is no row of a version without tasks.
     pub(super) fn write(&mut self, batch: &mut Batch) {
         for name in std::mem::take(&mut self.changed) {
-            let uses = self.of_name.get_mut(&name).into_iter().flatten();
-            for of in uses.filter(|of| of.is_changed) {
+            let Some(uses) = self.of_name.get_mut(&name) else {
+                continue;
+            };
+            for of in uses.iter_mut().filter(|of| of.is_changed) {
                 of.is_changed = false;
                 let at = key::module_uses(of.namespace, &name, of.version);
-                batch.put(at, of.tasks.to_be_bytes().to_vec());
+                match of.tasks {
+                    0 => batch.delete(at),
+                    tasks => batch.put(at, tasks.to_be_bytes().to_vec()),
+                }
+            }
+            uses.retain(|of| of.tasks > 0);
+            if uses.is_empty() {
+                self.of_name.remove(&name);
             }
         }
     }
@@ -110,15 +120,6 @@ impl Uses {
         let mut uses = self.of_name.get(name).into_iter().flatten();
         uses.find(|of| (of.namespace, of.version) == (namespace, version))
             .map_or(0, |of| of.tasks)
-    }
-
-    fn forget(&mut self, namespace: Namespace, name: &str, version: u32) {
-        if let Some(uses) = self.of_name.get_mut(name) {
-            uses.retain(|of| (of.namespace, of.version) != (namespace, version));
-            if uses.is_empty() {
-                self.of_name.remove(name);
-            }
-        }
     }
 
     /// Every count there is.
@@ -147,17 +148,15 @@ impl Ledger {
             let current = versions
                 .and_then(|versions| versions.all.get(&versions.current))
                 .map(Arc::clone);
-            let last = versions
-                .and_then(|versions| versions.all.keys().next_back().copied())
-                .unwrap_or(0);
+            let last = versions.map_or(0, |versions| versions.last);
             (current, last)
         };
         let same = current.filter(|current| {
-            let (version, uploaded_at) = (current.version, current.uploaded_at);
             **current
                 == Module {
-                    version,
-                    uploaded_at,
+                    version: current.version,
+                    uploaded_at: current.uploaded_at,
+                    retired_at: current.retired_at,
                     ..module.clone()
                 }
         });
@@ -168,18 +167,9 @@ impl Ledger {
                 module.version = last + 1;
                 module.uploaded_at = self.time;
                 let number = self.namespace_or_new(&namespace);
-                self.step.batch.put(
-                    key::module(number, &module.name, module.version),
-                    row::encode_module(number, &module),
-                );
-                self.set_current(number, &module.name, module.version);
-                self.step.durable = true;
-                let version = module.version;
-                // Whoever reads it before the commit is done can submit nothing that comes before it in the ledger.
-                let mut registry = write(&self.shared.registry);
-                let name = module.name.clone();
-                registry.insert(&namespace, module);
-                registry.set_current(&namespace, &name, version);
+                let (name, version) = (module.name.clone(), module.version);
+                self.put_version(&namespace, number, module);
+                self.set_current(&namespace, number, &name, version);
                 (version, false)
             }
         };
@@ -214,9 +204,7 @@ impl Ledger {
             )
         };
         let number = self.namespace_or_new(namespace);
-        self.set_current(number, name, module.version);
-        self.step.durable = true;
-        write(&self.shared.registry).set_current(namespace, name, module.version);
+        self.set_current(namespace, number, name, module.version);
         self.prepare(&module.digest);
         Ok(())
     }
@@ -265,7 +253,6 @@ impl Ledger {
         for module in &doomed {
             self.remove_version(namespace, number, module);
         }
-        self.step.durable = true;
         Ok(doomed.len())
     }
 
@@ -274,8 +261,8 @@ impl Ledger {
         self.module_uses.look_at = self.time;
     }
 
-    /// Removes versions that have been there for as long as their namespace keeps them, that no task needs and that nobody
-    /// would go back to: neither the current one nor the one before it. A bounded number; returns whether there are more.
+    /// Removes versions that have not been current for as long as their namespace keeps them, that no task needs and that
+    /// nobody would go back to: neither the current one nor the one before it. A bounded number; returns whether there are more.
     pub(super) fn collect_modules(&mut self) -> bool {
         if self.time < self.module_uses.look_at {
             return false;
@@ -293,7 +280,7 @@ impl Ledger {
                 let is_over = |module: &Module| {
                     module.version != versions.current
                         && Some(module.version) != before
-                        && module.uploaded_at.after(keep) <= self.time
+                        && module.uploaded_at.max(module.retired_at).after(keep) <= self.time
                         && self.uses(number, module) == 0
                 };
                 let of_name = versions.all.values().filter(|module| is_over(module));
@@ -342,11 +329,10 @@ impl Ledger {
             ..
         } = module;
         self.step.batch.delete(key::module(number, name, *version));
-        self.step
-            .batch
-            .delete(key::module_uses(number, name, *version));
-        self.module_uses.forget(number, name, *version);
         self.step.unnamed.push(*digest);
+        // Before it leaves the registry, since whoever finds it gone has to wait for this step to be on disk.
+        self.step.durable = true;
+        self.shared.owed.store(self.steps + 1, Ordering::Release);
         // Whoever reads it before the commit is done finds nothing; a submit that found it earlier is refused by the ledger.
         write(&self.shared.registry).remove(namespace, name, *version);
         self.shared.metrics.modules_removed.inc();
@@ -369,11 +355,39 @@ impl Ledger {
         Err(Refused::Replaced(reference))
     }
 
-    fn set_current(&mut self, namespace: Namespace, name: &str, version: u32) {
+    /// Adds a version, or changes what is known of it. Whoever reads it before the commit is done can submit nothing that
+    /// comes before it in the ledger.
+    fn put_version(&mut self, namespace: &str, number: Namespace, module: Module) {
         self.step.batch.put(
-            key::current(namespace, name),
-            version.to_be_bytes().to_vec(),
+            key::module(number, &module.name, module.version),
+            row::encode_module(number, &module),
         );
+        self.step.durable = true;
+        write(&self.shared.registry).insert(namespace, module);
+    }
+
+    /// Points a name at one of its versions, and retires the one before.
+    fn set_current(&mut self, namespace: &str, number: Namespace, name: &str, version: u32) {
+        let (last, before) = {
+            let registry = read(&self.shared.registry);
+            let versions = registry.versions(namespace, name).ok();
+            let last = versions.map_or(version, |versions| versions.last);
+            let before = versions.and_then(|versions| versions.all.get(&versions.current).cloned());
+            (last, before)
+        };
+        if let Some(before) = before.filter(|before| before.version != version) {
+            let retired = Module {
+                retired_at: self.time,
+                ..Module::clone(&before)
+            };
+            self.put_version(namespace, number, retired);
+        }
+        self.step.batch.put(
+            key::current(number, name),
+            row::encode_current(version, last),
+        );
+        self.step.durable = true;
+        write(&self.shared.registry).set_current(namespace, name, version, last);
     }
 
     pub(super) fn namespace_or_new(&mut self, name: &str) -> Namespace {

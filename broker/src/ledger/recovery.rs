@@ -183,12 +183,12 @@ impl Ledger {
                 registry.insert(name, module);
             }
         }
-        for (at, version) in currents {
-            if let (Some((namespace, module)), Ok(version)) =
-                (key::current_of(&at), version[..].try_into())
+        for (at, bytes) in currents {
+            if let (Some((namespace, module)), Some((version, last))) =
+                (key::current_of(&at), row::decode_current(&bytes))
                 && let Some(name) = names.get(&namespace)
             {
-                registry.set_current(name, module, u32::from_be_bytes(version));
+                registry.set_current(name, module, version, last);
             }
         }
         drop(registry);

@@ -290,6 +290,8 @@ impl Ledger {
             batch.put(key::settled(self.store.seq() + 1), ended);
             self.note_settled();
         }
+        // What a blob's last row is gone with has to be on disk before the blob goes.
+        step.durable |= !unnamed.is_empty();
         self.steps += 1;
         if step.durable {
             // Before the commit, since whoever reads what is in it has to find this.

@@ -89,7 +89,7 @@ impl Ledger {
                 return Ok(Err(refused));
             }
             // It was there when the request was read, and may have been deleted since. Neighbours are mostly of one module.
-            let module = (&task.spec.module, task.spec.version);
+            let module = (&task.spec.module, task.spec.version, task.spec.digest);
             if let Some(Known::No) = known.last()
                 && seen_module != Some(module)
             {

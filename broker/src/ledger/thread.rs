@@ -65,8 +65,8 @@ impl Handle {
         &self.reader
     }
 
-    /// Waits until what can be read now outlives a loss of power, so that it may be told: a step can be read from its
-    /// commit on, and is synced afterwards.
+    /// Waits until what can be read now outlives a loss of power, as far as anybody is told of it: a step can be read from
+    /// its commit on, and is synced afterwards if something rests on it.
     ///
     /// # Errors
     /// [`Stopped`] if the ledger stopped before.

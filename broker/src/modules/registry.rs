@@ -28,6 +28,8 @@ pub struct Module {
     pub functions: Vec<Function>,
     /// When it was deployed.
     pub uploaded_at: Timestamp,
+    /// When it ceased to be the current version last; 0 if it never did.
+    pub retired_at: Timestamp,
     /// What it may ask for and is not granted.
     pub not_granted: Vec<String>,
 }
@@ -58,6 +60,8 @@ pub struct Function {
 pub struct Versions {
     /// The one that the name points at.
     pub current: u32,
+    /// The highest that there ever was: no number is given twice while there is any version.
+    pub last: u32,
     /// All there are.
     pub all: BTreeMap<u32, Arc<Module>>,
 }
@@ -167,17 +171,19 @@ impl Registry {
             .or_default()
             .entry(module.name.clone())
             .or_default();
+        versions.last = versions.last.max(module.version);
         versions.all.insert(module.version, module);
     }
 
-    /// Points a name at one of its versions.
-    pub fn set_current(&mut self, namespace: &str, name: &str, version: u32) {
+    /// Points a name at one of its versions, of which `last` is the highest that there ever was.
+    pub fn set_current(&mut self, namespace: &str, name: &str, version: u32, last: u32) {
         if let Some(versions) = self
             .modules
             .get_mut(namespace)
             .and_then(|modules| modules.get_mut(name))
         {
             versions.current = version;
+            versions.last = versions.last.max(last);
         }
     }
 
@@ -366,6 +372,7 @@ mod tests {
             entry: Entry::Handler,
             functions: Vec::new(),
             uploaded_at: Timestamp::EPOCH,
+            retired_at: Timestamp::EPOCH,
             not_granted: Vec::new(),
         }
     }
@@ -387,10 +394,10 @@ mod tests {
         registry.insert("a", module("resize", 2, 2));
         registry.insert("b", module("resize", 1, 3));
         registry.insert("b", module("other", 1, 2));
-        registry.set_current("a", "resize", 2);
+        registry.set_current("a", "resize", 2, 2);
         check(&registry, &[1, 2, 3]);
         // A rollback leaves the later version for tasks that were submitted for it.
-        registry.set_current("a", "resize", 1);
+        registry.set_current("a", "resize", 1, 2);
         check(&registry, &[1, 2, 3]);
         // The bytes of version 1 again, as a third version.
         registry.insert("a", module("resize", 3, 1));

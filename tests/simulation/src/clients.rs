@@ -625,6 +625,7 @@ fn module(digest: Digest) -> Module {
         entry: Entry::Handler,
         functions: vec![function],
         uploaded_at: Timestamp::EPOCH,
+        retired_at: Timestamp::EPOCH,
         not_granted: Vec::new(),
     }
 }

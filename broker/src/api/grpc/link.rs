@@ -63,7 +63,7 @@ impl Drop for Ends {
 async fn hold_blobs(blobs: &Blobs, mut message: FromHost) -> Result<(FromHost, Vec<Hold>), Status> {
     let mut holds = Vec::new();
     match &mut message {
-        FromHost::Outcomes(outcomes) => holds = hold_results(blobs, outcomes).await?,
+        FromHost::Outcomes(outcomes) => holds = hold_results(blobs, outcomes).await,
         FromHost::Checkpoint {
             state: Data::Blob { digest, .. },
             ..
@@ -87,16 +87,21 @@ async fn hold_blobs(blobs: &Blobs, mut message: FromHost) -> Result<(FromHost, V
 }
 
 /// Takes holds on the results that are blobs. An attempt whose result is not there is lost: the host came back so late that
-/// nobody could know of it any more.
-async fn hold_results(blobs: &Blobs, outcomes: &mut [AttemptOutcome]) -> Result<Vec<Hold>, Status> {
+/// nobody could know of it any more. One that cannot be looked for is left out: its host says it again when it connects.
+async fn hold_results(blobs: &Blobs, outcomes: &mut Vec<AttemptOutcome>) -> Vec<Hold> {
     let mut holds = Vec::new();
-    for ended in outcomes {
+    for mut ended in std::mem::take(outcomes) {
         let Some(Data::Blob { digest, .. }) = ended.result else {
+            outcomes.push(ended);
             continue;
         };
-        match hold(blobs, digest).await? {
-            Some(hold) => holds.push(hold),
-            None => {
+        match hold(blobs, digest).await {
+            Ok(Some(hold)) => holds.push(hold),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "failed to look for a result");
+                continue;
+            }
+            Ok(None) => {
                 ended.outcome = Outcome::HostError;
                 ended.result = None;
                 ended.failure = Some(Failure {
@@ -105,13 +110,14 @@ async fn hold_results(blobs: &Blobs, outcomes: &mut [AttemptOutcome]) -> Result<
                 });
             }
         }
+        outcomes.push(ended);
     }
-    Ok(holds)
+    holds
 }
 
 async fn hold(blobs: &Blobs, digest: Digest) -> Result<Option<Hold>, Status> {
     let blobs = blobs.clone();
-    blocking(move || Ok(blobs.hold(digest)?)).await
+    blocking(move || Ok(blobs.hold_lent(digest)?)).await
 }
 
 type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -134,7 +140,7 @@ impl HostLink for Link {
         };
         let mut hello = Box::new(convert::hello_in(hello)?);
         let blobs = self.0.blobs.clone();
-        let holds = hold_results(&blobs, &mut hello.outcomes).await?;
+        let holds = hold_results(&blobs, &mut hello.outcomes).await;
         let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);
         let link = Arc::new(Outbound {
             sender,

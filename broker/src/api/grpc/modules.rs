@@ -90,6 +90,7 @@ impl ModuleService for Modules {
             entry: inspected.entry,
             functions,
             uploaded_at: Timestamp::EPOCH,
+            retired_at: Timestamp::EPOCH,
             not_granted: inspected.not_granted,
         };
         let deployed = {

@@ -79,14 +79,19 @@ impl Reads {
             shown.payload = self.data(task.spec.payload, payload, at)?;
         }
         let has_result = task.result.is_some() && beside.result_gone.is_none();
-        let lacks = include_result && has_result && shown.result.is_none()
-            || include_payload && shown.payload.is_none();
-        if lacks {
+        let lacks_result = include_result && has_result && shown.result.is_none();
+        let lacks_payload = include_payload && shown.payload.is_none();
+        if lacks_result || lacks_payload {
             // It was deleted while it was read, or its result was.
             let Some(found) = self.find(id)? else {
                 return Ok(None);
             };
             shown.result_expired_ms = found.beside.result_gone.map_or(0, |at| at.0);
+            if lacks_payload
+                || found.beside.result_gone.is_none() && found.task.result == task.result
+            {
+                return Err(lost(id));
+            }
         }
         let progress = lock(&self.shared.progress).get(&id).cloned();
         shown.progress = progress.map(|(fraction, note)| v1::Progress { fraction, note });
@@ -127,14 +132,15 @@ impl Reads {
         Ok(match data {
             data if row::in_row(data) => Some(in_row),
             DataRef::Row { .. } => self.store.get(&row)?,
-            DataRef::Blob { digest, .. } => {
-                let bytes = self.blobs.get(digest)?;
-                Some(bytes.map(Bytes::from).ok_or_else(|| {
-                    Status::data_loss(format!("blob {digest} is missing on the broker's disk"))
-                })?)
-            }
+            DataRef::Blob { digest, .. } => self.blobs.get(digest)?.map(Bytes::from),
         })
     }
+}
+
+/// A row names what is not there.
+fn lost(id: TaskId) -> ApiError {
+    let text = format!("data of task {id} is missing on the broker's disk");
+    Status::data_loss(text).into()
 }
 
 pub(super) fn no_task(namespace: String, id: TaskId) -> Status {

@@ -10,11 +10,15 @@ use super::sim::{MODULE, Sim, TENANT, spec, submission};
 use super::stores::NewStore;
 use crate::ledger::{Doomed, Refused, RetentionChange, read};
 use crate::modules::registry::Unknown;
+use crate::store::{Direction, Space};
+use crate::tables::key;
 
 on_every_store![
     version_goes_when_it_is_deleted_and_no_task_needs_it,
     deleted_module_takes_no_task_and_can_be_deployed_anew,
     what_comes_in_the_same_step_counts,
+    number_of_a_deleted_version_is_not_given_again,
+    version_that_was_current_lately_stays,
     versions_that_nobody_uses_go_after_their_time,
 ];
 
@@ -141,6 +145,39 @@ fn what_comes_in_the_same_step_counts(store: NewStore) {
     let mut deleted = sim.send_delete(Doomed::One(id));
     assert_eq!(sim.delete_module(1), Ok(1));
     assert_eq!(deleted.try_recv().expect("it is answered"), Ok(1));
+    let uses = key::all_module_uses();
+    let store = &sim.ledger().store;
+    let rows = store.scan(Space::Meta, &uses, &[], Direction::Ascending, 1);
+    assert_eq!(rows.expect("the store can be read"), [], "nothing is left");
+}
+
+fn number_of_a_deleted_version_is_not_given_again(store: NewStore) {
+    let mut sim = Sim::new(store);
+    deploy_to(&mut sim, 3);
+    sim.rollback(2);
+    assert_eq!(sim.delete_module(3), Ok(1));
+    sim.restart();
+    sim.deploy(digest(9));
+    assert_eq!(versions(&sim), [1, 2, 4]);
+}
+
+fn version_that_was_current_lately_stays(store: NewStore) {
+    let mut sim = Sim::new(store);
+    let keep = RetentionChange {
+        modules: Some(2 * HOUR),
+        ..RetentionChange::default()
+    };
+    sim.keep(Some(keep)).expect("it is in range");
+    sim.skip(5 * HOUR);
+    deploy_to(&mut sim, 4);
+    sim.restart();
+    sim.skip(HOUR);
+    sim.settle();
+    assert_eq!(versions(&sim), [1, 2, 3, 4], "1 was current an hour ago");
+    sim.skip(HOUR);
+    sim.settle();
+    sim.settle();
+    assert_eq!(versions(&sim), [3, 4]);
 }
 
 fn versions_that_nobody_uses_go_after_their_time(store: NewStore) {

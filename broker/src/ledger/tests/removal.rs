@@ -25,6 +25,7 @@ on_every_store![
     logs_of_tasks_that_are_deleted_together_go_and_those_between_them_stay,
     checkpoint_that_a_larger_one_replaced_leaves_nothing_behind,
     blob_is_told_of_when_the_last_task_ceases_to_name_it,
+    blob_that_was_told_of_is_not_named_after_a_loss_of_power,
     late_outcome_of_a_deleted_task_is_fenced,
 ];
 
@@ -277,6 +278,29 @@ fn blob_is_told_of_when_the_last_task_ceases_to_name_it(store: NewStore) {
         assert_eq!(gone, [payload, result]);
         assert_eq!(is_named(&sim, payload) || is_named(&sim, result), !is_last);
     }
+}
+
+fn blob_that_was_told_of_is_not_named_after_a_loss_of_power(store: NewStore) {
+    let mut sim = Sim::new(store);
+    sim.connect("a", 1);
+    sim.submit(spec());
+    let attempt = attempt_of(&sim, "a", sim.hosts["a"].only());
+    let (first, second) = (Digest([1; 32]), Digest([2; 32]));
+    for digest in [first, second] {
+        let state = Data::Blob {
+            digest,
+            len: 70_000,
+        };
+        let attempt = attempt.clone();
+        sim.say("a", FromHost::Checkpoint { attempt, state });
+        sim.settle();
+    }
+    assert_eq!(sim.ledger().shared.unnamed.take(usize::MAX), [first]);
+    sim.crash(Crash::Power);
+    let uses = key::blob_uses(first);
+    let store = &sim.ledger().store;
+    let rows = store.scan(Space::Index, &uses, &[], Direction::Ascending, 1);
+    assert_eq!(rows.expect("the store can be read"), []);
 }
 
 fn late_outcome_of_a_deleted_task_is_fenced(store: NewStore) {

@@ -230,6 +230,7 @@ pub(super) fn module(digest: Digest) -> Module {
         entry: Entry::Handler,
         functions: vec![function],
         uploaded_at: Timestamp::EPOCH,
+        retired_at: Timestamp::EPOCH,
         not_granted: Vec::new(),
     }
 }
@@ -764,6 +765,19 @@ impl Sim {
         });
         self.settle();
         answer.try_recv().expect("it is answered")
+    }
+
+    pub(super) fn rollback(&mut self, version: u32) {
+        let (reply, mut answer) = oneshot::channel();
+        self.inbox.push(Command::Rollback {
+            namespace: TENANT.to_owned(),
+            name: "m".to_owned(),
+            version,
+            reply,
+        });
+        self.settle();
+        let answer = answer.try_recv().expect("it is answered");
+        answer.expect("there is such a version");
     }
 
     /// The number of [`TENANT`].

@@ -20,7 +20,7 @@ use super::key::{self, Namespace};
 
 pub use claims::{Claim, decode_claims, encode_claims};
 pub use host::{decode_host, encode_host};
-pub use module::{decode_module, encode_module};
+pub use module::{decode_current, decode_module, encode_current, encode_module};
 pub use queue::QueueRow;
 pub use retention::{CollectorRow, decode_collector, decode_retention, encode_retention};
 pub use settings::{decode_settings, encode_settings};

@@ -57,6 +57,20 @@ struct ModuleRow {
     namespace: u32,
     #[prost(string, repeated, tag = "9")]
     not_granted: Vec<String>,
+    #[prost(uint64, tag = "10")]
+    retired_ms: u64,
+}
+
+/// Encodes which version of a module is current, and the highest that there ever was.
+pub fn encode_current(version: u32, last: u32) -> Vec<u8> {
+    [version.to_be_bytes(), last.to_be_bytes()].concat()
+}
+
+/// Decodes both. None if the bytes are no such row.
+pub fn decode_current(bytes: &[u8]) -> Option<(u32, u32)> {
+    let (version, last) = bytes.split_first_chunk()?;
+    let last = last.try_into().ok()?;
+    Some((u32::from_be_bytes(*version), u32::from_be_bytes(last)))
 }
 
 /// Encodes one version of a module.
@@ -69,6 +83,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
         entry,
         functions,
         uploaded_at,
+        retired_at,
         not_granted,
     } = module;
     let functions = functions.iter().map(|function| {
@@ -106,6 +121,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
         uploaded_ms: uploaded_at.0,
         namespace: namespace.0,
         not_granted: not_granted.clone(),
+        retired_ms: retired_at.0,
     }
     .encode_to_vec()
 }
@@ -149,6 +165,7 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
         },
         functions: functions.collect::<Result<_, _>>()?,
         uploaded_at: Timestamp(row.uploaded_ms),
+        retired_at: Timestamp(row.retired_ms),
         not_granted: row.not_granted,
     };
     Ok((Namespace(row.namespace), module))
