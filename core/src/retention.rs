@@ -21,7 +21,7 @@ pub struct Retention {
     pub expired: Duration,
     /// Results, if they go before their tasks do. A task may say otherwise for itself.
     pub results: Option<Duration>,
-    /// Versions of modules that nobody uses, from their upload on.
+    /// Versions of modules that no task needs, from their upload on or from when another became current.
     pub modules: Duration,
 }
 

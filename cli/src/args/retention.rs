@@ -39,8 +39,8 @@ pub(crate) struct RetentionArgs {
     /// Keep results so long, or as long as their tasks: `task`, which is so if nothing was set
     #[arg(long, value_name = "DURATION")]
     pub(crate) results: Option<ResultSpan>,
-    /// Keep versions of modules that no task needs so long from their upload on; 30d if nothing was set. The current one and the
-    /// one before it stay
+    /// Keep versions of modules that no task needs so long after another took their place; 30d if nothing was set. The
+    /// current one and the one before it stay
     #[arg(long, value_name = "DURATION")]
     pub(crate) modules: Option<Span>,
 }
