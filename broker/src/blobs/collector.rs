@@ -70,16 +70,9 @@ impl Collector {
                 }
             }
             let cleared = match self.clear_unnamed().await {
-                Ok(true) => Ok(()),
-                // More than could be taken note of.
-                Ok(false) => {
-                    ticks_to_sweep = 0;
-                    Ok(())
-                }
-                Err(ends) => Err(ends),
-            };
-            let cleared = match cleared {
-                Ok(()) if ticks_to_sweep == 0 => {
+                Ok(were_all) if were_all && ticks_to_sweep > 0 => Ok(()),
+                // It is time, or there was more than could be taken note of.
+                Ok(_) => {
                     let swept = self.sweep().await;
                     ticks_to_sweep = match swept {
                         Ok(()) => TICKS_BETWEEN_SWEEPS,
@@ -87,7 +80,7 @@ impl Collector {
                     };
                     swept
                 }
-                cleared => cleared,
+                Err(ends) => Err(ends),
             };
             match cleared {
                 Ok(()) => {}

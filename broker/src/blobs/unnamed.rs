@@ -10,8 +10,8 @@ use crate::ledger::lock;
 /// How many may wait. More are found by the next sweep over all files.
 const WAITING_MAX: usize = 65_536;
 
-/// Blobs that a row has named, and that none may name any more. What is told here may be wrong in either way: whoever
-/// takes it asks the rows.
+/// Blobs that a row has ceased to name, or that somebody has let go of, so that maybe none names them. What is told here may
+/// be wrong in either way: whoever takes it asks the rows.
 #[derive(Debug, Default)]
 pub struct Unnamed {
     waiting: Mutex<Waiting>,
@@ -25,7 +25,7 @@ struct Waiting {
 }
 
 impl Unnamed {
-    /// Tells of blobs that rows have ceased to name, once the commit is done in which they did.
+    /// Tells of blobs, once what has become of them is committed.
     pub fn push(&self, digests: Vec<Digest>) {
         if digests.is_empty() {
             return;
