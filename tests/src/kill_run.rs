@@ -248,19 +248,9 @@ pub async fn kill_run(plan: Plan) -> Report {
                         disk.lose_power();
                         broker.process.sigcont();
                         // It may have nothing left to write, and then it has nothing to fail with.
-                        let writes = async {
-                            for concurrency in 1.. {
-                                let settings = QueueSettings {
-                                    concurrency: Some(concurrency),
-                                    ..QueueSettings::default()
-                                };
-                                drop(client.set_queue("spare", settings).await);
-                                tokio::time::sleep(LOOK).await;
-                            }
-                        };
                         let status = tokio::select! {
                             status = broker.process.end() => status,
-                            () = writes => unreachable!("it goes on for ever"),
+                            () = keep_writing(&client) => unreachable!("it goes on for ever"),
                         };
                         assert!(!status.success(), "a broker without a disk: {status}");
                     } else {
@@ -383,6 +373,18 @@ async fn wrong_counts(url: &str, report: &Report) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Has the broker write, again and again, whatever it answers.
+async fn keep_writing(client: &Client) {
+    for concurrency in 1.. {
+        let settings = QueueSettings {
+            concurrency: Some(concurrency),
+            ..QueueSettings::default()
+        };
+        drop(client.set_queue("spare", settings).await);
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Submits all tasks in batches, and has some cancelled. Returns the ids in order, and what was answered to the cancels.
