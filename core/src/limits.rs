@@ -222,6 +222,9 @@ pub const ATTEMPTS_MAX: u32 = 100;
 pub const ATTEMPTS_KEPT: usize = 20;
 /// Times that a task goes back to its queue because a host was lost with it, in one round.
 pub const LOSSES_MAX: u32 = 10;
+/// Times in one round that a task may crash the process that runs it while it runs there alone: one crash may have been
+/// chance, and each costs a process.
+pub const STRIKES_MAX: u32 = 3;
 /// The message of an attempt that failed.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 4 * KIB as usize;
 /// The guest's backtrace of an attempt that failed.

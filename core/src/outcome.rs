@@ -71,6 +71,8 @@ outcomes! {
     HostError = "host_error", HostLost;
     /// The host was emptied before the attempt began or ended. Counts against nobody.
     HostDrained = "host_drained", HostLost;
+    /// The process that ran the attempt came to its end: by this attempt or by one that ran beside it.
+    RunnerCrashed = "runner_crashed", Crash;
 }
 
 /// What an outcome means for the task.
@@ -86,6 +88,8 @@ pub enum Class {
     Stopped,
     /// Not the task's doing; it goes back to its queue without using up an attempt.
     HostLost,
+    /// Perhaps the task's doing; it goes back to its queue, to run alone from then on.
+    Crash,
 }
 
 impl fmt::Display for Outcome {

@@ -132,7 +132,8 @@ fn is_where_it_failed(outcome: Outcome) -> bool {
         | Outcome::DeadlineExceeded
         | Outcome::HostLost
         | Outcome::HostError
-        | Outcome::HostDrained => false,
+        | Outcome::HostDrained
+        | Outcome::RunnerCrashed => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The limit at which a task died.
 
-use crate::limits::{LOSSES_MAX, RESULT_BYTES_MAX, STACK_BYTES_MAX};
+use crate::limits::{LOSSES_MAX, RESULT_BYTES_MAX, STACK_BYTES_MAX, STRIKES_MAX};
 use crate::task::{Attempt, Spec, Task};
 use crate::{Limits, Outcome};
 
@@ -30,6 +30,8 @@ pub enum Limit {
     Output,
     /// Hosts that were lost with the task.
     Losses,
+    /// Crashes of the process that ran the task alone.
+    Strikes,
     /// Attempts that failed.
     Attempts,
 }
@@ -45,6 +47,7 @@ impl Limit {
             Self::Stack => "stack",
             Self::Output => "output",
             Self::Losses => "losses",
+            Self::Strikes => "strikes",
             Self::Attempts => "attempts",
         }
     }
@@ -55,7 +58,7 @@ impl Limit {
         match self {
             Self::Memory | Self::Stack | Self::Output => "bytes",
             Self::Timeout => "ms",
-            Self::Fuel | Self::Losses | Self::Attempts => "",
+            Self::Fuel | Self::Losses | Self::Strikes | Self::Attempts => "",
         }
     }
 }
@@ -108,7 +111,8 @@ impl Tripped {
             | Outcome::DeadlineExceeded
             | Outcome::HostLost
             | Outcome::HostError
-            | Outcome::HostDrained => return None,
+            | Outcome::HostDrained
+            | Outcome::RunnerCrashed => return None,
         };
         Some(Self { limit, used, cap })
     }
@@ -119,6 +123,15 @@ impl Tripped {
                 limit: Limit::Losses,
                 used: Some(task.losses.into()),
                 cap: LOSSES_MAX.into(),
+            });
+        }
+        if let Some(strikes) = task.strikes
+            && strikes >= STRIKES_MAX
+        {
+            return Some(Self {
+                limit: Limit::Strikes,
+                used: Some(strikes.into()),
+                cap: STRIKES_MAX.into(),
             });
         }
         let max_attempts = task.spec.retry.max_attempts;

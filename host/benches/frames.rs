@@ -164,6 +164,7 @@ fn assignment(epoch: u64) -> v1::Assignment {
         attempt: 1,
         max_attempts: 3,
         checkpoint: None,
+        alone: false,
     }
 }
 

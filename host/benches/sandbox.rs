@@ -158,6 +158,7 @@ fn attempt(component: &Arc<Ready>, function: &str, epoch: u32) -> Attempt {
         attempt: 1,
         max_attempts: 3,
         checkpoint: None,
+        is_alone: false,
     }
 }
 

@@ -198,6 +198,7 @@ impl Floor {
             attempt: 1,
             max_attempts: 3,
             checkpoint: None,
+            is_alone: false,
         }
     }
 }

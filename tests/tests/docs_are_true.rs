@@ -135,6 +135,7 @@ fn outcomes_are_all_listed() -> anyhow::Result<()> {
         Class::Permanent => "permanent",
         Class::Stopped => "stopped",
         Class::HostLost => "host lost",
+        Class::Crash => "crash",
     };
     let expected: Vec<_> = Outcome::ALL
         .iter()

@@ -189,6 +189,8 @@ pub struct Assignment {
     pub payload: Data,
     /// The newest state that an attempt of the task saved.
     pub checkpoint: Option<Data>,
+    /// It is suspected of crashing runners, and is to run in one of its own.
+    pub alone: bool,
 }
 
 impl Assignment {

@@ -139,6 +139,7 @@ impl Ledger {
             number: task.attempt(),
             payload,
             checkpoint,
+            alone: task.is_suspect() && !is_planted(Bug::SuspectUnmarked),
         };
         if let Some(session) = self.hosts.named(host) {
             session.assign(namespace, assignment);

@@ -114,6 +114,7 @@ fn attempt(
         attempt,
         max_attempts,
         checkpoint: _,
+        alone,
     } = assignment;
     let v1::Limits {
         fuel,
@@ -143,5 +144,6 @@ fn attempt(
         attempt,
         max_attempts,
         checkpoint,
+        is_alone: alone,
     })
 }

@@ -83,6 +83,8 @@ pub struct Attempt {
     pub max_attempts: u32,
     /// The newest state that an earlier attempt saved.
     pub checkpoint: Option<Bytes>,
+    /// It may have crashed a runner before. Where runners are processes, it gets one of its own.
+    pub is_alone: bool,
 }
 
 /// What the runner tells the agent. Events of one attempt come in order, its end last.

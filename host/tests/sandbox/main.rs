@@ -80,6 +80,7 @@ fn attempt(epoch: u64, component: Arc<Ready>) -> Attempt {
         attempt: 1,
         max_attempts: 3,
         checkpoint: None,
+        is_alone: false,
     }
 }
 

@@ -381,6 +381,8 @@ pub struct Task {
     pub stop: ::prost::alloc::string::String,
     #[prost(uint32, tag = "25")]
     pub losses: u32,
+    #[prost(uint32, optional, tag = "28")]
+    pub strikes: ::core::option::Option<u32>,
     #[prost(uint64, tag = "26")]
     pub result_bytes: u64,
     #[prost(uint64, tag = "27")]
@@ -5506,6 +5508,8 @@ pub struct Assignment {
     pub max_attempts: u32,
     #[prost(message, optional, tag = "15")]
     pub checkpoint: ::core::option::Option<Data>,
+    #[prost(bool, tag = "16")]
+    pub alone: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Outcomes {

@@ -436,6 +436,7 @@ pub(super) fn task_out(task: &Task) -> v1::Task {
         round: task.round,
         stop: stop.to_owned(),
         losses: task.losses,
+        strikes: task.strikes,
         result_bytes: task.result.map_or(0, |data| data.len()),
         payload_bytes: spec.payload.len(),
         redriven_from: spec
@@ -709,6 +710,7 @@ fn assignment_out(assignment: Assignment, is_alike: bool) -> v1::Assignment {
         number,
         payload,
         checkpoint,
+        alone,
     } = assignment;
     let own = v1::Assignment {
         task_id: id.to_string(),
@@ -720,6 +722,7 @@ fn assignment_out(assignment: Assignment, is_alike: bool) -> v1::Assignment {
         traceparent: spec.traceparent.clone(),
         attempt: number,
         checkpoint: checkpoint.map(data_out),
+        alone,
         ..v1::Assignment::default()
     };
     if is_alike {
@@ -826,6 +829,7 @@ mod tests {
             number,
             payload: Data::Inline(Bytes::new()),
             checkpoint: None,
+            alone: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tasks.
 
 use tq_client::Task;
+use tq_core::limits::STRIKES_MAX;
 use tq_core::placement::is_default_queue;
 
 use super::attempt::{failure, limits, print_attempts, retry};
@@ -33,6 +34,15 @@ pub(crate) fn print_tasks(tasks: &[Task]) -> anyhow::Result<()> {
             ]
         }),
     )
+}
+
+/// Whether a task runs alone, and what came of that.
+fn suspect(task: &Task) -> String {
+    match task.strikes {
+        None => String::new(),
+        Some(0) => "of crashing its runner; it runs alone".to_owned(),
+        Some(strikes) => format!("it crashed its runner alone, {strikes} of {STRIKES_MAX} times"),
+    }
 }
 
 /// Prints all there is to know about a task.
@@ -92,6 +102,7 @@ pub(crate) fn print_task(task: &Task) -> anyhow::Result<()> {
                 String::new()
             },
         ),
+        ("suspect", suspect(task)),
         ("progress", progress.unwrap_or_default()),
         ("submitted", time(task.submitted_ms)),
         ("not before", time(task.run_at_ms)),
