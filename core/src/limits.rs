@@ -5,64 +5,143 @@ use std::time::Duration;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// What one attempt may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Fuel, about one for each WebAssembly instruction; at least 1.
-    pub fuel: u64,
-    /// The sum of all linear memories and tables, in bytes.
-    pub memory_bytes: u64,
+macro_rules! limits {
+    // What comes first is a dollar, which a macro that is made by a macro cannot have of its own.
+    (($d:tt) $(
+        $(#[doc = $doc:literal])+
+        $field:ident: $name:literal, $unit:ident, $default:expr, $min:expr, $max:expr;
+    )+) => {
+        /// What one attempt may use. All of it is whole numbers, in the unit that the field is named after.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $field: u64,)+
+        }
+
+        impl Limits {
+            /// What a function has that sets no limits.
+            pub const DEFAULT: Self = Self { $($field: $default,)+ };
+            /// The most that a function may ask for.
+            pub const MAX: Self = Self { $($field: $max,)+ };
+            /// The least that makes sense.
+            pub const MIN: Self = Self { $($field: $min,)+ };
+
+            /// Name, unit and value of each, in the order in which people are shown them. The names are those of `tq.toml`.
+            pub fn rows(&self) -> impl Iterator<Item = (&'static str, Unit, u64)> + use<> {
+                [$(($name, Unit::$unit, self.$field),)+].into_iter()
+            }
+        }
+
+        /// Passes the fields of [`Limits`] on to a macro, for code that does the same with each.
+        #[macro_export]
+        macro_rules! each_limit {
+            ($d then:ident) => { $d then! { $($field)+ } };
+        }
+    };
+}
+
+limits! {
+    ($)
+    /// Fuel, about one for each WebAssembly instruction. The default is about 10 s of computing.
+    fuel: "fuel", Count, 10_000_000_000, 1, 100_000_000_000_000;
+    /// The sum of all linear memories and tables. The default is enough for every language's runtime: Go does not start
+    /// below 64 MiB.
+    memory_bytes: "memory", Bytes, 128 * MIB, 64 * KIB, 4096 * MIB;
     /// Wall time, from instantiation to the result.
-    pub timeout: Duration,
+    timeout_ms: "timeout", Millis, 30_000, 1, 24 * 3600 * 1000;
+    /// The result. Larger data belongs in a store of its own, with a reference in the result.
+    output_bytes: "output", Bytes, RESULT_BYTES_MAX as u64, 1, RESULT_BYTES_MAX as u64;
+    /// What is kept of the log: standard error, `log`, and a handler's standard output. What is more is cut out of the
+    /// middle, and a notice says how much: the first and the last lines tell most.
+    log_bytes: "log", Bytes, 256 * KIB, 32 * KIB, 4 * MIB;
+    /// A checkpoint.
+    checkpoint_bytes: "checkpoint", Bytes, CHECKPOINT_BYTES_MAX as u64, 1, CHECKPOINT_BYTES_MAX as u64;
+    /// Handles (streams, pollables and the like) that it holds at once.
+    handles: "handles", Count, 1_024, 16, 16_384;
+    /// Calls of the host's functions: each costs the host up to some microseconds that fuel does not count.
+    host_calls: "host_calls", Count, 10_000_000, 100, 1_000_000_000_000;
+    /// Random bytes, all together: making them is the host's work.
+    random_bytes: "random", Bytes, 16 * MIB, 1, 1024 * MIB;
+    /// HTTP requests, if it may make any.
+    http_requests: "http_requests", Count, 100, 1, 100_000;
+    /// Bytes of the bodies of all HTTP requests, and as many of all answers.
+    http_bytes: "http_bytes", Bytes, 64 * MIB, 1, 4096 * MIB;
+    /// Time that one HTTP request may take, from its sending to the end of the answer.
+    http_ms: "http_time", Millis, 30_000, 1, 24 * 3600 * 1000;
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Pieces.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Milliseconds.
+    Millis,
+}
+
+impl Unit {
+    /// As it stands behind a number; empty if that counts pieces.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "",
+            Self::Bytes => "bytes",
+            Self::Millis => "ms",
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Count => "",
+            Self::Bytes => " bytes",
+            Self::Millis => " ms",
+        }
+    }
 }
 
 impl Limits {
-    /// What a function has that sets no limits: about 10 s of computing, and memory for every language's runtime
-    /// (Go does not start below 64 MiB).
-    pub const DEFAULT: Self = Self {
-        fuel: 10_000_000_000,
-        memory_bytes: 128 * MIB,
-        timeout: Duration::from_secs(30),
-    };
-    /// The most that a function may ask for.
-    pub const MAX: Self = Self {
-        fuel: 100_000_000_000_000,
-        memory_bytes: 4096 * MIB,
-        timeout: Duration::from_secs(24 * 3600),
-    };
-    /// The least that makes sense: an instance needs some memory, and a timer has a resolution.
-    pub const MIN: Self = Self {
-        fuel: 1,
-        memory_bytes: 64 * KIB,
-        timeout: Duration::from_millis(1),
-    };
+    /// Wall time, from instantiation to the result.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// Time that one HTTP request may take.
+    #[must_use]
+    pub fn http_time(&self) -> Duration {
+        Duration::from_millis(self.http_ms)
+    }
 
     /// Checks each limit against [`Limits::MIN`] and [`Limits::MAX`].
     ///
     /// # Errors
     /// [`OutOfRange`] names the first limit that is outside.
     pub fn check(&self) -> Result<(), OutOfRange> {
-        let rows = [
-            ("fuel", "", self.fuel, Self::MIN.fuel, Self::MAX.fuel),
-            (
-                "memory",
-                " bytes",
-                self.memory_bytes,
-                Self::MIN.memory_bytes,
-                Self::MAX.memory_bytes,
-            ),
-            (
-                "timeout",
-                " ms",
-                millis(self.timeout),
-                millis(Self::MIN.timeout),
-                millis(Self::MAX.timeout),
-            ),
-        ];
-        rows.into_iter()
-            .try_for_each(|(limit, unit, value, min, max)| {
-                check_range(limit, unit, value, min, max)
-            })
+        let bounds = Self::MIN.rows().zip(Self::MAX.rows());
+        self.rows().zip(bounds).try_for_each(
+            |((limit, unit, value), ((_, _, min), (_, _, max)))| {
+                check_range(limit, unit.suffix(), value, min, max)
+            },
+        )
+    }
+
+    /// The first limit that is higher than the other's: its name and unit, its value and the other's.
+    #[must_use]
+    pub fn above(&self, most: &Self) -> Option<(&'static str, &'static str, u64, u64)> {
+        self.rows()
+            .zip(most.rows())
+            .find(|((_, _, value), (_, _, most))| value > most)
+            .map(|((limit, unit, value), (_, _, most))| (limit, unit.suffix(), value, most))
+    }
+
+    /// These limits, none of them above `ceiling`.
+    #[must_use]
+    pub fn min(self, ceiling: &Self) -> Self {
+        macro_rules! lower {
+            ($($field:ident)+) => { Self { $($field: self.$field.min(ceiling.$field),)+ } };
+        }
+        each_limit!(lower)
     }
 }
 
@@ -232,9 +311,6 @@ pub const BACKTRACE_BYTES_MAX: usize = 8 * KIB as usize;
 /// Frames of a guest's backtrace.
 pub const BACKTRACE_FRAMES_MAX: usize = 64;
 
-/// What an attempt writes to its log, by standard error, `log`, or a handler's standard output. What is more is cut
-/// out of the middle, and a notice says how much: the first and the last lines tell most.
-pub const LOG_BYTES_MAX: usize = 256 * KIB as usize;
 /// One line of the log.
 pub const LOG_LINE_BYTES_MAX: usize = 16 * KIB as usize;
 /// What is passed on of a running attempt's log at once.
@@ -256,15 +332,19 @@ pub const INSTANCES_MAX: usize = 64;
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// WebAssembly stack of one attempt.
 pub const STACK_BYTES_MAX: usize = 512 * KIB as usize;
-/// Handles (streams, pollables and the like) that an attempt holds at once.
-pub const HANDLES_MAX: usize = 1_024;
 /// Bytes that a guest passes to its host in one call, but for the result.
 pub const HOSTCALL_BYTES_MAX: usize = 16 * MIB as usize;
+/// Environment variables of a function.
+pub const ENV_MAX: usize = 64;
+/// Their names and values, all together.
+pub const ENV_BYTES_MAX: usize = 16 * KIB as usize;
+/// How fine guests see the time. A finer clock tells them what the processor's caches hold, and so of their neighbours.
+pub const CLOCK_RESOLUTION: Duration = Duration::from_micros(100);
 /// Random bytes in one call.
 pub const RANDOM_BYTES_MAX: u64 = 64 * KIB;
 /// Headers or trailers of one HTTP message, with what holding them takes.
 pub const HTTP_FIELDS_BYTES_MAX: usize = 32 * KIB as usize;
-/// One write to the body of an HTTP request. A guest may hold [`HANDLES_MAX`] bodies, each with one write in it.
+/// One write to the body of an HTTP request. A guest may hold [`Limits::handles`] bodies, each with one write in it.
 pub const HTTP_CHUNK_BYTES: usize = 16 * KIB as usize;
 /// What an attempt that was told to stop has to return by itself before it is interrupted.
 pub const CANCEL_GRACE: Duration = Duration::from_millis(500);
@@ -390,7 +470,7 @@ mod tests {
         );
         check(
             Limits {
-                timeout: Duration::MAX,
+                timeout_ms: u64::MAX,
                 ..Limits::DEFAULT
             },
             Err("timeout is 18446744073709551615 ms; it may be 1 to 86400000 ms"),

@@ -49,8 +49,22 @@ outcomes! {
     OutputLimit = "output_limit", Permanent;
     /// A handler exited instead of returning a result.
     NoResult = "no_result", Permanent;
-    /// The guest made the host hold or do more than the limit on it.
+    /// One call of the guest passed more to the host, or asked for more, than one call may.
     HostLimit = "host_limit", Permanent;
+    /// The attempt held more handles at once than it may.
+    HandleLimit = "handle_limit", Permanent;
+    /// The attempt called the host more often than it may.
+    HostCallLimit = "host_call_limit", Permanent;
+    /// The attempt asked for more random bytes than it may.
+    RandomLimit = "random_limit", Permanent;
+    /// The attempt failed after it was refused a checkpoint that is larger than the limit.
+    CheckpointLimit = "checkpoint_limit", Permanent;
+    /// The attempt failed after it was refused an HTTP request beyond its number of them.
+    HttpRequestLimit = "http_request_limit", Permanent;
+    /// The attempt failed after the bodies of its HTTP requests, or of their answers, reached the limit.
+    HttpBytesLimit = "http_bytes_limit", Permanent;
+    /// The attempt failed after an HTTP request took longer than the limit.
+    HttpTimeLimit = "http_time_limit", Retryable;
     /// The function said that its payload is wrong.
     InvalidInput = "invalid_input", Permanent;
     /// The function asked to be tried again.

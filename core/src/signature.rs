@@ -123,6 +123,13 @@ fn is_where_it_failed(outcome: Outcome) -> bool {
         | Outcome::MemoryLimit
         | Outcome::StackOverflow
         | Outcome::OutputLimit
+        | Outcome::HandleLimit
+        | Outcome::HostCallLimit
+        | Outcome::RandomLimit
+        | Outcome::CheckpointLimit
+        | Outcome::HttpRequestLimit
+        | Outcome::HttpBytesLimit
+        | Outcome::HttpTimeLimit
         | Outcome::InvalidInput
         | Outcome::RetryableError
         | Outcome::FatalError

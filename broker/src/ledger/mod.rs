@@ -44,9 +44,9 @@ mod token;
 
 pub use answers::Answers;
 pub use command::{
-    Command, Delete, Deploy, Doomed, HelloRefused, HostOrder, HostState, HostView, LogChunk,
-    QueueChange, QueuePatch, QueueView, Readiness, Refused, Reply, Submission, Submit, Submitted,
-    Target, Watch, WatchId,
+    Command, Delete, Deploy, Deployed, Doomed, HelloRefused, HostOrder, HostState, HostView,
+    LogChunk, QueueChange, QueuePatch, QueueView, Readiness, Refused, Reply, Submission, Submit,
+    Submitted, Target, Watch, WatchId,
 };
 pub use ends::{Ended, Recent};
 pub use namespaces::{NamespaceSettings, SetNamespace};
@@ -282,7 +282,7 @@ pub struct Ledger {
     /// The free space, and when it was asked for.
     free_bytes: Option<(u64, Duration)>,
     /// Bytes and pieces that the logs of attempts have, by task and attempt.
-    log_sizes: BTreeMap<(TaskId, Epoch), (usize, u32)>,
+    log_sizes: BTreeMap<(TaskId, Epoch), tasks::LogSize>,
     /// Removed tasks that have left rows of logs behind, which go a bounded number at a time.
     leftovers: VecDeque<removal::Leftover>,
     collector: retention::Collector,

@@ -29,6 +29,24 @@ pub struct Limits {
     pub memory_bytes: u64,
     #[prost(uint64, tag = "3")]
     pub timeout_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub output_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub log_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub checkpoint_bytes: u64,
+    #[prost(uint64, tag = "7")]
+    pub handles: u64,
+    #[prost(uint64, tag = "8")]
+    pub host_calls: u64,
+    #[prost(uint64, tag = "9")]
+    pub random_bytes: u64,
+    #[prost(uint64, tag = "10")]
+    pub http_requests: u64,
+    #[prost(uint64, tag = "11")]
+    pub http_bytes: u64,
+    #[prost(uint64, tag = "12")]
+    pub http_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LimitOverrides {
@@ -38,6 +56,39 @@ pub struct LimitOverrides {
     pub memory_bytes: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "3")]
     pub timeout_ms: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub output_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub log_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "6")]
+    pub checkpoint_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "7")]
+    pub handles: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "8")]
+    pub host_calls: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "9")]
+    pub random_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "10")]
+    pub http_requests: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "11")]
+    pub http_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "12")]
+    pub http_ms: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Grants {
+    #[prost(message, optional, tag = "1")]
+    pub env: ::core::option::Option<Environment>,
+    #[prost(bool, optional, tag = "2")]
+    pub deterministic: ::core::option::Option<bool>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Environment {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub variables: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RetryPolicy {
@@ -3877,6 +3928,10 @@ pub struct UploadHeader {
     pub functions: ::prost::alloc::vec::Vec<FunctionSettings>,
     #[prost(message, optional, tag = "20")]
     pub placement: ::core::option::Option<PlacementSettings>,
+    #[prost(message, optional, tag = "30")]
+    pub grants: ::core::option::Option<Grants>,
+    #[prost(bool, tag = "31")]
+    pub deny_new_grants: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FunctionSettings {
@@ -3888,6 +3943,8 @@ pub struct FunctionSettings {
     pub retry: ::core::option::Option<RetryOverrides>,
     #[prost(message, optional, tag = "20")]
     pub placement: ::core::option::Option<PlacementSettings>,
+    #[prost(message, optional, tag = "30")]
+    pub grants: ::core::option::Option<Grants>,
     #[prost(uint64, optional, tag = "60")]
     pub result_ttl_ms: ::core::option::Option<u64>,
 }
@@ -3899,6 +3956,8 @@ pub struct UploadModuleResponse {
     pub unchanged: bool,
     #[prost(string, repeated, tag = "3")]
     pub not_granted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "4")]
+    pub newly_granted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetModuleRequest {
@@ -3956,6 +4015,8 @@ pub struct Function {
     pub retry: ::core::option::Option<RetryPolicy>,
     #[prost(message, optional, tag = "20")]
     pub placement: ::core::option::Option<PlacementSettings>,
+    #[prost(message, optional, tag = "30")]
+    pub grants: ::core::option::Option<Grants>,
     #[prost(uint64, optional, tag = "60")]
     pub result_ttl_ms: ::core::option::Option<u64>,
 }
@@ -5476,7 +5537,7 @@ pub struct Assignments {
     #[prost(uint64, tag = "2")]
     pub seq: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assignment {
     #[prost(string, tag = "1")]
     pub task_id: ::prost::alloc::string::String,
@@ -5510,6 +5571,8 @@ pub struct Assignment {
     pub checkpoint: ::core::option::Option<Data>,
     #[prost(bool, tag = "16")]
     pub alone: bool,
+    #[prost(message, optional, tag = "17")]
+    pub grants: ::core::option::Option<Grants>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Outcomes {

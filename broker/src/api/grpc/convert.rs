@@ -14,7 +14,9 @@ use tq_core::queue::{Order, Settings};
 use tq_core::retention;
 use tq_core::retry::RetryOverrides;
 use tq_core::task::{Attempt, Failure, Spec, State, Stop, Task};
-use tq_core::{Digest, Epoch, Limits, Outcome, Priority, RetryPolicy, TaskId, Timestamp};
+use tq_core::{
+    Digest, Epoch, Grants, Limits, Outcome, Priority, RetryPolicy, TaskId, Timestamp, each_limit,
+};
 use tq_proto::v1;
 
 use crate::api::status::invalid;
@@ -62,24 +64,7 @@ fn bytes(slice: &[u8]) -> Bytes {
 /// Limits of a function under what was named for one call: only downwards.
 pub(super) fn lower(limits: &Limits, named: Option<&v1::LimitOverrides>) -> Result<Limits, Status> {
     let overridden = overridden(limits, named);
-    let rows = [
-        ("fuel", "", overridden.fuel, limits.fuel),
-        (
-            "memory",
-            " bytes",
-            overridden.memory_bytes,
-            limits.memory_bytes,
-        ),
-        (
-            "timeout",
-            " ms",
-            millis(overridden.timeout),
-            millis(limits.timeout),
-        ),
-    ];
-    if let Some((limit, unit, value, most)) =
-        rows.into_iter().find(|(_, _, value, most)| value > most)
-    {
+    if let Some((limit, unit, value, most)) = overridden.above(limits) {
         return Err(invalid(format_args!(
             "{limit} is {value}{unit}, over the function's limit of {most}{unit}\nhint: a call may only lower limits; deploy the function with a higher one"
         )));
@@ -90,16 +75,13 @@ pub(super) fn lower(limits: &Limits, named: Option<&v1::LimitOverrides>) -> Resu
 
 /// Limits with what was named in place of what is inherited.
 pub(super) fn overridden(inherited: &Limits, named: Option<&v1::LimitOverrides>) -> Limits {
-    let v1::LimitOverrides {
-        fuel,
-        memory_bytes,
-        timeout_ms,
-    } = named.copied().unwrap_or_default();
-    Limits {
-        fuel: fuel.unwrap_or(inherited.fuel),
-        memory_bytes: memory_bytes.unwrap_or(inherited.memory_bytes),
-        timeout: timeout_ms.map_or(inherited.timeout, Duration::from_millis),
+    let named = named.copied().unwrap_or_default();
+    macro_rules! limits {
+        ($($field:ident)+) => {
+            Limits { $($field: named.$field.unwrap_or(inherited.$field),)+ }
+        };
     }
+    each_limit!(limits)
 }
 
 /// What of a retry policy was named.
@@ -287,11 +269,10 @@ pub(super) fn result_ttl(named: Option<u64>) -> Result<Option<Duration>, Status>
 }
 
 fn limits_out(limits: &Limits) -> v1::Limits {
-    v1::Limits {
-        fuel: limits.fuel,
-        memory_bytes: limits.memory_bytes,
-        timeout_ms: millis(limits.timeout),
+    macro_rules! out {
+        ($($field:ident)+) => { v1::Limits { $($field: limits.$field,)+ } };
     }
+    each_limit!(out)
 }
 
 /// What of a retry policy was named, as it is shown.
@@ -469,6 +450,7 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
         limits,
         retry,
         placement,
+        grants,
         result_ttl,
     } = function;
     v1::Function {
@@ -479,7 +461,37 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
         limits: Some(limits_out(limits)),
         retry: Some(retry_out(&retry.over(inherited))),
         placement: Some(function_placement_out(placement)),
+        grants: (!grants.is_empty()).then(|| grants_out(grants)),
         result_ttl_ms: result_ttl.map(millis),
+    }
+}
+
+/// What was granted, over what is inherited.
+pub(super) fn grants(inherited: &Grants, named: Option<&v1::Grants>) -> Result<Grants, Status> {
+    let Some(v1::Grants { env, deterministic }) = named else {
+        return Ok(inherited.clone());
+    };
+    let grants = Grants {
+        env: match env {
+            Some(v1::Environment { variables }) => variables.clone().into_iter().collect(),
+            None => inherited.env.clone(),
+        },
+        is_deterministic: deterministic.unwrap_or(inherited.is_deterministic),
+    };
+    grants.check().map_err(invalid)?;
+    Ok(grants)
+}
+
+fn grants_out(grants: &Grants) -> v1::Grants {
+    let Grants {
+        env,
+        is_deterministic,
+    } = grants;
+    v1::Grants {
+        env: (!env.is_empty()).then(|| v1::Environment {
+            variables: env.clone().into_iter().collect(),
+        }),
+        deterministic: is_deterministic.then_some(true),
     }
 }
 
@@ -679,13 +691,13 @@ pub(super) fn from_host_in(message: v1::HostMessage) -> Result<FromHost, Status>
 
 /// Assignments in their order. What one has in common with the one before it is left out.
 fn assignments_out(assignments: Vec<Assignment>) -> Vec<v1::Assignment> {
-    let mut before: Option<Arc<Spec>> = None;
+    let mut before: Option<(Arc<Spec>, Option<Arc<Grants>>)> = None;
     let assignments = assignments.into_iter().map(|assignment| {
         let spec = Arc::clone(&assignment.spec);
-        let is_alike = before
-            .as_ref()
-            .is_some_and(|before| is_alike(before, &spec));
-        before = Some(spec);
+        let is_alike = before.as_ref().is_some_and(|(before, grants)| {
+            is_alike(before, &spec) && *grants == assignment.grants
+        });
+        before = Some((spec, assignment.grants.clone()));
         assignment_out(assignment, is_alike)
     });
     assignments.collect()
@@ -711,6 +723,7 @@ fn assignment_out(assignment: Assignment, is_alike: bool) -> v1::Assignment {
         payload,
         checkpoint,
         alone,
+        grants,
     } = assignment;
     let own = v1::Assignment {
         task_id: id.to_string(),
@@ -735,6 +748,7 @@ fn assignment_out(assignment: Assignment, is_alike: bool) -> v1::Assignment {
         content_type: spec.content_type.clone(),
         limits: Some(limits_out(&spec.limits)),
         max_attempts: spec.retry.max_attempts,
+        grants: grants.as_deref().map(grants_out),
         ..own
     }
 }
@@ -830,6 +844,7 @@ mod tests {
             payload: Data::Inline(Bytes::new()),
             checkpoint: None,
             alone: false,
+            grants: None,
         }
     }
 

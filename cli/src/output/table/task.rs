@@ -4,8 +4,9 @@ use tq_client::Task;
 use tq_core::limits::STRIKES_MAX;
 use tq_core::placement::is_default_queue;
 
-use super::attempt::{failure, limits, print_attempts, retry};
+use super::attempt::{failure, print_attempts, retry};
 use super::{dash, labels, print, print_fields, time};
+use crate::limits;
 use crate::output::{self, escaped, json};
 use crate::units::{Moment, Size};
 
@@ -110,7 +111,7 @@ pub(crate) fn print_task(task: &Task) -> anyhow::Result<()> {
         ("ended", time(task.ended_ms)),
         (
             "limits",
-            task.limits.as_ref().map(limits).unwrap_or_default(),
+            task.limits.as_ref().map(limits::shown).unwrap_or_default(),
         ),
         ("retry", task.retry.as_ref().map(retry).unwrap_or_default()),
         ("key", task.idempotency_key.clone()),
