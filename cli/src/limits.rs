@@ -102,7 +102,8 @@ impl Amount {
         }))
     }
 
-    fn shown(self, unit: Unit) -> String {
+    /// As people are shown it.
+    pub(crate) fn shown(self, unit: Unit) -> String {
         let shown: &dyn fmt::Display = match unit {
             Unit::Count => &Count(self.0),
             Unit::Bytes => &Size(self.0),
@@ -136,13 +137,10 @@ mod tests {
         let named = LimitOverrides {
             random_bytes: Some(1 << 20),
             host_calls: Some(5_000),
-            http_ms: Some(10_000),
+            timeout_ms: Some(10_000),
             ..LimitOverrides::default()
         };
-        check(
-            &["random=1MiB", "host_calls=5k", "http_time=10s"],
-            Ok(named),
-        );
+        check(&["random=1MiB", "host_calls=5k", "timeout=10s"], Ok(named));
         check(
             &["random"],
             Err("limit `random` has no value; write it as `NAME=VALUE`, such as `random=1MiB`"),

@@ -220,7 +220,7 @@ mod tests {
             memory = "256MiB"
             timeout = "30s"
             random = "1MiB"
-            http_requests = 5
+            handles = 50
             [retry]
             max_attempts = 5
             backoff = "2s"
@@ -272,7 +272,7 @@ mod tests {
                 memory_bytes: Some(256 << 20),
                 timeout_ms: Some(30_000),
                 random_bytes: Some(1 << 20),
-                http_requests: Some(5),
+                handles: Some(50),
                 ..LimitOverrides::default()
             },
             retry: RetryOverrides {

@@ -31,6 +31,42 @@ macro_rules! limits {
             }
         }
 
+        /// Limits of which only some are named.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct LimitOverrides {
+            $(
+                #[doc = concat!("[`Limits::", stringify!($field), "`].")]
+                pub $field: Option<u64>,
+            )+
+        }
+
+        impl LimitOverrides {
+            /// What is named here, in place of the same in `limits`.
+            #[must_use]
+            pub fn over(&self, limits: &Limits) -> Limits {
+                Limits { $($field: self.$field.unwrap_or(limits.$field),)+ }
+            }
+
+            /// What is named here, or else what `other` names.
+            #[must_use]
+            pub fn or(self, other: Self) -> Self {
+                Self { $($field: self.$field.or(other.$field),)+ }
+            }
+
+            /// The same without the limits of these names.
+            #[must_use]
+            pub fn without(self, names: &[String]) -> Self {
+                let is_kept = |name: &str| !names.iter().any(|other| other == name);
+                Self { $($field: self.$field.filter(|_| is_kept($name)),)+ }
+            }
+
+            /// Names of those that are named, in their order.
+            pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+                let named = [$(($name, self.$field.is_some()),)+].into_iter();
+                named.filter(|(_, is_named)| *is_named).map(|(name, _)| name)
+            }
+        }
+
         /// Passes the fields of [`Limits`] on to a macro, for code that does the same with each.
         #[macro_export]
         macro_rules! each_limit {
@@ -61,12 +97,6 @@ limits! {
     host_calls: "host_calls", Count, 10_000_000, 100, 1_000_000_000_000;
     /// Random bytes, all together: making them is the host's work.
     random_bytes: "random", Bytes, 16 * MIB, 1, 1024 * MIB;
-    /// HTTP requests, if it may make any.
-    http_requests: "http_requests", Count, 100, 1, 100_000;
-    /// Bytes of the bodies of all HTTP requests, and as many of all answers.
-    http_bytes: "http_bytes", Bytes, 64 * MIB, 1, 4096 * MIB;
-    /// Time that one HTTP request may take, from its sending to the end of the answer.
-    http_ms: "http_time", Millis, 30_000, 1, 24 * 3600 * 1000;
 }
 
 /// What a limit counts.
@@ -105,12 +135,6 @@ impl Limits {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
-    }
-
-    /// Time that one HTTP request may take.
-    #[must_use]
-    pub fn http_time(&self) -> Duration {
-        Duration::from_millis(self.http_ms)
     }
 
     /// Checks each limit against [`Limits::MIN`] and [`Limits::MAX`].

@@ -59,12 +59,6 @@ outcomes! {
     RandomLimit = "random_limit", Permanent;
     /// The attempt failed after it was refused a checkpoint that is larger than the limit.
     CheckpointLimit = "checkpoint_limit", Permanent;
-    /// The attempt failed after it was refused an HTTP request beyond its number of them.
-    HttpRequestLimit = "http_request_limit", Permanent;
-    /// The attempt failed after the bodies of its HTTP requests, or of their answers, reached the limit.
-    HttpBytesLimit = "http_bytes_limit", Permanent;
-    /// The attempt failed after an HTTP request took longer than the limit.
-    HttpTimeLimit = "http_time_limit", Retryable;
     /// The function said that its payload is wrong.
     InvalidInput = "invalid_input", Permanent;
     /// The function asked to be tried again.

@@ -127,9 +127,6 @@ fn is_where_it_failed(outcome: Outcome) -> bool {
         | Outcome::HostCallLimit
         | Outcome::RandomLimit
         | Outcome::CheckpointLimit
-        | Outcome::HttpRequestLimit
-        | Outcome::HttpBytesLimit
-        | Outcome::HttpTimeLimit
         | Outcome::InvalidInput
         | Outcome::RetryableError
         | Outcome::FatalError

@@ -36,12 +36,6 @@ pub enum Limit {
     HostCalls,
     /// Random bytes.
     Random,
-    /// HTTP requests.
-    HttpRequests,
-    /// Bytes of HTTP bodies, in one direction.
-    HttpBytes,
-    /// Time of one HTTP request, in milliseconds.
-    HttpTime,
     /// Hosts that were lost with the task.
     Losses,
     /// Crashes of the process that ran the task alone.
@@ -64,9 +58,6 @@ impl Limit {
             Self::Handles => "handles",
             Self::HostCalls => "host_calls",
             Self::Random => "random",
-            Self::HttpRequests => "http_requests",
-            Self::HttpBytes => "http_bytes",
-            Self::HttpTime => "http_time",
             Self::Losses => "losses",
             Self::Strikes => "strikes",
             Self::Attempts => "attempts",
@@ -77,17 +68,11 @@ impl Limit {
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
-            Self::Memory
-            | Self::Stack
-            | Self::Output
-            | Self::Checkpoint
-            | Self::Random
-            | Self::HttpBytes => "bytes",
-            Self::Timeout | Self::HttpTime => "ms",
+            Self::Memory | Self::Stack | Self::Output | Self::Checkpoint | Self::Random => "bytes",
+            Self::Timeout => "ms",
             Self::Fuel
             | Self::Handles
             | Self::HostCalls
-            | Self::HttpRequests
             | Self::Losses
             | Self::Strikes
             | Self::Attempts => "",
@@ -126,9 +111,6 @@ impl Tripped {
             Outcome::HandleLimit => (Limit::Handles, None, limits.handles),
             Outcome::HostCallLimit => (Limit::HostCalls, None, limits.host_calls),
             Outcome::RandomLimit => (Limit::Random, None, limits.random_bytes),
-            Outcome::HttpRequestLimit => (Limit::HttpRequests, None, limits.http_requests),
-            Outcome::HttpBytesLimit => (Limit::HttpBytes, None, limits.http_bytes),
-            Outcome::HttpTimeLimit => (Limit::HttpTime, None, limits.http_ms),
             Outcome::Succeeded
             | Outcome::Trap
             | Outcome::Exit

@@ -67,7 +67,7 @@ use tokio::sync::{mpsc, watch};
 use tq_core::limits::{FREE_BYTES_FLOOR, READY_WINDOW};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{Lease, Spec, Task};
-use tq_core::{Epoch, Retention, TaskId, Timestamp};
+use tq_core::{Epoch, Limits, Retention, TaskId, Timestamp};
 
 use self::claims::Claims;
 use self::ids::Ids;
@@ -187,6 +187,14 @@ impl Shared {
     /// the claim is in what is read, if it is over.
     pub fn claim(&self, id: TaskId) -> Option<Lease> {
         read(&self.claims).get(&id).cloned()
+    }
+
+    /// The same call, of the module's current version if that still has the function, under the namespace's ceilings.
+    pub fn on_current_version(&self, spec: &Spec) -> Spec {
+        let mut spec = read(&self.registry).on_current_version(spec);
+        let ceilings = self.settings(&spec.namespace).ceilings;
+        spec.limits = spec.limits.min(&ceilings.over(&Limits::MAX));
+        spec
     }
 
     /// The settings of a namespace.

@@ -5,7 +5,7 @@ use tq_core::transition::{self, Amendment, Effect, Rejected, Transition};
 use tq_core::{Epoch, TaskId, Timestamp};
 
 use super::ready::is_ready;
-use super::{Error, Ledger, LogChunk, Open, Refused, Target, read};
+use super::{Error, Ledger, LogChunk, Open, Refused, Target};
 use crate::store::{Direction, Space};
 use crate::tables::key::{self, Namespace};
 use crate::tables::row::{self, Record};
@@ -173,7 +173,7 @@ impl Ledger {
                 let spec = self
                     .open
                     .get(&target.id)
-                    .map(|open| read(&self.shared.registry).on_current_version(&open.task.spec));
+                    .map(|open| self.shared.on_current_version(&open.task.spec));
                 match spec {
                     None => Ok(()),
                     Some(spec) => match self.has_queue(&target.namespace, &spec) {

@@ -41,12 +41,6 @@ pub struct Limits {
     pub host_calls: u64,
     #[prost(uint64, tag = "9")]
     pub random_bytes: u64,
-    #[prost(uint64, tag = "10")]
-    pub http_requests: u64,
-    #[prost(uint64, tag = "11")]
-    pub http_bytes: u64,
-    #[prost(uint64, tag = "12")]
-    pub http_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LimitOverrides {
@@ -68,12 +62,6 @@ pub struct LimitOverrides {
     pub host_calls: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "9")]
     pub random_bytes: ::core::option::Option<u64>,
-    #[prost(uint64, optional, tag = "10")]
-    pub http_requests: ::core::option::Option<u64>,
-    #[prost(uint64, optional, tag = "11")]
-    pub http_bytes: ::core::option::Option<u64>,
-    #[prost(uint64, optional, tag = "12")]
-    pub http_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Grants {
@@ -3126,6 +3114,8 @@ pub struct SetNamespaceRequest {
     pub retry: ::core::option::Option<RetryOverrides>,
     #[prost(string, repeated, tag = "3")]
     pub reset: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "4")]
+    pub ceilings: ::core::option::Option<LimitOverrides>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamespaceSettings {
@@ -3135,6 +3125,8 @@ pub struct NamespaceSettings {
     pub retry: ::core::option::Option<RetryOverrides>,
     #[prost(message, optional, tag = "3")]
     pub retry_default: ::core::option::Option<RetryPolicy>,
+    #[prost(message, optional, tag = "4")]
+    pub ceilings: ::core::option::Option<LimitOverrides>,
 }
 /// Generated client implementations.
 pub mod namespace_service_client {

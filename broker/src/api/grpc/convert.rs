@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tonic::Status;
 use tq_core::label::{self, Labels};
-use tq_core::limits::{self, CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX};
+use tq_core::limits::{self, CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX, LimitOverrides};
 use tq_core::outcome::Usage;
 use tq_core::placement::{Concurrency, PlacementError, is_default_queue};
 use tq_core::queue::{Order, Settings};
@@ -75,13 +75,23 @@ pub(super) fn lower(limits: &Limits, named: Option<&v1::LimitOverrides>) -> Resu
 
 /// Limits with what was named in place of what is inherited.
 pub(super) fn overridden(inherited: &Limits, named: Option<&v1::LimitOverrides>) -> Limits {
+    limit_overrides(named).over(inherited)
+}
+
+/// Which limits were named.
+pub(super) fn limit_overrides(named: Option<&v1::LimitOverrides>) -> LimitOverrides {
     let named = named.copied().unwrap_or_default();
     macro_rules! limits {
-        ($($field:ident)+) => {
-            Limits { $($field: named.$field.unwrap_or(inherited.$field),)+ }
-        };
+        ($($field:ident)+) => { LimitOverrides { $($field: named.$field,)+ } };
     }
     each_limit!(limits)
+}
+
+pub(super) fn limit_overrides_out(limits: &LimitOverrides) -> v1::LimitOverrides {
+    macro_rules! out {
+        ($($field:ident)+) => { v1::LimitOverrides { $($field: limits.$field,)+ } };
+    }
+    each_limit!(out)
 }
 
 /// What of a retry policy was named.

@@ -58,6 +58,8 @@ impl ModuleService for Modules {
             )));
         }
         let settings = Settings::new(&header)?;
+        let ceilings = self.context.ledger.shared().settings(&namespace).ceilings;
+        check_under(&header, &ceilings.over(&Limits::MAX))?;
         let digest = convert::digest(&header.digest)?;
         let size_bytes = header.size_bytes;
         let checked = self.receive(digest, size_bytes, incoming).await?;
@@ -288,6 +290,24 @@ impl Modules {
         shown.compile_error = readiness.error.unwrap_or_default();
         Ok(shown)
     }
+}
+
+/// Refuses limits that are named and that the namespace does not allow. What is not named is lowered when a task is
+/// submitted.
+fn check_under(header: &v1::UploadHeader, ceilings: &Limits) -> Result<(), Status> {
+    let of_all = std::iter::once((None, &header.limits));
+    let functions = header.functions.iter();
+    let functions = functions.map(|function| (Some(&function.name), &function.limits));
+    for (function, named) in of_all.chain(functions) {
+        let named = convert::overridden(&Limits::MIN, named.as_ref());
+        if let Some((limit, unit, value, most)) = named.above(ceilings) {
+            let of = function.map_or_else(String::new, |name| format!("function `{name}`: "));
+            return Err(invalid(format_args!(
+                "{of}{limit} is {value}{unit}, over the namespace's ceiling of {most}{unit}\nhint: `tq namespace show` lists the ceilings"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What a module says of its functions, and what those of them say that have their own: those have what they inherit from

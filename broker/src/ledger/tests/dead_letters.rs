@@ -289,6 +289,7 @@ fn settings_of_a_namespace_are_changed_one_by_one_and_kept(store: NewStore) {
             namespace: namespace.to_owned(),
             change: Box::new(move |before| NamespaceSettings {
                 retry: named.or(before.retry),
+                ..before
             }),
             reply,
         }));

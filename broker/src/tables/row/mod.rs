@@ -12,6 +12,7 @@ mod write;
 use std::time::Duration;
 
 use prost::Message;
+use tq_core::limits::LimitOverrides;
 use tq_core::retry::RetryOverrides;
 use tq_core::task::State;
 use tq_core::{Digest, Limits, RetryPolicy, TaskId, Timestamp, each_limit};
@@ -176,12 +177,6 @@ struct LimitsRow {
     host_calls: u64,
     #[prost(uint64, tag = "9")]
     random_bytes: u64,
-    #[prost(uint64, tag = "10")]
-    http_requests: u64,
-    #[prost(uint64, tag = "11")]
-    http_bytes: u64,
-    #[prost(uint64, tag = "12")]
-    http_ms: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -268,6 +263,23 @@ fn limits(row: &LimitsRow) -> Limits {
                 0 => Limits::DEFAULT.$field,
                 value => value,
             },)+ }
+        };
+    }
+    each_limit!(limits)
+}
+
+/// What is not named is 0, which no limit can be.
+fn limit_overrides_row(limits: &LimitOverrides) -> LimitsRow {
+    macro_rules! row {
+        ($($field:ident)+) => { LimitsRow { $($field: limits.$field.unwrap_or(0),)+ } };
+    }
+    each_limit!(row)
+}
+
+fn limit_overrides(row: &LimitsRow) -> LimitOverrides {
+    macro_rules! limits {
+        ($($field:ident)+) => {
+            LimitOverrides { $($field: (row.$field > 0).then_some(row.$field),)+ }
         };
     }
     each_limit!(limits)

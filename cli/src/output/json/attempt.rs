@@ -43,9 +43,6 @@ pub(super) struct AttemptLimits {
     handles: u64,
     host_calls: u64,
     random_bytes: u64,
-    http_requests: u64,
-    http_bytes: u64,
-    http_ms: u64,
 }
 
 #[derive(Debug, Serialize)]
