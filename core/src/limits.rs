@@ -286,6 +286,11 @@ pub const COMPILE_MESSAGE_BYTES_MAX: usize = 4 * KIB as usize;
 pub const COMPILED_CACHE_BYTES: u64 = 8 * 1024 * MIB;
 /// Modules that a host keeps ready in memory; further ones are loaded from its disk in milliseconds.
 pub const READY_MODULES_MAX: usize = 256;
+/// How long a host does not compile a module again whose compilation went over a limit. It would again, and this often it
+/// costs little: [`COMPILE_CPU`] an hour is 3 % of a processor.
+pub const COMPILE_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// Modules whose failure to compile a host remembers, each with up to [`COMPILE_MESSAGE_BYTES_MAX`].
+pub const FAILED_MODULES_MAX: usize = 1_024;
 /// Failures to compile a module after which its tasks are dead.
 pub const COMPILE_FAILURES_MAX: u32 = 2;
 
