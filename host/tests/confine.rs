@@ -197,6 +197,44 @@ fn modules_are_compiled_and_guests_run() {
     assert_eq!(ends("compiler", "guest", file), Killed);
 }
 
+/// From outside, as an operator sees it.
+#[test]
+fn compiler_is_confined_before_it_reads() {
+    // With something left open by whoever started the host.
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "exec \"$@\" 7</dev/null", "sh"])
+        .arg(env!("CARGO_BIN_EXE_tq-host-compile"))
+        .args(["reserved", "10", "1073741824"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let process = format!("/proc/{}", child.id());
+    let field = |name: &str| {
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
+        let mut lines = status.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)).unwrap();
+        value.trim().to_owned()
+    };
+    // It has no input yet, and applies its three filters all the same. The shell, which comes first, has none.
+    while field("Seccomp_filters:") != "3" {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        std::thread::yield_now();
+    }
+    assert_eq!(field("Seccomp:"), "2");
+    assert_eq!(field("NoNewPrivs:"), "1");
+    // Only root may look: the process cannot be inspected.
+    if let Ok(open) = std::fs::read_dir(format!("{process}/fd")) {
+        assert_eq!(open.count(), 3, "more than the three streams are open");
+    }
+    let component = wat::parse_str("(component (core module (func)))").unwrap();
+    child.stdin.take().unwrap().write_all(&component).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stdout.starts_with(b"\x7fELF"));
+}
+
 #[track_caller]
 fn check_layers(profile: &str, layers: &str, missing: &str) {
     let output = start(profile, "nothing", "");
