@@ -174,6 +174,8 @@ impl Compiler {
             cpu.as_secs().to_string(),
             memory_bytes.to_string(),
         ];
+        // It dies with the thread that starts it. That is one of a run time, which keeps its threads for as long as it lives,
+        // unless they block in place; nothing in a host does.
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
