@@ -393,6 +393,11 @@ pub const COMPILE_MESSAGE_BYTES_MAX: usize = 4 * KIB as usize;
 pub const COMPILED_CACHE_BYTES: u64 = 8 * 1024 * MIB;
 /// Modules that a host keeps ready in memory; further ones are loaded from its disk in milliseconds.
 pub const READY_MODULES_MAX: usize = 256;
+/// How long a host does not compile a module again whose compilation went over a limit. It would again, and this often it
+/// costs little: [`COMPILE_CPU`] an hour is 3 % of a processor.
+pub const COMPILE_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// Modules whose failure to compile a host remembers, each with up to [`COMPILE_MESSAGE_BYTES_MAX`].
+pub const FAILED_MODULES_MAX: usize = 1_024;
 /// Failures to compile a module after which its tasks are dead.
 pub const COMPILE_FAILURES_MAX: u32 = 2;
 
@@ -447,13 +452,35 @@ pub const READY_WINDOW_PAYLOAD_BYTES: usize = 32 * MIB as usize;
 pub const MODULE_FUNCTIONS_MAX: usize = 1_000;
 /// Nested components and core modules of one upload.
 pub const MODULE_PARTS_MAX: usize = 64;
-/// Core functions of one upload, over all its parts.
-pub const MODULE_CORE_FUNCTIONS_MAX: usize = 200_000;
+/// Core functions of one upload, over all its parts. Python and JavaScript have 13,000, interpreter included.
+pub const MODULE_CORE_FUNCTIONS_MAX: usize = 50_000;
 /// Imports of one upload.
 pub const MODULE_IMPORTS_MAX: usize = 200;
 /// The code of one core function of an upload. Compiling takes longer than linearly in it; the interpreter loops of
 /// Python and JavaScript, the largest functions that people do upload, stay well below.
 pub const MODULE_FUNCTION_BYTES_MAX: usize = MIB as usize;
+/// Core types of one upload, over all its parts; Python has 1,100.
+pub const MODULE_CORE_TYPES_MAX: usize = 20_000;
+/// Parameters and results of one core function, together; Python's largest has 19. The validator goes over them at each call,
+/// which takes two bytes: with 1,000 and 1,000, an upload of 64 MiB kept it busy for a minute.
+pub const MODULE_ARITY_MAX: usize = 64;
+/// Imports and exports of the core modules of one upload, together; Python has 6,400.
+pub const MODULE_LINKS_MAX: usize = 100_000;
+/// A name in an upload of what is imported or exported. Those that compilers make of C++ templates are the longest.
+pub const MODULE_NAME_BYTES_MAX: usize = 4 * KIB as usize;
+/// Locals of one core function beside its parameters. Compilers that optimise declare hundreds, those that do not thousands.
+pub const MODULE_LOCALS_MAX: usize = 10_000;
+/// Locals of all core functions of one upload; Python and JavaScript have 50,000. A few bytes declare thousands, and the
+/// compiler looks at each.
+pub const MODULE_LOCALS_ALL_MAX: usize = 1_000_000;
+/// How deep blocks are nested in one core function; 800 in the interpreter loop of Python. Go writes a block for each place
+/// at which a function may be resumed.
+pub const MODULE_BLOCK_DEPTH_MAX: usize = 10_000;
+/// Targets of one `br_table`, which is what a `switch` becomes; Python's largest has 3,200.
+pub const MODULE_BRANCH_TARGETS_MAX: usize = 20_000;
+/// Targets of all `br_table` of one upload; Python and JavaScript have 44,000. What the compiler does for one grows with what
+/// else is in its function.
+pub const MODULE_BRANCH_TARGETS_ALL_MAX: usize = 1_000_000;
 /// How deep component types of an upload are nested. Toolchains write about 4 levels; the parser recurses on them.
 pub const MODULE_TYPE_DEPTH_MAX: usize = 32;
 /// Component types of an upload and the declarations inside them. All of WASI 0.2 has about 850.

@@ -288,12 +288,13 @@ const VALUES: &[(&str, &dyn Shown)] = values![
     CHECKPOINT_BYTES_MAX PROGRESS_NOTE_BYTES_MAX MEMORIES_MAX TABLES_MAX INSTANCES_MAX TABLE_ELEMENTS_MAX STACK_BYTES_MAX
     ENV_MAX ENV_BYTES_MAX CLOCK_RESOLUTION HOSTCALL_BYTES_MAX RANDOM_BYTES_MAX HTTP_FIELDS_BYTES_MAX HTTP_CHUNK_BYTES CANCEL_GRACE EPOCH_TICK
     COMPILE_CPU COMPILE_WALL COMPILE_MEMORY_BYTES COMPILES_MAX COMPILE_THREADS_MAX COMPILED_BYTES_MAX
-    COMPILE_MESSAGE_BYTES_MAX COMPILED_CACHE_BYTES READY_MODULES_MAX COMPILE_FAILURES_MAX LEASE HEARTBEAT
+    COMPILE_MESSAGE_BYTES_MAX COMPILED_CACHE_BYTES READY_MODULES_MAX COMPILE_RETRY_AFTER FAILED_MODULES_MAX COMPILE_FAILURES_MAX LEASE HEARTBEAT
     LABELS_MAX LABEL_VALUE_BYTES_MAX HOST_MEMORY_BYTES_MAX DRAIN_DEADLINE_MAX QUARANTINE_FAILURES QUARANTINE_WINDOW
     QUARANTINE_PAUSE_MIN QUARANTINE_PAUSE_MAX SLOTS_MAX EVENTS_MAX ROOM_WAIT SHUTDOWN_WAIT OUTCOMES_KEPT_MAX FREE_BYTES_FLOOR INBOX_MAX BATCH_COMMANDS_MAX READY_WINDOW
     READY_WINDOW_PAYLOAD_BYTES MODULE_FUNCTIONS_MAX MODULE_PARTS_MAX MODULE_CORE_FUNCTIONS_MAX MODULE_IMPORTS_MAX
     MODULE_FUNCTION_BYTES_MAX MODULE_TYPE_DEPTH_MAX MODULE_TYPES_MAX MODULE_TYPE_COPIES_BYTES_MAX
-    MODULE_DESCRIPTIONS_BYTES_MAX
+    MODULE_DESCRIPTIONS_BYTES_MAX MODULE_CORE_TYPES_MAX MODULE_ARITY_MAX MODULE_LINKS_MAX MODULE_NAME_BYTES_MAX MODULE_LOCALS_MAX
+    MODULE_LOCALS_ALL_MAX MODULE_BLOCK_DEPTH_MAX MODULE_BRANCH_TARGETS_MAX MODULE_BRANCH_TARGETS_ALL_MAX
 ];
 
 /// The comment of a limit of an attempt.
@@ -330,7 +331,14 @@ fn limits_page(source: &str) -> anyhow::Result<String> {
         let what = doc_of_limit(source, name)?;
         writeln!(page, "| `{name}` | {default} | {least} | {most} | {what} |")?;
     }
-    page.push_str("\n## Of everything else\n\nEach is a constant. Where something is over one, the error names the limit and the value.\n\n| | | why |\n|---|---|---|\n");
+    let head = "\n\n| | | why |\n|---|---|---|\n";
+    let mut modules = format!(
+        "\n## Of a module at upload\n\nCounted while it is read and before it is validated; the error names the limit and the value. Python is a component \
+         by componentize-py, JavaScript one by componentize-js.{head}"
+    );
+    let mut others = format!(
+        "\n## Of everything else\n\nEach is a constant. Where something is over one, the error names the limit and the value.{head}"
+    );
     let mut comment = Vec::new();
     let mut listed = 0;
     for line in source.lines() {
@@ -348,7 +356,12 @@ fn limits_page(source: &str) -> anyhow::Result<String> {
                 .replace("`]", "`")
                 .replace("Limits::memory_bytes", "memory")
                 .replace("Limits::handles", "handles");
-            writeln!(page, "| `{name}` | {} | {why} |", value.shown(name))?;
+            let table = if name.starts_with("MODULE_") {
+                &mut modules
+            } else {
+                &mut others
+            };
+            writeln!(table, "| `{name}` | {} | {why} |", value.shown(name))?;
             listed += 1;
             comment.clear();
         } else {
@@ -360,7 +373,7 @@ fn limits_page(source: &str) -> anyhow::Result<String> {
         "{listed} constants are in the source, {} in VALUES",
         VALUES.len()
     );
-    Ok(page)
+    Ok(page + &modules + &others)
 }
 
 /// Compares a generated page with the one that is committed; `TQ_BLESS=1` writes it instead.

@@ -6,6 +6,7 @@
     reason = "what a test relies on fails the test, and it measures time itself"
 )]
 
+mod bombs;
 mod cache;
 mod ends;
 mod guests;
