@@ -17,10 +17,10 @@ deterministic = true
 /// A folder with the example `faults` and a manifest of its own.
 fn module(folder: &tempfile::TempDir, manifest: &str) -> String {
     let place = folder.path().join("module");
-    std::fs::create_dir_all(&place).unwrap();
-    std::fs::copy(guest::example("faults"), place.join("work.wasm")).unwrap();
-    std::fs::write(place.join("tq.toml"), manifest).unwrap();
-    place.to_str().unwrap().to_owned()
+    std::fs::create_dir_all(&place).expect("the folder can be made");
+    std::fs::copy(guest::example("faults"), place.join("work.wasm")).expect("it was built");
+    std::fs::write(place.join("tq.toml"), manifest).expect("the disk takes it");
+    place.display().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
