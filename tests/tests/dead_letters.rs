@@ -444,6 +444,7 @@ async fn retry_policy_is_inherited_from_the_nearest_that_names_one() {
             "name": "default",
             "retry": {"max_attempts": null, "backoff_ms": 1, "cap_ms": null},
             "retry_default": {"max_attempts": 3, "backoff_ms": 1, "cap_ms": 300_000},
+            "ceilings": {},
         })
     );
     for (words, code, said) in [

@@ -83,7 +83,7 @@ async fn ceilings_of_a_namespace_hold_for_what_is_deployed_and_what_was() {
     assert!(set.text().contains("ceiling.host_calls"));
 
     let refused = tq.run(["deploy", &place]).await;
-    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert_eq!(refused.code, Some(4), "{}", refused.stderr);
     let expected = "host_calls is 5000, over the namespace's ceiling of 1000";
     assert!(refused.stderr.contains(expected), "{}", refused.stderr);
     let submitted = ["submit", "work/echo", "x", "--output", "json"];
@@ -100,7 +100,7 @@ async fn ceilings_of_a_namespace_hold_for_what_is_deployed_and_what_was() {
     assert!(!reset.text().contains("ceiling"));
     tq.run(["deploy", &place]).await.ok();
     let unknown = ["namespace", "set", "default", "--no-ceiling", "hostcalls"];
-    assert_eq!(tq.run(unknown).await.code, Some(2));
+    assert_eq!(tq.run(unknown).await.code, Some(4));
 
     // A call lowers what it may have, and is told where that ends.
     let lowered = ["run", "work/variable", "A", "--limit", "host_calls=100"];

@@ -1,5 +1,7 @@
 //! Namespaces.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tq_client::NamespaceSettings;
 use tq_core::each_limit;
@@ -15,20 +17,7 @@ pub(crate) struct NamespaceInfo<'a> {
     /// What holds.
     retry_default: Option<Retry>,
     /// What no attempt may have more of, as far as that was set.
-    ceilings: Ceilings,
-}
-
-#[derive(Debug, Serialize)]
-struct Ceilings {
-    fuel: Option<u64>,
-    memory_bytes: Option<u64>,
-    timeout_ms: Option<u64>,
-    output_bytes: Option<u64>,
-    log_bytes: Option<u64>,
-    checkpoint_bytes: Option<u64>,
-    handles: Option<u64>,
-    host_calls: Option<u64>,
-    random_bytes: Option<u64>,
+    ceilings: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,7 +37,7 @@ impl<'a> From<&'a NamespaceSettings> for NamespaceInfo<'a> {
         } = settings;
         let ceilings = ceilings.unwrap_or_default();
         macro_rules! out {
-            ($($field:ident)+) => { Ceilings { $($field: ceilings.$field,)+ } };
+            ($($field:ident)+) => { [$((stringify!($field), ceilings.$field),)+] };
         }
         let tq_client::RetryOverrides {
             max_attempts,
@@ -63,7 +52,10 @@ impl<'a> From<&'a NamespaceSettings> for NamespaceInfo<'a> {
                 cap_ms,
             },
             retry_default: retry_default.as_ref().map(Retry::from),
-            ceilings: each_limit!(out),
+            ceilings: each_limit!(out)
+                .into_iter()
+                .filter_map(|(limit, most)| Some((limit, most?)))
+                .collect(),
         }
     }
 }
