@@ -110,6 +110,15 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// The value under `key`, `true` or `false`; `None` if there is none.
+    pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>, Failure> {
+        match self.get(key).map(|value| (value, value.get_ref())) {
+            None => Ok(None),
+            Some((_, DeValue::Boolean(flag))) => Ok(Some(*flag)),
+            Some((value, _)) => Err(self.mistyped(key, value, "`true` or `false`")),
+        }
+    }
+
     /// An error about the value under `key`.
     pub(crate) fn invalid(&self, key: &str, reason: &str) -> Failure {
         let at = self.get(key).map_or(0, |value| value.span().start);

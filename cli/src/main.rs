@@ -6,6 +6,7 @@ mod config;
 mod document;
 mod exit;
 mod labels;
+mod limits;
 mod manifest;
 mod nodes;
 mod output;

@@ -6,11 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tq_client::{
-    ConcurrencyRule, FunctionSettings, LimitOverrides, PlacementSettings, RetryOverrides,
+    ConcurrencyRule, Environment, FunctionSettings, Grants, LimitOverrides, PlacementSettings,
+    RetryOverrides,
 };
+use tq_core::limits::Unit;
 
 use crate::document::{self, Table};
 use crate::exit::Failure;
+use crate::limits;
 use crate::units::{Count, Size, Span};
 
 /// The name of the file.
@@ -31,11 +34,12 @@ pub(crate) struct Manifest {
     pub(crate) retry: RetryOverrides,
     /// Where every function may run, and beside what.
     pub(crate) placement: PlacementSettings,
+    /// What every function may do beside computing.
+    pub(crate) grants: Grants,
     /// Functions with settings of their own.
     pub(crate) functions: Vec<FunctionSettings>,
 }
 
-const LIMITS: &[&str] = &["fuel", "memory", "timeout"];
 const RETRY: &[&str] = &["max_attempts", "backoff", "cap"];
 const PLACEMENT: &[&str] = &[
     "queue",
@@ -44,6 +48,7 @@ const PLACEMENT: &[&str] = &[
     "concurrency",
     "concurrency_key",
 ];
+const CAPABILITIES: &[&str] = &["env", "deterministic"];
 const RESULTS: &[&str] = &["result_ttl"];
 
 impl Manifest {
@@ -62,7 +67,14 @@ impl Manifest {
 
     fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         document::parse(path, text, |root| {
-            root.only(&["module", "limits", "retry", "placement", "function"])?;
+            root.only(&[
+                "module",
+                "limits",
+                "retry",
+                "placement",
+                "capabilities",
+                "function",
+            ])?;
             let mut manifest = Self::default();
             root.table("module", |module| {
                 module.only(&["name", "build", "artifact"])?;
@@ -82,8 +94,8 @@ impl Manifest {
                 Ok(())
             })?;
             root.table("limits", |table| {
-                table.only(LIMITS)?;
-                manifest.limits = limits(table)?;
+                table.only(&limits::names().collect::<Vec<_>>())?;
+                manifest.limits = limits(&table)?;
                 Ok(())
             })?;
             root.table("retry", |table| {
@@ -96,14 +108,24 @@ impl Manifest {
                 manifest.placement = placement(&table)?;
                 Ok(())
             })?;
+            root.table("capabilities", |table| {
+                table.only(CAPABILITIES)?;
+                manifest.grants = grants(&table)?;
+                Ok(())
+            })?;
             root.table("function", |functions| {
                 for name in functions.names() {
                     functions.table(name, |table| {
-                        table.only(&[LIMITS, RETRY, PLACEMENT, RESULTS].concat())?;
+                        table.only(
+                            &limits::names()
+                                .chain([RETRY, PLACEMENT, CAPABILITIES, RESULTS].concat())
+                                .collect::<Vec<_>>(),
+                        )?;
                         manifest.functions.push(FunctionSettings {
                             name: name.to_owned(),
                             placement: Some(placement(&table)?),
-                            limits: Some(limits(table)?),
+                            limits: Some(limits(&table)?),
+                            grants: Some(grants(&table)?),
                             retry: Some(retry(table)?),
                             result_ttl_ms: table.value::<Span>("result_ttl")?.map(|span| span.0),
                         });
@@ -117,12 +139,16 @@ impl Manifest {
     }
 }
 
-fn limits(table: Table<'_>) -> Result<LimitOverrides, Failure> {
-    Ok(LimitOverrides {
-        fuel: table.value::<Count>("fuel")?.map(|count| count.0),
-        memory_bytes: table.value::<Size>("memory")?.map(|size| size.0),
-        timeout_ms: table.value::<Span>("timeout")?.map(|span| span.0),
-    })
+fn limits(table: &Table<'_>) -> Result<LimitOverrides, Failure> {
+    let mut named = LimitOverrides::default();
+    for (name, unit, slot) in limits::slots(&mut named) {
+        *slot = match unit {
+            Unit::Count => table.value::<Count>(name)?.map(|count| count.0),
+            Unit::Bytes => table.value::<Size>(name)?.map(|size| size.0),
+            Unit::Millis => table.value::<Span>(name)?.map(|span| span.0),
+        };
+    }
+    Ok(named)
 }
 
 fn retry(table: Table<'_>) -> Result<RetryOverrides, Failure> {
@@ -153,6 +179,19 @@ fn placement(table: &Table<'_>) -> Result<PlacementSettings, Failure> {
     })
 }
 
+fn grants(table: &Table<'_>) -> Result<Grants, Failure> {
+    let env = match table.table("env", |_| Ok(()))? {
+        None => None,
+        Some(()) => Some(Environment {
+            variables: labels(table, "env")?,
+        }),
+    };
+    Ok(Grants {
+        env,
+        deterministic: table.flag("deterministic")?,
+    })
+}
+
 fn labels(table: &Table<'_>, key: &str) -> Result<BTreeMap<String, String>, Failure> {
     let labels = table.table(key, |labels| {
         let names = labels.names().into_iter();
@@ -180,6 +219,8 @@ mod tests {
             fuel = 50_000_000_000
             memory = "256MiB"
             timeout = "30s"
+            random = "1MiB"
+            handles = 50
             [retry]
             max_attempts = 5
             backoff = "2s"
@@ -187,7 +228,10 @@ mod tests {
             [placement]
             queue = "images"
             require = { gpu = "a100" }
+            [capabilities]
+            env = { LANG = "C" }
             [function.resize]
+            deterministic = true
             timeout = "90s"
             max_attempts = 1
             concurrency = 2
@@ -213,6 +257,10 @@ mod tests {
                 }),
                 ..PlacementSettings::default()
             }),
+            grants: Some(Grants {
+                deterministic: Some(true),
+                env: None,
+            }),
             result_ttl_ms: Some(86_400_000),
         };
         let expected = Manifest {
@@ -223,6 +271,9 @@ mod tests {
                 fuel: Some(50_000_000_000),
                 memory_bytes: Some(256 << 20),
                 timeout_ms: Some(30_000),
+                random_bytes: Some(1 << 20),
+                handles: Some(50),
+                ..LimitOverrides::default()
             },
             retry: RetryOverrides {
                 max_attempts: Some(5),
@@ -233,6 +284,12 @@ mod tests {
                 queue: "images".into(),
                 required_labels: BTreeMap::from([("gpu".into(), "a100".into())]),
                 ..PlacementSettings::default()
+            },
+            grants: Grants {
+                env: Some(Environment {
+                    variables: BTreeMap::from([("LANG".into(), "C".into())]),
+                }),
+                deterministic: None,
             },
             functions: vec![resize],
         };
@@ -261,7 +318,7 @@ mod tests {
         );
         check(
             "[zzz]",
-            "error: tq.toml:1: `zzz` is not a key\nhint: known here: module, limits, retry, placement, function",
+            "error: tq.toml:1: `zzz` is not a key\nhint: known here: module, limits, retry, placement, capabilities, function",
         );
         check(
             "[placement]\nconcurrency_key = \"/a\"",

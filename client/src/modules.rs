@@ -8,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX};
 use tq_proto::v1::upload_module_request::Part;
 use tq_proto::v1::{
-    DeleteModuleRequest, FunctionSettings, GetModuleRequest, LimitOverrides, ListModulesRequest,
-    Module, PlacementSettings, RetryOverrides, RollbackModuleRequest, UploadHeader,
-    UploadModuleRequest, UploadModuleResponse,
+    DeleteModuleRequest, FunctionSettings, GetModuleRequest, Grants, LimitOverrides,
+    ListModulesRequest, Module, PlacementSettings, RetryOverrides, RollbackModuleRequest,
+    UploadHeader, UploadModuleRequest, UploadModuleResponse,
 };
 
 use crate::{Client, Error};
@@ -81,6 +81,10 @@ pub struct Upload {
     pub functions: Vec<FunctionSettings>,
     /// Where its functions may run, and beside what.
     pub placement: PlacementSettings,
+    /// What its functions may do beside computing.
+    pub grants: Grants,
+    /// Refuse it if a function would get what it does not have in the current version.
+    pub deny_new_grants: bool,
 }
 
 impl Client {
@@ -103,6 +107,8 @@ impl Client {
             retry,
             functions,
             placement,
+            grants,
+            deny_new_grants,
         } = upload;
         let header = UploadHeader {
             namespace: self.namespace.to_string(),
@@ -113,6 +119,8 @@ impl Client {
             retry: Some(retry),
             functions,
             placement: Some(placement),
+            grants: Some(grants),
+            deny_new_grants,
         };
         let mut rest = component.bytes;
         let mut sent = 0;

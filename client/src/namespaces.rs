@@ -1,6 +1,8 @@
 //! Calls about namespaces.
 
-use tq_proto::v1::{GetNamespaceRequest, NamespaceSettings, RetryOverrides, SetNamespaceRequest};
+use tq_proto::v1::{
+    GetNamespaceRequest, LimitOverrides, NamespaceSettings, RetryOverrides, SetNamespaceRequest,
+};
 
 use crate::{Client, Error};
 
@@ -18,7 +20,8 @@ impl Client {
     }
 
     /// Changes the retry policy that tasks of a namespace inherit: what `retry` names is set, and what `reset` names
-    /// (`max_attempts`, `backoff`, `cap`) goes back to the built-in default. Holds for tasks that are submitted from then on, and
+    /// (`max_attempts`, `backoff`, `cap`, `ceiling.NAME`) goes back to the built-in default; and what no attempt may have
+    /// more of. Holds for tasks that are submitted from then on, and
     /// is on disk when this returns.
     ///
     /// # Errors
@@ -27,11 +30,13 @@ impl Client {
         &self,
         name: &str,
         retry: RetryOverrides,
+        ceilings: LimitOverrides,
         reset: Vec<String>,
     ) -> Result<NamespaceSettings, Error> {
         let request = SetNamespaceRequest {
             name: name.to_owned(),
             retry: Some(retry),
+            ceilings: Some(ceilings),
             reset,
         };
         let answer = self.namespace_service().set_namespace(request).await;

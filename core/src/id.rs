@@ -3,11 +3,22 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Timestamp;
+
 /// A task's id: the 16 bytes of a UUIDv7 (RFC 9562), made at the broker's inbox so that ids rise.
 ///
 /// Its bytes are the task's key in the store, so that the order of ids is the order of rows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(pub [u8; 16]);
+
+impl TaskId {
+    /// When the id was made: the first 48 bits of a UUIDv7 are milliseconds.
+    #[must_use]
+    pub fn made_at(self) -> Timestamp {
+        let [a, b, c, d, e, f, ..] = self.0;
+        Timestamp(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+}
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

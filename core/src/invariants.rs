@@ -1,6 +1,6 @@
 //! What holds for every transition, whatever made it. The ledger checks each one before it is committed.
 
-use crate::limits::{ATTEMPTS_KEPT, LOSSES_MAX};
+use crate::limits::{ATTEMPTS_KEPT, LOSSES_MAX, STRIKES_MAX};
 use crate::task::{State, Task};
 
 /// A transition that must not be.
@@ -69,10 +69,11 @@ const RULES: &[(&str, Rule)] = &[
         },
     ),
     (
-        "INV-7: attempts and losses stay within their bounds",
+        "INV-7: attempts, losses and strikes stay within their bounds",
         |_, after| {
             after.failures <= after.spec.retry.max_attempts
                 && after.losses <= LOSSES_MAX
+                && after.strikes.is_none_or(|strikes| strikes <= STRIKES_MAX)
                 && after.attempts.len() <= ATTEMPTS_KEPT
         },
     ),

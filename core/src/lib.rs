@@ -3,6 +3,7 @@
 //! Everything here is pure and synchronous. Time is a parameter, and so is everything that would be random, so that a
 //! simulated run replays exactly from its seed.
 
+pub mod grant;
 pub mod id;
 pub mod invariants;
 pub mod label;
@@ -21,6 +22,7 @@ pub mod time;
 pub mod transition;
 pub mod tripped;
 
+pub use grant::Grants;
 pub use id::{Digest, Epoch, TaskId};
 pub use limits::Limits;
 pub use outcome::Outcome;

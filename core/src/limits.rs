@@ -5,64 +5,167 @@ use std::time::Duration;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// What one attempt may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Fuel, about one for each WebAssembly instruction; at least 1.
-    pub fuel: u64,
-    /// The sum of all linear memories and tables, in bytes.
-    pub memory_bytes: u64,
+macro_rules! limits {
+    // What comes first is a dollar, which a macro that is made by a macro cannot have of its own.
+    (($d:tt) $(
+        $(#[doc = $doc:literal])+
+        $field:ident: $name:literal, $unit:ident, $default:expr, $min:expr, $max:expr;
+    )+) => {
+        /// What one attempt may use. All of it is whole numbers, in the unit that the field is named after.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $field: u64,)+
+        }
+
+        impl Limits {
+            /// What a function has that sets no limits.
+            pub const DEFAULT: Self = Self { $($field: $default,)+ };
+            /// The most that a function may ask for.
+            pub const MAX: Self = Self { $($field: $max,)+ };
+            /// The least that makes sense.
+            pub const MIN: Self = Self { $($field: $min,)+ };
+
+            /// Name, unit and value of each, in the order in which people are shown them. The names are those of `tq.toml`.
+            pub fn rows(&self) -> impl Iterator<Item = (&'static str, Unit, u64)> + use<> {
+                [$(($name, Unit::$unit, self.$field),)+].into_iter()
+            }
+        }
+
+        /// Limits of which only some are named.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct LimitOverrides {
+            $(
+                #[doc = concat!("[`Limits::", stringify!($field), "`].")]
+                pub $field: Option<u64>,
+            )+
+        }
+
+        impl LimitOverrides {
+            /// What is named here, in place of the same in `limits`.
+            #[must_use]
+            pub fn over(&self, limits: &Limits) -> Limits {
+                Limits { $($field: self.$field.unwrap_or(limits.$field),)+ }
+            }
+
+            /// What is named here, or else what `other` names.
+            #[must_use]
+            pub fn or(self, other: Self) -> Self {
+                Self { $($field: self.$field.or(other.$field),)+ }
+            }
+
+            /// The same without the limits of these names.
+            #[must_use]
+            pub fn without(self, names: &[String]) -> Self {
+                let is_kept = |name: &str| !names.iter().any(|other| other == name);
+                Self { $($field: self.$field.filter(|_| is_kept($name)),)+ }
+            }
+
+            /// Names of those that are named, in their order.
+            pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+                let named = [$(($name, self.$field.is_some()),)+].into_iter();
+                named.filter(|(_, is_named)| *is_named).map(|(name, _)| name)
+            }
+        }
+
+        /// Passes the fields of [`Limits`] on to a macro, for code that does the same with each.
+        #[macro_export]
+        macro_rules! each_limit {
+            ($d then:ident) => { $d then! { $($field)+ } };
+        }
+    };
+}
+
+limits! {
+    ($)
+    /// Fuel, about one for each WebAssembly instruction. The default is about 10 s of computing.
+    fuel: "fuel", Count, 10_000_000_000, 1, 100_000_000_000_000;
+    /// The sum of all linear memories and tables. The default is enough for every language's runtime: Go does not start
+    /// below 64 MiB.
+    memory_bytes: "memory", Bytes, 128 * MIB, 64 * KIB, 4096 * MIB;
     /// Wall time, from instantiation to the result.
-    pub timeout: Duration,
+    timeout_ms: "timeout", Millis, 30_000, 1, 24 * 3600 * 1000;
+    /// The result. Larger data belongs in a store of its own, with a reference in the result.
+    output_bytes: "output", Bytes, RESULT_BYTES_MAX as u64, 1, RESULT_BYTES_MAX as u64;
+    /// What is kept of the log: standard error, `log`, and a handler's standard output. What is more is cut out of the
+    /// middle, and a notice says how much: the first and the last lines tell most.
+    log_bytes: "log", Bytes, 256 * KIB, 32 * KIB, 4 * MIB;
+    /// A checkpoint.
+    checkpoint_bytes: "checkpoint", Bytes, CHECKPOINT_BYTES_MAX as u64, 1, CHECKPOINT_BYTES_MAX as u64;
+    /// Handles (streams, pollables and the like) that it holds at once.
+    handles: "handles", Count, 1_024, 16, 16_384;
+    /// Calls of the host's functions: each costs the host up to some microseconds that fuel does not count.
+    host_calls: "host_calls", Count, 10_000_000, 100, 1_000_000_000_000;
+    /// Random bytes, all together: making them is the host's work.
+    random_bytes: "random", Bytes, 16 * MIB, 1, 1024 * MIB;
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Pieces.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Milliseconds.
+    Millis,
+}
+
+impl Unit {
+    /// As it stands behind a number; empty if that counts pieces.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "",
+            Self::Bytes => "bytes",
+            Self::Millis => "ms",
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Count => "",
+            Self::Bytes => " bytes",
+            Self::Millis => " ms",
+        }
+    }
 }
 
 impl Limits {
-    /// What a function has that sets no limits: about 10 s of computing, and memory for every language's runtime
-    /// (Go does not start below 64 MiB).
-    pub const DEFAULT: Self = Self {
-        fuel: 10_000_000_000,
-        memory_bytes: 128 * MIB,
-        timeout: Duration::from_secs(30),
-    };
-    /// The most that a function may ask for.
-    pub const MAX: Self = Self {
-        fuel: 100_000_000_000_000,
-        memory_bytes: 4096 * MIB,
-        timeout: Duration::from_secs(24 * 3600),
-    };
-    /// The least that makes sense: an instance needs some memory, and a timer has a resolution.
-    pub const MIN: Self = Self {
-        fuel: 1,
-        memory_bytes: 64 * KIB,
-        timeout: Duration::from_millis(1),
-    };
+    /// Wall time, from instantiation to the result.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
 
     /// Checks each limit against [`Limits::MIN`] and [`Limits::MAX`].
     ///
     /// # Errors
     /// [`OutOfRange`] names the first limit that is outside.
     pub fn check(&self) -> Result<(), OutOfRange> {
-        let rows = [
-            ("fuel", "", self.fuel, Self::MIN.fuel, Self::MAX.fuel),
-            (
-                "memory",
-                " bytes",
-                self.memory_bytes,
-                Self::MIN.memory_bytes,
-                Self::MAX.memory_bytes,
-            ),
-            (
-                "timeout",
-                " ms",
-                millis(self.timeout),
-                millis(Self::MIN.timeout),
-                millis(Self::MAX.timeout),
-            ),
-        ];
-        rows.into_iter()
-            .try_for_each(|(limit, unit, value, min, max)| {
-                check_range(limit, unit, value, min, max)
-            })
+        let bounds = Self::MIN.rows().zip(Self::MAX.rows());
+        self.rows().zip(bounds).try_for_each(
+            |((limit, unit, value), ((_, _, min), (_, _, max)))| {
+                check_range(limit, unit.suffix(), value, min, max)
+            },
+        )
+    }
+
+    /// The first limit that is higher than the other's: its name and unit, its value and the other's.
+    #[must_use]
+    pub fn above(&self, most: &Self) -> Option<(&'static str, &'static str, u64, u64)> {
+        self.rows()
+            .zip(most.rows())
+            .find(|((_, _, value), (_, _, most))| value > most)
+            .map(|((limit, unit, value), (_, _, most))| (limit, unit.suffix(), value, most))
+    }
+
+    /// These limits, none of them above `ceiling`.
+    #[must_use]
+    pub fn min(self, ceiling: &Self) -> Self {
+        macro_rules! lower {
+            ($($field:ident)+) => { Self { $($field: self.$field.min(ceiling.$field),)+ } };
+        }
+        each_limit!(lower)
     }
 }
 
@@ -222,6 +325,9 @@ pub const ATTEMPTS_MAX: u32 = 100;
 pub const ATTEMPTS_KEPT: usize = 20;
 /// Times that a task goes back to its queue because a host was lost with it, in one round.
 pub const LOSSES_MAX: u32 = 10;
+/// Times in one round that a task may crash the process that runs it while it runs there alone: one crash may have been
+/// chance, and each costs a process.
+pub const STRIKES_MAX: u32 = 3;
 /// The message of an attempt that failed.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 4 * KIB as usize;
 /// The guest's backtrace of an attempt that failed.
@@ -229,9 +335,6 @@ pub const BACKTRACE_BYTES_MAX: usize = 8 * KIB as usize;
 /// Frames of a guest's backtrace.
 pub const BACKTRACE_FRAMES_MAX: usize = 64;
 
-/// What an attempt writes to its log, by standard error, `log`, or a handler's standard output. What is more is cut
-/// out of the middle, and a notice says how much: the first and the last lines tell most.
-pub const LOG_BYTES_MAX: usize = 256 * KIB as usize;
 /// One line of the log.
 pub const LOG_LINE_BYTES_MAX: usize = 16 * KIB as usize;
 /// What is passed on of a running attempt's log at once.
@@ -253,15 +356,19 @@ pub const INSTANCES_MAX: usize = 64;
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// WebAssembly stack of one attempt.
 pub const STACK_BYTES_MAX: usize = 512 * KIB as usize;
-/// Handles (streams, pollables and the like) that an attempt holds at once.
-pub const HANDLES_MAX: usize = 1_024;
 /// Bytes that a guest passes to its host in one call, but for the result.
 pub const HOSTCALL_BYTES_MAX: usize = 16 * MIB as usize;
+/// Environment variables of a function.
+pub const ENV_MAX: usize = 64;
+/// Their names and values, all together.
+pub const ENV_BYTES_MAX: usize = 16 * KIB as usize;
+/// How fine guests see the time. A finer clock tells them what the processor's caches hold, and so of their neighbours.
+pub const CLOCK_RESOLUTION: Duration = Duration::from_micros(100);
 /// Random bytes in one call.
 pub const RANDOM_BYTES_MAX: u64 = 64 * KIB;
 /// Headers or trailers of one HTTP message, with what holding them takes.
 pub const HTTP_FIELDS_BYTES_MAX: usize = 32 * KIB as usize;
-/// One write to the body of an HTTP request. A guest may hold [`HANDLES_MAX`] bodies, each with one write in it.
+/// One write to the body of an HTTP request. A guest may hold [`Limits::handles`] bodies, each with one write in it.
 pub const HTTP_CHUNK_BYTES: usize = 16 * KIB as usize;
 /// What an attempt that was told to stop has to return by itself before it is interrupted.
 pub const CANCEL_GRACE: Duration = Duration::from_millis(500);
@@ -286,6 +393,11 @@ pub const COMPILE_MESSAGE_BYTES_MAX: usize = 4 * KIB as usize;
 pub const COMPILED_CACHE_BYTES: u64 = 8 * 1024 * MIB;
 /// Modules that a host keeps ready in memory; further ones are loaded from its disk in milliseconds.
 pub const READY_MODULES_MAX: usize = 256;
+/// How long a host does not compile a module again whose compilation went over a limit. It would again, and this often it
+/// costs little: [`COMPILE_CPU`] an hour is 3 % of a processor.
+pub const COMPILE_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// Modules whose failure to compile a host remembers, each with up to [`COMPILE_MESSAGE_BYTES_MAX`].
+pub const FAILED_MODULES_MAX: usize = 1_024;
 /// Failures to compile a module after which its tasks are dead.
 pub const COMPILE_FAILURES_MAX: u32 = 2;
 
@@ -340,13 +452,35 @@ pub const READY_WINDOW_PAYLOAD_BYTES: usize = 32 * MIB as usize;
 pub const MODULE_FUNCTIONS_MAX: usize = 1_000;
 /// Nested components and core modules of one upload.
 pub const MODULE_PARTS_MAX: usize = 64;
-/// Core functions of one upload, over all its parts.
-pub const MODULE_CORE_FUNCTIONS_MAX: usize = 200_000;
+/// Core functions of one upload, over all its parts. Python and JavaScript have 13,000, interpreter included.
+pub const MODULE_CORE_FUNCTIONS_MAX: usize = 50_000;
 /// Imports of one upload.
 pub const MODULE_IMPORTS_MAX: usize = 200;
 /// The code of one core function of an upload. Compiling takes longer than linearly in it; the interpreter loops of
 /// Python and JavaScript, the largest functions that people do upload, stay well below.
 pub const MODULE_FUNCTION_BYTES_MAX: usize = MIB as usize;
+/// Core types of one upload, over all its parts; Python has 1,100.
+pub const MODULE_CORE_TYPES_MAX: usize = 20_000;
+/// Parameters and results of one core function, together; Python's largest has 19. The validator goes over them at each call,
+/// which takes two bytes: with 1,000 and 1,000, an upload of 64 MiB kept it busy for a minute.
+pub const MODULE_ARITY_MAX: usize = 64;
+/// Imports and exports of the core modules of one upload, together; Python has 6,400.
+pub const MODULE_LINKS_MAX: usize = 100_000;
+/// A name in an upload of what is imported or exported. Those that compilers make of C++ templates are the longest.
+pub const MODULE_NAME_BYTES_MAX: usize = 4 * KIB as usize;
+/// Locals of one core function beside its parameters. Compilers that optimise declare hundreds, those that do not thousands.
+pub const MODULE_LOCALS_MAX: usize = 10_000;
+/// Locals of all core functions of one upload; Python and JavaScript have 50,000. A few bytes declare thousands, and the
+/// compiler looks at each.
+pub const MODULE_LOCALS_ALL_MAX: usize = 1_000_000;
+/// How deep blocks are nested in one core function; 800 in the interpreter loop of Python. Go writes a block for each place
+/// at which a function may be resumed.
+pub const MODULE_BLOCK_DEPTH_MAX: usize = 10_000;
+/// Targets of one `br_table`, which is what a `switch` becomes; Python's largest has 3,200.
+pub const MODULE_BRANCH_TARGETS_MAX: usize = 20_000;
+/// Targets of all `br_table` of one upload; Python and JavaScript have 44,000. What the compiler does for one grows with what
+/// else is in its function.
+pub const MODULE_BRANCH_TARGETS_ALL_MAX: usize = 1_000_000;
 /// How deep component types of an upload are nested. Toolchains write about 4 levels; the parser recurses on them.
 pub const MODULE_TYPE_DEPTH_MAX: usize = 32;
 /// Component types of an upload and the declarations inside them. All of WASI 0.2 has about 850.
@@ -387,7 +521,7 @@ mod tests {
         );
         check(
             Limits {
-                timeout: Duration::MAX,
+                timeout_ms: u64::MAX,
                 ..Limits::DEFAULT
             },
             Err("timeout is 18446744073709551615 ms; it may be 1 to 86400000 ms"),

@@ -49,8 +49,16 @@ outcomes! {
     OutputLimit = "output_limit", Permanent;
     /// A handler exited instead of returning a result.
     NoResult = "no_result", Permanent;
-    /// The guest made the host hold or do more than the limit on it.
+    /// One call of the guest passed more to the host, or asked for more, than one call may.
     HostLimit = "host_limit", Permanent;
+    /// The attempt held more handles at once than it may.
+    HandleLimit = "handle_limit", Permanent;
+    /// The attempt called the host more often than it may.
+    HostCallLimit = "host_call_limit", Permanent;
+    /// The attempt asked for more random bytes than it may.
+    RandomLimit = "random_limit", Permanent;
+    /// The attempt failed after it was refused a checkpoint that is larger than the limit.
+    CheckpointLimit = "checkpoint_limit", Permanent;
     /// The function said that its payload is wrong.
     InvalidInput = "invalid_input", Permanent;
     /// The function asked to be tried again.
@@ -71,6 +79,8 @@ outcomes! {
     HostError = "host_error", HostLost;
     /// The host was emptied before the attempt began or ended. Counts against nobody.
     HostDrained = "host_drained", HostLost;
+    /// The process that ran the attempt came to its end: by this attempt or by one that ran beside it.
+    RunnerCrashed = "runner_crashed", Crash;
 }
 
 /// What an outcome means for the task.
@@ -86,6 +96,8 @@ pub enum Class {
     Stopped,
     /// Not the task's doing; it goes back to its queue without using up an attempt.
     HostLost,
+    /// Perhaps the task's doing; it goes back to its queue, to run alone from then on.
+    Crash,
 }
 
 impl fmt::Display for Outcome {

@@ -76,11 +76,13 @@ pub enum Bug {
     LabelsIgnored,
     /// A host gets more than fits into its memory.
     MemoryIgnored,
+    /// A task that may have crashed a runner is run beside others.
+    SuspectUnmarked,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -117,6 +119,7 @@ impl Bug {
         Self::DeletedModuleTaken,
         Self::LabelsIgnored,
         Self::MemoryIgnored,
+        Self::SuspectUnmarked,
     ];
 }
 

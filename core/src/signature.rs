@@ -123,6 +123,10 @@ fn is_where_it_failed(outcome: Outcome) -> bool {
         | Outcome::MemoryLimit
         | Outcome::StackOverflow
         | Outcome::OutputLimit
+        | Outcome::HandleLimit
+        | Outcome::HostCallLimit
+        | Outcome::RandomLimit
+        | Outcome::CheckpointLimit
         | Outcome::InvalidInput
         | Outcome::RetryableError
         | Outcome::FatalError
@@ -132,7 +136,8 @@ fn is_where_it_failed(outcome: Outcome) -> bool {
         | Outcome::DeadlineExceeded
         | Outcome::HostLost
         | Outcome::HostError
-        | Outcome::HostDrained => false,
+        | Outcome::HostDrained
+        | Outcome::RunnerCrashed => false,
     }
 }
 

@@ -19,8 +19,11 @@ pub struct Task {
     pub round: u32,
     /// Attempts of this round that ended by the task's own doing.
     pub failures: u32,
-    /// Times in this round that a host was lost with it.
+    /// Times in this round that a host, or a runner of one, was lost with it.
     pub losses: u32,
+    /// None unless a runner crashed with it in this round, and it saved no checkpoint since: it is suspected then and runs
+    /// alone, and this is how often its runner crashed all the same.
+    pub strikes: Option<u32>,
     /// Attempts ever started.
     pub started: u32,
     /// Attempts that ended, the newest last; at most [`crate::limits::ATTEMPTS_KEPT`].
@@ -289,6 +292,12 @@ impl Task {
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.attempts.last().map(|attempt| attempt.outcome)
+    }
+
+    /// Whether it may have crashed a runner, so that it is to run in one of its own.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.strikes.is_some()
     }
 
     /// The lease, while it runs.

@@ -1,8 +1,8 @@
 //! The limit at which a task died.
 
-use crate::limits::{LOSSES_MAX, RESULT_BYTES_MAX, STACK_BYTES_MAX};
+use crate::Outcome;
+use crate::limits::{LOSSES_MAX, STACK_BYTES_MAX, STRIKES_MAX};
 use crate::task::{Attempt, Spec, Task};
-use crate::{Limits, Outcome};
 
 /// A limit that ended an attempt, with what was used of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,18 @@ pub enum Limit {
     Stack,
     /// The result, in bytes.
     Output,
+    /// A checkpoint, in bytes.
+    Checkpoint,
+    /// Handles held at once.
+    Handles,
+    /// Calls of the host's functions.
+    HostCalls,
+    /// Random bytes.
+    Random,
     /// Hosts that were lost with the task.
     Losses,
+    /// Crashes of the process that ran the task alone.
+    Strikes,
     /// Attempts that failed.
     Attempts,
 }
@@ -44,7 +54,12 @@ impl Limit {
             Self::Timeout => "timeout",
             Self::Stack => "stack",
             Self::Output => "output",
+            Self::Checkpoint => "checkpoint",
+            Self::Handles => "handles",
+            Self::HostCalls => "host_calls",
+            Self::Random => "random",
             Self::Losses => "losses",
+            Self::Strikes => "strikes",
             Self::Attempts => "attempts",
         }
     }
@@ -53,9 +68,14 @@ impl Limit {
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
-            Self::Memory | Self::Stack | Self::Output => "bytes",
+            Self::Memory | Self::Stack | Self::Output | Self::Checkpoint | Self::Random => "bytes",
             Self::Timeout => "ms",
-            Self::Fuel | Self::Losses | Self::Attempts => "",
+            Self::Fuel
+            | Self::Handles
+            | Self::HostCalls
+            | Self::Losses
+            | Self::Strikes
+            | Self::Attempts => "",
         }
     }
 }
@@ -71,33 +91,31 @@ impl Tripped {
     }
 
     fn of_attempt(spec: &Spec, attempt: &Attempt) -> Option<Self> {
-        let Limits {
-            fuel,
-            memory_bytes,
-            timeout,
-        } = spec.limits;
+        let limits = &spec.limits;
+        let usage = &attempt.usage;
         let (limit, used, cap) = match attempt.outcome {
-            Outcome::FuelExhausted => (Limit::Fuel, Some(attempt.usage.fuel), fuel),
+            Outcome::FuelExhausted => (Limit::Fuel, Some(usage.fuel), limits.fuel),
             Outcome::MemoryLimit => (
                 Limit::Memory,
-                Some(attempt.usage.memory_bytes_peak),
-                memory_bytes,
+                Some(usage.memory_bytes_peak),
+                limits.memory_bytes,
             ),
-            Outcome::Timeout => {
-                let cap = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-                (
-                    Limit::Timeout,
-                    Some(attempt.usage.wall_ns / 1_000_000),
-                    cap,
-                )
-            }
+            Outcome::Timeout => (
+                Limit::Timeout,
+                Some(usage.wall_ns / 1_000_000),
+                limits.timeout_ms,
+            ),
             Outcome::StackOverflow => (Limit::Stack, None, STACK_BYTES_MAX as u64),
-            Outcome::OutputLimit => (Limit::Output, None, RESULT_BYTES_MAX as u64),
+            Outcome::OutputLimit => (Limit::Output, None, limits.output_bytes),
+            Outcome::CheckpointLimit => (Limit::Checkpoint, None, limits.checkpoint_bytes),
+            Outcome::HandleLimit => (Limit::Handles, None, limits.handles),
+            Outcome::HostCallLimit => (Limit::HostCalls, None, limits.host_calls),
+            Outcome::RandomLimit => (Limit::Random, None, limits.random_bytes),
             Outcome::Succeeded
             | Outcome::Trap
             | Outcome::Exit
             | Outcome::NoResult
-            // Which of the many limits it was is in the message.
+            // What was too much is in the message.
             | Outcome::HostLimit
             | Outcome::InvalidInput
             | Outcome::RetryableError
@@ -108,7 +126,8 @@ impl Tripped {
             | Outcome::DeadlineExceeded
             | Outcome::HostLost
             | Outcome::HostError
-            | Outcome::HostDrained => return None,
+            | Outcome::HostDrained
+            | Outcome::RunnerCrashed => return None,
         };
         Some(Self { limit, used, cap })
     }
@@ -119,6 +138,15 @@ impl Tripped {
                 limit: Limit::Losses,
                 used: Some(task.losses.into()),
                 cap: LOSSES_MAX.into(),
+            });
+        }
+        if let Some(strikes) = task.strikes
+            && strikes >= STRIKES_MAX
+        {
+            return Some(Self {
+                limit: Limit::Strikes,
+                used: Some(strikes.into()),
+                cap: STRIKES_MAX.into(),
             });
         }
         let max_attempts = task.spec.retry.max_attempts;
@@ -133,14 +161,13 @@ impl Tripped {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
-    use crate::Placement;
     use crate::outcome::Usage;
     use crate::task::{DataRef, Lease, Report};
     use crate::transition::{claim, lose, report, submit};
     use crate::{Digest, Epoch, Priority, RetryPolicy, TaskId, Timestamp};
+    use crate::{Limits, Placement};
 
     const NOW: Timestamp = Timestamp(1_000);
     const USAGE: Usage = Usage {
@@ -164,7 +191,8 @@ mod tests {
             limits: Limits {
                 fuel: 10,
                 memory_bytes: 100,
-                timeout: Duration::from_millis(30),
+                timeout_ms: 30,
+                ..Limits::DEFAULT
             },
             retry: RetryPolicy {
                 max_attempts,
@@ -222,6 +250,7 @@ mod tests {
             Outcome::StackOverflow,
             &[(Limit::Stack, None, 512 << 10)],
         );
+        check(3, Outcome::RandomLimit, &[(Limit::Random, None, 16 << 20)]);
         check(3, Outcome::FatalError, &[]);
         // One attempt that fails is no limit that somebody ran into.
         check(1, Outcome::Trap, &[]);

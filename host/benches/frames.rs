@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tq_core::id::Epoch;
 use tq_core::outcome::{Outcome, Usage};
-use tq_core::{Limits, TaskId};
+use tq_core::{Limits, TaskId, each_limit};
 use tq_host::agent::session::{Command, Identity, Seen, Session};
 use tq_host::runner::Finished;
 use tq_micro::{Run, Workload};
@@ -139,11 +139,9 @@ fn encoded(kind: Kind) -> Bytes {
 }
 
 fn assignment(epoch: u64) -> v1::Assignment {
-    let Limits {
-        fuel,
-        memory_bytes,
-        timeout,
-    } = Limits::DEFAULT;
+    macro_rules! limits {
+        ($($field:ident)+) => { v1::Limits { $($field: Limits::DEFAULT.$field,)+ } };
+    }
     v1::Assignment {
         task_id: TaskId(u128::from(epoch).to_be_bytes()).to_string(),
         namespace: "default".to_owned(),
@@ -154,16 +152,14 @@ fn assignment(epoch: u64) -> v1::Assignment {
         payload: Some(inline(&[b'x'; 100])),
         content_type: "application/json".to_owned(),
         arguments: Vec::new(),
-        limits: Some(v1::Limits {
-            fuel,
-            memory_bytes,
-            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-        }),
+        limits: Some(each_limit!(limits)),
         deadline_ms: 0,
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         attempt: 1,
         max_attempts: 3,
         checkpoint: None,
+        alone: false,
+        grants: None,
     }
 }
 

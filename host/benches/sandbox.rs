@@ -29,7 +29,7 @@ use wasmtime::{
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use tq_core::{Digest, Epoch, Limits, Outcome, TaskId};
+use tq_core::{Digest, Epoch, Grants, Limits, Outcome, TaskId};
 use tq_host::component::{Cache, CompileLimits, Compiler, Ready, compile_unbounded};
 use tq_host::runner::{Attempt, Event, Pool, Slot};
 use tq_host::sandbox::Engine;
@@ -158,6 +158,8 @@ fn attempt(component: &Arc<Ready>, function: &str, epoch: u32) -> Attempt {
         attempt: 1,
         max_attempts: 3,
         checkpoint: None,
+        is_alone: false,
+        grants: Grants::default(),
     }
 }
 

@@ -8,11 +8,15 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// What is left until a point in time, by the machine's calendar; zero once it has passed.
+/// The time since the Unix epoch, by the machine's calendar.
 #[expect(clippy::disallowed_methods, reason = "this is the crate's one clock")]
-pub(crate) fn until(deadline: tq_core::Timestamp) -> Duration {
-    let now = SystemTime::now()
+pub(crate) fn since_epoch() -> Duration {
+    SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Duration::from_millis(deadline.0).saturating_sub(now)
+        .unwrap_or_default()
+}
+
+/// What is left until a point in time, by the machine's calendar; zero once it has passed.
+pub(crate) fn until(deadline: tq_core::Timestamp) -> Duration {
+    Duration::from_millis(deadline.0).saturating_sub(since_epoch())
 }

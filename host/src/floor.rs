@@ -16,7 +16,7 @@ use wasmtime::{ResourceLimiter, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use tq_core::limits::COMPILED_CACHE_BYTES;
-use tq_core::{Digest, Epoch, Limits, Outcome, TaskId};
+use tq_core::{Digest, Epoch, Grants, Limits, Outcome, TaskId};
 
 use crate::clock;
 use crate::component::{Cache, Compiler, Config, OpenError, PrepareError, Ready};
@@ -198,6 +198,8 @@ impl Floor {
             attempt: 1,
             max_attempts: 3,
             checkpoint: None,
+            is_alone: false,
+            grants: Grants::default(),
         }
     }
 }

@@ -23,7 +23,7 @@ use tq_core::name::NameError;
 
 use crate::Config;
 use crate::agent::{self, Agent, Status};
-use crate::component::{self, Cache, OpenError};
+use crate::component::{self, Cache, Compiler, OpenError};
 use crate::metrics::Metrics;
 use crate::runner::{self, Pool};
 use crate::sandbox::{Engine, EngineError};
@@ -150,6 +150,7 @@ impl Host {
             None => None,
         };
         let place = config.clone();
+        tell_confinement(&config.compiler).await;
         let opened = tokio::task::spawn_blocking(move || Opened::open(&place));
         let Opened {
             lock,
@@ -291,6 +292,22 @@ impl Opened {
             events,
             stored,
         })
+    }
+}
+
+/// Says what is missing of the confinement of the processes that handle foreign code: it is weaker on some kernels, which is
+/// no reason not to start.
+async fn tell_confinement(compiler: &Compiler) {
+    match compiler.missing_confinement().await {
+        Ok(missing) if missing.is_empty() => tracing::info!("the compiler's process is confined"),
+        Ok(missing) => tracing::warn!(
+            missing = missing.join("; "),
+            "the compiler's process is confined in part; use a newer kernel, or allow what is missing in this container"
+        ),
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the compiler's process does not start; modules that this host does not hold yet cannot be prepared"
+        ),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod agent;
 mod clock;
 pub mod component;
 mod config;
+pub mod confine;
 pub mod floor;
 mod host;
 mod imports;

@@ -382,6 +382,7 @@ fn assignment(module: &Module, epoch: u64) -> v1::Assignment {
             fuel: Limits::MAX.fuel,
             memory_bytes: Limits::DEFAULT.memory_bytes,
             timeout_ms: 60_000,
+            ..v1::Limits::default()
         }),
         attempt: 1,
         max_attempts: 3,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use tq_core::limits::{self, Limits};
+use tq_core::limits::{self, Limits, Unit};
 use tq_core::outcome::{Class, Outcome};
 use tq_tests::help::{self, Argument, Help};
 
@@ -136,6 +136,7 @@ fn outcomes_are_all_listed() -> anyhow::Result<()> {
         Class::Permanent => "permanent",
         Class::Stopped => "stopped",
         Class::HostLost => "host lost",
+        Class::Crash => "crash",
     };
     let expected: Vec<_> = Outcome::ALL
         .iter()
@@ -239,6 +240,9 @@ impl Shown for usize {
 impl Shown for Duration {
     fn shown(&self, _: &str) -> String {
         let ms = self.as_millis();
+        if ms == 0 {
+            return format!("{} µs", self.as_micros());
+        }
         match [
             (86_400_000, "days"),
             (3_600_000, "h"),
@@ -281,55 +285,61 @@ const VALUES: &[(&str, &dyn Shown)] = values![
     MESSAGE_BYTES_MAX LIST_SCAN_MAX LIST_PAGE_MAX REDRIVE_BATCH_MAX SIGNATURES_PAGE_MAX SIGNATURE_COUNT_MAX LOG_TAIL_LINES
     LOG_TAIL_BYTES DELETE_BATCH_MAX LOG_ROWS_PER_STEP RETENTION_MIN RETENTION_MAX RETENTION_SLICE DELAY_MAX ATTEMPTS_MAX
     ATTEMPTS_KEPT LOSSES_MAX ERROR_MESSAGE_BYTES_MAX
-    BACKTRACE_BYTES_MAX BACKTRACE_FRAMES_MAX LOG_BYTES_MAX LOG_LINE_BYTES_MAX LOG_CHUNK_BYTES FLUSH_INTERVAL
+    STRIKES_MAX BACKTRACE_BYTES_MAX BACKTRACE_FRAMES_MAX LOG_LINE_BYTES_MAX LOG_CHUNK_BYTES FLUSH_INTERVAL
     CHECKPOINT_BYTES_MAX PROGRESS_NOTE_BYTES_MAX MEMORIES_MAX TABLES_MAX INSTANCES_MAX TABLE_ELEMENTS_MAX STACK_BYTES_MAX
-    HANDLES_MAX HOSTCALL_BYTES_MAX RANDOM_BYTES_MAX HTTP_FIELDS_BYTES_MAX HTTP_CHUNK_BYTES CANCEL_GRACE EPOCH_TICK
+    ENV_MAX ENV_BYTES_MAX CLOCK_RESOLUTION HOSTCALL_BYTES_MAX RANDOM_BYTES_MAX HTTP_FIELDS_BYTES_MAX HTTP_CHUNK_BYTES CANCEL_GRACE EPOCH_TICK
     COMPILE_CPU COMPILE_WALL COMPILE_MEMORY_BYTES COMPILES_MAX COMPILE_THREADS_MAX COMPILED_BYTES_MAX
-    COMPILE_MESSAGE_BYTES_MAX COMPILED_CACHE_BYTES READY_MODULES_MAX COMPILE_FAILURES_MAX LEASE HEARTBEAT
+    COMPILE_MESSAGE_BYTES_MAX COMPILED_CACHE_BYTES READY_MODULES_MAX COMPILE_RETRY_AFTER FAILED_MODULES_MAX COMPILE_FAILURES_MAX LEASE HEARTBEAT
     LABELS_MAX LABEL_VALUE_BYTES_MAX HOST_MEMORY_BYTES_MAX DRAIN_DEADLINE_MAX QUARANTINE_FAILURES QUARANTINE_WINDOW
     QUARANTINE_PAUSE_MIN QUARANTINE_PAUSE_MAX SLOTS_MAX EVENTS_MAX ROOM_WAIT SHUTDOWN_WAIT OUTCOMES_KEPT_MAX FREE_BYTES_FLOOR INBOX_MAX BATCH_COMMANDS_MAX READY_WINDOW
     READY_WINDOW_PAYLOAD_BYTES MODULE_FUNCTIONS_MAX MODULE_PARTS_MAX MODULE_CORE_FUNCTIONS_MAX MODULE_IMPORTS_MAX
     MODULE_FUNCTION_BYTES_MAX MODULE_TYPE_DEPTH_MAX MODULE_TYPES_MAX MODULE_TYPE_COPIES_BYTES_MAX
-    MODULE_DESCRIPTIONS_BYTES_MAX
+    MODULE_DESCRIPTIONS_BYTES_MAX MODULE_CORE_TYPES_MAX MODULE_ARITY_MAX MODULE_LINKS_MAX MODULE_NAME_BYTES_MAX MODULE_LOCALS_MAX
+    MODULE_LOCALS_ALL_MAX MODULE_BLOCK_DEPTH_MAX MODULE_BRANCH_TARGETS_MAX MODULE_BRANCH_TARGETS_ALL_MAX
 ];
+
+/// The comment of a limit of an attempt.
+fn doc_of_limit(source: &str, name: &str) -> anyhow::Result<String> {
+    let lines: Vec<&str> = source.lines().map(str::trim_start).collect();
+    let at = lines
+        .iter()
+        .position(|line| line.contains(&format!(": \"{name}\", ")));
+    let at = at.with_context(|| format!("limit `{name}` is not in the source"))?;
+    let comment = lines[..at].iter().rev();
+    let mut comment: Vec<&str> = comment
+        .map_while(|line| line.strip_prefix("/// "))
+        .collect();
+    comment.reverse();
+    Ok(comment.join(" "))
+}
 
 /// The page, made of the constants and their comments.
 fn limits_page(source: &str) -> anyhow::Result<String> {
     let mut page = String::from(
         "# Limits\n\nGenerated from `core/src/limits.rs` by `cargo xtask generate`; do not edit.\n\n\
          ## Of an attempt\n\nSet in `tq.toml` or by flags of `tq deploy`; a call may only lower them.\n\n\
-         | | default | least | most |\n|---|---|---|---|\n",
+         | | default | least | most | |\n|---|---|---|---|---|\n",
     );
-    let Limits {
-        fuel,
-        memory_bytes,
-        timeout,
-    } = Limits::DEFAULT;
-    let (least, most) = (Limits::MIN, Limits::MAX);
-    writeln!(
-        page,
-        "| fuel | {} | {} | {} |",
-        grouped(fuel),
-        grouped(least.fuel),
-        grouped(most.fuel)
-    )?;
-    let bytes = |bytes: u64| bytes.shown("BYTES");
-    writeln!(
-        page,
-        "| memory | {} | {} | {} |",
-        bytes(memory_bytes),
-        bytes(least.memory_bytes),
-        bytes(most.memory_bytes)
-    )?;
-    let time = |time: Duration| time.shown("");
-    writeln!(
-        page,
-        "| timeout | {} | {} | {} |",
-        time(timeout),
-        time(least.timeout),
-        time(most.timeout)
-    )?;
-    page.push_str("\n## Of everything else\n\nEach is a constant. Where something is over one, the error names the limit and the value.\n\n| | | why |\n|---|---|---|\n");
+    let bounds = Limits::MIN.rows().zip(Limits::MAX.rows());
+    for ((name, unit, default), ((_, _, least), (_, _, most))) in Limits::DEFAULT.rows().zip(bounds)
+    {
+        let shown = |value: u64| match unit {
+            Unit::Count => grouped(value),
+            Unit::Bytes => value.shown("BYTES"),
+            Unit::Millis => Duration::from_millis(value).shown(""),
+        };
+        let (default, least, most) = (shown(default), shown(least), shown(most));
+        let what = doc_of_limit(source, name)?;
+        writeln!(page, "| `{name}` | {default} | {least} | {most} | {what} |")?;
+    }
+    let head = "\n\n| | | why |\n|---|---|---|\n";
+    let mut modules = format!(
+        "\n## Of a module at upload\n\nCounted while it is read and before it is validated; the error names the limit and the value. Python is a component \
+         by componentize-py, JavaScript one by componentize-js.{head}"
+    );
+    let mut others = format!(
+        "\n## Of everything else\n\nEach is a constant. Where something is over one, the error names the limit and the value.{head}"
+    );
     let mut comment = Vec::new();
     let mut listed = 0;
     for line in source.lines() {
@@ -345,8 +355,14 @@ fn limits_page(source: &str) -> anyhow::Result<String> {
                 .join(" ")
                 .replace("[`", "`")
                 .replace("`]", "`")
-                .replace("Limits::memory_bytes", "memory");
-            writeln!(page, "| `{name}` | {} | {why} |", value.shown(name))?;
+                .replace("Limits::memory_bytes", "memory")
+                .replace("Limits::handles", "handles");
+            let table = if name.starts_with("MODULE_") {
+                &mut modules
+            } else {
+                &mut others
+            };
+            writeln!(table, "| `{name}` | {} | {why} |", value.shown(name))?;
             listed += 1;
             comment.clear();
         } else {
@@ -358,7 +374,7 @@ fn limits_page(source: &str) -> anyhow::Result<String> {
         "{listed} constants are in the source, {} in VALUES",
         VALUES.len()
     );
-    Ok(page)
+    Ok(page + &modules + &others)
 }
 
 /// Compares a generated page with the one that is committed; `TQ_BLESS=1` writes it instead.

@@ -99,6 +99,7 @@ impl OneHost {
         let deploy = Deploy {
             namespace: NAMESPACE.to_owned(),
             module: module(),
+            deny_new_grants: false,
             reply,
         };
         let hello = Hello {
@@ -186,6 +187,7 @@ fn module() -> Module {
         limits: Limits::DEFAULT,
         retry: RetryOverrides::default(),
         placement: FunctionPlacement::default(),
+        grants: Arc::default(),
         result_ttl: None,
     };
     Module {

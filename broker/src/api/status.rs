@@ -75,6 +75,11 @@ impl From<Refused> for ApiError {
                 text,
                 &format!("`tq task cancel {id}` ends it"),
             ),
+            Refused::NewGrants { .. } => with_hint(
+                Code::FailedPrecondition,
+                &text,
+                "deploy it without `--deny-new-capabilities` if it is to have that",
+            ),
             Refused::KeyConflict { .. } => Status::already_exists(text),
             Refused::DiskFull { .. } => with_hint(
                 Code::ResourceExhausted,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tq_core::label::Labels;
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::task::{Failure, Spec, Stop};
-use tq_core::{Digest, Epoch, TaskId};
+use tq_core::{Digest, Epoch, Grants, TaskId};
 
 use crate::store::StoreId;
 
@@ -189,6 +189,10 @@ pub struct Assignment {
     pub payload: Data,
     /// The newest state that an attempt of the task saved.
     pub checkpoint: Option<Data>,
+    /// It is suspected of crashing runners, and is to run in one of its own.
+    pub alone: bool,
+    /// What it may do beside computing; none is nothing.
+    pub grants: Option<Arc<Grants>>,
 }
 
 impl Assignment {

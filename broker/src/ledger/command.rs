@@ -251,8 +251,21 @@ pub struct Deploy {
     pub namespace: String,
     /// The module; its version and time are given by the ledger.
     pub module: Module,
-    /// The version that is current from now on, and whether it was so before.
-    pub reply: Reply<Result<(u32, bool), Refused>>,
+    /// Refuse it if a function would get what it does not have in the current version.
+    pub deny_new_grants: bool,
+    /// What has come of it.
+    pub reply: Reply<Result<Deployed, Refused>>,
+}
+
+/// A module that was deployed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployed {
+    /// The version that is current from now on.
+    pub version: u32,
+    /// It was so before.
+    pub is_unchanged: bool,
+    /// What functions got that they did not have in the version that was current before.
+    pub newly_granted: Vec<String>,
 }
 
 /// A piece of an attempt's log.
@@ -382,6 +395,14 @@ pub enum Refused {
         id: TaskId,
         /// The state's name.
         state: &'static str,
+    },
+    /// A new version would be granted what the current one is not, and that was not wanted.
+    #[error("the current version of module `{name}` is not granted: {}", .grants.join(", "))]
+    NewGrants {
+        /// The module.
+        name: String,
+        /// What it would get.
+        grants: Vec<String>,
     },
     /// The key stands for another request.
     #[error("idempotency key `{key}` was used for another request, {}; use a new key, or send the same request", of(*.id))]

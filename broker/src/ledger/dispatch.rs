@@ -139,6 +139,8 @@ impl Ledger {
             number: task.attempt(),
             payload,
             checkpoint,
+            alone: task.is_suspect() && !is_planted(Bug::SuspectUnmarked),
+            grants: read(&self.shared.registry).grants(spec),
         };
         if let Some(session) = self.hosts.named(host) {
             session.assign(namespace, assignment);

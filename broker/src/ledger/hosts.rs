@@ -516,7 +516,8 @@ impl Ledger {
                     tracing::info!(host = name, "host is fit again");
                 }
             }
-            Class::Stopped | Class::HostLost => {}
+            // Whose doing it is shows when the task runs alone.
+            Class::Stopped | Class::HostLost | Class::Crash => {}
         }
     }
 
@@ -545,10 +546,11 @@ impl Ledger {
         }
         self.touch(*id);
         let (data, row) = stored(Some(state));
-        let before = self
-            .open
-            .get_mut(id)
-            .and_then(|open| std::mem::replace(&mut open.beside.checkpoint, data));
+        let before = self.open.get_mut(id).and_then(|open| {
+            // It gets on, so that whatever crashed before is behind it.
+            open.task.strikes = None;
+            std::mem::replace(&mut open.beside.checkpoint, data)
+        });
         let at = key::checkpoint(number, *id);
         if row.is_none() && matches!(before, Some(DataRef::Row { .. })) {
             // Nothing leads to it any more: the newest one is a file.

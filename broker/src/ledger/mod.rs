@@ -44,9 +44,9 @@ mod token;
 
 pub use answers::Answers;
 pub use command::{
-    Command, Delete, Deploy, Doomed, HelloRefused, HostOrder, HostState, HostView, LogChunk,
-    QueueChange, QueuePatch, QueueView, Readiness, Refused, Reply, Submission, Submit, Submitted,
-    Target, Watch, WatchId,
+    Command, Delete, Deploy, Deployed, Doomed, HelloRefused, HostOrder, HostState, HostView,
+    LogChunk, QueueChange, QueuePatch, QueueView, Readiness, Refused, Reply, Submission, Submit,
+    Submitted, Target, Watch, WatchId,
 };
 pub use ends::{Ended, Recent};
 pub use namespaces::{NamespaceSettings, SetNamespace};
@@ -67,7 +67,7 @@ use tokio::sync::{mpsc, watch};
 use tq_core::limits::{FREE_BYTES_FLOOR, READY_WINDOW};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{Lease, Spec, Task};
-use tq_core::{Epoch, Retention, TaskId, Timestamp};
+use tq_core::{Epoch, Limits, Retention, TaskId, Timestamp};
 
 use self::claims::Claims;
 use self::ids::Ids;
@@ -189,6 +189,14 @@ impl Shared {
         read(&self.claims).get(&id).cloned()
     }
 
+    /// The same call, of the module's current version if that still has the function, under the namespace's ceilings.
+    pub fn on_current_version(&self, spec: &Spec) -> Spec {
+        let mut spec = read(&self.registry).on_current_version(spec);
+        let ceilings = self.settings(&spec.namespace).ceilings;
+        spec.limits = spec.limits.min(&ceilings.over(&Limits::MAX));
+        spec
+    }
+
     /// The settings of a namespace.
     pub fn settings(&self, namespace: &str) -> NamespaceSettings {
         read(&self.settings)
@@ -282,7 +290,7 @@ pub struct Ledger {
     /// The free space, and when it was asked for.
     free_bytes: Option<(u64, Duration)>,
     /// Bytes and pieces that the logs of attempts have, by task and attempt.
-    log_sizes: BTreeMap<(TaskId, Epoch), (usize, u32)>,
+    log_sizes: BTreeMap<(TaskId, Epoch), tasks::LogSize>,
     /// Removed tasks that have left rows of logs behind, which go a bounded number at a time.
     leftovers: VecDeque<removal::Leftover>,
     collector: retention::Collector,

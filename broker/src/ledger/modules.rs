@@ -10,7 +10,7 @@ use tq_core::Timestamp;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::Spec;
 
-use super::{Deploy, Error, Ledger, Refused, read, write};
+use super::{Deploy, Deployed, Error, Ledger, Refused, read, write};
 use crate::modules::registry::Module;
 use crate::store::Batch;
 use crate::tables::Namespace;
@@ -138,6 +138,7 @@ impl Ledger {
         let Deploy {
             namespace,
             mut module,
+            deny_new_grants,
             reply,
         } = deploy;
         // The same bytes again are another chance for hosts that could not compile them.
@@ -151,6 +152,15 @@ impl Ledger {
             let last = versions.map_or(0, |versions| versions.last);
             (current, last)
         };
+        let newly_granted = module.granted_beyond(current.as_deref());
+        if deny_new_grants && !newly_granted.is_empty() {
+            let refused = Refused::NewGrants {
+                name: module.name,
+                grants: newly_granted,
+            };
+            self.answer(reply, Err(refused));
+            return Ok(());
+        }
         let same = current.filter(|current| {
             **current
                 == Module {
@@ -162,7 +172,11 @@ impl Ledger {
         });
         let digest = module.digest;
         let answer = match same {
-            Some(current) => (current.version, true),
+            Some(current) => Deployed {
+                version: current.version,
+                is_unchanged: true,
+                newly_granted,
+            },
             None => {
                 module.version = last + 1;
                 module.uploaded_at = self.time;
@@ -170,7 +184,17 @@ impl Ledger {
                 let (name, version) = (module.name.clone(), module.version);
                 self.put_version(&namespace, number, module);
                 self.set_current(&namespace, number, &name, version);
-                (version, false)
+                if !newly_granted.is_empty() {
+                    tracing::info!(
+                        namespace, module = name, version, grants = ?newly_granted,
+                        "functions were granted what they did not have"
+                    );
+                }
+                Deployed {
+                    version,
+                    is_unchanged: false,
+                    newly_granted,
+                }
             }
         };
         self.prepare(&digest);

@@ -1,5 +1,6 @@
 //! Settings of namespaces.
 
+use tq_core::limits::LimitOverrides;
 use tq_core::retry::RetryOverrides;
 
 use super::{Error, Ledger, Reply, read, write};
@@ -10,6 +11,8 @@ use crate::tables::{key, row};
 pub struct NamespaceSettings {
     /// The retry policy of tasks whose module, function and submit name none.
     pub retry: RetryOverrides,
+    /// What no attempt here may have more of, whatever its function is deployed with.
+    pub ceilings: LimitOverrides,
 }
 
 /// Settings of a namespace to be changed.

@@ -4,7 +4,7 @@ use tq_core::TaskId;
 use tq_core::task::State;
 use tq_core::transition;
 
-use super::{Error, Ledger, Refused, Reply, read};
+use super::{Error, Ledger, Refused, Reply};
 
 /// Dead letters to be redriven, in one commit.
 pub struct RedriveDead {
@@ -48,7 +48,7 @@ impl Ledger {
             };
             let spec = match same_version {
                 true => (*task.spec).clone(),
-                false => read(&self.shared.registry).on_current_version(&task.spec),
+                false => self.shared.on_current_version(&task.spec),
             };
             match self.has_queue(&namespace, &spec) {
                 Ok(()) => {}

@@ -1,12 +1,11 @@
 //! Tasks as the ledger holds them: loading them, changing them, and what follows from a change.
 
-use tq_core::limits::LOG_BYTES_MAX;
 use tq_core::task::{DataRef, Lease, Task};
 use tq_core::transition::{self, Amendment, Effect, Rejected, Transition};
 use tq_core::{Epoch, TaskId, Timestamp};
 
 use super::ready::is_ready;
-use super::{Error, Ledger, LogChunk, Open, Refused, Target, read};
+use super::{Error, Ledger, LogChunk, Open, Refused, Target};
 use crate::store::{Direction, Space};
 use crate::tables::key::{self, Namespace};
 use crate::tables::row::{self, Record};
@@ -174,7 +173,7 @@ impl Ledger {
                 let spec = self
                     .open
                     .get(&target.id)
-                    .map(|open| read(&self.shared.registry).on_current_version(&open.task.spec));
+                    .map(|open| self.shared.on_current_version(&open.task.spec));
                 match spec {
                     None => Ok(()),
                     Some(spec) => match self.has_queue(&target.namespace, &spec) {
@@ -235,16 +234,33 @@ impl Ledger {
             {
                 return Ok(());
             }
-            let written = self.written_log(namespace, chunk.id, chunk.epoch)?;
-            self.log_sizes.insert(attempt, written);
+            let limit = self
+                .open
+                .get(&chunk.id)
+                .map_or(0, |open| open.task.spec.limits.log_bytes);
+            let (bytes, pieces) = self.written_log(namespace, chunk.id, chunk.epoch)?;
+            // With room for the notices of what was cut.
+            let bytes_max = limit + limit / 8;
+            let size = LogSize {
+                bytes,
+                pieces,
+                bytes_max,
+            };
+            self.log_sizes.insert(attempt, size);
         }
-        let Some((bytes, pieces)) = self.log_sizes.get_mut(&attempt) else {
+        let Some(LogSize {
+            bytes,
+            pieces,
+            bytes_max,
+        }) = self.log_sizes.get_mut(&attempt)
+        else {
             return Ok(());
         };
-        if *bytes + chunk.text.len() > LOG_BYTES_MAX + LOG_BYTES_MAX / 8 {
+        let len = chunk.text.len() as u64;
+        if *bytes + len > *bytes_max {
             return Ok(());
         }
-        *bytes += chunk.text.len();
+        *bytes += len;
         *pieces += 1;
         let at = key::log(namespace, chunk.id, chunk.epoch, *pieces);
         self.step.logged.insert(chunk.id);
@@ -259,7 +275,7 @@ impl Ledger {
         namespace: Namespace,
         id: TaskId,
         epoch: Epoch,
-    ) -> Result<(usize, u32), Error> {
+    ) -> Result<(u64, u32), Error> {
         const PAGE: usize = 1_000;
         let prefix = [&key::logs(namespace, id)[..], &epoch.0.to_be_bytes()].concat();
         let (mut bytes, mut pieces) = (0, 0);
@@ -268,7 +284,10 @@ impl Ledger {
             let page =
                 self.store
                     .scan(Space::Payloads, &prefix, &from, Direction::Ascending, PAGE)?;
-            bytes += page.iter().map(|piece| piece.value.len()).sum::<usize>();
+            bytes += page
+                .iter()
+                .map(|piece| piece.value.len() as u64)
+                .sum::<u64>();
             let last = page
                 .last()
                 .and_then(|piece| piece.key.last_chunk().copied());
@@ -278,6 +297,13 @@ impl Ledger {
             }
         }
     }
+}
+
+/// What there is of the log of an attempt.
+pub(super) struct LogSize {
+    bytes: u64,
+    pieces: u32,
+    bytes_max: u64,
 }
 
 /// Whether a task has or had an attempt.

@@ -1,12 +1,12 @@
 //! Which modules there are, and which version of each is current.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tq_core::retry::RetryOverrides;
 use tq_core::task::Spec;
-use tq_core::{Digest, Limits, Timestamp};
+use tq_core::{Digest, Grants, Limits, Timestamp, each_limit};
 
 use super::placement::FunctionPlacement;
 use super::{Entry, nearest};
@@ -51,6 +51,8 @@ pub struct Function {
     pub retry: RetryOverrides,
     /// Where its tasks may run, and beside what.
     pub placement: FunctionPlacement,
+    /// What it may do beside computing.
+    pub grants: Arc<Grants>,
     /// Results go so long after their tasks' ends; none leaves it to the namespace.
     pub result_ttl: Option<Duration>,
 }
@@ -66,12 +68,42 @@ pub struct Versions {
     pub all: BTreeMap<u32, Arc<Module>>,
 }
 
+impl Module {
+    /// What functions may do here that they may not in `before`: each grant with the functions that have it, `env LANG (resize,
+    /// crop)`, or by itself if all of them do.
+    pub fn granted_beyond(&self, before: Option<&Self>) -> Vec<String> {
+        let had = |function: &Function| {
+            let before = before.into_iter().flat_map(|before| &before.functions);
+            let before = before.filter(|before| before.name == function.name);
+            before
+                .flat_map(|before| before.grants.names())
+                .collect::<BTreeSet<_>>()
+        };
+        let mut newly = BTreeMap::<String, Vec<&str>>::new();
+        for function in &self.functions {
+            let had = had(function);
+            for grant in function.grants.names().filter(|name| !had.contains(name)) {
+                newly.entry(grant).or_default().push(&function.name);
+            }
+        }
+        let newly = newly.into_iter().map(|(grant, functions)| {
+            if functions.len() == self.functions.len() {
+                return grant;
+            }
+            format!("{grant} ({})", functions.join(", "))
+        });
+        newly.collect()
+    }
+}
+
 /// Modules by namespace and name. Written by the ledger alone.
 #[derive(Debug, Default)]
 pub struct Registry {
     modules: HashMap<String, BTreeMap<String, Versions>>,
     /// One module for each digest there is.
     by_digest: HashMap<Digest, Arc<Module>>,
+    /// Whether any function was ever granted anything: where none was, nobody looks for it.
+    has_grants: bool,
 }
 
 /// Why a function cannot be called.
@@ -162,6 +194,8 @@ impl Registry {
     /// Adds a version. It becomes the current one when [`Registry::set_current`] says so.
     pub fn insert(&mut self, namespace: &str, module: Module) {
         let module = Arc::new(module);
+        let mut grants = module.functions.iter().map(|function| &function.grants);
+        self.has_grants |= grants.any(|grants| !grants.is_empty());
         self.by_digest
             .entry(module.digest)
             .or_insert_with(|| Arc::clone(&module));
@@ -307,20 +341,31 @@ impl Registry {
         let old = self.versions(&spec.namespace, &spec.module).ok();
         let old = old.and_then(|versions| versions.all.get(&spec.version));
         let old = old.and_then(|old| old.functions.iter().find(|old| old.name == spec.function));
-        if let Some(Limits {
-            fuel,
-            memory_bytes,
-            timeout,
-        }) = old.map(|old| old.limits)
-        {
-            let new = function.limits;
-            let limits = &mut spec.limits;
-            limits.fuel = renewed(limits.fuel, fuel, new.fuel);
-            limits.memory_bytes = renewed(limits.memory_bytes, memory_bytes, new.memory_bytes);
-            limits.timeout = renewed(limits.timeout, timeout, new.timeout);
+        if let Some(old) = old {
+            macro_rules! renew {
+                ($($field:ident)+) => {
+                    Limits {
+                        $($field: renewed(spec.limits.$field, old.limits.$field, function.limits.$field),)+
+                    }
+                };
+            }
+            spec.limits = each_limit!(renew);
         }
         (spec.version, spec.digest) = (module.version, module.digest);
         spec
+    }
+
+    /// What a task may do beside computing: what its function had granted in the version that the task was submitted to.
+    /// None is nothing.
+    pub fn grants(&self, spec: &Spec) -> Option<Arc<Grants>> {
+        if !self.has_grants {
+            return None;
+        }
+        let versions = self.versions(&spec.namespace, &spec.module).ok()?;
+        let module = versions.all.get(&spec.version)?;
+        let mut functions = module.functions.iter();
+        let function = functions.find(|function| function.name == spec.function)?;
+        (!function.grants.is_empty()).then(|| Arc::clone(&function.grants))
     }
 
     /// The modules of a namespace, by name.
@@ -375,6 +420,42 @@ mod tests {
             retired_at: Timestamp::EPOCH,
             not_granted: Vec::new(),
         }
+    }
+
+    #[test]
+    fn new_grants_are_named_with_the_functions_that_have_them() {
+        let granting = |functions: &[(&str, &[&str])]| Module {
+            functions: functions
+                .iter()
+                .map(|(name, env)| Function {
+                    name: (*name).to_owned(),
+                    doc: String::new(),
+                    input: String::new(),
+                    output: String::new(),
+                    limits: Limits::DEFAULT,
+                    retry: RetryOverrides::default(),
+                    placement: FunctionPlacement::default(),
+                    grants: Arc::new(Grants {
+                        env: env
+                            .iter()
+                            .map(|name| ((*name).to_owned(), String::new()))
+                            .collect(),
+                        is_deterministic: false,
+                    }),
+                    result_ttl: None,
+                })
+                .collect(),
+            ..module("m", 1, 1)
+        };
+        let before = granting(&[("a", &["X"]), ("b", &[]), ("c", &[])]);
+        let after = granting(&[("a", &["X", "Y"]), ("b", &["X", "Y"]), ("d", &["Y"])]);
+        assert_eq!(after.granted_beyond(Some(&before)), ["env X (b)", "env Y"]);
+        assert_eq!(
+            after.granted_beyond(None),
+            ["env X (a, b)", "env Y"],
+            "all is new"
+        );
+        assert!(before.granted_beyond(Some(&after)).is_empty());
     }
 
     #[track_caller]

@@ -2,10 +2,11 @@
 
 use clap::Args;
 
+use crate::limits::Limit;
 use crate::units::{Count, Size, Span};
 
 /// Limits that are set for a module, or lowered for a task.
-#[derive(Clone, Copy, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Limits of an attempt")]
 pub(crate) struct LimitArgs {
     /// Fuel, about one for each WebAssembly instruction, such as `10G`
@@ -17,6 +18,9 @@ pub(crate) struct LimitArgs {
     /// Wall time, such as `30s`
     #[arg(long, value_name = "DURATION")]
     pub(crate) timeout: Option<Span>,
+    /// Any other limit, such as `random=1MiB`; may be given several times. docs/reference/limits.md lists them
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) limit: Vec<Limit>,
 }
 
 /// A retry policy that is set for a module or a task.

@@ -20,6 +20,9 @@ pub(crate) struct DeployArgs {
     /// Name of the module; else the one in tq.toml, the crate's or the file's
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Refuse it if a function would get a capability that it does not have in the current version
+    #[arg(long)]
+    pub(crate) deny_new_capabilities: bool,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]

@@ -191,7 +191,7 @@ mod tests {
             if !limits.is_empty() {
                 assert_eq!(
                     limits,
-                    ["fuel", "memory", "timeout"],
+                    ["fuel", "memory", "timeout", "limit"],
                     "{}",
                     command.get_name()
                 );

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use tq_client::{Concurrency, LimitOverrides, NewTask, RetryOverrides};
 
 use crate::args::{CallArgs, LimitArgs, PlacementArgs, RetryArgs};
+use crate::exit::Failure;
 use crate::labels::LabelList;
+use crate::limits;
 use crate::payload::Payload;
 use crate::traceparent;
 use crate::units::now_ms;
@@ -46,7 +48,7 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
         delay_ms: None,
         deadline_ms: deadline.map(|deadline| deadline.at_ms(now_ms())),
         idempotency_key: idempotency_key.unwrap_or_default(),
-        limits: Some(limits(lowered)),
+        limits: Some(limits(lowered)?),
         retry: Some(retry(policy)),
         traceparent: traceparent::current()?,
         queue: queue.unwrap_or_default(),
@@ -69,17 +71,24 @@ pub(crate) fn labels(labels: Option<LabelList>) -> BTreeMap<String, String> {
 }
 
 /// What was named, for the wire.
-pub(crate) fn limits(args: LimitArgs) -> LimitOverrides {
+///
+/// # Errors
+/// If a limit is given twice.
+pub(crate) fn limits(args: LimitArgs) -> Result<LimitOverrides, Failure> {
     let LimitArgs {
         fuel,
         memory,
         timeout,
+        limit,
     } = args;
-    LimitOverrides {
+    let mut named = LimitOverrides {
         fuel: fuel.map(|count| count.0),
         memory_bytes: memory.map(|size| size.0),
         timeout_ms: timeout.map(|span| span.0),
-    }
+        ..LimitOverrides::default()
+    };
+    limits::gather(&limit, &mut named).map_err(Failure::usage)?;
+    Ok(named)
 }
 
 /// What was named, for the wire.

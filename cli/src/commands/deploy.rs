@@ -9,6 +9,8 @@ use tq_client::{
     Client, Component, Entry, LimitOverrides, Module, RetryOverrides, Upload, UploadModuleResponse,
 };
 
+use tq_core::each_limit;
+
 use crate::args::DeployArgs;
 use crate::commands::{call, connect};
 use crate::config::Config;
@@ -22,6 +24,7 @@ pub(crate) async fn run(config: &Config, args: DeployArgs) -> anyhow::Result<Exi
     let DeployArgs {
         path,
         name,
+        deny_new_capabilities,
         limits,
         retry,
     } = args;
@@ -31,7 +34,8 @@ pub(crate) async fn run(config: &Config, args: DeployArgs) -> anyhow::Result<Exi
         component,
         mut upload,
     } = tokio::task::block_in_place(|| prepare(&path, name.as_deref()))?;
-    upload.limits = limits_over(call::limits(limits), upload.limits);
+    upload.deny_new_grants = deny_new_capabilities;
+    upload.limits = limits_over(call::limits(limits)?, upload.limits);
     upload.retry = retry_over(call::retry(retry), upload.retry);
     let answer = upload_with_bar(&client, component, upload).await?;
     let Some(module) = &answer.module else {
@@ -42,6 +46,7 @@ pub(crate) async fn run(config: &Config, args: DeployArgs) -> anyhow::Result<Exi
             module: json::ModuleInfo::from(module),
             unchanged: answer.unchanged,
             not_granted: &answer.not_granted,
+            newly_granted: &answer.newly_granted,
         })?,
         Format::Table => print(module, &answer)?,
     }
@@ -71,6 +76,8 @@ pub(crate) fn prepare(path: &Path, name: Option<&str>) -> anyhow::Result<Deploya
         retry: manifest.retry,
         functions: manifest.functions,
         placement: manifest.placement,
+        grants: manifest.grants,
+        deny_new_grants: false,
     };
     Ok(Deployable { component, upload })
 }
@@ -222,11 +229,10 @@ fn check_is_no_source(path: &Path) -> Result<(), Failure> {
 
 /// The flags, and below them the manifest.
 fn limits_over(upper: LimitOverrides, lower: LimitOverrides) -> LimitOverrides {
-    LimitOverrides {
-        fuel: upper.fuel.or(lower.fuel),
-        memory_bytes: upper.memory_bytes.or(lower.memory_bytes),
-        timeout_ms: upper.timeout_ms.or(lower.timeout_ms),
+    macro_rules! over {
+        ($($field:ident)+) => { LimitOverrides { $($field: upper.$field.or(lower.$field),)+ } };
     }
+    each_limit!(over)
 }
 
 fn retry_over(upper: RetryOverrides, lower: RetryOverrides) -> RetryOverrides {
@@ -247,6 +253,12 @@ fn print(module: &Module, answer: &UploadModuleResponse) -> anyhow::Result<()> {
         Size(module.size_bytes)
     ))?;
     table::print_functions(module)?;
+    if !answer.newly_granted.is_empty() {
+        output::line(format!(
+            "\nnewly granted: {}",
+            output::escaped(&answer.newly_granted.join(", "))
+        ))?;
+    }
     if !answer.not_granted.is_empty() {
         output::line(format!(
             "\nmay ask for, and is not granted: {}",

@@ -110,6 +110,7 @@ fn limits(tripped: &[Tripped], task: &Task) -> Vec<String> {
         fuel: fuel_cap,
         memory_bytes,
         timeout_ms,
+        ..
     }) = task.limits.filter(|_| ran)
     {
         rows.push((false, row("fuel", fuel, fuel_cap, "")));
@@ -215,6 +216,7 @@ mod tests {
                     fuel: 10_000_000_000,
                     memory_bytes: 128 << 20,
                     timeout_ms: 30_000,
+                    ..Limits::default()
                 }),
                 attempts: vec![Attempt {
                     number: 1,

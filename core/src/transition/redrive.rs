@@ -18,6 +18,7 @@ pub fn redrive(task: &Task, mut spec: Spec, now: Timestamp) -> Result<Transition
                 round: task.round + 1,
                 failures: 0,
                 losses: 0,
+                strikes: None,
                 ..task.clone()
             };
             Ok(Transition::to(&renewed, State::Ready { since: now }))

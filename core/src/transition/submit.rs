@@ -42,6 +42,7 @@ pub fn submit(
         round: 1,
         failures: 0,
         losses: 0,
+        strikes: None,
         started: 0,
         attempts: Vec::new(),
         last_epoch: None,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::invariants;
-use crate::limits::LOSSES_MAX;
+use crate::limits::{LOSSES_MAX, STRIKES_MAX};
 use crate::outcome::Usage;
 use crate::task::{DataRef, Failure, Spec};
 use crate::{Digest, Limits, Placement, Priority, RetryPolicy, TaskId};
@@ -88,7 +88,9 @@ fn each_outcome_leads_where_its_class_says() {
             crate::outcome::Class::Success => "succeeded",
             crate::outcome::Class::Retryable => "scheduled",
             crate::outcome::Class::Permanent => "dead",
-            crate::outcome::Class::Stopped | crate::outcome::Class::HostLost => "ready",
+            crate::outcome::Class::Stopped
+            | crate::outcome::Class::HostLost
+            | crate::outcome::Class::Crash => "ready",
         };
         check(report(&running(5), &ended(5, *outcome), NOW), Ok(expected));
     }
@@ -217,6 +219,62 @@ fn host_losses_do_not_use_up_attempts_but_are_bounded() {
         (task.state.name(), task.outcome()),
         ("dead", Some(Outcome::HostLost))
     );
+}
+
+/// What a crash of the runner makes of a task that begins its attempt `epoch`.
+fn crash(task: &Task, epoch: u64) -> Task {
+    let running = claim(task, lease(epoch)).expect("it is ready").next;
+    let crashed = report(&running, &ended(epoch, Outcome::RunnerCrashed), NOW);
+    crashed.expect("it runs").next
+}
+
+#[test]
+fn task_that_crashes_its_runner_alone_dies_after_three_strikes() {
+    let mut task = ready(spec());
+    for (epoch, strikes) in (1..).zip(0..STRIKES_MAX) {
+        assert_eq!((task.state.name(), task.failures), ("ready", 0));
+        task = crash(&task, epoch);
+        assert_eq!(task.strikes, Some(strikes));
+    }
+    // Whoever ran beside it ends well, and is not suspected after its next redrive either.
+    let alone = claim(&task, lease(10)).expect("it is ready").next;
+    check(
+        report(&alone, &ended(10, Outcome::Succeeded), NOW),
+        Ok("succeeded"),
+    );
+    let dead = crash(&task, 11);
+    let message = &dead
+        .attempts
+        .last()
+        .unwrap()
+        .failure
+        .as_ref()
+        .unwrap()
+        .message;
+    assert!(
+        message.ends_with("which is the limit; the last time: why"),
+        "{message}"
+    );
+    assert_eq!(
+        (dead.state.name(), dead.outcome()),
+        ("dead", Some(Outcome::RunnerCrashed))
+    );
+    let again = redrive(&dead, spec(), NOW).expect("it is dead").next;
+    assert!(!again.is_suspect());
+}
+
+#[test]
+fn checkpoint_clears_a_suspect_and_yet_crashes_are_bounded() {
+    let mut task = ready(spec());
+    for epoch in 1.. {
+        task = crash(&task, epoch);
+        if task.state.is_terminal() {
+            break;
+        }
+        // Strikes go with progress.
+        task.strikes = None;
+    }
+    assert_eq!((task.losses, task.strikes), (LOSSES_MAX, Some(0)));
 }
 
 #[test]

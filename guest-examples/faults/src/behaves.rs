@@ -1,5 +1,7 @@
 //! Functions that end well, or fail in the ways that a task may.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -126,4 +128,30 @@ fn context(cx: Context) -> Result<Json<Known>> {
         is_cancelled: cx.is_cancelled(),
         checkpoint: cx.load_checkpoint(),
     }))
+}
+
+/// Returns the environment variable whose name is the payload; nothing if there is none.
+#[tq_sdk::task]
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+/// Draws a random number and looks at the clocks in each of two attempts, and returns what it saw if that was the same in both:
+/// it is for a function that is deployed as `deterministic`.
+#[tq_sdk::task]
+fn randomness(cx: Context) -> Result<String> {
+    let drawn = RandomState::new().hash_one(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let seen = format!("{drawn:016x} {}", now.as_nanos());
+    match cx.load_checkpoint() {
+        None => {
+            cx.save_checkpoint(seen.as_bytes())?;
+            Err(Error::retryable("it looks twice").after(Duration::from_millis(1)))
+        }
+        Some(before) if before == seen.as_bytes() => Ok(seen),
+        Some(before) => Err(Error::fatal(format!(
+            "{seen} and not {}",
+            String::from_utf8_lossy(&before)
+        ))),
+    }
 }

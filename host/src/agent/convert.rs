@@ -1,12 +1,12 @@
 //! From what the wire says to what the runner takes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tq_core::id::{Digest, Epoch};
 use tq_core::limits::{CHECKPOINT_BYTES_MAX, Limits, PAYLOAD_BYTES_MAX};
 use tq_core::time::Timestamp;
+use tq_core::{Grants, each_limit};
 use tq_proto::v1::data::Kind as DataKind;
 use tq_proto::v1::{self, Assignment, Data};
 
@@ -92,6 +92,14 @@ async fn fetch(what: &str, data: Data, bytes_max: usize, bulk: &Bulk) -> Result<
     }
 }
 
+fn grants(granted: v1::Grants) -> Grants {
+    let v1::Grants { env, deterministic } = granted;
+    Grants {
+        env: env.unwrap_or_default().variables.into_iter().collect(),
+        is_deterministic: deterministic.unwrap_or_default(),
+    }
+}
+
 fn attempt(
     assignment: Assignment,
     component: Arc<Ready>,
@@ -114,17 +122,19 @@ fn attempt(
         attempt,
         max_attempts,
         checkpoint: _,
+        alone,
+        grants,
     } = assignment;
-    let v1::Limits {
-        fuel,
-        memory_bytes,
-        timeout_ms,
-    } = limits.ok_or("the assignment has no limits")?;
-    let limits = Limits {
-        fuel,
-        memory_bytes,
-        timeout: Duration::from_millis(timeout_ms),
-    };
+    let named = limits.ok_or("the assignment has no limits")?;
+    macro_rules! limits {
+        ($($field:ident)+) => {
+            Limits { $($field: match named.$field {
+                0 => Limits::DEFAULT.$field,
+                value => value,
+            },)+ }
+        };
+    }
+    let limits = each_limit!(limits);
     limits.check().map_err(|error| error.to_string())?;
     Ok(Attempt {
         epoch: Epoch(epoch),
@@ -143,5 +153,7 @@ fn attempt(
         attempt,
         max_attempts,
         checkpoint,
+        is_alone: alone,
+        grants: self::grants(grants.unwrap_or_default()),
     })
 }

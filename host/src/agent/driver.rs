@@ -731,6 +731,9 @@ async fn fetch_and_prepare(
     if cache.load(digest).await.is_some() {
         return Ok(());
     }
+    if let Some(failure) = cache.failure(digest) {
+        return Err((failure.to_string(), failure.is_permanent()));
+    }
     if size_bytes > MODULE_BYTES_MAX as u64 {
         let message =
             format!("module has {size_bytes} bytes, over the limit of {MODULE_BYTES_MAX} bytes");

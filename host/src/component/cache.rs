@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -22,6 +22,7 @@ use tq_core::Digest;
 use tq_core::limits::{COMPILES_MAX, READY_MODULES_MAX};
 
 use super::compile;
+use super::failures::{self, Failures};
 use super::{Compiler, LinkError, Ready};
 use crate::clock;
 use crate::sandbox::{Engine, engine_key};
@@ -66,6 +67,14 @@ pub enum PrepareError {
     /// It cannot be linked.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// It was tried before, and is not tried again now.
+    #[error("{message}{}", failures::again(*.again))]
+    Known {
+        /// What came of it then.
+        message: String,
+        /// How long until this host tries again; never if none.
+        again: Option<Duration>,
+    },
     /// The compiled form could not be kept or loaded.
     #[error("failed to keep the compiled form on this host")]
     Store(#[source] std::io::Error),
@@ -80,6 +89,7 @@ impl PrepareError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Precompiled | Self::Link(_) | Self::Compile(compile::Error::Invalid(_)) => true,
+            Self::Known { again, .. } => again.is_none(),
             Self::Digest { .. } | Self::Compile(_) | Self::Store(_) | Self::Load(_) => false,
         }
     }
@@ -105,6 +115,7 @@ struct State {
     /// One preparation of a module at a time.
     flights: HashMap<Digest, Arc<tokio::sync::Mutex<()>>>,
     dropped: Vec<Digest>,
+    failures: Failures,
     /// Rises with every use, so that the least recent one can be told.
     clock: u64,
 }
@@ -205,8 +216,11 @@ impl Cache {
 
     /// Makes a module ready, compiling it if this host does not hold it. However many ask at once, it is compiled once.
     ///
+    /// A module that failed by its own fault is not compiled again: for good if it is invalid, for
+    /// [`COMPILE_RETRY_AFTER`](tq_core::limits::COMPILE_RETRY_AFTER) if it went over a limit.
+    ///
     /// # Errors
-    /// [`PrepareError`]; nothing is kept of a module that fails.
+    /// [`PrepareError`]; no file is kept of a module that fails.
     ///
     /// # Cancel safety
     /// Safe; dropped, it kills the compiler's process.
@@ -222,6 +236,26 @@ impl Cache {
         if let Some(ready) = self.load_kept(digest).await {
             return Ok(ready);
         }
+        if let Some(failure) = self.failure(digest) {
+            return Err(failure);
+        }
+        let made = self.make(digest, wasm).await;
+        let mut state = self.lock();
+        match &made {
+            Ok(_) => state.failures.forget(&digest),
+            Err(error) => state.failures.note(digest, error, clock::now()),
+        }
+        drop(state);
+        made
+    }
+
+    /// Why a module would not be compiled if it were to be prepared now: it failed before.
+    #[must_use]
+    pub fn failure(&self, digest: Digest) -> Option<PrepareError> {
+        self.lock().failures.recall(&digest, clock::now())
+    }
+
+    async fn make(&self, digest: Digest, wasm: Bytes) -> Result<Arc<Ready>, PrepareError> {
         let wasm = verify(digest, wasm).await?;
         let _one_of_few = self
             .compiling
@@ -234,6 +268,11 @@ impl Cache {
         self.compiler
             .compile(&wasm, self.engine.layout(), file)
             .await
+            .inspect_err(|error| {
+                if matches!(error, compile::Error::Forbidden) {
+                    tracing::error!(%digest, "a module's compiler did what compilers do not do; keep the module and report it");
+                }
+            })
             .map_err(PrepareError::Compile)?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
         let (mac_key, engine_key) = (self.mac_key, self.engine_key);

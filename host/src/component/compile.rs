@@ -1,7 +1,8 @@
 //! Compiling, in a process of its own.
 //!
 //! The compiler cannot be interrupted and its cost is not bounded by the size of its input; the engine's authors do not
-//! count that as a security bug. So it runs where the operating system bounds it.
+//! count that as a security bug. So it runs where the operating system bounds it. And it reads what anybody may have
+//! written, in a language that is large: so the process has no rights but to read that and to write what comes of it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,12 +22,16 @@ use tq_core::limits::{
     COMPILE_WALL, COMPILED_BYTES_MAX, MODULE_BYTES_MAX,
 };
 
+use crate::confine;
 use crate::sandbox::{Layout, compiler};
 
 /// The exit code that means: the input is refused, and standard error says why.
 const REFUSED: u8 = 3;
 /// The exit code that means: the child could not bound itself or do its own part.
 const BROKEN: u8 = 4;
+
+/// The argument upon which the child confines itself and says what is missing of that.
+const CONFINEMENT: &str = "confinement";
 
 /// How to start the compiler's process.
 #[derive(Clone, Debug)]
@@ -90,12 +95,21 @@ pub enum Error {
         /// How long it may take.
         limit: Duration,
     },
+    /// What comes of it is larger than it may be.
+    #[error("its compiled form has more than {limit} bytes")]
+    TooLarge {
+        /// How large it may be.
+        limit: u64,
+    },
     /// It needs more memory than it may have.
     #[error("compiling it took more than {limit} bytes of memory")]
     Memory {
         /// How much it may have.
         limit: u64,
     },
+    /// The compiler did what no compiler does, such as opening a socket, and was ended for it.
+    #[error("compiling it led to a system call that is forbidden there")]
+    Forbidden,
     /// The compiler itself failed.
     #[error("the compiler failed: {0}")]
     Crashed(String),
@@ -105,6 +119,41 @@ pub enum Error {
 }
 
 impl Compiler {
+    /// Starts the process without an input, and returns which layers of its confinement this machine's kernel lacks.
+    ///
+    /// # Errors
+    /// [`Error::Process`] and [`Error::Crashed`]; nothing can be compiled then either.
+    ///
+    /// # Cancel safety
+    /// Dropped, it kills the process.
+    pub async fn missing_confinement(&self) -> Result<Vec<String>, Error> {
+        let started = self.command([CONFINEMENT.to_owned()]).output();
+        let output = tokio::time::timeout(self.limits.wall, started)
+            .await
+            .map_err(|_| Error::Wall {
+                limit: self.limits.wall,
+            })?
+            .map_err(Error::Process)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        self.judge(output.status, text(&output.stderr))?;
+        Ok(text(&output.stdout).lines().map(str::to_owned).collect())
+    }
+
+    fn command(&self, arguments: impl IntoIterator<Item = String>) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .args(arguments)
+            .env_clear()
+            .env("RAYON_NUM_THREADS", threads().to_string())
+            // Each arena of the allocator reserves 64 MiB of the address space, which is limited.
+            .env("MALLOC_ARENA_MAX", "2")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
     /// Compiles `wasm` into `compiled`, which is empty.
     ///
     /// # Cancel safety
@@ -120,22 +169,18 @@ impl Compiler {
             wall,
             memory_bytes,
         } = self.limits;
-        let mut child = Command::new(&self.program)
-            .args(&self.arguments)
-            .args([
-                layout.to_string(),
-                cpu.as_secs().to_string(),
-                memory_bytes.to_string(),
-            ])
-            .env_clear()
-            .env("RAYON_NUM_THREADS", threads().to_string())
-            // Each arena of the allocator reserves 64 MiB of the address space, which is limited.
-            .env("MALLOC_ARENA_MAX", "2")
-            .current_dir("/")
+        let arguments = [
+            layout.to_string(),
+            cpu.as_secs().to_string(),
+            memory_bytes.to_string(),
+        ];
+        // It dies with the thread that starts it. That is one of a run time, which keeps its threads for as long as it lives,
+        // unless they block in place; nothing in a host does.
+        let mut child = self
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(compiled)
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .map_err(Error::Process)?;
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
@@ -174,10 +219,19 @@ impl Compiler {
             Ok(())
         } else if status.code() == Some(i32::from(REFUSED)) {
             Err(Error::Invalid(said))
-        } else if is_killed_by(Signal::XCPU) || is_killed_by(Signal::KILL) {
+        } else if is_killed_by(Signal::XCPU) {
             Err(Error::Cpu {
                 limit: self.limits.cpu,
             })
+        } else if is_killed_by(Signal::XFSZ) {
+            Err(Error::TooLarge {
+                limit: COMPILED_BYTES_MAX,
+            })
+        } else if is_killed_by(Signal::SYS) {
+            Err(Error::Forbidden)
+        } else if is_killed_by(Signal::KILL) {
+            let why = "it was killed from outside, by hand or by the kernel for want of memory";
+            Err(Error::Crashed(why.to_owned()))
         } else if said.contains("memory allocation of") || said.contains("Cannot allocate memory") {
             Err(Error::Memory {
                 limit: self.limits.memory_bytes,
@@ -192,29 +246,57 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |count| count.get().min(COMPILE_THREADS_MAX))
 }
 
-/// The whole of the compiler's process: bounds itself, reads a component from standard input and writes its compiled
-/// form to standard output. `arguments` are those that [`Compiler`] appends to its own.
+/// The whole of the compiler's process: bounds and confines itself, reads a component from standard input and writes its
+/// compiled form to standard output. `arguments` are those that [`Compiler`] appends to its own.
 #[must_use]
 pub fn compile_child(arguments: &[OsString]) -> ExitCode {
-    match bound(arguments) {
-        Ok(layout) => compile_unbounded(layout),
-        Err(message) => failed(BROKEN, &message),
-    }
+    let done = match arguments {
+        [only] if only == CONFINEMENT => say_confinement(),
+        arguments => bound(arguments)
+            .map_err(|message| (BROKEN, message))
+            .and_then(|layout| compile(layout, confine)),
+    };
+    ended(done)
 }
 
-/// What [`compile_child`] does once it has bounded itself. For measurements by tools that cannot work within its bounds.
+/// What [`compile_child`] does, but for bounding and confining itself. For measurements by tools that cannot work within
+/// its bounds.
 #[must_use]
 pub fn compile_unbounded(layout: Layout) -> ExitCode {
-    match compile(layout) {
+    ended(compile(layout, || Ok(())))
+}
+
+fn ended(done: Result<(), Failed>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => failed(code, &message),
     }
 }
 
+/// An exit code, and the message for standard error.
+type Failed = (u8, String);
+
 fn failed(code: u8, message: &str) -> ExitCode {
     // Nobody is there to be told if this fails; the exit code says it too.
     std::io::stderr().write_all(message.as_bytes()).ok();
     ExitCode::from(code)
+}
+
+/// Closes all but the three streams: what the host's own parent left open would pass through the host, and no confinement
+/// takes away what is open.
+fn close_inherited() -> std::io::Result<()> {
+    #[expect(
+        unsafe_code,
+        reason = "the standard library closes only what it has opened"
+    )]
+    // SAFETY: the process has just begun. Nothing in it owns a descriptor but the three streams, which stay.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    match std::io::Error::last_os_error() {
+        _ if closed == 0 => Ok(()),
+        // Before Linux 5.9, which lacks Landlock too, so that the host has said that it is too old.
+        error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        error => Err(error),
+    }
 }
 
 fn bound(arguments: &[OsString]) -> Result<Layout, String> {
@@ -228,6 +310,7 @@ fn bound(arguments: &[OsString]) -> Result<Layout, String> {
             .map_err(|error| format!("`{text}`: {error}"))
     };
     let (cpu, memory) = (number(cpu)?, number(memory)?);
+    close_inherited().map_err(|error| format!("inherited descriptors: {error}"))?;
     let limits = [
         // The soft limit ends the process by a signal that says so; the hard one is there in case that is ignored.
         (Resource::Cpu, cpu, cpu.saturating_add(1)),
@@ -248,15 +331,35 @@ fn bound(arguments: &[OsString]) -> Result<Layout, String> {
         .map_err(|error: crate::sandbox::EngineError| error.to_string())
 }
 
-fn compile(layout: Layout) -> Result<(), (u8, String)> {
-    let broken = |error: &dyn std::fmt::Display| (BROKEN, error.to_string());
+/// What is missing of it is not said each time: the host has asked once.
+fn confine() -> Result<(), Failed> {
+    confine::compiler()
+        .map(drop)
+        .map_err(|error| broken(&error))
+}
+
+fn say_confinement() -> Result<(), Failed> {
+    let confined = confine::compiler().map_err(|error| broken(&error))?;
+    let missing = confined.missing().join("\n");
+    std::io::stdout()
+        .write_all(missing.as_bytes())
+        .map_err(|error| broken(&error))
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failed {
+    (BROKEN, error.to_string())
+}
+
+fn compile(layout: Layout, confine: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
+    // The engine asks what the processor can do; the input is not touched before that is over.
+    let compiler = compiler(layout).map_err(|error| broken(&error))?;
+    confine()?;
     let mut wasm = Vec::new();
     std::io::stdin()
         .take(MODULE_BYTES_MAX as u64)
         .read_to_end(&mut wasm)
         .map_err(|error| broken(&error))?;
-    let compiled = compiler(layout)
-        .map_err(|error| broken(&error))?
+    let compiled = compiler
         .precompile_component(&wasm)
         .map_err(|error| (REFUSED, format!("{error:#}")))?;
     let mut stdout = std::io::stdout().lock();

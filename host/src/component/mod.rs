@@ -2,6 +2,7 @@
 
 mod cache;
 mod compile;
+mod failures;
 
 use tq_core::Digest;
 use wasmtime::Store;

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
-use tq_core::limits::{CHECKPOINT_BYTES_MAX, LOG_LINE_BYTES_MAX, PROGRESS_NOTE_BYTES_MAX};
+use tq_core::Outcome;
+use tq_core::limits::{LOG_LINE_BYTES_MAX, PROGRESS_NOTE_BYTES_MAX};
 
 use super::bindings::tq::task::runtime;
 use super::bindings::tq::task::types::{self, CheckpointError, Level};
-use crate::sandbox::Guest;
+use crate::sandbox::{Guest, Refused};
 
 impl types::Host for Guest {}
 
@@ -48,8 +49,13 @@ impl runtime::Host for Guest {
     }
 
     fn checkpoint_save(&mut self, state: Vec<u8>) -> wasmtime::Result<Result<(), CheckpointError>> {
-        if state.len() > CHECKPOINT_BYTES_MAX {
-            return Ok(Err(CheckpointError::TooLarge(CHECKPOINT_BYTES_MAX as u64)));
+        let (len, limit) = (state.len(), self.attempt.limits.checkpoint_bytes);
+        if len as u64 > limit {
+            self.refused.get_or_insert_with(|| Refused {
+                outcome: Outcome::CheckpointLimit,
+                message: format!("a checkpoint of {len} bytes is over the limit of {limit} bytes"),
+            });
+            return Ok(Err(CheckpointError::TooLarge(limit)));
         }
         let state = Bytes::from(state);
         self.checkpoint = Some(state.clone());

@@ -15,7 +15,7 @@ use wasmtime::component::Instance;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::I32Exit;
 
-use tq_core::limits::{ERROR_MESSAGE_BYTES_MAX, RESULT_BYTES_MAX, ROOM_WAIT};
+use tq_core::limits::{ERROR_MESSAGE_BYTES_MAX, ROOM_WAIT};
 use tq_core::outcome::{Class, Usage};
 use tq_core::{Limits, Outcome};
 
@@ -92,7 +92,12 @@ impl Slot {
     pub(super) fn run_current(&mut self, attempt: Attempt) -> Finished {
         let epoch = attempt.epoch;
         let now = clock::now();
-        let outbox = Arc::new(Outbox::new(epoch, self.events.clone(), now));
+        let outbox = Arc::new(Outbox::new(
+            epoch,
+            attempt.limits.log_bytes,
+            self.events.clone(),
+            now,
+        ));
         let (engine, control) = (&self.engine, &self.control);
         let cpu = self.cpu.get_or_insert_with(thread_cpu);
         let finished = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -151,7 +156,7 @@ async fn execute(
         let timing = Timing::start(
             Arc::clone(control),
             now,
-            attempt.limits.timeout,
+            attempt.limits.timeout(),
             until_deadline,
         );
         let mut store = match Guest::store(engine, &attempt, outbox, timing.clone()) {
@@ -262,7 +267,7 @@ async fn call_handler(
         .call_async(store, (&attempt.function, &attempt.payload))
         .await?;
     Ok(match returned {
-        Ok(result) if result.len() > RESULT_BYTES_MAX => Returned::TooLarge,
+        Ok(result) if result.len() as u64 > attempt.limits.output_bytes => Returned::TooLarge,
         Ok(result) => Returned::Result(Bytes::from(result)),
         Err(error) => Returned::Error(error),
     })
@@ -311,6 +316,12 @@ fn conclude(
         backtrace: None,
     };
     let mut retry_after = None;
+    // Also if it has returned before it was interrupted.
+    let exceeded = guest.budget.exceeded().map(Interrupt::Exceeded);
+    let returned = match exceeded {
+        Some(interrupt) => Err(Unreturned::Interrupted(interrupt)),
+        None => returned,
+    };
     let verdict = match returned {
         Ok(Returned::Result(result)) => Ok(result),
         Ok(Returned::Error(TaskError::InvalidInput(message))) => {
@@ -325,7 +336,10 @@ fn conclude(
             let (outcome, message) = failure::exited(1, &outbox.recent_log());
             Err(plain(outcome, message))
         }
-        Ok(Returned::TooLarge) => Err(plain(Outcome::OutputLimit, OutputLimit.to_string())),
+        Ok(Returned::TooLarge) => {
+            let limit = OutputLimit(attempt.limits.output_bytes);
+            Err(plain(Outcome::OutputLimit, limit.to_string()))
+        }
         Ok(Returned::Missing(message)) => Err(plain(Outcome::MissingExport, message)),
         Err(Unreturned::Interrupted(interrupt)) => {
             let (outcome, message) = failure::interrupted(interrupt);
@@ -390,6 +404,9 @@ fn weigh(mut verdict: Verdict, guest: &Guest, limits: &Limits, timing: &Timing) 
             "memory is limited to {} bytes, and {sum} were asked for; it ended with: {}",
             limits.memory_bytes, verdict.message
         );
+    } else if let Some(refused) = &guest.refused {
+        verdict.outcome = refused.outcome;
+        verdict.message = format!("{}; it ended with: {}", refused.message, verdict.message);
     } else if guest.meter.is_host_short() {
         verdict.outcome = Outcome::HostError;
         verdict.message = format!(

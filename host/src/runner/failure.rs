@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use tq_core::Outcome;
 use tq_core::limits::{
-    BACKTRACE_BYTES_MAX, BACKTRACE_FRAMES_MAX, ERROR_MESSAGE_BYTES_MAX, HANDLES_MAX,
-    HOSTCALL_BYTES_MAX, Limits, RANDOM_BYTES_MAX, STACK_BYTES_MAX,
+    BACKTRACE_BYTES_MAX, BACKTRACE_FRAMES_MAX, ERROR_MESSAGE_BYTES_MAX, HOSTCALL_BYTES_MAX, Limits,
+    RANDOM_BYTES_MAX, STACK_BYTES_MAX,
 };
 use wasmtime::{FrameInfo, FrameSymbol, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
@@ -61,7 +61,7 @@ fn cause(
         return (Outcome::OutputLimit, limit.to_string());
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
-        return too_many_handles();
+        return too_many_handles(limits);
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => {
@@ -94,11 +94,12 @@ fn cause(
                 format!("one call to the host passed more than {HOSTCALL_BYTES_MAX} bytes"),
             )
         } else {
-            (Outcome::OutputLimit, OutputLimit.to_string())
+            let limit = OutputLimit(limits.output_bytes);
+            (Outcome::OutputLimit, limit.to_string())
         };
     }
     if text.contains("store handle limit exceeded") {
-        return too_many_handles();
+        return too_many_handles(limits);
     }
     if text.starts_with("requested len") && text.contains("exceeds limit") {
         return (
@@ -117,6 +118,7 @@ pub(super) fn interrupted(interrupt: Interrupt) -> (Outcome, String) {
     match interrupt {
         Interrupt::Timeout(_) => (Outcome::Timeout, interrupt.to_string()),
         Interrupt::Stopped(why) => (why.outcome(), interrupt.to_string()),
+        Interrupt::Exceeded(exceeded) => (exceeded.outcome(), exceeded.to_string()),
     }
 }
 
@@ -127,10 +129,10 @@ pub(super) fn exited(code: i32, recent_log: &str) -> (Outcome, String) {
     )
 }
 
-fn too_many_handles() -> (Outcome, String) {
+fn too_many_handles(limits: &Limits) -> (Outcome, String) {
     (
-        Outcome::HostLimit,
-        format!("it holds more than {HANDLES_MAX} handles at once"),
+        Outcome::HandleLimit,
+        format!("it holds more than {} handles at once", limits.handles),
     )
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use tq_core::outcome::Usage;
-use tq_core::{Epoch, Limits, Outcome, TaskId, Timestamp};
+use tq_core::{Epoch, Grants, Limits, Outcome, TaskId, Timestamp};
 
 use crate::component::Ready;
 
@@ -83,6 +83,10 @@ pub struct Attempt {
     pub max_attempts: u32,
     /// The newest state that an earlier attempt saved.
     pub checkpoint: Option<Bytes>,
+    /// It may have crashed a runner before. Where runners are processes, it gets one of its own.
+    pub is_alone: bool,
+    /// What it may do beside computing.
+    pub grants: Grants,
 }
 
 /// What the runner tells the agent. Events of one attempt come in order, its end last.

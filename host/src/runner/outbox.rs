@@ -30,12 +30,17 @@ struct Pending {
 }
 
 impl Outbox {
-    pub(super) fn new(epoch: Epoch, events: Sender<Event>, now: Instant) -> Self {
+    pub(super) fn new(
+        epoch: Epoch,
+        log_bytes_max: u64,
+        events: Sender<Event>,
+        now: Instant,
+    ) -> Self {
         Self {
             epoch,
             events,
             pending: Mutex::new(Pending {
-                log: Log::default(),
+                log: Log::new(log_bytes_max),
                 progress: None,
                 checkpoint: None,
                 // Short attempts are quicker with all of it at their end.
@@ -143,4 +148,4 @@ impl Outbox {
     }
 }
 
-const _: () = assert!(LOG_CHUNK_BYTES <= tq_core::limits::LOG_BYTES_MAX / 2);
+const _: () = assert!(LOG_CHUNK_BYTES as u64 <= tq_core::Limits::MIN.log_bytes / 2);

@@ -10,6 +10,7 @@ use tq_core::limits::CANCEL_GRACE;
 
 use super::StopReason;
 use crate::clock;
+use crate::sandbox::Exceeded;
 
 /// Why an attempt was interrupted. Travels through the engine as the error that ends the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +19,8 @@ pub(crate) enum Interrupt {
     Timeout(Duration),
     #[error("{}", .0.message())]
     Stopped(StopReason),
+    #[error("{0}")]
+    Exceeded(Exceeded),
 }
 
 /// Through what a slot is told to stop what it runs.
@@ -95,6 +98,10 @@ impl Timing {
             // One that is beyond the clock never comes.
             deadline: until_deadline.and_then(|span| started.checked_add(span)),
         }
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
     }
 
     pub(super) fn elapsed(&self) -> Duration {

@@ -118,9 +118,13 @@ impl Engine {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-        bindings::tq::task::runtime::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| {
-            guest
-        })?;
+        bindings::tq::task::runtime::add_to_linker::<_, HasSelf<Guest>>(
+            &mut linker,
+            |guest: &mut Guest| {
+                guest.budget.count_call();
+                guest
+            },
+        )?;
         let ticker = Arc::new(Ticker::default());
         let ticker_thread = std::thread::Builder::new()
             .name("tq-epoch".to_owned())

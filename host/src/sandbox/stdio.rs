@@ -12,21 +12,19 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
-use tq_core::limits::{ERROR_MESSAGE_BYTES_MAX, LOG_BYTES_MAX, LOG_CHUNK_BYTES, RESULT_BYTES_MAX};
+use tq_core::limits::{ERROR_MESSAGE_BYTES_MAX, LOG_CHUNK_BYTES};
 
 use crate::runner::Outbox;
 
 /// The most that a guest may write in one call.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// The first half of a log is passed on as it is written, the second one is the end of what was written, whenever
-/// that comes.
-const HEAD_BYTES: usize = LOG_BYTES_MAX / 2;
-const TAIL_BYTES: usize = LOG_BYTES_MAX - HEAD_BYTES;
-
 /// The log of an attempt: the beginning, the end, and how much was left out between them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Log {
+    /// The first half of a log is passed on as it is written, the second one is the end of what was written, whenever
+    /// that comes.
+    half_bytes: usize,
     head_bytes: usize,
     /// The part of the head that was not passed on yet.
     pending: Vec<u8>,
@@ -37,11 +35,23 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// A log of which at most `bytes_max` are kept.
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self {
+            half_bytes: usize::try_from(bytes_max / 2).unwrap_or(usize::MAX),
+            head_bytes: 0,
+            pending: Vec::new(),
+            tail: VecDeque::new(),
+            cut: 0,
+            recent: VecDeque::new(),
+        }
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        let (head, rest) = bytes.split_at(bytes.len().min(HEAD_BYTES - self.head_bytes));
+        let (head, rest) = bytes.split_at(bytes.len().min(self.half_bytes - self.head_bytes));
         self.head_bytes += head.len();
         self.pending.extend_from_slice(head);
-        self.cut += keep_end(&mut self.tail, rest, TAIL_BYTES);
+        self.cut += keep_end(&mut self.tail, rest, self.half_bytes);
         keep_end(&mut self.recent, bytes, ERROR_MESSAGE_BYTES_MAX);
     }
 
@@ -89,19 +99,29 @@ fn keep_end(kept: &mut VecDeque<u8>, bytes: &[u8], max: usize) -> u64 {
     (skipped.len() + over) as u64
 }
 
-/// The result is larger than [`RESULT_BYTES_MAX`].
+/// The result is larger than so many bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("the result is over the limit of {RESULT_BYTES_MAX} bytes")]
-pub(crate) struct OutputLimit;
+#[error("the result is over the limit of {0} bytes")]
+pub(crate) struct OutputLimit(pub(crate) u64);
 
 /// Standard output of a program: its result, never cut. Writing beyond the limit ends the attempt.
-#[derive(Clone, Default)]
-pub(crate) struct ResultStream(Arc<Mutex<BytesMut>>);
+#[derive(Clone)]
+pub(crate) struct ResultStream {
+    written: Arc<Mutex<BytesMut>>,
+    bytes_max: u64,
+}
 
 impl ResultStream {
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self {
+            written: Arc::default(),
+            bytes_max,
+        }
+    }
+
     /// What was written so far.
     pub(crate) fn take(&self) -> Bytes {
-        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *written).freeze()
     }
 }
@@ -109,9 +129,9 @@ impl ResultStream {
 #[async_trait]
 impl OutputStream for ResultStream {
     fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
-        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if bytes.len() > RESULT_BYTES_MAX - written.len() {
-            return Err(StreamError::Trap(OutputLimit.into()));
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if (written.len() + bytes.len()) as u64 > self.bytes_max {
+            return Err(StreamError::Trap(OutputLimit(self.bytes_max).into()));
         }
         written.extend_from_slice(&bytes);
         Ok(())
@@ -178,9 +198,11 @@ always_ready_output!(ResultStream LogStream);
 mod tests {
     use super::*;
 
+    const LOG_BYTES_MAX: usize = 64 << 10;
+
     #[test]
     fn log_keeps_its_beginning_and_its_end() {
-        let mut log = Log::default();
+        let mut log = Log::new(LOG_BYTES_MAX as u64);
         let line = [b"0123456789abcde".as_slice(), b"\n"].concat();
         let lines = 3 * LOG_BYTES_MAX / line.len();
         log.write(b"first\n");
@@ -200,7 +222,7 @@ mod tests {
 
     #[test]
     fn lines_are_passed_on_whole() {
-        let mut log = Log::default();
+        let mut log = Log::new(LOG_BYTES_MAX as u64);
         log.write(b"one\ntw");
         assert_eq!(log.take_lines().as_deref(), Some(b"one\n".as_slice()));
         assert_eq!(log.take_lines(), None);
@@ -216,7 +238,7 @@ mod tests {
 
     #[test]
     fn one_huge_write_is_bounded() {
-        let mut log = Log::default();
+        let mut log = Log::new(LOG_BYTES_MAX as u64);
         log.write(&vec![b'a'; 10 * LOG_BYTES_MAX]);
         let rest = log.take_rest().unwrap();
         assert!(rest.len() < LOG_BYTES_MAX + 100);

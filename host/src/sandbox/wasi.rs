@@ -11,11 +11,14 @@ use wasmtime_wasi_http::{
     RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use tq_core::Outcome;
 use tq_core::limits::{
-    HANDLES_MAX, HOSTCALL_BYTES_MAX, HTTP_CHUNK_BYTES, HTTP_FIELDS_BYTES_MAX, RANDOM_BYTES_MAX,
+    HOSTCALL_BYTES_MAX, HTTP_CHUNK_BYTES, HTTP_FIELDS_BYTES_MAX, RANDOM_BYTES_MAX,
 };
 
 use super::Engine;
+use super::ambient::{Coarse, Random, Stepping, Use, seed_of_task};
+use super::budget::Budget;
 use super::limits::Meter;
 use super::stdio::{LogStream, ResultStream};
 use crate::component::Entry;
@@ -28,12 +31,24 @@ pub(crate) struct Guest {
     no_requests: NoRequests,
     table: ResourceTable,
     pub(crate) meter: Meter,
+    pub(crate) budget: Arc<Budget>,
+    /// The first thing that the guest was refused because of a limit, and could go on without.
+    pub(crate) refused: Option<Refused>,
     pub(crate) result: ResultStream,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) timing: Timing,
     /// The newest state that this attempt saved or the last one left.
     pub(crate) checkpoint: Option<Bytes>,
+}
+
+/// Something that a guest was refused because of a limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    /// What a failure after it is called.
+    pub(crate) outcome: Outcome,
+    /// The limit and what was asked for.
+    pub(crate) message: String,
 }
 
 impl Guest {
@@ -47,7 +62,10 @@ impl Guest {
         outbox: &Arc<Outbox>,
         timing: Timing,
     ) -> wasmtime::Result<Store<Self>> {
-        let result = ResultStream::default();
+        let limits = &attempt.limits;
+        let budget = Arc::new(Budget::new(engine.raw(), *limits));
+        let handles = usize::try_from(limits.handles).unwrap_or(usize::MAX);
+        let result = ResultStream::new(limits.output_bytes);
         let log = LogStream(Arc::clone(outbox));
         let mut wasi = WasiCtx::builder();
         match attempt.component.entry() {
@@ -63,8 +81,25 @@ impl Guest {
             }
         }
         wasi.stderr(log).max_random_size(RANDOM_BYTES_MAX);
+        for (name, value) in &attempt.grants.env {
+            wasi.env(name, value);
+        }
+        if attempt.grants.is_deterministic {
+            let id = attempt.task_id;
+            let clock = Stepping::of_task(id);
+            wasi.secure_random(Random::of_task(id, Use::Secure, &budget))
+                .insecure_random(Random::of_task(id, Use::Insecure, &budget))
+                .insecure_random_seed(seed_of_task(id))
+                .wall_clock(clock.clone())
+                .monotonic_clock(clock);
+        } else {
+            wasi.secure_random(Random::real(&budget))
+                .insecure_random(Random::real(&budget))
+                .wall_clock(Coarse::new(timing.started()))
+                .monotonic_clock(Coarse::new(timing.started()));
+        }
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
+        table.set_max_capacity(handles);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HTTP_FIELDS_BYTES_MAX);
         let mut store = Store::try_new(
@@ -74,7 +109,9 @@ impl Guest {
                 http,
                 no_requests: NoRequests,
                 table,
-                meter: Meter::new(attempt.limits.memory_bytes),
+                meter: Meter::new(limits.memory_bytes),
+                budget,
+                refused: None,
                 result,
                 outbox: Arc::clone(outbox),
                 attempt: Arc::clone(attempt),
@@ -83,9 +120,9 @@ impl Guest {
             },
         )?;
         store.limiter(|guest| &mut guest.meter);
-        store.set_fuel(attempt.limits.fuel)?;
+        store.set_fuel(limits.fuel)?;
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
-        store.set_max_component_handles(HANDLES_MAX);
+        store.set_max_component_handles(handles);
         store.set_epoch_deadline(1);
         // One callback decides everything that time decides.
         store.epoch_deadline_callback(|context| match context.data().tick() {
@@ -96,7 +133,8 @@ impl Guest {
     }
 
     fn tick(&self) -> Option<Interrupt> {
-        let interrupt = self.timing.interrupt();
+        let exceeded = self.budget.exceeded().map(Interrupt::Exceeded);
+        let interrupt = exceeded.or_else(|| self.timing.interrupt());
         if interrupt.is_none() {
             self.outbox.flush();
         }
@@ -106,6 +144,8 @@ impl Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        // The engine asks for it once in each call of the guest.
+        self.budget.count_call();
         WasiCtxView {
             ctx: &mut self.wasi,
             table: &mut self.table,
@@ -115,6 +155,7 @@ impl WasiView for Guest {
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.budget.count_call();
         WasiHttpCtxView {
             hooks: &mut self.no_requests,
             table: &mut self.table,

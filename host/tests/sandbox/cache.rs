@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tempfile::TempDir;
 use tq_core::Digest;
-use tq_host::component::{Cache, CompileLimits, Config, PrepareError};
+use tq_host::component::{Cache, CompileLimits, Compiler, Config, PrepareError};
 
 use crate::guests::{cat, echo, sleeps, spins};
 use crate::{ENGINE, RUNTIME, compiler, digest, open};
@@ -260,6 +261,127 @@ fn compiler_is_bounded() {
             "something was left behind"
         );
     }
+}
+
+/// Opens a cache whose compiler's starts are counted by the lines of a file.
+fn open_counting(directory: &Path, limits: CompileLimits) -> (Cache, impl Fn() -> usize) {
+    let starts = directory.join("starts");
+    let count = "echo start >> \"$0\"; exec \"$@\"";
+    let config = Config {
+        directory: directory.to_owned(),
+        compiler: Compiler {
+            program: PathBuf::from("/bin/sh"),
+            arguments: vec![
+                "-c".into(),
+                count.into(),
+                starts.clone().into(),
+                compiler().program.into(),
+            ],
+            limits,
+        },
+        bytes_max: u64::MAX,
+    };
+    let lines = move || fs::read_to_string(&starts).map_or(0, |text| text.lines().count());
+    (Cache::open(config, ENGINE.clone()).unwrap(), lines)
+}
+
+#[test]
+fn module_that_failed_by_its_own_fault_is_not_compiled_again() {
+    let directory = TempDir::new().unwrap();
+    let (cache, starts) = open_counting(directory.path(), CompileLimits::default());
+    let invalid = Bytes::copy_from_slice(&echo()[..200]);
+    let digest = digest(&invalid);
+    assert!(cache.failure(digest).is_none());
+    let errors: [PrepareError; 3] = RUNTIME.block_on(async {
+        let ask = || cache.prepare(digest, invalid.clone());
+        let (a, b, c) = tokio::join!(ask(), ask(), ask());
+        [a, b, c].map(Result::unwrap_err)
+    });
+    let text = errors[0].to_string();
+    for error in errors.into_iter().chain(cache.failure(digest)) {
+        assert_eq!(error.to_string(), text);
+        assert!(error.is_permanent());
+    }
+    assert_eq!(starts(), 1);
+    // Who has nothing to do with it is compiled.
+    prepare(&cache, &cat()).unwrap();
+    assert_eq!(starts(), 2);
+}
+
+#[test]
+fn module_that_was_too_much_to_compile_is_left_for_a_while() {
+    let directory = TempDir::new().unwrap();
+    let limits = CompileLimits {
+        memory_bytes: 64 << 20,
+        ..CompileLimits::default()
+    };
+    let (cache, starts) = open_counting(directory.path(), limits);
+    let wasm = slow_to_compile();
+    for expected in [
+        "compiling it took more than 67108864 bytes of memory",
+        "compiling it took more than 67108864 bytes of memory; this host tries again in 60 min",
+    ] {
+        let error = prepare(&cache, &wasm).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        assert!(!error.is_permanent());
+    }
+    assert_eq!(starts(), 1);
+}
+
+#[test]
+fn failures_that_are_not_the_modules_own_are_tried_again() {
+    let directory = TempDir::new().unwrap();
+    let (cache, starts) = open_counting(directory.path(), CompileLimits::default());
+    let wasm = cat();
+    // In the way of the file into which the compiler is to write.
+    let components = directory.path().join("components");
+    let blocker = components.join(format!("{}.new", hex::encode(digest(&wasm).0)));
+    fs::create_dir(&blocker).unwrap();
+    let error = prepare(&cache, &wasm).unwrap_err();
+    assert!(matches!(error, PrepareError::Store(_)), "{error}");
+    fs::remove_dir(&blocker).unwrap();
+    prepare(&cache, &wasm).unwrap();
+    assert_eq!(starts(), 1);
+}
+
+#[test]
+fn compiler_that_does_what_none_does_is_ended_and_said() {
+    let directory = TempDir::new().unwrap();
+    let config = Config {
+        directory: directory.path().to_owned(),
+        // It confines itself, and then opens a socket.
+        compiler: Compiler {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_tq-host-confined")),
+            arguments: vec!["compiler".into(), "socket-tcp".into()],
+            limits: CompileLimits::default(),
+        },
+        bytes_max: u64::MAX,
+    };
+    let cache = Cache::open(config, ENGINE.clone()).unwrap();
+    let error = prepare(&cache, &echo()).unwrap_err();
+    assert!(error.to_string().contains("forbidden"), "{error}");
+    assert!(cache.failure(digest(&echo())).is_some());
+    assert!(files(directory.path()).is_empty());
+}
+
+#[test]
+fn compiler_says_what_its_confinement_lacks() {
+    let missing = |compiler: Compiler| RUNTIME.block_on(compiler.missing_confinement());
+    let confined = missing(compiler()).unwrap();
+    let whole = Command::new(env!("CARGO_BIN_EXE_tq-host-confined"))
+        .args(["compiler", "nothing"])
+        .output()
+        .unwrap();
+    let whole = String::from_utf8(whole.stdout).unwrap();
+    assert!(
+        whole.contains(&format!("missing: {confined:?}\n")),
+        "{whole}"
+    );
+    let nothing = Compiler {
+        program: PathBuf::from("/nothing"),
+        ..compiler()
+    };
+    assert!(missing(nothing).is_err());
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tq_core::limits::{HANDLES_MAX, PAYLOAD_BYTES_MAX, RANDOM_BYTES_MAX, RESULT_BYTES_MAX};
-use tq_core::{Limits, Outcome};
+use tq_core::limits::{PAYLOAD_BYTES_MAX, RANDOM_BYTES_MAX, RESULT_BYTES_MAX};
+use tq_core::{Grants, Limits, Outcome, TaskId};
 use tq_host::runner::Attempt;
 
 use crate::guests::{bare_program, cat, echo, handler, handler_that, program, spins, writes};
@@ -162,7 +162,7 @@ fn loops_end_at_their_limits_while_others_go_on() {
     let (spins, echo) = (ready(spins()), ready(echo()));
     let mut host = Host::new();
     let limits = Limits {
-        timeout: Duration::from_millis(300),
+        timeout_ms: 300,
         fuel: Limits::MAX.fuel,
         ..DEFAULT
     };
@@ -177,7 +177,7 @@ fn loops_end_at_their_limits_while_others_go_on() {
         let finished = host.finished();
         if finished.epoch.0 == 1 {
             assert_eq!(finished.outcome, Outcome::Timeout);
-            let over = started.elapsed() - limits.timeout;
+            let over = started.elapsed() - limits.timeout();
             assert!(over < Duration::from_millis(100), "{over:?}");
             assert!(finished.failure.unwrap().message.contains("300ms"));
             break;
@@ -201,7 +201,7 @@ fn loops_end_at_their_limits_while_others_go_on() {
 #[test]
 fn sleep_ends_at_the_timeout() {
     let limits = Limits {
-        timeout: Duration::from_millis(50),
+        timeout_ms: 50,
         ..DEFAULT
     };
     let finished = check(crate::guests::sleeps(), limits, Outcome::Timeout, "50ms");
@@ -238,7 +238,7 @@ fn bomb(memories: &[&str], at_end: &str) -> String {
 fn memory_bomb_is_a_memory_limit() {
     let limits = Limits {
         memory_bytes: 16 << 20,
-        timeout: Duration::from_secs(5),
+        timeout_ms: 5_000,
         ..DEFAULT
     };
     let one = |at_end| {
@@ -355,6 +355,16 @@ fn flood_of_results_is_an_output_limit() {
         ));
         check(wasm, DEFAULT, Outcome::OutputLimit, "8388608 bytes");
     }
+    let small = Limits {
+        output_bytes: 4_095,
+        ..DEFAULT
+    };
+    check(
+        writes("$get-stdout", 1),
+        small,
+        Outcome::OutputLimit,
+        "4095 bytes",
+    );
     let beyond = handler_that(
         "(i32.store8 (i32.const 1024) (i32.const 0))
          (i32.store (i32.const 1032) (i32.const 65536))
@@ -367,12 +377,12 @@ fn flood_of_results_is_an_output_limit() {
 #[test]
 fn what_a_guest_makes_its_host_hold_is_limited() {
     let holds = handler_that("(loop $more (drop (call $get-stdout)) (br $more))");
-    check(
-        holds,
-        DEFAULT,
-        Outcome::HostLimit,
-        &format!("{HANDLES_MAX} handles"),
-    );
+    check(holds.clone(), DEFAULT, Outcome::HandleLimit, "1024 handles");
+    let few = Limits {
+        handles: 20,
+        ..DEFAULT
+    };
+    check(holds, few, Outcome::HandleLimit, "20 handles");
     let random = |bytes: u64| {
         handler_that(&format!(
             "(call $random (i64.const {bytes}) (i32.const 1024))"
@@ -395,6 +405,99 @@ fn what_a_guest_makes_its_host_hold_is_limited() {
          (call $save (i32.const 0) (i32.const 20000000) (i32.const 1024))",
     );
     check(passes, DEFAULT, Outcome::HostLimit, "16777216 bytes");
+}
+
+#[test]
+fn what_a_guest_makes_its_host_do_is_limited() {
+    // Each round is one call.
+    let calls = |rounds: u32, call: &str| {
+        handler_that(&format!(
+            "(local.set $payload-len (i32.const {rounds}))
+             (loop $more
+               {call}
+               (br_if $more (local.tee $payload-len (i32.sub (local.get $payload-len) (i32.const 1)))))
+             (i32.store8 (i32.const 1024) (i32.const 0))
+             (i32.store (i32.const 1032) (local.get $payload))
+             (i32.store (i32.const 1036) (i32.const 0))
+             (return (i32.const 1024))"
+        ))
+    };
+    let progress = "(call $progress (f64.const 0.5) (i32.const 0) (i32.const 0))";
+    let limits = Limits {
+        host_calls: 1_000,
+        random_bytes: 4_096,
+        ..DEFAULT
+    };
+    check(calls(1_000, progress), limits, Outcome::Succeeded, "");
+    // Also if it is over when that shows.
+    for rounds in [1_001, 100_000_000] {
+        check(
+            calls(rounds, progress),
+            limits,
+            Outcome::HostCallLimit,
+            "more than 1000 times",
+        );
+    }
+    let random = "(call $random (i64.const 64) (i32.const 1024))";
+    let limits = Limits {
+        random_bytes: 64 * 5,
+        ..DEFAULT
+    };
+    check(calls(5, random), limits, Outcome::Succeeded, "");
+    let over = "384 random bytes in all, over the limit of 320";
+    check(calls(6, random), limits, Outcome::RandomLimit, over);
+    check(calls(1_000_000, random), limits, Outcome::RandomLimit, over);
+}
+
+#[test]
+fn deterministic_function_has_the_randomness_of_its_task() {
+    let random = handler_that(
+        "(call $random (i64.const 16) (i32.const 1024))
+         (i32.store8 (i32.const 2048) (i32.const 0))
+         (i32.store (i32.const 2056) (i32.load (i32.const 1024)))
+         (i32.store (i32.const 2060) (i32.load (i32.const 1028)))
+         (return (i32.const 2048))",
+    );
+    let random = ready(random);
+    let draw = |id: u8, is_deterministic: bool| {
+        let (finished, _) = run(Attempt {
+            task_id: TaskId([id; 16]),
+            grants: Grants {
+                is_deterministic,
+                ..Grants::default()
+            },
+            ..attempt(1, random.clone())
+        });
+        finished.result.expect("it returns what it got")
+    };
+    assert_eq!(draw(1, true), draw(1, true));
+    assert_ne!(draw(1, true), draw(2, true));
+    assert_ne!(draw(1, false), draw(1, false));
+}
+
+#[test]
+fn environment_is_what_was_granted() {
+    // Fails unless there is exactly one variable, `A`.
+    let wasm = handler_that(
+        "(call $environment (i32.const 1024))
+         (if (i32.ne (i32.load (i32.const 1028)) (i32.const 1)) (then unreachable))
+         (i32.store8 (i32.const 2048) (i32.const 0))
+         (i32.store (i32.const 2056) (i32.load offset=8 (i32.load (i32.const 1024))))
+         (i32.store (i32.const 2060) (i32.load offset=12 (i32.load (i32.const 1024))))
+         (return (i32.const 2048))",
+    );
+    let component = ready(wasm);
+    let (finished, _) = run(attempt(1, component.clone()));
+    assert_eq!(finished.outcome, Outcome::Trap, "nothing is inherited");
+    let env = [("A".to_owned(), "value".to_owned())];
+    let (finished, _) = run(Attempt {
+        grants: Grants {
+            env: env.into(),
+            ..Grants::default()
+        },
+        ..attempt(1, component)
+    });
+    assert_eq!(finished.result.as_deref(), Some(b"value".as_slice()));
 }
 
 #[test]

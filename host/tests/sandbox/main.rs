@@ -6,6 +6,7 @@
     reason = "what a test relies on fails the test, and it measures time itself"
 )]
 
+mod bombs;
 mod cache;
 mod ends;
 mod guests;
@@ -23,7 +24,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
-use tq_core::{Digest, Epoch, Limits, Outcome, TaskId};
+use tq_core::{Digest, Epoch, Grants, Limits, Outcome, TaskId};
 use tq_host::component::{Cache, CompileLimits, Compiler, Config, Ready};
 use tq_host::runner::{Attempt, Event, Finished, Pool};
 use tq_host::sandbox::Engine;
@@ -80,6 +81,8 @@ fn attempt(epoch: u64, component: Arc<Ready>) -> Attempt {
         attempt: 1,
         max_attempts: 3,
         checkpoint: None,
+        is_alone: false,
+        grants: Grants::default(),
     }
 }
 

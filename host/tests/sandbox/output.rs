@@ -1,9 +1,7 @@
 //! What guests write: logs, progress, checkpoints.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use tq_core::limits::{CHECKPOINT_BYTES_MAX, LOG_BYTES_MAX};
+use tq_core::limits::CHECKPOINT_BYTES_MAX;
 use tq_core::{Limits, Outcome};
 use tq_host::runner::{Attempt, Event};
 
@@ -20,6 +18,8 @@ fn resident_kib() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+const LOG_BYTES: usize = Limits::DEFAULT.log_bytes as usize;
+
 #[test]
 fn flood_of_logs_is_cut_and_harmless() {
     let before = resident_kib();
@@ -31,12 +31,12 @@ fn flood_of_logs_is_cut_and_harmless() {
         "{:?}",
         finished.failure
     );
-    let cut = (800 << 20) - LOG_BYTES_MAX;
+    let cut = (800 << 20) - LOG_BYTES;
     assert!(
         host.log()
             .contains(&format!("[tq: {cut} bytes of this log were cut here]"))
     );
-    assert!(host.log.len() < LOG_BYTES_MAX + 100);
+    assert!(host.log.len() < LOG_BYTES + 100);
     // Other tests run meanwhile, whose largest results and memories are a few times 8 MiB.
     let grown = resident_kib() - before;
     assert!(grown < 200 << 10, "grew by {grown} KiB");
@@ -159,6 +159,27 @@ fn checkpoint_over_its_limit_is_told_to_the_guest() {
 }
 
 #[test]
+fn failure_after_a_refused_checkpoint_is_a_checkpoint_limit() {
+    let wasm =
+        handler_that("(call $save (i32.const 0) (i32.const 11) (i32.const 1024)) unreachable");
+    let limits = Limits {
+        checkpoint_bytes: 10,
+        ..Limits::DEFAULT
+    };
+    let (finished, host) = run(Attempt {
+        limits,
+        ..attempt(1, ready(wasm))
+    });
+    assert_eq!(finished.outcome, Outcome::CheckpointLimit);
+    let message = finished.failure.unwrap().message;
+    assert!(
+        message.starts_with("a checkpoint of 11 bytes is over the limit of 10 bytes"),
+        "{message}"
+    );
+    assert!(host.others.is_empty(), "{:?}", host.others);
+}
+
+#[test]
 fn progress_in_a_loop_is_thinned_out() {
     let wasm = handler_that(
         "(loop $more (call $progress (f64.const 0.5) (i32.const 0) (i32.const 0)) (br $more))",
@@ -166,7 +187,7 @@ fn progress_in_a_loop_is_thinned_out() {
     let mut host = Host::new();
     host.start(Attempt {
         limits: Limits {
-            timeout: Duration::from_millis(350),
+            timeout_ms: 350,
             ..Limits::DEFAULT
         },
         ..attempt(1, ready(wasm))

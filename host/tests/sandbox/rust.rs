@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tq_core::limits::{BACKTRACE_BYTES_MAX, LOG_BYTES_MAX};
+use tq_core::limits::BACKTRACE_BYTES_MAX;
 use tq_core::{Limits, Outcome};
 use tq_host::component::Ready;
 use tq_host::runner::{Attempt, Failure, Finished};
@@ -46,6 +45,8 @@ fn fails(function: &str, payload: &str, limits: Limits, outcome: Outcome) -> Fai
     finished.failure.unwrap()
 }
 
+const LOG_BYTES: usize = Limits::DEFAULT.log_bytes as usize;
+
 #[test]
 fn panic_carries_its_message_and_where_it_was() {
     let failure = fails("panic", "no such colour", Limits::DEFAULT, Outcome::Trap);
@@ -76,7 +77,7 @@ fn recursing_without_end_is_a_stack_overflow() {
 #[test]
 fn looping_without_end_is_a_timeout() {
     let limits = Limits {
-        timeout: Duration::from_millis(100),
+        timeout_ms: 100,
         ..Limits::DEFAULT
     };
     fails("spin", "", limits, Outcome::Timeout);
@@ -96,7 +97,7 @@ fn output_of_both_kinds_is_one_log() {
         "{:?}",
         finished.failure
     );
-    let cut = (2 << 20) - LOG_BYTES_MAX;
+    let cut = (2 << 20) - LOG_BYTES;
     assert!(
         host.log().contains(&format!("[tq: {cut} bytes")),
         "{}",

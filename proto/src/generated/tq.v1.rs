@@ -29,6 +29,18 @@ pub struct Limits {
     pub memory_bytes: u64,
     #[prost(uint64, tag = "3")]
     pub timeout_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub output_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub log_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub checkpoint_bytes: u64,
+    #[prost(uint64, tag = "7")]
+    pub handles: u64,
+    #[prost(uint64, tag = "8")]
+    pub host_calls: u64,
+    #[prost(uint64, tag = "9")]
+    pub random_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LimitOverrides {
@@ -38,6 +50,33 @@ pub struct LimitOverrides {
     pub memory_bytes: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "3")]
     pub timeout_ms: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub output_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub log_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "6")]
+    pub checkpoint_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "7")]
+    pub handles: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "8")]
+    pub host_calls: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "9")]
+    pub random_bytes: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Grants {
+    #[prost(message, optional, tag = "1")]
+    pub env: ::core::option::Option<Environment>,
+    #[prost(bool, optional, tag = "2")]
+    pub deterministic: ::core::option::Option<bool>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Environment {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub variables: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RetryPolicy {
@@ -381,6 +420,8 @@ pub struct Task {
     pub stop: ::prost::alloc::string::String,
     #[prost(uint32, tag = "25")]
     pub losses: u32,
+    #[prost(uint32, optional, tag = "28")]
+    pub strikes: ::core::option::Option<u32>,
     #[prost(uint64, tag = "26")]
     pub result_bytes: u64,
     #[prost(uint64, tag = "27")]
@@ -3073,6 +3114,8 @@ pub struct SetNamespaceRequest {
     pub retry: ::core::option::Option<RetryOverrides>,
     #[prost(string, repeated, tag = "3")]
     pub reset: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "4")]
+    pub ceilings: ::core::option::Option<LimitOverrides>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamespaceSettings {
@@ -3082,6 +3125,8 @@ pub struct NamespaceSettings {
     pub retry: ::core::option::Option<RetryOverrides>,
     #[prost(message, optional, tag = "3")]
     pub retry_default: ::core::option::Option<RetryPolicy>,
+    #[prost(message, optional, tag = "4")]
+    pub ceilings: ::core::option::Option<LimitOverrides>,
 }
 /// Generated client implementations.
 pub mod namespace_service_client {
@@ -3875,6 +3920,10 @@ pub struct UploadHeader {
     pub functions: ::prost::alloc::vec::Vec<FunctionSettings>,
     #[prost(message, optional, tag = "20")]
     pub placement: ::core::option::Option<PlacementSettings>,
+    #[prost(message, optional, tag = "30")]
+    pub grants: ::core::option::Option<Grants>,
+    #[prost(bool, tag = "31")]
+    pub deny_new_grants: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FunctionSettings {
@@ -3886,6 +3935,8 @@ pub struct FunctionSettings {
     pub retry: ::core::option::Option<RetryOverrides>,
     #[prost(message, optional, tag = "20")]
     pub placement: ::core::option::Option<PlacementSettings>,
+    #[prost(message, optional, tag = "30")]
+    pub grants: ::core::option::Option<Grants>,
     #[prost(uint64, optional, tag = "60")]
     pub result_ttl_ms: ::core::option::Option<u64>,
 }
@@ -3897,6 +3948,8 @@ pub struct UploadModuleResponse {
     pub unchanged: bool,
     #[prost(string, repeated, tag = "3")]
     pub not_granted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "4")]
+    pub newly_granted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetModuleRequest {
@@ -3954,6 +4007,8 @@ pub struct Function {
     pub retry: ::core::option::Option<RetryPolicy>,
     #[prost(message, optional, tag = "20")]
     pub placement: ::core::option::Option<PlacementSettings>,
+    #[prost(message, optional, tag = "30")]
+    pub grants: ::core::option::Option<Grants>,
     #[prost(uint64, optional, tag = "60")]
     pub result_ttl_ms: ::core::option::Option<u64>,
 }
@@ -5474,7 +5529,7 @@ pub struct Assignments {
     #[prost(uint64, tag = "2")]
     pub seq: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assignment {
     #[prost(string, tag = "1")]
     pub task_id: ::prost::alloc::string::String,
@@ -5506,6 +5561,10 @@ pub struct Assignment {
     pub max_attempts: u32,
     #[prost(message, optional, tag = "15")]
     pub checkpoint: ::core::option::Option<Data>,
+    #[prost(bool, tag = "16")]
+    pub alone: bool,
+    #[prost(message, optional, tag = "17")]
+    pub grants: ::core::option::Option<Grants>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Outcomes {

@@ -104,6 +104,7 @@ impl World {
             let deploy = Deploy {
                 namespace: NAMESPACE.to_owned(),
                 module: module(digest),
+                deny_new_grants: false,
                 reply,
             };
             self.command(Command::Deploy(Box::new(deploy)));
@@ -220,6 +221,7 @@ impl World {
                 Command::Deploy(Box::new(Deploy {
                     namespace,
                     module,
+                    deny_new_grants: false,
                     reply: oneshot::channel().0,
                 }))
             }
@@ -615,6 +617,7 @@ fn module(digest: Digest) -> Module {
         limits: Limits::DEFAULT,
         retry: RetryOverrides::default(),
         placement: FunctionPlacement::default(),
+        grants: Arc::default(),
         result_ttl: None,
     };
     Module {

@@ -431,12 +431,8 @@ impl World {
             Some(v1::data::Kind::Blob(_)) | None => panic!("no payload of this size is a blob"),
         };
         let id = assignment.task_id.parse().expect("the id of a task");
-        self.promises.was_handed_out(
-            Epoch(assignment.epoch),
-            id,
-            &assignment.traceparent,
-            &payload,
-        );
+        self.promises
+            .was_handed_out(Epoch(assignment.epoch), id, &assignment, &payload);
         let token = assignment.token[..]
             .try_into()
             .expect("a token has 16 bytes");
@@ -492,6 +488,7 @@ impl World {
                 Outcome::Trap,
                 Outcome::FatalError,
                 Outcome::HostError,
+                Outcome::RunnerCrashed,
             ];
             let outcome = match self.is_calm {
                 true => Outcome::Succeeded,
@@ -558,7 +555,6 @@ impl World {
     }
 
     pub(crate) fn attempt_ends(&mut self, index: usize, life: u32, epoch: Epoch) {
-        let now = self.now;
         let comes_first = self.one_in(4);
         let Some(running) = self
             .process(index, life)
@@ -573,6 +569,31 @@ impl World {
             Some(why) if is_endless || !comes_first => stopped(why),
             Some(_) | None => running.outcome,
         };
+        if outcome == Outcome::RunnerCrashed && !running.assignment.alone {
+            self.runner_crashes(index, life);
+        }
+        self.end(index, life, running, outcome);
+        self.run_next(index, life);
+        self.flush_host(index, life);
+    }
+
+    /// The process in which a host runs its attempts comes to its end, with all of them but those that run alone.
+    fn runner_crashes(&mut self, index: usize, life: u32) {
+        let Some(process) = self.process(index, life) else {
+            return;
+        };
+        let beside = process
+            .running
+            .extract_if(.., |_, running| !running.assignment.alone);
+        let beside: Vec<_> = beside.map(|(_, running)| running).collect();
+        for running in beside {
+            self.end(index, life, running, Outcome::RunnerCrashed);
+        }
+    }
+
+    fn end(&mut self, index: usize, life: u32, running: Running, outcome: Outcome) {
+        let epoch = Epoch(running.assignment.epoch);
+        let tag = &running.assignment.traceparent;
         let is_success = outcome == Outcome::Succeeded;
         self.promises.has_ended(epoch, outcome);
         let finished = Finished {
@@ -585,15 +606,13 @@ impl World {
             }),
             retry_after: None,
             usage: Usage {
-                wall_ns: (now - running.began).as_nanos() as u64,
+                wall_ns: (self.now - running.began).as_nanos() as u64,
                 ..Usage::default()
             },
         };
         if let Some(process) = self.process(index, life) {
             process.session.finished(finished);
         }
-        self.run_next(index, life);
-        self.flush_host(index, life);
     }
 
     pub(crate) fn prepared(&mut self, index: usize, life: u32, digest: Digest, is_ok: bool) {

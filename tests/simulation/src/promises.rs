@@ -9,10 +9,11 @@ use bytes::Bytes;
 use tq_broker::ledger::Ledger;
 use tq_broker::store::Read;
 use tq_broker::tables::{Namespace, key, row};
-use tq_core::limits::{ATTEMPTS_KEPT, LOSSES_MAX};
+use tq_core::limits::{ATTEMPTS_KEPT, LOSSES_MAX, STRIKES_MAX};
 use tq_core::outcome::{Class, Outcome};
 use tq_core::task::{DataRef, State, Task};
 use tq_core::{Epoch, Retention, TaskId, Timestamp};
+use tq_proto::v1;
 
 use crate::clients::{CONCURRENCY, PAUSED, QUEUES};
 use crate::host::label_of_others;
@@ -40,6 +41,8 @@ pub(crate) struct Promises {
     told: BTreeMap<TaskId, (&'static str, u32)>,
     /// Every attempt that a host got, and its task.
     handed_out: BTreeMap<Epoch, TaskId>,
+    /// Those among them that were to run alone.
+    alone: BTreeSet<Epoch>,
     /// How attempts ended on their hosts.
     ended: BTreeMap<Epoch, Outcome>,
     /// What was acknowledged to hosts as counting.
@@ -146,7 +149,14 @@ impl Promises {
     }
 
     /// A host got an attempt.
-    pub(crate) fn was_handed_out(&mut self, epoch: Epoch, id: TaskId, tag: &str, payload: &[u8]) {
+    pub(crate) fn was_handed_out(
+        &mut self,
+        epoch: Epoch,
+        id: TaskId,
+        assignment: &v1::Assignment,
+        payload: &[u8],
+    ) {
+        let tag = &assignment.traceparent;
         let asked = self.sent.get(tag);
         assert!(asked.is_some(), "`{tag}` runs and was never asked for");
         assert!(
@@ -155,6 +165,9 @@ impl Promises {
         );
         let before = self.handed_out.insert(epoch, id);
         assert_eq!(before, None, "{epoch} was handed out before");
+        if assignment.alone {
+            self.alone.insert(epoch);
+        }
     }
 
     /// Somebody asks for another round, which begins at once.
@@ -277,6 +290,12 @@ impl Promises {
                 continue;
             };
             let placement = &task.spec.placement;
+            assert!(
+                !task.is_suspect()
+                    || self.alone.contains(&lease.epoch)
+                    || !self.handed_out.contains_key(&lease.epoch),
+                "{task:?} may have crashed a runner and runs beside others"
+            );
             *queues.entry(&placement.queue).or_default() += 1;
             if let Some(concurrency) = &placement.concurrency {
                 *keys.entry(&concurrency.key).or_default() += 1;
@@ -380,8 +399,10 @@ fn check_attempts(task: &Task) {
     assert_eq!(failed.count() as u32, task.failures, "{task:?}");
     // What was handed back from a host that was to be empty counts against nobody.
     let lost = of_round().filter(|attempt| {
-        matches!(attempt.outcome.class(), Class::HostLost | Class::Stopped)
-            && attempt.outcome != Outcome::HostDrained
+        matches!(
+            attempt.outcome.class(),
+            Class::HostLost | Class::Stopped | Class::Crash
+        ) && attempt.outcome != Outcome::HostDrained
     });
     assert!(task.losses <= lost.count() as u32, "{task:?}");
     if let State::Dead { .. } = task.state {
@@ -391,7 +412,8 @@ fn check_attempts(task: &Task) {
         assert!(
             last == Some(Class::Permanent)
                 || task.failures >= task.spec.retry.max_attempts
-                || task.losses >= LOSSES_MAX,
+                || task.losses >= LOSSES_MAX
+                || task.strikes == Some(STRIKES_MAX),
             "{task:?} had attempts left"
         );
     }

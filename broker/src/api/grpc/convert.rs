@@ -7,14 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use tonic::Status;
 use tq_core::label::{self, Labels};
-use tq_core::limits::{self, CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX};
+use tq_core::limits::{self, CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX, LimitOverrides};
 use tq_core::outcome::Usage;
 use tq_core::placement::{Concurrency, PlacementError, is_default_queue};
 use tq_core::queue::{Order, Settings};
 use tq_core::retention;
 use tq_core::retry::RetryOverrides;
 use tq_core::task::{Attempt, Failure, Spec, State, Stop, Task};
-use tq_core::{Digest, Epoch, Limits, Outcome, Priority, RetryPolicy, TaskId, Timestamp};
+use tq_core::{
+    Digest, Epoch, Grants, Limits, Outcome, Priority, RetryPolicy, TaskId, Timestamp, each_limit,
+};
 use tq_proto::v1;
 
 use crate::api::status::invalid;
@@ -62,24 +64,7 @@ fn bytes(slice: &[u8]) -> Bytes {
 /// Limits of a function under what was named for one call: only downwards.
 pub(super) fn lower(limits: &Limits, named: Option<&v1::LimitOverrides>) -> Result<Limits, Status> {
     let overridden = overridden(limits, named);
-    let rows = [
-        ("fuel", "", overridden.fuel, limits.fuel),
-        (
-            "memory",
-            " bytes",
-            overridden.memory_bytes,
-            limits.memory_bytes,
-        ),
-        (
-            "timeout",
-            " ms",
-            millis(overridden.timeout),
-            millis(limits.timeout),
-        ),
-    ];
-    if let Some((limit, unit, value, most)) =
-        rows.into_iter().find(|(_, _, value, most)| value > most)
-    {
+    if let Some((limit, unit, value, most)) = overridden.above(limits) {
         return Err(invalid(format_args!(
             "{limit} is {value}{unit}, over the function's limit of {most}{unit}\nhint: a call may only lower limits; deploy the function with a higher one"
         )));
@@ -90,16 +75,23 @@ pub(super) fn lower(limits: &Limits, named: Option<&v1::LimitOverrides>) -> Resu
 
 /// Limits with what was named in place of what is inherited.
 pub(super) fn overridden(inherited: &Limits, named: Option<&v1::LimitOverrides>) -> Limits {
-    let v1::LimitOverrides {
-        fuel,
-        memory_bytes,
-        timeout_ms,
-    } = named.copied().unwrap_or_default();
-    Limits {
-        fuel: fuel.unwrap_or(inherited.fuel),
-        memory_bytes: memory_bytes.unwrap_or(inherited.memory_bytes),
-        timeout: timeout_ms.map_or(inherited.timeout, Duration::from_millis),
+    limit_overrides(named).over(inherited)
+}
+
+/// Which limits were named.
+pub(super) fn limit_overrides(named: Option<&v1::LimitOverrides>) -> LimitOverrides {
+    let named = named.copied().unwrap_or_default();
+    macro_rules! limits {
+        ($($field:ident)+) => { LimitOverrides { $($field: named.$field,)+ } };
     }
+    each_limit!(limits)
+}
+
+pub(super) fn limit_overrides_out(limits: &LimitOverrides) -> v1::LimitOverrides {
+    macro_rules! out {
+        ($($field:ident)+) => { v1::LimitOverrides { $($field: limits.$field,)+ } };
+    }
+    each_limit!(out)
 }
 
 /// What of a retry policy was named.
@@ -287,11 +279,10 @@ pub(super) fn result_ttl(named: Option<u64>) -> Result<Option<Duration>, Status>
 }
 
 fn limits_out(limits: &Limits) -> v1::Limits {
-    v1::Limits {
-        fuel: limits.fuel,
-        memory_bytes: limits.memory_bytes,
-        timeout_ms: millis(limits.timeout),
+    macro_rules! out {
+        ($($field:ident)+) => { v1::Limits { $($field: limits.$field,)+ } };
     }
+    each_limit!(out)
 }
 
 /// What of a retry policy was named, as it is shown.
@@ -436,6 +427,7 @@ pub(super) fn task_out(task: &Task) -> v1::Task {
         round: task.round,
         stop: stop.to_owned(),
         losses: task.losses,
+        strikes: task.strikes,
         result_bytes: task.result.map_or(0, |data| data.len()),
         payload_bytes: spec.payload.len(),
         redriven_from: spec
@@ -468,6 +460,7 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
         limits,
         retry,
         placement,
+        grants,
         result_ttl,
     } = function;
     v1::Function {
@@ -478,7 +471,37 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
         limits: Some(limits_out(limits)),
         retry: Some(retry_out(&retry.over(inherited))),
         placement: Some(function_placement_out(placement)),
+        grants: (!grants.is_empty()).then(|| grants_out(grants)),
         result_ttl_ms: result_ttl.map(millis),
+    }
+}
+
+/// What was granted, over what is inherited.
+pub(super) fn grants(inherited: &Grants, named: Option<&v1::Grants>) -> Result<Grants, Status> {
+    let Some(v1::Grants { env, deterministic }) = named else {
+        return Ok(inherited.clone());
+    };
+    let grants = Grants {
+        env: match env {
+            Some(v1::Environment { variables }) => variables.clone().into_iter().collect(),
+            None => inherited.env.clone(),
+        },
+        is_deterministic: deterministic.unwrap_or(inherited.is_deterministic),
+    };
+    grants.check().map_err(invalid)?;
+    Ok(grants)
+}
+
+fn grants_out(grants: &Grants) -> v1::Grants {
+    let Grants {
+        env,
+        is_deterministic,
+    } = grants;
+    v1::Grants {
+        env: (!env.is_empty()).then(|| v1::Environment {
+            variables: env.clone().into_iter().collect(),
+        }),
+        deterministic: is_deterministic.then_some(true),
     }
 }
 
@@ -678,13 +701,13 @@ pub(super) fn from_host_in(message: v1::HostMessage) -> Result<FromHost, Status>
 
 /// Assignments in their order. What one has in common with the one before it is left out.
 fn assignments_out(assignments: Vec<Assignment>) -> Vec<v1::Assignment> {
-    let mut before: Option<Arc<Spec>> = None;
+    let mut before: Option<(Arc<Spec>, Option<Arc<Grants>>)> = None;
     let assignments = assignments.into_iter().map(|assignment| {
         let spec = Arc::clone(&assignment.spec);
-        let is_alike = before
-            .as_ref()
-            .is_some_and(|before| is_alike(before, &spec));
-        before = Some(spec);
+        let is_alike = before.as_ref().is_some_and(|(before, grants)| {
+            is_alike(before, &spec) && *grants == assignment.grants
+        });
+        before = Some((spec, assignment.grants.clone()));
         assignment_out(assignment, is_alike)
     });
     assignments.collect()
@@ -709,6 +732,8 @@ fn assignment_out(assignment: Assignment, is_alike: bool) -> v1::Assignment {
         number,
         payload,
         checkpoint,
+        alone,
+        grants,
     } = assignment;
     let own = v1::Assignment {
         task_id: id.to_string(),
@@ -720,6 +745,7 @@ fn assignment_out(assignment: Assignment, is_alike: bool) -> v1::Assignment {
         traceparent: spec.traceparent.clone(),
         attempt: number,
         checkpoint: checkpoint.map(data_out),
+        alone,
         ..v1::Assignment::default()
     };
     if is_alike {
@@ -732,6 +758,7 @@ fn assignment_out(assignment: Assignment, is_alike: bool) -> v1::Assignment {
         content_type: spec.content_type.clone(),
         limits: Some(limits_out(&spec.limits)),
         max_attempts: spec.retry.max_attempts,
+        grants: grants.as_deref().map(grants_out),
         ..own
     }
 }
@@ -826,6 +853,8 @@ mod tests {
             number,
             payload: Data::Inline(Bytes::new()),
             checkpoint: None,
+            alone: false,
+            grants: None,
         }
     }
 

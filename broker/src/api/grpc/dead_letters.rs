@@ -285,7 +285,7 @@ impl DeadLetterService for DeadLetters {
         let dead = blocking(move || find_dead(&of_task, &of_namespace, id)).await?;
         let spec = match same_version {
             true => (*dead.spec).clone(),
-            false => read(&self.0.ledger.shared().registry).on_current_version(&dead.spec),
+            false => self.0.ledger.shared().on_current_version(&dead.spec),
         };
         let now = wall();
         let spec = Spec {

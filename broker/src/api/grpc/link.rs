@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use tq_core::limits::{LOG_BYTES_MAX, RESULT_BYTES_MAX};
+use tq_core::limits::{Limits, RESULT_BYTES_MAX};
 use tq_core::outcome::Outcome;
 use tq_core::task::Failure;
 use tq_core::{Digest, Epoch};
@@ -24,6 +24,9 @@ use crate::ledger::{Command, Handle, LogChunk};
 
 /// Messages that may wait for a host to read them. One that leaves more lying is not keeping up.
 const OUTBOUND_MAX: usize = 1_024;
+
+/// One piece of a log: at its end, an attempt sends all that was kept of it.
+const LOG_PIECE_BYTES_MAX: u64 = Limits::MAX.log_bytes;
 
 pub(super) struct Link(pub(super) Context);
 
@@ -259,9 +262,9 @@ impl HostLink for Link {
     ) -> Result<Response<v1::PutLogsResponse>, Status> {
         let mut incoming = request.into_inner();
         while let Some(chunk) = incoming.message().await? {
-            if chunk.text.len() > LOG_BYTES_MAX {
+            if chunk.text.len() as u64 > LOG_PIECE_BYTES_MAX {
                 return Err(invalid(format_args!(
-                    "piece of {} bytes of a log is over the limit of {LOG_BYTES_MAX} bytes",
+                    "piece of {} bytes of a log is over the limit of {LOG_PIECE_BYTES_MAX} bytes",
                     chunk.text.len()
                 )));
             }

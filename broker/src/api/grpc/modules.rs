@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX};
 use tq_core::retry::RetryOverrides;
-use tq_core::{Digest, Limits, RetryPolicy, Timestamp};
+use tq_core::{Digest, Grants, Limits, RetryPolicy, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::module_service_server::ModuleService;
 
@@ -58,6 +58,8 @@ impl ModuleService for Modules {
             )));
         }
         let settings = Settings::new(&header)?;
+        let ceilings = self.context.ledger.shared().settings(&namespace).ceilings;
+        check_under(&header, &ceilings.over(&Limits::MAX))?;
         let digest = convert::digest(&header.digest)?;
         let size_bytes = header.size_bytes;
         let checked = self.receive(digest, size_bytes, incoming).await?;
@@ -77,6 +79,7 @@ impl ModuleService for Modules {
         });
         let (inspected, hold) = inspected.await?;
         let not_granted = inspected.not_granted.clone();
+        let deny_new_grants = header.deny_new_grants;
         let functions = inspected
             .functions
             .into_iter()
@@ -101,18 +104,20 @@ impl ModuleService for Modules {
                     Command::Deploy(Box::new(Deploy {
                         namespace,
                         module,
+                        deny_new_grants,
                         reply,
                     }))
                     .holding(vec![hold])
                 })
                 .await
         };
-        let (_, unchanged) = deployed.map_err(ApiError::from)?.map_err(ApiError::from)?;
+        let deployed = deployed.map_err(ApiError::from)?.map_err(ApiError::from)?;
         let module = self.show(&namespace, &header.name).await?;
         Ok(Response::new(v1::UploadModuleResponse {
             module: Some(module),
-            unchanged,
+            unchanged: deployed.is_unchanged,
             not_granted,
+            newly_granted: deployed.newly_granted,
         }))
     }
 
@@ -287,6 +292,24 @@ impl Modules {
     }
 }
 
+/// Refuses limits that are named and that the namespace does not allow. What is not named is lowered when a task is
+/// submitted.
+fn check_under(header: &v1::UploadHeader, ceilings: &Limits) -> Result<(), Status> {
+    let of_all = std::iter::once((None, &header.limits));
+    let functions = header.functions.iter();
+    let functions = functions.map(|function| (Some(&function.name), &function.limits));
+    for (function, named) in of_all.chain(functions) {
+        let named = convert::overridden(&Limits::MIN, named.as_ref());
+        if let Some((limit, unit, value, most)) = named.above(ceilings) {
+            let of = function.map_or_else(String::new, |name| format!("function `{name}`: "));
+            return Err(invalid(format_args!(
+                "{of}{limit} is {value}{unit}, over the namespace's ceiling of {most}{unit}\nhint: `tq namespace show` lists the ceilings"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// What a module says of its functions, and what those of them say that have their own: those have what they inherit from
 /// the module too.
 struct Settings {
@@ -299,6 +322,7 @@ struct OfFunction {
     limits: Limits,
     retry: RetryOverrides,
     placement: FunctionPlacement,
+    grants: Arc<Grants>,
     result_ttl: Option<Duration>,
 }
 
@@ -309,6 +333,7 @@ impl Settings {
         let retry = convert::retry(header.retry.as_ref())?;
         let placement =
             convert::function_placement(&FunctionPlacement::default(), header.placement.as_ref())?;
+        let grants = convert::grants(&Grants::default(), header.grants.as_ref())?;
         let mut functions = HashMap::new();
         for function in &header.functions {
             if !tq_core::name::is_function(&function.name) {
@@ -334,6 +359,9 @@ impl Settings {
                     .or(retry),
                 placement: convert::function_placement(&placement, function.placement.as_ref())
                     .map_err(of_function)?,
+                grants: convert::grants(&grants, function.grants.as_ref())
+                    .map_err(of_function)?
+                    .into(),
                 result_ttl: convert::result_ttl(function.result_ttl_ms).map_err(of_function)?,
             };
             functions.insert(function.name.clone(), own);
@@ -342,6 +370,7 @@ impl Settings {
             limits,
             retry,
             placement,
+            grants: grants.into(),
             result_ttl: None,
         };
         Ok(Self { of_all, functions })
@@ -353,6 +382,7 @@ impl Settings {
             limits,
             retry,
             placement,
+            grants,
             result_ttl,
         } = own.unwrap_or(&self.of_all).clone();
         let inspect::Function {
@@ -369,6 +399,7 @@ impl Settings {
             limits,
             retry,
             placement,
+            grants,
             result_ttl,
         }
     }

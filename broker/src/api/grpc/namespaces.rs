@@ -1,8 +1,9 @@
 //! Namespaces and their settings.
 
 use tonic::{Request, Response, Status};
-use tq_core::RetryPolicy;
+use tq_core::limits::LimitOverrides;
 use tq_core::retry::RetryOverrides;
+use tq_core::{Limits, RetryPolicy};
 use tq_proto::v1;
 use tq_proto::v1::namespace_service_server::NamespaceService;
 
@@ -35,11 +36,23 @@ impl NamespaceService for Namespaces {
         &self,
         request: Request<v1::SetNamespaceRequest>,
     ) -> Result<Response<v1::NamespaceSettings>, Status> {
-        let v1::SetNamespaceRequest { name, retry, reset } = request.into_inner();
+        let v1::SetNamespaceRequest {
+            name,
+            retry,
+            reset,
+            ceilings,
+        } = request.into_inner();
         let name = named(name)?;
         let retry = convert::retry(retry.as_ref())?;
-        let kept = kept(&reset, &retry)?;
-        if reset.is_empty() && retry == RetryOverrides::default() {
+        let ceilings = convert::limit_overrides(ceilings.as_ref());
+        ceilings.over(&Limits::DEFAULT).check().map_err(invalid)?;
+        let (of_ceilings, of_retry): (Vec<String>, Vec<String>) = reset
+            .into_iter()
+            .partition(|name| name.starts_with(OF_CEILING));
+        let without = ceilings_to_reset(&of_ceilings, &ceilings)?;
+        let kept = kept(&of_retry, &retry)?;
+        let is_empty = of_retry.is_empty() && without.is_empty();
+        if is_empty && (retry, ceilings) == Default::default() {
             return Err(invalid(
                 "no setting is named; name one to set, or one to go back to its default",
             ));
@@ -50,6 +63,7 @@ impl NamespaceService for Namespaces {
                 namespace: of_name,
                 change: Box::new(move |before| NamespaceSettings {
                     retry: retry.or(kept(before.retry)),
+                    ceilings: ceilings.or(before.ceilings.without(&without)),
                 }),
                 reply,
             })
@@ -57,6 +71,30 @@ impl NamespaceService for Namespaces {
         let settings = set.await.map_err(ApiError::from)?;
         Ok(Response::new(settings_out(name, &settings)))
     }
+}
+
+/// What the name of a ceiling begins with, among the settings that can be reset.
+const OF_CEILING: &str = "ceiling.";
+
+/// The limits whose ceilings are to go.
+fn ceilings_to_reset(reset: &[String], set: &LimitOverrides) -> Result<Vec<String>, Status> {
+    let names = reset.iter().map(|name| {
+        let name = name.trim_start_matches(OF_CEILING);
+        let mut known = Limits::DEFAULT.rows().map(|(known, _, _)| known);
+        if !known.any(|known| known == name) {
+            return Err(invalid(format_args!(
+                "`{}` is no limit whose ceiling can be reset",
+                name.chars().take(80).collect::<String>().escape_debug()
+            )));
+        }
+        if set.names().any(|set| set == name) {
+            return Err(invalid(format_args!(
+                "the ceiling of `{name}` is both set and reset; leave one of them out"
+            )));
+        }
+        Ok(name.to_owned())
+    });
+    names.collect()
 }
 
 /// What is left of a policy when some of its settings go back to their defaults.
@@ -72,7 +110,7 @@ fn kept(
             "cap" => (2, set.cap.is_some()),
             other => {
                 return Err(invalid(format_args!(
-                    "`{}` is no setting that can be reset; there is `max_attempts`, `backoff` and `cap`",
+                    "`{}` is no setting that can be reset; there is `max_attempts`, `backoff`, `cap`, and `ceiling.` with the name of a limit",
                     other.chars().take(80).collect::<String>().escape_debug()
                 )));
             }
@@ -93,10 +131,11 @@ fn kept(
 }
 
 fn settings_out(name: String, settings: &NamespaceSettings) -> v1::NamespaceSettings {
-    let NamespaceSettings { retry } = settings;
+    let NamespaceSettings { retry, ceilings } = settings;
     v1::NamespaceSettings {
         name,
         retry: Some(convert::overrides_out(retry)),
         retry_default: Some(convert::retry_out(&retry.over(RetryPolicy::DEFAULT))),
+        ceilings: Some(convert::limit_overrides_out(ceilings)),
     }
 }

@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
-use tq_core::limits::LOSSES_MAX;
+use tq_core::limits::{LOSSES_MAX, STRIKES_MAX};
 use tq_core::outcome::Outcome;
 use tq_core::retry::RetryOverrides;
 use tq_core::{RetryPolicy, Signature, TaskId, Timestamp};
 
-use super::sim::{MODULE, OTHER, Sim, TENANT, spec, submission};
+use super::sim::{MODULE, OTHER, Sim, TENANT, attempt_of, spec, submission};
 use super::stores::NewStore;
+use crate::dispatch::message::{Assignment, Data, FromHost};
 use crate::ledger::{Command, Doomed, NamespaceSettings, RedriveDead, Refused, SetNamespace};
 use crate::store::memory::Crash;
 use crate::tables::dead::{self, Death};
@@ -21,6 +23,7 @@ on_every_store![
     redrive_and_death_in_one_step_leave_one_row,
     dead_letters_outlive_what_the_broker_does_not,
     poison_pill_is_a_dead_letter_after_the_last_host_that_it_may_take,
+    suspects_run_alone_over_restarts_and_die_after_three_strikes,
     settings_of_a_namespace_are_changed_one_by_one_and_kept,
     call_that_is_made_again_names_the_one_before,
     what_one_step_removes_and_redrives_is_gone,
@@ -229,6 +232,55 @@ fn poison_pill_is_a_dead_letter_after_the_last_host_that_it_may_take(store: NewS
     assert_eq!(newest(&sim, 10), [id]);
 }
 
+fn suspects_run_alone_over_restarts_and_die_after_three_strikes(store: NewStore) {
+    let mut sim = Sim::new(store);
+    sim.connect("a", 2);
+    let (pill, beside) = (sim.submit(spec()), sim.submit(spec()));
+    let held = |sim: &Sim, id| {
+        let held = sim.hosts["a"].held.values();
+        let mut held = held.filter(|held: &&Assignment| held.id == id);
+        let held = held.next().expect("the host has it");
+        (held.epoch, held.alone)
+    };
+    for id in [pill, beside] {
+        let (epoch, alone) = held(&sim, id);
+        assert!(!alone);
+        sim.finish("a", epoch, Outcome::RunnerCrashed);
+    }
+    sim.settle();
+    assert!(held(&sim, beside).1);
+    sim.finish("a", held(&sim, beside).0, Outcome::Succeeded);
+    let crash_alone = |sim: &mut Sim, strikes| {
+        sim.settle();
+        let (epoch, alone) = held(sim, pill);
+        assert_eq!((sim.task(pill).strikes, alone), (Some(strikes), true));
+        sim.finish("a", epoch, Outcome::RunnerCrashed);
+        sim.settle();
+    };
+    crash_alone(&mut sim, 0);
+    sim.restart();
+    sim.hello("a");
+    sim.settle();
+    // It got on, and is one of many again; a crash makes it a suspect anew.
+    let (epoch, _) = held(&sim, pill);
+    let attempt = attempt_of(&sim, "a", epoch);
+    let state = Data::Inline(Bytes::from_static(b"half"));
+    sim.say("a", FromHost::Checkpoint { attempt, state });
+    sim.settle();
+    assert_eq!(sim.task(pill).strikes, None);
+    sim.finish("a", epoch, Outcome::RunnerCrashed);
+    for strikes in 0..STRIKES_MAX {
+        crash_alone(&mut sim, strikes);
+    }
+    assert_eq!(sim.state(beside), "succeeded");
+    let task = sim.task(pill);
+    assert_eq!(
+        (task.state.name(), task.strikes, task.failures),
+        ("dead", Some(STRIKES_MAX), 0)
+    );
+    assert_eq!(task.outcome(), Some(Outcome::RunnerCrashed));
+}
+
 fn settings_of_a_namespace_are_changed_one_by_one_and_kept(store: NewStore) {
     let mut sim = Sim::new(store);
     let set = |sim: &mut Sim, namespace: &str, named: RetryOverrides| {
@@ -237,6 +289,7 @@ fn settings_of_a_namespace_are_changed_one_by_one_and_kept(store: NewStore) {
             namespace: namespace.to_owned(),
             change: Box::new(move |before| NamespaceSettings {
                 retry: named.or(before.retry),
+                ..before
             }),
             reply,
         }));

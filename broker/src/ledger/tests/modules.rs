@@ -1,12 +1,13 @@
 //! Versions of modules go when nobody needs them, and no task is ever left without its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tq_core::outcome::Outcome;
 use tq_core::task::Spec;
-use tq_core::{Digest, TaskId};
+use tq_core::{Digest, Grants, TaskId};
 
-use super::sim::{MODULE, Sim, TENANT, spec, submission};
+use super::sim::{MODULE, Sim, TENANT, module, spec, submission};
 use super::stores::NewStore;
 use crate::ledger::{Doomed, Refused, RetentionChange, read};
 use crate::modules::registry::Unknown;
@@ -20,6 +21,7 @@ on_every_store![
     number_of_a_deleted_version_is_not_given_again,
     version_that_was_current_lately_stays,
     versions_that_nobody_uses_go_after_their_time,
+    tasks_have_the_grants_of_their_own_version,
 ];
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -149,6 +151,48 @@ fn what_comes_in_the_same_step_counts(store: NewStore) {
     let store = &sim.ledger().store;
     let rows = store.scan(Space::Meta, &uses, &[], Direction::Ascending, 1);
     assert_eq!(rows.expect("the store can be read"), [], "nothing is left");
+}
+
+fn tasks_have_the_grants_of_their_own_version(store: NewStore) {
+    let mut sim = Sim::new(store);
+    sim.connect("a", 9);
+    let granting = |version, names: &[&str]| {
+        let mut module = module(digest(version));
+        let env = names
+            .iter()
+            .map(|name| ((*name).to_owned(), "1".to_owned()));
+        module.functions[0].grants = Arc::new(Grants {
+            env: env.collect(),
+            is_deterministic: false,
+        });
+        module
+    };
+    let before = sim.submit(of_version(1));
+    let denied = sim.deploy_as(granting(2, &["A"]), true);
+    let grants = vec!["env A".to_owned()];
+    let name = "m".to_owned();
+    assert_eq!(denied, Err(Refused::NewGrants { name, grants }));
+    assert_eq!(versions(&sim), [1]);
+    let deployed = sim.deploy_as(granting(2, &["A"]), false);
+    let deployed = deployed.expect("it is taken");
+    assert_eq!(deployed.newly_granted, ["env A"]);
+    // What it has already is not new.
+    let deployed = sim.deploy_as(granting(3, &["A"]), true);
+    assert_eq!(deployed.map(|deployed| deployed.version), Ok(3));
+    sim.host_mut("a").ready.insert(digest(3));
+    sim.restart();
+    sim.hello("a");
+    let after = sim.submit(of_version(3));
+    sim.settle();
+    for (id, expected) in [(before, None), (after, Some("A"))] {
+        let mut held = sim.hosts["a"].held.values();
+        let held = held.find(|held| held.id == id).expect("it runs");
+        let env = held
+            .grants
+            .as_ref()
+            .and_then(|grants| grants.env.keys().next());
+        assert_eq!(env.map(String::as_str), expected);
+    }
 }
 
 fn number_of_a_deleted_version_is_not_given_again(store: NewStore) {

@@ -22,9 +22,9 @@ use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost,
 };
 use crate::ledger::{
-    Command, Config, Delete, Deploy, Doomed, Ended, Error, HelloRefused, HostOrder, HostView, Keep,
-    Ledger, Now, Refused, RetentionChange, Submission, Submit, Submitted, Target, Watch, WatchId,
-    lock,
+    Command, Config, Delete, Deploy, Deployed, Doomed, Ended, Error, HelloRefused, HostOrder,
+    HostView, Keep, Ledger, Now, Refused, RetentionChange, Submission, Submit, Submitted, Target,
+    Watch, WatchId, lock,
 };
 use crate::modules::Entry;
 use crate::modules::placement::FunctionPlacement;
@@ -220,6 +220,7 @@ pub(super) fn module(digest: Digest) -> Module {
         limits: Limits::DEFAULT,
         retry: RetryOverrides::default(),
         placement: FunctionPlacement::default(),
+        grants: Arc::default(),
         result_ttl: None,
     };
     Module {
@@ -739,18 +740,27 @@ impl Sim {
     /// Makes a module of this digest the current one.
     #[track_caller]
     pub(super) fn deploy(&mut self, digest: Digest) {
+        self.deploy_as(module(digest), false)
+            .expect("a deploy is taken");
+    }
+
+    /// Makes a module the current one.
+    #[track_caller]
+    pub(super) fn deploy_as(
+        &mut self,
+        module: Module,
+        deny_new_grants: bool,
+    ) -> Result<Deployed, Refused> {
         let (reply, mut answer) = oneshot::channel();
         let deploy = Deploy {
             namespace: TENANT.to_owned(),
-            module: module(digest),
+            module,
+            deny_new_grants,
             reply,
         };
         self.inbox.push(Command::Deploy(Box::new(deploy)));
         self.settle();
-        answer
-            .try_recv()
-            .expect("a deploy is answered")
-            .expect("a deploy is taken");
+        answer.try_recv().expect("a deploy is answered")
     }
 
     /// Deletes a version of the module, or all of them.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tq_core::limits::{IDEMPOTENCY_WINDOW, LOG_BYTES_MAX, READY_WINDOW_PAYLOAD_BYTES};
+use tq_core::limits::{IDEMPOTENCY_WINDOW, Limits, READY_WINDOW_PAYLOAD_BYTES};
 use tq_core::outcome::Outcome;
 use tq_core::task::{DataRef, State, Stop};
 use tq_core::{Epoch, TaskId, Timestamp};
@@ -645,13 +645,14 @@ fn log_is_bounded_and_goes_on_after_a_restart(store: NewStore) {
     sim.inbox.push(chunk(epoch, 40));
     sim.settle();
     assert_eq!(pieces(&sim), [10, 20, 40]);
+    let log_bytes = Limits::DEFAULT.log_bytes as usize;
     sim.inbox.extend([
-        chunk(epoch, LOG_BYTES_MAX),
-        chunk(epoch, LOG_BYTES_MAX),
+        chunk(epoch, log_bytes),
+        chunk(epoch, log_bytes),
         chunk(epoch, 5),
     ]);
     sim.settle();
-    assert_eq!(pieces(&sim), [10, 20, 40, LOG_BYTES_MAX, 5]);
+    assert_eq!(pieces(&sim), [10, 20, 40, log_bytes, 5]);
 }
 
 fn module_that_two_hosts_cannot_compile_ends_its_tasks_until_it_is_deployed_again(store: NewStore) {

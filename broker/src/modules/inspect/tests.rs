@@ -1,5 +1,10 @@
 use proptest::prelude::*;
-use tq_core::limits::MODULE_TYPE_DEPTH_MAX;
+use tq_core::limits::{
+    MODULE_ARITY_MAX, MODULE_BLOCK_DEPTH_MAX, MODULE_BRANCH_TARGETS_ALL_MAX,
+    MODULE_BRANCH_TARGETS_MAX, MODULE_CORE_FUNCTIONS_MAX, MODULE_CORE_TYPES_MAX,
+    MODULE_FUNCTION_BYTES_MAX, MODULE_LINKS_MAX, MODULE_LOCALS_ALL_MAX, MODULE_LOCALS_MAX,
+    MODULE_NAME_BYTES_MAX, MODULE_TYPE_DEPTH_MAX,
+};
 
 use super::*;
 
@@ -378,10 +383,93 @@ fn amounts_are_limited() {
         "bytes in one core function",
         MODULE_FUNCTION_BYTES_MAX,
     );
+    let types = "(type (func (param i32)))".repeat(MODULE_CORE_TYPES_MAX / 2);
+    check_limit(
+        &[
+            &format!("(core module {types})"),
+            &format!("(core module {types} (type (func)))"),
+        ],
+        "core types",
+        MODULE_CORE_TYPES_MAX,
+    );
+    let (params, results) = ("i32 ".repeat(MODULE_ARITY_MAX), "(result i32)");
+    check_limit(
+        &[&format!(
+            "(core module (type (func (param {params}) {results})))"
+        )],
+        "parameters and results of one core function",
+        MODULE_ARITY_MAX,
+    );
+    let exports: String = (0..=MODULE_LINKS_MAX)
+        .map(|n| format!("(export \"{n}\" (func $f))"))
+        .collect();
+    check_limit(
+        &[&format!("(core module (func $f) {exports})")],
+        "imports and exports of core modules",
+        MODULE_LINKS_MAX,
+    );
+    for named in [
+        "(core module (import \"NAME\" \"f\" (func)))",
+        "(core module (import \"a\" \"NAME\" (func)))",
+        "(core module (func (export \"NAME\")))",
+        "(import \"NAME\" (func))",
+        "(type $t u8) (export \"NAME\" (type $t))",
+    ] {
+        check_limit(
+            &[&named.replace("NAME", &"n".repeat(MODULE_NAME_BYTES_MAX + 1))],
+            "bytes in a name of an import or export",
+            MODULE_NAME_BYTES_MAX,
+        );
+    }
     let big = vec![0; MODULE_BYTES_MAX + 1];
     check(
         &big,
         Err("module has 67108865 bytes, over the limit of 67108864 bytes"),
+    );
+}
+
+#[test]
+fn what_makes_code_dear_to_compile_is_limited() {
+    let locals = |count: usize| format!("(local {})", "i32 ".repeat(count));
+    check_limit(
+        &[&format!(
+            "(core module (func {}))",
+            locals(MODULE_LOCALS_MAX + 1)
+        )],
+        "locals in one core function",
+        MODULE_LOCALS_MAX,
+    );
+    let function = format!("(func {})", locals(MODULE_LOCALS_MAX));
+    let functions = function.repeat(MODULE_LOCALS_ALL_MAX / MODULE_LOCALS_MAX);
+    check_limit(
+        &[&format!("(core module {functions} (func (local i32)))")],
+        "locals in all core functions",
+        MODULE_LOCALS_ALL_MAX,
+    );
+    // The function itself is the outermost block.
+    let depth = MODULE_BLOCK_DEPTH_MAX;
+    let nested = format!("\n{}{}", "block\n".repeat(depth), "end\n".repeat(depth));
+    check_limit(
+        &[&format!("(core module (func {nested}))")],
+        "levels of nested blocks",
+        MODULE_BLOCK_DEPTH_MAX,
+    );
+    // One target of each is the default, which is not counted.
+    let branches = |count: usize| format!("i32.const 0 br_table {} 0\n", "0 ".repeat(count));
+    check_limit(
+        &[&format!(
+            "(core module (func {}))",
+            branches(MODULE_BRANCH_TARGETS_MAX + 1)
+        )],
+        "targets of one `br_table`",
+        MODULE_BRANCH_TARGETS_MAX,
+    );
+    let function = format!("(func {})", branches(MODULE_BRANCH_TARGETS_MAX));
+    let functions = function.repeat(MODULE_BRANCH_TARGETS_ALL_MAX / MODULE_BRANCH_TARGETS_MAX);
+    check_limit(
+        &[&format!("(core module {functions} (func {}))", branches(1))],
+        "targets of all `br_table`",
+        MODULE_BRANCH_TARGETS_ALL_MAX,
     );
 }
 

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use tq_core::limits::{MODULE_TYPE_COPIES_BYTES_MAX, MODULE_TYPE_DEPTH_MAX, MODULE_TYPES_MAX};
+use tq_core::limits::{
+    MODULE_NAME_BYTES_MAX, MODULE_TYPE_COPIES_BYTES_MAX, MODULE_TYPE_DEPTH_MAX, MODULE_TYPES_MAX,
+};
 use wasmparser::{
     BinaryReader, ComponentAlias, ComponentExportSectionReader, ComponentExternName,
     ComponentExternalKind, ComponentImport, ComponentImportSectionReader,
@@ -92,10 +94,11 @@ impl TypeCosts {
         section: &ComponentImportSectionReader<'_>,
     ) -> Result<(), Error> {
         self.bytes += section.range().len();
-        section
-            .clone()
-            .into_iter()
-            .try_for_each(|import| self.copy(is_deep(import?.ty)))
+        section.clone().into_iter().try_for_each(|import| {
+            let import = import?;
+            at_most_in_name(import.name.name)?;
+            self.copy(is_deep(import.ty))
+        })
     }
 
     /// Counts what a component exports.
@@ -105,8 +108,10 @@ impl TypeCosts {
     ) -> Result<(), Error> {
         self.bytes += section.range().len();
         section.clone().into_iter().try_for_each(|export| {
+            let export = export?;
+            at_most_in_name(export.name.name)?;
             self.copy(matches!(
-                export?.kind,
+                export.kind,
                 ComponentExternalKind::Instance | ComponentExternalKind::Component
             ))
         })
@@ -170,4 +175,13 @@ pub(super) fn at_most(what: &'static str, found: usize, max: usize) -> Result<()
         return Err(Error::TooMany { what, found, max });
     }
     Ok(())
+}
+
+/// Refuses a name of an import or export that is too long.
+pub(super) fn at_most_in_name(name: &str) -> Result<(), Error> {
+    at_most(
+        "bytes in a name of an import or export",
+        name.len(),
+        MODULE_NAME_BYTES_MAX,
+    )
 }

@@ -446,9 +446,11 @@ fn syncer_goes_on_with_the_next_journal() {
             ));
             batches += 1;
         }
+        // The store may begin another one by itself meanwhile.
+        let before = newest();
         assert_eq!(syncer.sync().expect("syncs"), store.seq());
         assert_eq!(store.durable_seq(), store.seq());
-        assert_eq!(opened(&syncer), newest());
+        assert!([before, newest()].contains(&opened(&syncer)));
     }
     Box::new(store).close().expect("closes");
     assert!(matches!(syncer.sync(), Err(Error::Closed)));

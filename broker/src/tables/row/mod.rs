@@ -12,9 +12,10 @@ mod write;
 use std::time::Duration;
 
 use prost::Message;
+use tq_core::limits::LimitOverrides;
 use tq_core::retry::RetryOverrides;
 use tq_core::task::State;
-use tq_core::{Digest, Limits, RetryPolicy, TaskId, Timestamp};
+use tq_core::{Digest, Limits, RetryPolicy, TaskId, Timestamp, each_limit};
 
 use super::key::{self, Namespace};
 
@@ -155,6 +156,7 @@ pub struct IdempotencyRow {
     pub expires_ms: u64,
 }
 
+/// What has the default is 0, so that a task that sets no limits has a short row.
 #[derive(Clone, PartialEq, Eq, Message)]
 struct LimitsRow {
     #[prost(uint64, tag = "1")]
@@ -163,6 +165,18 @@ struct LimitsRow {
     memory_bytes: u64,
     #[prost(uint64, tag = "3")]
     timeout_ms: u64,
+    #[prost(uint64, tag = "4")]
+    output_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    log_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    checkpoint_bytes: u64,
+    #[prost(uint64, tag = "7")]
+    handles: u64,
+    #[prost(uint64, tag = "8")]
+    host_calls: u64,
+    #[prost(uint64, tag = "9")]
+    random_bytes: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -231,24 +245,44 @@ fn digest(bytes: &[u8]) -> Option<Digest> {
 }
 
 fn limits_row(limits: &Limits) -> LimitsRow {
-    let Limits {
-        fuel,
-        memory_bytes,
-        timeout,
-    } = *limits;
-    LimitsRow {
-        fuel,
-        memory_bytes,
-        timeout_ms: millis(timeout),
+    macro_rules! row {
+        ($($field:ident)+) => {
+            LimitsRow { $($field: match limits.$field {
+                value if value == Limits::DEFAULT.$field => 0,
+                value => value,
+            },)+ }
+        };
     }
+    each_limit!(row)
 }
 
 fn limits(row: &LimitsRow) -> Limits {
-    Limits {
-        fuel: row.fuel,
-        memory_bytes: row.memory_bytes,
-        timeout: Duration::from_millis(row.timeout_ms),
+    macro_rules! limits {
+        ($($field:ident)+) => {
+            Limits { $($field: match row.$field {
+                0 => Limits::DEFAULT.$field,
+                value => value,
+            },)+ }
+        };
     }
+    each_limit!(limits)
+}
+
+/// What is not named is 0, which no limit can be.
+fn limit_overrides_row(limits: &LimitOverrides) -> LimitsRow {
+    macro_rules! row {
+        ($($field:ident)+) => { LimitsRow { $($field: limits.$field.unwrap_or(0),)+ } };
+    }
+    each_limit!(row)
+}
+
+fn limit_overrides(row: &LimitsRow) -> LimitOverrides {
+    macro_rules! limits {
+        ($($field:ident)+) => {
+            LimitOverrides { $($field: (row.$field > 0).then_some(row.$field),)+ }
+        };
+    }
+    each_limit!(limits)
 }
 
 fn retry_row(retry: &RetryPolicy) -> RetryRow {

@@ -1,9 +1,11 @@
 //! Rows of modules.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
-use tq_core::Timestamp;
+use tq_core::{Grants, Timestamp};
 
 use super::task::{PlacementRow, labels};
 use super::{
@@ -31,10 +33,20 @@ struct FunctionRow {
     /// Its concurrency key is a pointer into the payload.
     #[prost(message, optional, tag = "20")]
     placement: Option<PlacementRow>,
+    #[prost(message, optional, tag = "30")]
+    grants: Option<GrantsRow>,
     #[prost(message, optional, tag = "40")]
     retry: Option<RetryOverridesRow>,
     #[prost(uint64, optional, tag = "60")]
     result_ttl_ms: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct GrantsRow {
+    #[prost(btree_map = "string, string", tag = "1")]
+    env: BTreeMap<String, String>,
+    #[prost(bool, tag = "2")]
+    is_deterministic: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -95,6 +107,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             limits,
             retry,
             placement,
+            grants,
             result_ttl,
         } = function;
         FunctionRow {
@@ -105,6 +118,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             limits: Some(limits_row(limits)),
             retry: Some(overrides_row(retry)),
             placement: Some(function_placement_row(placement)),
+            grants: (!grants.is_empty()).then(|| grants_row(grants)),
             result_ttl_ms: result_ttl.map(millis),
         }
     });
@@ -142,6 +156,7 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
             limits: limits(&row.limits.unwrap_or_default()),
             retry: overrides(&row.retry.unwrap_or_default()),
             placement: function_placement(row.placement.unwrap_or_default())?,
+            grants: Arc::new(grants(row.grants.unwrap_or_default())),
             result_ttl: row.result_ttl_ms.map(Duration::from_millis),
         })
     });
@@ -169,6 +184,28 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
         not_granted: row.not_granted,
     };
     Ok((Namespace(row.namespace), module))
+}
+
+fn grants_row(grants: &Grants) -> GrantsRow {
+    let Grants {
+        env,
+        is_deterministic,
+    } = grants;
+    GrantsRow {
+        env: env.clone(),
+        is_deterministic: *is_deterministic,
+    }
+}
+
+fn grants(row: GrantsRow) -> Grants {
+    let GrantsRow {
+        env,
+        is_deterministic,
+    } = row;
+    Grants {
+        env,
+        is_deterministic,
+    }
 }
 
 fn function_placement_row(placement: &FunctionPlacement) -> PlacementRow {

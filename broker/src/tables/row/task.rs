@@ -194,6 +194,9 @@ struct StateRow {
     /// What it returned, if that has at most [`IN_ROW_BYTES_MAX`].
     #[prost(bytes = "bytes", tag = "17")]
     result_bytes: Bytes,
+    /// Present if it is suspected of crashing runners: how often it did so alone.
+    #[prost(uint32, optional, tag = "18")]
+    strikes: Option<u32>,
     /// When its result was removed; absent if it was not.
     #[prost(uint64, optional, tag = "60")]
     result_gone_ms: Option<u64>,
@@ -335,6 +338,7 @@ pub fn encode_state(task: &Task, beside: &Beside, result_bytes: &[u8]) -> Vec<u8
         round,
         failures,
         losses,
+        strikes,
         started,
         attempts,
         last_epoch,
@@ -381,6 +385,7 @@ pub fn encode_state(task: &Task, beside: &Beside, result_bytes: &[u8]) -> Vec<u8
     for (tag, value) in [
         (12, last_epoch.map(|epoch| epoch.0)),
         (13, settled.map(|epoch| epoch.0)),
+        (18, strikes.map(u64::from)),
         (15, beside.position.map(|position| position.0)),
         (60, beside.result_gone.map(|at| at.0)),
     ] {
@@ -482,6 +487,7 @@ fn decode_state(
         round: row.round,
         failures: row.failures,
         losses: row.losses,
+        strikes: row.strikes,
         started: row.started,
         attempts: row
             .attempts
@@ -863,6 +869,7 @@ mod tests {
             round: 1,
             failures: 1,
             losses: 0,
+            strikes: Some(2),
             started: 1,
             attempts: vec![attempt],
             last_epoch: Some(Epoch::new(1, 1)),

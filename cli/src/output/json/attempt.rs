@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tq_client::{Attempt, Limits, RetryPolicy};
+use tq_core::each_limit;
 
 use super::{known, named};
 
@@ -36,6 +37,12 @@ pub(super) struct AttemptLimits {
     fuel: u64,
     memory_bytes: u64,
     timeout_ms: u64,
+    output_bytes: u64,
+    log_bytes: u64,
+    checkpoint_bytes: u64,
+    handles: u64,
+    host_calls: u64,
+    random_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,16 +87,10 @@ impl<'a> From<&'a Attempt> for TaskAttempt<'a> {
 
 impl From<&Limits> for AttemptLimits {
     fn from(limits: &Limits) -> Self {
-        let Limits {
-            fuel,
-            memory_bytes,
-            timeout_ms,
-        } = *limits;
-        Self {
-            fuel,
-            memory_bytes,
-            timeout_ms,
+        macro_rules! out {
+            ($($field:ident)+) => { Self { $($field: limits.$field,)+ } };
         }
+        each_limit!(out)
     }
 }
 

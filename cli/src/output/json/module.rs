@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tq_client::{Entry, Function, Module};
+use tq_client::{Entry, Function, Grants, Module};
 
 use super::attempt::{AttemptLimits, Retry};
 use super::{labels, named};
@@ -34,7 +34,15 @@ struct FunctionInfo<'a> {
     limits: Option<AttemptLimits>,
     retry: Option<Retry>,
     placement: Option<FunctionPlacement<'a>>,
+    capabilities: Capabilities<'a>,
     result_ttl_ms: Option<u64>,
+}
+
+/// The names of environment variables, not their values, which may be private.
+#[derive(Debug, Default, Serialize)]
+struct Capabilities<'a> {
+    env: Vec<&'a str>,
+    deterministic: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,6 +97,7 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
             limits,
             retry,
             placement,
+            grants,
             result_ttl_ms,
         } = function;
         Self {
@@ -108,7 +117,19 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
                     .as_ref()
                     .and_then(|rule| named(&rule.payload_pointer)),
             }),
+            capabilities: grants.as_ref().map(Capabilities::from).unwrap_or_default(),
             result_ttl_ms: *result_ttl_ms,
+        }
+    }
+}
+
+impl<'a> From<&'a Grants> for Capabilities<'a> {
+    fn from(grants: &'a Grants) -> Self {
+        let Grants { env, deterministic } = grants;
+        let env = env.iter().flat_map(|env| env.variables.keys());
+        Self {
+            env: env.map(String::as_str).collect(),
+            deterministic: deterministic.unwrap_or_default(),
         }
     }
 }
@@ -137,6 +158,8 @@ pub(crate) struct Deployed<'a> {
     pub(crate) unchanged: bool,
     /// What it may ask for and was not granted.
     pub(crate) not_granted: &'a [String],
+    /// What functions got that they did not have in the version before.
+    pub(crate) newly_granted: &'a [String],
 }
 
 /// How a module is entered.

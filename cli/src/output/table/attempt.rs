@@ -1,6 +1,6 @@
 //! Attempts of tasks, and what holds for them.
 
-use tq_client::{Attempt, Limits, RetryPolicy, Usage};
+use tq_client::{Attempt, RetryPolicy, Usage};
 
 use super::{print, time};
 use crate::output::escaped;
@@ -49,15 +49,6 @@ pub(crate) fn failure(attempt: &Attempt) -> Option<String> {
         text.push_str(&escaped(frame));
     }
     Some(text)
-}
-
-pub(super) fn limits(limits: &Limits) -> String {
-    format!(
-        "fuel {}, memory {}, timeout {}",
-        Count(limits.fuel),
-        Size(limits.memory_bytes),
-        Span(limits.timeout_ms)
-    )
 }
 
 pub(super) fn retry(retry: &RetryPolicy) -> String {

@@ -1,9 +1,10 @@
 //! Modules.
 
-use tq_client::Module;
+use tq_client::{Grants, Module};
 
-use super::attempt::{limits, retry};
+use super::attempt::retry;
 use super::{dash, print, print_fields, time};
+use crate::limits;
 use crate::output::{self, escaped, json};
 use crate::units::Size;
 
@@ -72,20 +73,50 @@ pub(crate) fn print_module(module: &Module) -> anyhow::Result<()> {
     print_functions(module)
 }
 
+/// What a function may do beside computing.
+fn capabilities(grants: &Grants) -> String {
+    let Grants { env, deterministic } = grants;
+    let env = env.iter().flat_map(|env| env.variables.keys());
+    let mut names: Vec<String> = env.map(|name| format!("env {name}")).collect();
+    if deterministic.unwrap_or_default() {
+        names.push("deterministic".to_owned());
+    }
+    names.join(", ")
+}
+
 /// Prints a module's functions.
 ///
 /// # Errors
 /// As [`output::data`].
 pub(crate) fn print_functions(module: &Module) -> anyhow::Result<()> {
     print(
-        ["function", "takes", "gives", "limits", "retry", "does"],
+        [
+            "function",
+            "takes",
+            "gives",
+            "limits",
+            "retry",
+            "capabilities",
+            "does",
+        ],
         module.functions.iter().map(|function| {
             [
                 escaped(&function.name),
                 dash(&function.input),
                 dash(&function.output),
-                function.limits.as_ref().map(limits).unwrap_or_default(),
+                function
+                    .limits
+                    .as_ref()
+                    .map(limits::shown)
+                    .unwrap_or_default(),
                 function.retry.as_ref().map(retry).unwrap_or_default(),
+                dash(
+                    &function
+                        .grants
+                        .as_ref()
+                        .map(capabilities)
+                        .unwrap_or_default(),
+                ),
                 escaped(function.doc.lines().next().unwrap_or_default()),
             ]
         }),

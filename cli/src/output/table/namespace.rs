@@ -3,6 +3,7 @@
 use tq_client::NamespaceSettings;
 
 use super::print;
+use crate::limits::{self, Amount};
 use crate::units::Span;
 
 /// Prints the settings of a namespace, each with whether it was set.
@@ -13,6 +14,11 @@ pub(crate) fn print_namespace(settings: &NamespaceSettings) -> anyhow::Result<()
     let set = settings.retry.unwrap_or_default();
     let holds = settings.retry_default.unwrap_or_default();
     let origin = |is_set| if is_set { "set" } else { "built-in" }.to_owned();
+    let mut ceilings = settings.ceilings.unwrap_or_default();
+    let ceilings = limits::slots(&mut ceilings).filter_map(|(name, unit, slot)| {
+        let value = Amount((*slot)?).shown(unit);
+        Some([format!("ceiling.{name}"), value, origin(true)])
+    });
     print(
         ["setting", "value", "origin"],
         [
@@ -32,6 +38,8 @@ pub(crate) fn print_namespace(settings: &NamespaceSettings) -> anyhow::Result<()
                 set.cap_ms.is_some(),
             ),
         ]
-        .map(|(name, value, is_set)| [name.to_owned(), value, origin(is_set)]),
+        .map(|(name, value, is_set)| [name.to_owned(), value, origin(is_set)])
+        .into_iter()
+        .chain(ceilings),
     )
 }

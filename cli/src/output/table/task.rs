@@ -1,10 +1,12 @@
 //! Tasks.
 
 use tq_client::Task;
+use tq_core::limits::STRIKES_MAX;
 use tq_core::placement::is_default_queue;
 
-use super::attempt::{failure, limits, print_attempts, retry};
+use super::attempt::{failure, print_attempts, retry};
 use super::{dash, labels, print, print_fields, time};
+use crate::limits;
 use crate::output::{self, escaped, json};
 use crate::units::{Moment, Size};
 
@@ -33,6 +35,15 @@ pub(crate) fn print_tasks(tasks: &[Task]) -> anyhow::Result<()> {
             ]
         }),
     )
+}
+
+/// Whether a task runs alone, and what came of that.
+fn suspect(task: &Task) -> String {
+    match task.strikes {
+        None => String::new(),
+        Some(0) => "of crashing its runner; it runs alone".to_owned(),
+        Some(strikes) => format!("it crashed its runner alone, {strikes} of {STRIKES_MAX} times"),
+    }
 }
 
 /// Prints all there is to know about a task.
@@ -92,6 +103,7 @@ pub(crate) fn print_task(task: &Task) -> anyhow::Result<()> {
                 String::new()
             },
         ),
+        ("suspect", suspect(task)),
         ("progress", progress.unwrap_or_default()),
         ("submitted", time(task.submitted_ms)),
         ("not before", time(task.run_at_ms)),
@@ -99,7 +111,7 @@ pub(crate) fn print_task(task: &Task) -> anyhow::Result<()> {
         ("ended", time(task.ended_ms)),
         (
             "limits",
-            task.limits.as_ref().map(limits).unwrap_or_default(),
+            task.limits.as_ref().map(limits::shown).unwrap_or_default(),
         ),
         ("retry", task.retry.as_ref().map(retry).unwrap_or_default()),
         ("key", task.idempotency_key.clone()),

@@ -56,6 +56,7 @@ pub(super) fn fill_in(mut assignments: Vec<Assignment>) -> Result<Vec<Assignment
         assignment.content_type.clone_from(&whole.content_type);
         assignment.limits = whole.limits;
         assignment.max_attempts = whole.max_attempts;
+        assignment.grants.clone_from(&whole.grants);
     }
     Ok(assignments)
 }

@@ -1,6 +1,7 @@
 //! What comes in: checked whole, and made what the ledger takes of it.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use tonic::Status;
 use tq_core::limits::{
@@ -9,7 +10,7 @@ use tq_core::limits::{
 };
 use tq_core::placement::Placement;
 use tq_core::task::{DataRef, Spec};
-use tq_core::{RetryPolicy, Timestamp};
+use tq_core::{Limits, RetryPolicy, Timestamp};
 use tq_proto::v1;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -126,6 +127,8 @@ impl Tasks {
             true => [0; 32],
             false => hash(&task),
         };
+        let settings = self.0.ledger.shared().settings(namespace);
+        let ceilings = settings.ceilings.over(&Limits::MAX);
         let spec = Spec {
             namespace: namespace.to_owned(),
             module: module.name.clone(),
@@ -137,10 +140,10 @@ impl Tasks {
             },
             content_type: task.content_type,
             arguments: task.arguments,
-            limits: convert::lower(&function.limits, task.limits.as_ref())?,
+            limits: convert::lower(&function.limits, task.limits.as_ref())?.min(&ceilings),
             retry: convert::retry(task.retry.as_ref())?
                 .or(function.retry)
-                .or(self.0.ledger.shared().settings(namespace).retry)
+                .or(settings.retry)
                 .over(RetryPolicy::DEFAULT),
             priority,
             placement,
@@ -216,6 +219,40 @@ fn placement(
     Ok(placement)
 }
 
+/// The limits that could be named first, written as builds wrote them that knew no others.
+struct FirstLimits {
+    fuel: Option<u64>,
+    memory_bytes: Option<u64>,
+    timeout_ms: Option<u64>,
+}
+
+impl FirstLimits {
+    const NAMES: [&str; 3] = ["fuel", "memory", "timeout"];
+
+    fn of(limits: &v1::LimitOverrides) -> Self {
+        Self {
+            fuel: limits.fuel,
+            memory_bytes: limits.memory_bytes,
+            timeout_ms: limits.timeout_ms,
+        }
+    }
+}
+
+impl fmt::Debug for FirstLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            fuel,
+            memory_bytes,
+            timeout_ms,
+        } = self;
+        f.debug_struct("LimitOverrides")
+            .field("fuel", fuel)
+            .field("memory_bytes", memory_bytes)
+            .field("timeout_ms", timeout_ms)
+            .finish()
+    }
+}
+
 /// Tells one request from another under the same idempotency key. What only says when or who does not count.
 fn hash(task: &v1::NewTask) -> [u8; 32] {
     let v1::NewTask {
@@ -249,7 +286,8 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
     arguments
         .iter()
         .for_each(|argument| field(argument.as_bytes()));
-    field(format!("{priority:?} {run_at_ms:?} {delay_ms:?} {limits:?} {retry:?}").as_bytes());
+    let first = limits.as_ref().map(FirstLimits::of);
+    field(format!("{priority:?} {run_at_ms:?} {delay_ms:?} {first:?} {retry:?}").as_bytes());
     field(queue.as_bytes());
     for labels in [required_labels, preferred_labels] {
         let labels: std::collections::BTreeMap<_, _> = labels.iter().collect();
@@ -260,5 +298,41 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
     if let Some(ttl) = result_ttl_ms {
         hasher.update(&ttl.to_be_bytes());
     }
+    let other = convert::limit_overrides(limits.as_ref());
+    if other
+        .names()
+        .any(|name| !FirstLimits::NAMES.contains(&name))
+    {
+        hasher.update(format!("{other:?}").as_bytes());
+    }
     *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_of_builds_that_knew_fewer_limits_are_told_to_be_the_same() {
+        let with = |limits| v1::NewTask {
+            function: "f".to_owned(),
+            limits: Some(limits),
+            ..v1::NewTask::default()
+        };
+        let first = FirstLimits::of(&v1::LimitOverrides {
+            fuel: Some(1),
+            ..v1::LimitOverrides::default()
+        });
+        assert_eq!(
+            format!("{:?}", Some(first)),
+            "Some(LimitOverrides { fuel: Some(1), memory_bytes: None, timeout_ms: None })"
+        );
+        let handles = |handles| v1::LimitOverrides {
+            handles,
+            ..v1::LimitOverrides::default()
+        };
+        let hashes = [None, Some(20), Some(30)].map(|number| hash(&with(handles(number))));
+        assert_ne!(hashes[0], hashes[1]);
+        assert_ne!(hashes[1], hashes[2]);
+    }
 }

@@ -1,0 +1,137 @@
+//! What a function may do beside computing: nothing, unless its module says so in `tq.toml`.
+
+use std::collections::BTreeMap;
+
+use crate::limits::{ENV_BYTES_MAX, ENV_MAX};
+
+/// What a function may do. The default is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+    /// Clocks and randomness that are the same for every attempt of a task. Less than the real ones, so that it is a grant
+    /// only in name.
+    pub is_deterministic: bool,
+}
+
+/// A grant that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    /// A variable has no name that programs could read.
+    #[error(
+        "`{name}` cannot be the name of an environment variable; use letters, digits and `_`, not beginning with a digit"
+    )]
+    EnvName {
+        /// The name, cut.
+        name: String,
+    },
+    /// A value that programs could not read.
+    #[error("the value of environment variable `{name}` has a NUL in it")]
+    EnvValue {
+        /// The variable's name.
+        name: String,
+    },
+    /// Too many variables.
+    #[error("there are {count} environment variables, over the limit of {ENV_MAX}")]
+    EnvCount {
+        /// How many.
+        count: usize,
+    },
+    /// They are too long.
+    #[error(
+        "the environment variables have {len} bytes together, over the limit of {ENV_BYTES_MAX}"
+    )]
+    EnvBytes {
+        /// How long.
+        len: usize,
+    },
+}
+
+impl Grants {
+    /// Whether nothing is granted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Checks everything that a text can say.
+    ///
+    /// # Errors
+    /// The first [`GrantError`].
+    pub fn check(&self) -> Result<(), GrantError> {
+        let Self {
+            env,
+            is_deterministic: _,
+        } = self;
+        if env.len() > ENV_MAX {
+            return Err(GrantError::EnvCount { count: env.len() });
+        }
+        let len = env.iter().map(|(name, value)| name.len() + value.len() + 2);
+        let len = len.sum();
+        if len > ENV_BYTES_MAX {
+            return Err(GrantError::EnvBytes { len });
+        }
+        for (name, value) in env {
+            let is_name = name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            if !is_name || name.is_empty() || name.starts_with(|first: char| first.is_ascii_digit())
+            {
+                let name = name.chars().take(40).collect();
+                return Err(GrantError::EnvName { name });
+            }
+            if value.contains('\0') {
+                return Err(GrantError::EnvValue { name: name.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Each grant by itself, in the words that deployers are shown, without values that may be private.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let Self {
+            env,
+            // It takes something away.
+            is_deterministic: _,
+        } = self;
+        env.keys().map(|name| format!("env {name}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(env: &[(&str, &str)], expected: Result<(), &str>) {
+        let grants = Grants {
+            env: env
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect(),
+            is_deterministic: true,
+        };
+        let got = grants.check().map_err(|error| error.to_string());
+        assert_eq!(got.as_ref().copied().map_err(String::as_str), expected);
+    }
+
+    #[test]
+    fn environment_is_what_programs_can_read() {
+        check(&[("LANG", "C"), ("_a1", "")], Ok(()));
+        check(
+            &[("1A", "")],
+            Err(
+                "`1A` cannot be the name of an environment variable; use letters, digits and `_`, not beginning with a digit",
+            ),
+        );
+        check(
+            &[("A", "a\0b")],
+            Err("the value of environment variable `A` has a NUL in it"),
+        );
+        let long = "x".repeat(ENV_BYTES_MAX);
+        check(
+            &[("A", &long)],
+            Err("the environment variables have 16387 bytes together, over the limit of 16384"),
+        );
+    }
+}
