@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tempfile::TempDir;
 use tq_client::{Client, Component, NewTask, Task, Upload, Watch, Watching};
 use tq_proto::v1::{LimitOverrides, RetryOverrides};
@@ -114,25 +116,43 @@ struct Case {
     name: &'static str,
     class: Class,
     bytes: Bytes,
-    limits: LimitOverrides,
+    limited: Limited,
     end: End,
 }
 
-/// Ends by its fuel, or by what it does before.
-const FUEL: LimitOverrides = LimitOverrides {
-    fuel: Some(20_000_000),
-    memory_bytes: None,
-    timeout_ms: None,
-};
-/// Ends by its time: it waits for its host most of it, or a call takes so long that little fuel is used.
-const TIME: LimitOverrides = LimitOverrides {
-    fuel: None,
-    memory_bytes: None,
-    timeout_ms: Some(300),
-};
+/// What a case is limited by, beside the defaults.
+#[derive(Clone, Copy)]
+enum Limited {
+    /// It ends by its fuel, or by what it does before.
+    Fuel,
+    /// It ends by its time: it waits for its host most of it, or a call takes so long that little fuel is used.
+    Time,
+    /// It ends by the calls that it makes of its host.
+    Calls,
+}
+
+impl Limited {
+    fn limits(self) -> LimitOverrides {
+        let none = LimitOverrides::default();
+        match self {
+            Self::Fuel => LimitOverrides {
+                fuel: Some(20_000_000),
+                ..none
+            },
+            Self::Time => LimitOverrides {
+                timeout_ms: Some(300),
+                ..none
+            },
+            Self::Calls => LimitOverrides {
+                host_calls: Some(10_000),
+                ..none
+            },
+        }
+    }
+}
 
 macro_rules! guest {
-    ($number:literal, $name:literal, $form:ident, $limits:expr, $end:expr) => {
+    ($number:literal, $name:literal, $form:ident, $limited:expr, $end:expr) => {
         Case {
             number: $number,
             name: $name,
@@ -141,51 +161,100 @@ macro_rules! guest {
                 Form::$form,
                 include_str!(concat!("../hostile/guests/", $name, ".wat")),
             ),
-            limits: $limits,
+            limited: $limited,
             end: $end,
         }
     };
 }
 
 fn guests() -> Vec<Case> {
-    use End::{Outcome, Refused};
+    use End::Outcome;
+    use Limited::{Calls, Fuel, Time};
     vec![
-        guest!(1, "spin", Body, FUEL, Outcome("fuel_exhausted")),
-        guest!(2, "spin_in_start", BareProgram, FUEL, Outcome("fuel_exhausted")),
-        guest!(3, "spin_in_realloc", BareHandler, FUEL, Outcome("fuel_exhausted")),
-        guest!(5, "bulk_copy", Body, FUEL, Outcome("fuel_exhausted")),
-        guest!(6, "grow_max", Body, FUEL, Outcome("memory_limit")),
-        guest!(7, "many_memories", BareProgram, FUEL, Outcome("memory_limit")),
-        guest!(8, "table_bomb", BareProgram, FUEL, Outcome("memory_limit")),
-        guest!(8, "table_minimum", BareProgram, FUEL, Refused("table size")),
-        guest!(9, "deep_recursion", Handler, FUEL, Outcome("stack_overflow")),
-        guest!(10, "deep_hostcall", Handler, FUEL, Outcome("stack_overflow")),
-        guest!(11, "handle_flood", Body, FUEL, Outcome("host_limit")),
-        guest!(11, "timer_flood", Body, FUEL, Outcome("host_limit")),
-        guest!(12, "poll_flood", Body, TIME, Outcome("timeout")),
-        guest!(12, "poll_empty", Body, TIME, Outcome("trap")),
-        guest!(12, "timer_zero", Body, TIME, Outcome("timeout")),
-        guest!(13, "timer_far", Body, TIME, Outcome("timeout")),
-        guest!(14, "rand_bomb", Body, FUEL, Outcome("host_limit")),
-        guest!(14, "rand_drip", Body, TIME, Outcome("memory_limit")),
-        guest!(15, "stdout_flood", Program, TIME, Outcome("output_limit")),
-        guest!(15, "stderr_flood", Body, TIME, Outcome("timeout")),
-        guest!(15, "log_flood", Body, TIME, Outcome("timeout")),
-        guest!(15, "progress_flood", Body, TIME, Outcome("timeout")),
-        guest!(15, "checkpoint_flood", Body, TIME, Outcome("timeout")),
-        guest!(16, "empty_writes", Body, TIME, Outcome("timeout")),
-        guest!(17, "ansi_log", Body, FUEL, Outcome("succeeded")),
-        guest!(18, "big_result", Body, FUEL, Outcome("output_limit")),
-        guest!(18, "result_beyond", Body, FUEL, Outcome("trap")),
-        guest!(18, "result_misplaced", Body, FUEL, Outcome("trap")),
-        guest!(18, "hostcall_bytes", Body, FUEL, Outcome("host_limit")),
-        guest!(20, "error_not_utf8", Body, FUEL, Outcome("trap")),
-        guest!(29, "fs_escape", BareProgram, FUEL, Outcome("succeeded")),
-        guest!(30, "sock_open", BareProgram, FUEL, Outcome("succeeded")),
-        guest!(31, "env_probe", Body, FUEL, Outcome("succeeded")),
-        guest!(36, "late_result", Body, TIME, Outcome("timeout")),
-        guest!(37, "big_error", Body, FUEL, Outcome("fatal_error")),
-        guest!(37, "exit_without_result", Body, FUEL, Outcome("no_result")),
+        guest!(1, "spin", Body, Fuel, Outcome("fuel_exhausted")),
+        guest!(
+            2,
+            "spin_in_start",
+            BareProgram,
+            Fuel,
+            Outcome("fuel_exhausted")
+        ),
+        guest!(
+            3,
+            "spin_in_realloc",
+            BareHandler,
+            Fuel,
+            Outcome("fuel_exhausted")
+        ),
+        guest!(5, "bulk_copy", Body, Fuel, Outcome("fuel_exhausted")),
+        guest!(6, "grow_max", Body, Fuel, Outcome("memory_limit")),
+        guest!(
+            7,
+            "many_memories",
+            BareProgram,
+            Fuel,
+            Outcome("memory_limit")
+        ),
+        guest!(8, "table_bomb", BareProgram, Calls, Outcome("memory_limit")),
+        guest!(
+            8,
+            "table_minimum",
+            BareProgram,
+            Fuel,
+            Outcome("compile_failed")
+        ),
+        guest!(
+            9,
+            "deep_recursion",
+            Handler,
+            Fuel,
+            Outcome("stack_overflow")
+        ),
+        guest!(
+            10,
+            "deep_hostcall",
+            Handler,
+            Fuel,
+            Outcome("stack_overflow")
+        ),
+        guest!(11, "handle_flood", Body, Fuel, Outcome("handle_limit")),
+        guest!(11, "timer_flood", Body, Fuel, Outcome("handle_limit")),
+        guest!(12, "poll_flood", Body, Calls, Outcome("handle_limit")),
+        guest!(12, "poll_empty", Body, Time, Outcome("trap")),
+        guest!(12, "timer_zero", Body, Calls, Outcome("host_call_limit")),
+        guest!(13, "timer_far", Body, Time, Outcome("timeout")),
+        guest!(14, "rand_bomb", Body, Fuel, Outcome("host_limit")),
+        guest!(14, "rand_drip", Body, Calls, Outcome("random_limit")),
+        guest!(15, "stdout_flood", Program, Time, Outcome("output_limit")),
+        guest!(15, "stderr_flood", Body, Calls, Outcome("host_call_limit")),
+        guest!(15, "log_flood", Body, Calls, Outcome("host_call_limit")),
+        guest!(
+            15,
+            "progress_flood",
+            Body,
+            Calls,
+            Outcome("host_call_limit")
+        ),
+        guest!(
+            15,
+            "checkpoint_flood",
+            Body,
+            Calls,
+            Outcome("host_call_limit")
+        ),
+        guest!(16, "empty_writes", Body, Calls, Outcome("host_call_limit")),
+        guest!(17, "ansi_log", Body, Fuel, Outcome("succeeded")),
+        guest!(18, "big_result", Body, Fuel, Outcome("trap")),
+        guest!(18, "result_beyond", Body, Fuel, Outcome("trap")),
+        guest!(18, "result_misplaced", Body, Fuel, Outcome("trap")),
+        guest!(18, "hostcall_bytes", Body, Fuel, Outcome("host_limit")),
+        guest!(20, "error_not_utf8", Body, Fuel, Outcome("trap")),
+        guest!(29, "fs_escape", BareProgram, Fuel, Outcome("succeeded")),
+        guest!(30, "sock_open", BareProgram, Fuel, Outcome("succeeded")),
+        guest!(31, "env_probe", Body, Fuel, Outcome("succeeded")),
+        guest!(36, "late_result", Body, Time, Outcome("timeout")),
+        guest!(37, "big_error", Body, Fuel, Outcome("fatal_error")),
+        guest!(37, "exit_without_result", Body, Fuel, Outcome("no_result")),
     ]
 }
 
@@ -196,7 +265,7 @@ fn upload(number: u32, name: &'static str, bytes: impl Into<Bytes>, refused: &'s
         name,
         class: Class::Upload,
         bytes: bytes.into(),
-        limits: FUEL,
+        limited: Limited::Fuel,
         end: End::Refused(refused),
     }
 }
@@ -244,8 +313,18 @@ fn uploads() -> Vec<Case> {
         upload(38, "empty", Bytes::new(), "module is empty"),
         upload(38, "random", vec![0x5a; 4096], "module is not WebAssembly"),
         upload(38, "truncated", cut, "cut off or damaged"),
-        upload(38, "core_module", text("(module (func))"), "core module, not a component"),
-        upload(38, "wrong_version", &b"\0asm\x02\0\0\0"[..], "version 0x00000002"),
+        upload(
+            38,
+            "core_module",
+            text("(module (func))"),
+            "core module, not a component",
+        ),
+        upload(
+            38,
+            "wrong_version",
+            &b"\0asm\x02\0\0\0"[..],
+            "version 0x00000002",
+        ),
         upload(
             38,
             "compiled",
@@ -255,7 +334,10 @@ fn uploads() -> Vec<Case> {
         upload(
             39,
             "many_functions",
-            text(&format!("(component (core module {}))", "(func)".repeat(200_001))),
+            text(&format!(
+                "(component (core module {}))",
+                "(func)".repeat(200_001)
+            )),
             "core functions, over the limit",
         ),
         upload(
@@ -274,9 +356,14 @@ fn uploads() -> Vec<Case> {
                 "(component (core module (func (local {}))))",
                 "i64 ".repeat(50_001)
             )),
-            "too many locals",
+            "locals in one core function, over the limit",
         ),
-        upload(40, "deep_types", nested_types(100_000), "levels of nested types"),
+        upload(
+            40,
+            "deep_types",
+            nested_types(100_000),
+            "levels of nested types",
+        ),
         upload(
             40,
             "many_types",
@@ -296,17 +383,34 @@ fn uploads() -> Vec<Case> {
                 "(component (import \"a:b/{}\" (instance)))",
                 "c".repeat(1_000_000)
             )),
-            "name",
+            "string size out of bounds",
         ),
         upload(
             41,
             "import_probe",
-            text("(component (import \"acme:db/query@1.0.0\" (instance)) (import \"wasi:io/streams@0.3.0\" (instance)))"),
+            text(
+                "(component (import \"acme:db/query@1.0.0\" (instance)) (import \"wasi:io/streams@0.3.0\" (instance)))",
+            ),
             "`acme:db/query@1.0.0`, `wasi:io/streams@0.3.0` (offered are",
         ),
-        upload(42, "gzip", &b"\x1f\x8b\x08\0\0\0\0\0"[..], "compressed archive"),
-        upload(42, "zip", &b"PK\x03\x04\x14\0\0\0"[..], "compressed archive"),
-        upload(42, "zstd", &b"\x28\xb5\x2f\xfd\x04\0"[..], "module is not WebAssembly"),
+        upload(
+            42,
+            "gzip",
+            &b"\x1f\x8b\x08\0\0\0\0\0"[..],
+            "compressed archive",
+        ),
+        upload(
+            42,
+            "zip",
+            &b"PK\x03\x04\x14\0\0\0"[..],
+            "compressed archive",
+        ),
+        upload(
+            42,
+            "zstd",
+            &b"\x28\xb5\x2f\xfd\x04\0"[..],
+            "module is not WebAssembly",
+        ),
     ]
 }
 
@@ -396,7 +500,7 @@ impl Node {
             number,
             name,
             bytes,
-            limits,
+            limited,
             end,
             ..
         } = case;
@@ -419,7 +523,7 @@ impl Node {
                 let task = NewTask {
                     function: module.clone(),
                     payload: Bytes::from_static(b"to be copied into the guest"),
-                    limits: Some(limits),
+                    limits: Some(limited.limits()),
                     ..NewTask::default()
                 };
                 let mut ends = self.submit(vec![task]).await;
@@ -433,9 +537,10 @@ impl Node {
         }
         let most = self.base_bytes + GROWTH_BYTES_MAX;
         let held = || self.dev.process.resident_bytes();
-        eventually(&format!("{what}: memory comes back to {most} bytes"), async || {
-            (held() <= most).then_some(())
-        })
+        eventually(
+            &format!("{what}: memory comes back to {most} bytes"),
+            async || (held() <= most).then_some(()),
+        )
         .await;
         let log = self.dev.process.log();
         assert!(!log.contains("panicked at"), "{what}: {log}");
@@ -461,9 +566,15 @@ async fn corpus(flags: &[&str]) {
     let node = Node::start(flags).await;
     let mut counts = BTreeMap::<Class, usize>::new();
     let mut highest = 0;
+    let mut failed = Vec::new();
     for case in guests().into_iter().chain(uploads()) {
         *counts.entry(case.class).or_default() += 1;
-        node.check(case).await;
+        let what = format!("{} {}", case.number, case.name);
+        // One that fails does not hide what the others do.
+        let checked = AssertUnwindSafe(node.check(case)).catch_unwind().await;
+        if checked.is_err() {
+            failed.push(what);
+        }
         highest = highest.max(node.dev.process.resident_bytes());
     }
     let counts: Vec<String> = counts
@@ -477,6 +588,7 @@ async fn corpus(flags: &[&str]) {
         highest >> 10,
     );
     node.dev.process.stop().await;
+    assert!(failed.is_empty(), "failed: {}", failed.join(", "));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
