@@ -25,6 +25,7 @@ fn documents() -> anyhow::Result<Vec<PathBuf>> {
         root().join("README.md"),
         root().join("CONTRIBUTING.md"),
         root().join("CHANGELOG.md"),
+        root().join("SECURITY.md"),
     ];
     let mut folders = vec![root().join("docs")];
     while let Some(folder) = folders.pop() {

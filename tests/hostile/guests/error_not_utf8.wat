@@ -1,0 +1,6 @@
+(i32.store8 (i32.const 1024) (i32.const 1))
+(i32.store8 (i32.const 1032) (i32.const 2))
+(i32.store (i32.const 2048) (i32.const -1))
+(i32.store (i32.const 1040) (i32.const 2048))
+(i32.store (i32.const 1044) (i32.const 4))
+(return (i32.const 1024))

@@ -1,0 +1,1 @@
+(loop $more (drop (call $get-stdout)) (br $more))

@@ -1,0 +1,2 @@
+;; The result itself is at an address that is not aligned.
+(return (i32.const 1025))

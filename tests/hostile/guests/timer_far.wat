@@ -1,0 +1,1 @@
+(call $block (call $sleep (i64.const -1)))
