@@ -562,6 +562,10 @@ async fn all(ends: &mut Watching) -> Vec<Task> {
 }
 
 /// Lets the whole corpus loose on one node, and prints what it held.
+#[expect(
+    clippy::print_stdout,
+    reason = "counts and memory are for whoever runs it by itself"
+)]
 async fn corpus(flags: &[&str]) {
     let node = Node::start(flags).await;
     let mut counts = BTreeMap::<Class, usize>::new();
