@@ -86,11 +86,9 @@ async fn ceilings_of_a_namespace_hold_for_what_is_deployed_and_what_was() {
     assert_eq!(refused.code, Some(4), "{}", refused.stderr);
     let expected = "host_calls is 5000, over the namespace's ceiling of 1000";
     assert!(refused.stderr.contains(expected), "{}", refused.stderr);
-    let submitted = ["submit", "work/echo", "x", "--output", "json"];
-    let submitted = tq.run(submitted).await.json();
-    let id = submitted["id"].as_str().unwrap();
+    let id = tq.run(["submit", "work/echo", "x"]).await.text();
     let shown = tq
-        .run(["task", "show", id, "--output", "json"])
+        .run(["task", "show", id.trim(), "--output", "json"])
         .await
         .json();
     assert_eq!(shown["limits"]["host_calls"], 1_000);
