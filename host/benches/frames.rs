@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
+use tq_core::TaskId;
 use tq_core::id::Epoch;
 use tq_core::outcome::{Outcome, Usage};
-use tq_core::{Limits, TaskId, each_limit};
 use tq_host::agent::session::{Command, Identity, Seen, Session};
 use tq_host::runner::Finished;
 use tq_micro::{Run, Workload};
@@ -139,9 +139,6 @@ fn encoded(kind: Kind) -> Bytes {
 }
 
 fn assignment(epoch: u64) -> v1::Assignment {
-    macro_rules! limits {
-        ($($field:ident)+) => { v1::Limits { $($field: Limits::DEFAULT.$field,)+ } };
-    }
     v1::Assignment {
         task_id: TaskId(u128::from(epoch).to_be_bytes()).to_string(),
         namespace: "default".to_owned(),
@@ -152,7 +149,8 @@ fn assignment(epoch: u64) -> v1::Assignment {
         payload: Some(inline(&[b'x'; 100])),
         content_type: "application/json".to_owned(),
         arguments: Vec::new(),
-        limits: Some(each_limit!(limits)),
+        // All of them have the default.
+        limits: Some(v1::Limits::default()),
         deadline_ms: 0,
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         attempt: 1,

@@ -139,6 +139,7 @@ fn variable(name: &str) -> String {
 /// Draws a random number and looks at the clocks in each of two attempts, and returns what it saw if that was the same in both:
 /// it is for a function that is deployed as `deterministic`.
 #[tq_sdk::task]
+#[expect(clippy::disallowed_methods, reason = "the clock is what it is about")]
 fn randomness(cx: Context) -> Result<String> {
     let drawn = RandomState::new().hash_one(0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;

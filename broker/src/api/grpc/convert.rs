@@ -278,6 +278,19 @@ pub(super) fn result_ttl(named: Option<u64>) -> Result<Option<Duration>, Status>
     Ok(ttl)
 }
 
+/// Limits without those that are the default, of which most tasks have no others.
+fn limits_named(limits: &Limits) -> v1::Limits {
+    macro_rules! named {
+        ($($field:ident)+) => {
+            v1::Limits { $($field: match limits.$field {
+                value if value == Limits::DEFAULT.$field => 0,
+                value => value,
+            },)+ }
+        };
+    }
+    each_limit!(named)
+}
+
 fn limits_out(limits: &Limits) -> v1::Limits {
     macro_rules! out {
         ($($field:ident)+) => { v1::Limits { $($field: limits.$field,)+ } };
@@ -756,7 +769,7 @@ fn assignment_out(assignment: Assignment, is_alike: bool) -> v1::Assignment {
         digest: bytes(&spec.digest.0),
         function: spec.function.clone(),
         content_type: spec.content_type.clone(),
-        limits: Some(limits_out(&spec.limits)),
+        limits: Some(limits_named(&spec.limits)),
         max_attempts: spec.retry.max_attempts,
         grants: grants.as_deref().map(grants_out),
         ..own
