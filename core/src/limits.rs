@@ -25,6 +25,13 @@ macro_rules! limits {
             /// The least that makes sense.
             pub const MIN: Self = Self { $($field: $min,)+ };
 
+            /// Those that are not the default, which is what is written of limits: most tasks have no others.
+            #[must_use]
+            pub fn named(&self) -> LimitOverrides {
+                let unless = |value, default| (value != default).then_some(value);
+                LimitOverrides { $($field: unless(self.$field, Self::DEFAULT.$field),)+ }
+            }
+
             /// Name, unit and value of each, in the order in which people are shown them. The names are those of `tq.toml`.
             pub fn rows(&self) -> impl Iterator<Item = (&'static str, Unit, u64)> + use<> {
                 [$(($name, Unit::$unit, self.$field),)+].into_iter()
@@ -112,15 +119,6 @@ pub enum Unit {
 
 impl Unit {
     /// As it stands behind a number; empty if that counts pieces.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Count => "",
-            Self::Bytes => "bytes",
-            Self::Millis => "ms",
-        }
-    }
-
     fn suffix(self) -> &'static str {
         match self {
             Self::Count => "",

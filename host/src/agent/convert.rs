@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tq_core::id::{Digest, Epoch};
-use tq_core::limits::{CHECKPOINT_BYTES_MAX, Limits, PAYLOAD_BYTES_MAX};
+use tq_core::limits::{CHECKPOINT_BYTES_MAX, LimitOverrides, Limits, PAYLOAD_BYTES_MAX};
 use tq_core::time::Timestamp;
 use tq_core::{Grants, each_limit};
 use tq_proto::v1::data::Kind as DataKind;
@@ -128,13 +128,10 @@ fn attempt(
     let named = limits.ok_or("the assignment has no limits")?;
     macro_rules! limits {
         ($($field:ident)+) => {
-            Limits { $($field: match named.$field {
-                0 => Limits::DEFAULT.$field,
-                value => value,
-            },)+ }
+            LimitOverrides { $($field: (named.$field > 0).then_some(named.$field),)+ }
         };
     }
-    let limits = each_limit!(limits);
+    let limits = each_limit!(limits).over(&Limits::DEFAULT);
     limits.check().map_err(|error| error.to_string())?;
     Ok(Attempt {
         epoch: Epoch(epoch),

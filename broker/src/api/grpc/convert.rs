@@ -278,15 +278,11 @@ pub(super) fn result_ttl(named: Option<u64>) -> Result<Option<Duration>, Status>
     Ok(ttl)
 }
 
-/// Limits without those that are the default, of which most tasks have no others.
+/// Limits without those that are the default.
 fn limits_named(limits: &Limits) -> v1::Limits {
+    let limits = limits.named();
     macro_rules! named {
-        ($($field:ident)+) => {
-            v1::Limits { $($field: match limits.$field {
-                value if value == Limits::DEFAULT.$field => 0,
-                value => value,
-            },)+ }
-        };
+        ($($field:ident)+) => { v1::Limits { $($field: limits.$field.unwrap_or(0),)+ } };
     }
     each_limit!(named)
 }

@@ -156,7 +156,7 @@ pub struct IdempotencyRow {
     pub expires_ms: u64,
 }
 
-/// What has the default is 0, so that a task that sets no limits has a short row.
+/// What has the default, or is not named, is 0: a task that sets no limits has a short row.
 #[derive(Clone, PartialEq, Eq, Message)]
 struct LimitsRow {
     #[prost(uint64, tag = "1")]
@@ -245,27 +245,11 @@ fn digest(bytes: &[u8]) -> Option<Digest> {
 }
 
 fn limits_row(limits: &Limits) -> LimitsRow {
-    macro_rules! row {
-        ($($field:ident)+) => {
-            LimitsRow { $($field: match limits.$field {
-                value if value == Limits::DEFAULT.$field => 0,
-                value => value,
-            },)+ }
-        };
-    }
-    each_limit!(row)
+    limit_overrides_row(&limits.named())
 }
 
 fn limits(row: &LimitsRow) -> Limits {
-    macro_rules! limits {
-        ($($field:ident)+) => {
-            Limits { $($field: match row.$field {
-                0 => Limits::DEFAULT.$field,
-                value => value,
-            },)+ }
-        };
-    }
-    each_limit!(limits)
+    limit_overrides(row).over(&Limits::DEFAULT)
 }
 
 /// What is not named is 0, which no limit can be.
