@@ -13,13 +13,11 @@ use tq_broker::dispatch::hosts::Link;
 use tq_broker::dispatch::message::{Assignment, AttemptOutcome, Data, FromHost, Hello, ToHost};
 use tq_broker::ledger::{Command, Config, Deploy, Ledger, Now, Submission, Submit};
 use tq_broker::modules::Entry;
-use tq_broker::modules::placement::FunctionPlacement;
 use tq_broker::modules::registry::{Function, Module};
 use tq_broker::observe::Metrics;
 use tq_broker::store::{Store, Syncer};
 use tq_core::label::Labels;
 use tq_core::outcome::{Outcome, Usage};
-use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec};
 use tq_core::{Digest, Limits, Placement, Priority, RetryPolicy, Timestamp};
 
@@ -181,14 +179,9 @@ impl OneHost {
 fn module() -> Module {
     let function = Function {
         name: "echo".to_owned(),
-        doc: String::new(),
         input: "json".to_owned(),
         output: "json".to_owned(),
-        limits: Limits::DEFAULT,
-        retry: RetryOverrides::default(),
-        placement: FunctionPlacement::default(),
-        grants: Arc::default(),
-        result_ttl: None,
+        ..Function::default()
     };
     Module {
         name: "echo".to_owned(),

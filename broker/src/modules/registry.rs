@@ -34,8 +34,8 @@ pub struct Module {
     pub not_granted: Vec<String>,
 }
 
-/// A function of a module, with its settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A function of a module, with its settings. The default has no name, and says nothing of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Function {
     /// Its name.
     pub name: String,
@@ -338,10 +338,7 @@ impl Registry {
         let Ok((module, function)) = self.function(&spec.namespace, &reference) else {
             return spec;
         };
-        let old = self.versions(&spec.namespace, &spec.module).ok();
-        let old = old.and_then(|versions| versions.all.get(&spec.version));
-        let old = old.and_then(|old| old.functions.iter().find(|old| old.name == spec.function));
-        if let Some(old) = old {
+        if let Some(old) = self.as_submitted(&spec) {
             macro_rules! renew {
                 ($($field:ident)+) => {
                     Limits {
@@ -355,16 +352,21 @@ impl Registry {
         spec
     }
 
+    /// The function of a call, in the version that the task was submitted to.
+    fn as_submitted(&self, spec: &Spec) -> Option<&Function> {
+        let versions = self.versions(&spec.namespace, &spec.module).ok()?;
+        let module = versions.all.get(&spec.version)?;
+        let mut functions = module.functions.iter();
+        functions.find(|function| function.name == spec.function)
+    }
+
     /// What a task may do beside computing: what its function had granted in the version that the task was submitted to.
     /// None is nothing.
     pub fn grants(&self, spec: &Spec) -> Option<Arc<Grants>> {
         if !self.has_grants {
             return None;
         }
-        let versions = self.versions(&spec.namespace, &spec.module).ok()?;
-        let module = versions.all.get(&spec.version)?;
-        let mut functions = module.functions.iter();
-        let function = functions.find(|function| function.name == spec.function)?;
+        let function = self.as_submitted(spec)?;
         (!function.grants.is_empty()).then(|| Arc::clone(&function.grants))
     }
 
@@ -429,12 +431,6 @@ mod tests {
                 .iter()
                 .map(|(name, env)| Function {
                     name: (*name).to_owned(),
-                    doc: String::new(),
-                    input: String::new(),
-                    output: String::new(),
-                    limits: Limits::DEFAULT,
-                    retry: RetryOverrides::default(),
-                    placement: FunctionPlacement::default(),
                     grants: Arc::new(Grants {
                         env: env
                             .iter()
@@ -442,7 +438,7 @@ mod tests {
                             .collect(),
                         is_deterministic: false,
                     }),
-                    result_ttl: None,
+                    ..Function::default()
                 })
                 .collect(),
             ..module("m", 1, 1)

@@ -10,13 +10,11 @@ use tq_broker::ledger::{
     Refused, RetentionChange, Submission, Submit, Submitted, Target, Watch, WatchId,
 };
 use tq_broker::modules::Entry;
-use tq_broker::modules::placement::FunctionPlacement;
 use tq_broker::modules::registry::{Function, Module};
 use tq_broker::tables::dead;
 use tq_core::label::Labels;
 use tq_core::placement::{Concurrency, Placement};
 use tq_core::queue::{Order, Rate};
-use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec, Task};
 use tq_core::transition::Amendment;
 use tq_core::{Digest, Limits, Priority, RetryPolicy, Signature, TaskId, Timestamp};
@@ -611,14 +609,7 @@ fn module_name(digest: Digest) -> String {
 fn module(digest: Digest) -> Module {
     let function = Function {
         name: "f".to_owned(),
-        doc: String::new(),
-        input: String::new(),
-        output: String::new(),
-        limits: Limits::DEFAULT,
-        retry: RetryOverrides::default(),
-        placement: FunctionPlacement::default(),
-        grants: Arc::default(),
-        result_ttl: None,
+        ..Function::default()
     };
     Module {
         name: module_name(digest),

@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, oneshot};
 use tq_core::label::Labels;
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::placement::Placement;
-use tq_core::retry::RetryOverrides;
 use tq_core::task::{DataRef, Spec, Stop, Task};
 use tq_core::{Digest, Epoch, Limits, Priority, Retention, RetryPolicy, TaskId, Timestamp};
 
@@ -27,7 +26,6 @@ use crate::ledger::{
     Watch, WatchId, lock,
 };
 use crate::modules::Entry;
-use crate::modules::placement::FunctionPlacement;
 use crate::modules::registry::{Function, Module};
 use crate::observe::Metrics;
 use crate::store::conformance::Place;
@@ -214,14 +212,7 @@ fn payload(arguments: &[String]) -> Bytes {
 pub(super) fn module(digest: Digest) -> Module {
     let function = Function {
         name: "f".to_owned(),
-        doc: String::new(),
-        input: String::new(),
-        output: String::new(),
-        limits: Limits::DEFAULT,
-        retry: RetryOverrides::default(),
-        placement: FunctionPlacement::default(),
-        grants: Arc::default(),
-        result_ttl: None,
+        ..Function::default()
     };
     Module {
         name: "m".to_owned(),
