@@ -9,12 +9,11 @@ use tq_client::{
     ConcurrencyRule, Environment, FunctionSettings, Grants, LimitOverrides, PlacementSettings,
     RetryOverrides,
 };
-use tq_core::limits::Unit;
 
 use crate::document::{self, Table};
 use crate::exit::Failure;
-use crate::limits;
-use crate::units::{Count, Size, Span};
+use crate::limits::{self, Amount};
+use crate::units::Span;
 
 /// The name of the file.
 pub(crate) const FILE: &str = "tq.toml";
@@ -142,11 +141,10 @@ impl Manifest {
 fn limits(table: &Table<'_>) -> Result<LimitOverrides, Failure> {
     let mut named = LimitOverrides::default();
     for (name, unit, slot) in limits::slots(&mut named) {
-        *slot = match unit {
-            Unit::Count => table.value::<Count>(name)?.map(|count| count.0),
-            Unit::Bytes => table.value::<Size>(name)?.map(|size| size.0),
-            Unit::Millis => table.value::<Span>(name)?.map(|span| span.0),
-        };
+        if let Some(text) = table.value::<String>(name)? {
+            let amount = Amount::parse(unit, &text);
+            *slot = Some(amount.map_err(|error| table.invalid(name, &error))?.0);
+        }
     }
     Ok(named)
 }
@@ -170,8 +168,8 @@ fn placement(table: &Table<'_>) -> Result<PlacementSettings, Failure> {
     }
     Ok(PlacementSettings {
         queue: table.value("queue")?.unwrap_or_default(),
-        required_labels: labels(table, "require")?,
-        preferred_labels: labels(table, "prefer")?,
+        required_labels: texts(table, "require")?.unwrap_or_default(),
+        preferred_labels: texts(table, "prefer")?.unwrap_or_default(),
         concurrency: limit.map(|limit| ConcurrencyRule {
             payload_pointer: pointer.unwrap_or_default(),
             limit,
@@ -180,28 +178,22 @@ fn placement(table: &Table<'_>) -> Result<PlacementSettings, Failure> {
 }
 
 fn grants(table: &Table<'_>) -> Result<Grants, Failure> {
-    let env = match table.table("env", |_| Ok(()))? {
-        None => None,
-        Some(()) => Some(Environment {
-            variables: labels(table, "env")?,
-        }),
-    };
     Ok(Grants {
-        env,
+        env: texts(table, "env")?.map(|variables| Environment { variables }),
         deterministic: table.flag("deterministic")?,
     })
 }
 
-fn labels(table: &Table<'_>, key: &str) -> Result<BTreeMap<String, String>, Failure> {
-    let labels = table.table(key, |labels| {
-        let names = labels.names().into_iter();
+/// The table under `key`, whose values are all texts; `None` if there is none.
+fn texts(table: &Table<'_>, key: &str) -> Result<Option<BTreeMap<String, String>>, Failure> {
+    table.table(key, |texts| {
+        let names = texts.names().into_iter();
         let pairs = names.map(|name| {
-            let value = labels.value(name)?.unwrap_or_default();
+            let value = texts.value(name)?.unwrap_or_default();
             Ok((name.to_owned(), value))
         });
         pairs.collect()
-    })?;
-    Ok(labels.unwrap_or_default())
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use indicatif::ProgressBar;
 use tq_client::{
     Client, Component, Entry, LimitOverrides, Module, RetryOverrides, Upload, UploadModuleResponse,
 };
-
 use tq_core::each_limit;
 
 use crate::args::DeployArgs;
