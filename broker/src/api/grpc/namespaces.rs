@@ -79,7 +79,7 @@ const OF_CEILING: &str = "ceiling.";
 /// The limits whose ceilings are to go.
 fn ceilings_to_reset(reset: &[String], set: &LimitOverrides) -> Result<Vec<String>, Status> {
     let names = reset.iter().map(|name| {
-        let name = name.trim_start_matches(OF_CEILING);
+        let name = name.strip_prefix(OF_CEILING).unwrap_or(name);
         let mut known = Limits::DEFAULT.rows().map(|(known, _, _)| known);
         if !known.any(|known| known == name) {
             return Err(invalid(format_args!(

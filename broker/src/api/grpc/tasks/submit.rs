@@ -1,7 +1,6 @@
 //! What comes in: checked whole, and made what the ledger takes of it.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use tonic::Status;
 use tq_core::limits::{
@@ -219,38 +218,20 @@ fn placement(
     Ok(placement)
 }
 
-/// The limits that could be named first, written as builds wrote them that knew no others.
-struct FirstLimits {
-    fuel: Option<u64>,
-    memory_bytes: Option<u64>,
-    timeout_ms: Option<u64>,
-}
+/// The limits that could be named first.
+const FIRST_LIMITS: [&str; 3] = ["fuel", "memory", "timeout"];
 
-impl FirstLimits {
-    const NAMES: [&str; 3] = ["fuel", "memory", "timeout"];
-
-    fn of(limits: &v1::LimitOverrides) -> Self {
-        Self {
-            fuel: limits.fuel,
-            memory_bytes: limits.memory_bytes,
-            timeout_ms: limits.timeout_ms,
-        }
-    }
-}
-
-impl fmt::Debug for FirstLimits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            fuel,
-            memory_bytes,
-            timeout_ms,
-        } = self;
-        f.debug_struct("LimitOverrides")
-            .field("fuel", fuel)
-            .field("memory_bytes", memory_bytes)
-            .field("timeout_ms", timeout_ms)
-            .finish()
-    }
+/// Those, as builds wrote them that knew no others.
+fn first_limits(limits: Option<&v1::LimitOverrides>) -> String {
+    limits.map_or_else(
+        || "None".to_owned(),
+        |limits| {
+            format!(
+                "Some(LimitOverrides {{ fuel: {:?}, memory_bytes: {:?}, timeout_ms: {:?} }})",
+                limits.fuel, limits.memory_bytes, limits.timeout_ms
+            )
+        },
+    )
 }
 
 /// Tells one request from another under the same idempotency key. What only says when or who does not count.
@@ -286,8 +267,8 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
     arguments
         .iter()
         .for_each(|argument| field(argument.as_bytes()));
-    let first = limits.as_ref().map(FirstLimits::of);
-    field(format!("{priority:?} {run_at_ms:?} {delay_ms:?} {first:?} {retry:?}").as_bytes());
+    let first = first_limits(limits.as_ref());
+    field(format!("{priority:?} {run_at_ms:?} {delay_ms:?} {first} {retry:?}").as_bytes());
     field(queue.as_bytes());
     for labels in [required_labels, preferred_labels] {
         let labels: std::collections::BTreeMap<_, _> = labels.iter().collect();
@@ -299,10 +280,7 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
         hasher.update(&ttl.to_be_bytes());
     }
     let other = convert::limit_overrides(limits.as_ref());
-    if other
-        .names()
-        .any(|name| !FirstLimits::NAMES.contains(&name))
-    {
+    if other.names().any(|name| !FIRST_LIMITS.contains(&name)) {
         hasher.update(format!("{other:?}").as_bytes());
     }
     *hasher.finalize().as_bytes()
@@ -319,12 +297,12 @@ mod tests {
             limits: Some(limits),
             ..v1::NewTask::default()
         };
-        let first = FirstLimits::of(&v1::LimitOverrides {
+        let first = v1::LimitOverrides {
             fuel: Some(1),
             ..v1::LimitOverrides::default()
-        });
+        };
         assert_eq!(
-            format!("{:?}", Some(first)),
+            first_limits(Some(&first)),
             "Some(LimitOverrides { fuel: Some(1), memory_bytes: None, timeout_ms: None })"
         );
         let handles = |handles| v1::LimitOverrides {
