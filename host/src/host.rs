@@ -150,7 +150,10 @@ impl Host {
             None => None,
         };
         let place = config.clone();
-        tell_confinement(&config.compiler).await;
+        // Beside the start: whatever the answer is, it changes nothing of it.
+        let compiler = config.compiler.clone();
+        let told = async move { tell_confinement(&compiler).await };
+        serving.spawn(stopped.clone().run_until_cancelled_owned(told));
         let opened = tokio::task::spawn_blocking(move || Opened::open(&place));
         let Opened {
             lock,
