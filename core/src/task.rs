@@ -294,6 +294,11 @@ impl Task {
         self.attempts.last().map(|attempt| attempt.outcome)
     }
 
+    /// It saved a checkpoint: it gets on, so that whatever crashed before is behind it.
+    pub fn gets_on(&mut self) {
+        self.strikes = None;
+    }
+
     /// Whether it may have crashed a runner, so that it is to run in one of its own.
     #[must_use]
     pub fn is_suspect(&self) -> bool {

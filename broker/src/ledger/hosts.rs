@@ -547,8 +547,7 @@ impl Ledger {
         self.touch(*id);
         let (data, row) = stored(Some(state));
         let before = self.open.get_mut(id).and_then(|open| {
-            // It gets on, so that whatever crashed before is behind it.
-            open.task.strikes = None;
+            open.task.gets_on();
             std::mem::replace(&mut open.beside.checkpoint, data)
         });
         let at = key::checkpoint(number, *id);
