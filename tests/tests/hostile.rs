@@ -36,8 +36,6 @@ const PROGRAM: &str = r#"
   (export "wasi:cli/run@0.2.0" (instance $run))"#;
 /// The error of a handler, for components that import nothing.
 const TASK_ERROR: &str = r#"
-  (type $retry (record (field "message" string) (field "after-ms" (option u64))))
-  (type $error (variant (case "invalid-input" string) (case "retryable" $retry) (case "fatal" string)))
   (import "tq:task/types@0.1.0" (instance $types
     (type $r (record (field "message" string) (field "after-ms" (option u64)))) (export "retry" (type $retry (eq $r)))
     (type $t (variant (case "invalid-input" string) (case "retryable" $retry) (case "fatal" string)))
