@@ -30,7 +30,7 @@ use crate::agent::link::{self, Link, Step};
 use crate::agent::session::{Breach, Command, Identity, Seen, Session, UploadId};
 use crate::component::Cache;
 use crate::metrics::Metrics;
-use crate::runner::{Attempt, Event, Pool, StopReason};
+use crate::runner::{Attempt, Event, Finished, Pool, StopReason};
 
 /// Messages of the broker that are taken in one go.
 const INBOUND_BATCH: usize = 64;
@@ -503,7 +503,9 @@ impl Agent {
 
     fn stop(&mut self, epoch: Epoch, why: StopReason) {
         let Some(resolving) = self.resolving.remove(&epoch) else {
-            self.pool.stop(epoch, why);
+            if let Some(unrun) = self.pool.stop(epoch, why) {
+                self.ended(unrun);
+            }
             return;
         };
         resolving.cancel();
@@ -592,18 +594,20 @@ impl Agent {
                 note,
             } => self.session.progressed(epoch, fraction, note),
             Event::Checkpoint { epoch, state } => self.session.saved(epoch, state),
-            Event::Finished(finished) => {
-                let epoch = finished.epoch;
-                self.metrics.ended(finished.outcome, &finished.usage);
-                self.end_span(epoch, finished.outcome);
-                if self.logs.has_dropped(epoch)
-                    && let Some(head) = self.session.log_head(epoch)
-                {
-                    self.logs.end(head);
-                }
-                self.session.finished(*finished);
-            }
+            Event::Finished(finished) => self.ended(*finished),
         }
+    }
+
+    fn ended(&mut self, finished: Finished) {
+        let epoch = finished.epoch;
+        self.metrics.ended(finished.outcome, &finished.usage);
+        self.end_span(epoch, finished.outcome);
+        if self.logs.has_dropped(epoch)
+            && let Some(head) = self.session.log_head(epoch)
+        {
+            self.logs.end(head);
+        }
+        self.session.finished(finished);
     }
 
     fn logged(&mut self, epoch: Epoch, text: Bytes) {

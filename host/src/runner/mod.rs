@@ -1,7 +1,6 @@
 //! Runs attempts.
 //!
-//! The seam to the agent is a protocol of plain messages: [`Command`]s in, [`Event`]s out. Today both ends are in one
-//! process; the runner can become a process of its own without a change to either.
+//! A [`Pool`] takes attempts and is told to stop them; what becomes of them comes out as [`Event`]s.
 
 mod attempt;
 mod failure;
@@ -23,20 +22,6 @@ pub use attempt::Slot;
 pub(crate) use outbox::Outbox;
 pub use pool::{Config, Pool, Refused};
 pub(crate) use timing::{Interrupt, Timing};
-
-/// What the agent tells the runner.
-#[derive(Debug)]
-pub enum Command {
-    /// Run this attempt as soon as a slot is free. Answered by one [`Event::Finished`], whatever happens.
-    Run(Box<Attempt>),
-    /// Stop this attempt, whether it runs or waits. Ignored if it is neither.
-    Stop {
-        /// Which attempt.
-        epoch: Epoch,
-        /// Why.
-        why: StopReason,
-    },
-}
 
 /// Why an attempt is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

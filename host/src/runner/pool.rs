@@ -14,7 +14,7 @@ use tq_core::Epoch;
 use tq_core::limits::{EVENTS_MAX, SHUTDOWN_WAIT, SLOTS_MAX};
 
 use super::timing::Control;
-use super::{Attempt, Command, Event, Finished, Slot, StopReason};
+use super::{Attempt, Event, Finished, Slot, StopReason};
 use crate::clock;
 use crate::sandbox::Engine;
 
@@ -53,15 +53,10 @@ struct Shared {
 }
 
 struct State {
-    queue: VecDeque<Waiting>,
+    queue: VecDeque<Box<Attempt>>,
     idle: usize,
     threads: usize,
     is_closing: bool,
-}
-
-struct Waiting {
-    attempt: Box<Attempt>,
-    stop: Option<StopReason>,
 }
 
 impl Shared {
@@ -114,20 +109,6 @@ impl Pool {
         Ok((pool, receiver))
     }
 
-    /// Obeys a command.
-    ///
-    /// # Errors
-    /// As [`Pool::run`].
-    pub fn send(&self, command: Command) -> Result<(), Refused> {
-        match command {
-            Command::Run(attempt) => self.run(attempt),
-            Command::Stop { epoch, why } => {
-                self.stop(epoch, why);
-                Ok(())
-            }
-        }
-    }
-
     /// Runs the attempt when a slot is free, in order of arrival. Does not block.
     ///
     /// # Errors
@@ -140,10 +121,7 @@ impl Pool {
                 queue_max: self.shared.queue_max,
             });
         }
-        state.queue.push_back(Waiting {
-            attempt,
-            stop: None,
-        });
+        state.queue.push_back(attempt);
         let has_idle = state.idle > 0;
         drop(state);
         if has_idle {
@@ -152,44 +130,30 @@ impl Pool {
         Ok(())
     }
 
-    /// Stops an attempt. Returns whether it ran or waited here. Does not block.
-    pub fn stop(&self, epoch: Epoch, why: StopReason) -> bool {
+    /// Stops an attempt, whether it runs or waits; one that is neither is nobody's. Returns the end of one that waited,
+    /// of which no event tells then. Does not block.
+    pub fn stop(&self, epoch: Epoch, why: StopReason) -> Option<Finished> {
         let mut state = self.shared.lock();
         let waits = state
             .queue
             .iter()
-            .position(|waiting| waiting.attempt.epoch == epoch);
+            .position(|attempt| attempt.epoch == epoch);
         if let Some(position) = waits {
-            // Its end is told now; only if nobody takes events is that left to the slot that would have run it.
-            match self.events.try_reserve() {
-                Ok(permit) => {
-                    state.queue.remove(position);
-                    permit.send(finished(unrun(epoch, why)));
-                }
-                Err(_) => state.queue[position].stop = Some(why),
-            }
-            return true;
+            state.queue.remove(position);
+            return Some(unrun(epoch, why));
         }
         // Under the lock, so that an attempt between the queue and its slot is in one of them.
-        self.shared
-            .slots
-            .iter()
-            .any(|slot| slot.stop(Some(epoch), why))
+        for slot in &self.shared.slots {
+            slot.stop(Some(epoch), why);
+        }
+        None
     }
 
-    /// Takes every attempt back that waits for a slot and was not told to stop, and returns which they are, in the order
-    /// of their arrival. Nothing else is told of them. Does not block.
+    /// Takes every attempt back that waits for a slot, and returns which they are, in the order of their arrival. Nothing
+    /// else is told of them. Does not block.
     pub fn take_back(&self) -> Vec<Epoch> {
-        let mut state = self.shared.lock();
-        let (stopped, waiting) = std::mem::take(&mut state.queue)
-            .into_iter()
-            .partition::<VecDeque<_>, _>(|waiting| waiting.stop.is_some());
-        state.queue = stopped;
-        drop(state);
-        waiting
-            .into_iter()
-            .map(|waiting| waiting.attempt.epoch)
-            .collect()
+        let waiting = std::mem::take(&mut self.shared.lock().queue);
+        waiting.into_iter().map(|attempt| attempt.epoch).collect()
     }
 
     /// Attempts that wait for a slot.
@@ -247,10 +211,11 @@ impl Thread {
     }
 
     fn work(self, mut slot: Slot, control: &Control, events: &Sender<Event>) {
-        while let Some(Waiting { attempt, stop }) = self.next(control) {
-            let end = match stop {
-                Some(why) => unrun(attempt.epoch, why),
-                None => slot.run_current(*attempt),
+        while let Some((attempt, is_closing)) = self.next(control) {
+            let end = if is_closing {
+                unrun(attempt.epoch, StopReason::Shutdown)
+            } else {
+                slot.run_current(*attempt)
             };
             let is_told = match events.try_send(finished(end)) {
                 Ok(()) => true,
@@ -265,15 +230,13 @@ impl Thread {
         }
     }
 
-    fn next(&self, control: &Control) -> Option<Waiting> {
+    /// Waits for the next attempt, and returns it with whether the pool is closing; nothing if it is and none is left.
+    fn next(&self, control: &Control) -> Option<(Box<Attempt>, bool)> {
         let mut state = self.0.lock();
         loop {
-            if let Some(mut waiting) = state.queue.pop_front() {
-                if state.is_closing {
-                    waiting.stop = Some(StopReason::Shutdown);
-                }
-                control.set(Some(waiting.attempt.epoch));
-                return Some(waiting);
+            if let Some(attempt) = state.queue.pop_front() {
+                control.set(Some(attempt.epoch));
+                return Some((attempt, state.is_closing));
             }
             if state.is_closing {
                 return None;

@@ -3,25 +3,26 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use tokio::sync::mpsc::Receiver;
 use tq_core::limits::{CANCEL_GRACE, SHUTDOWN_WAIT};
 use tq_core::{Epoch, Limits, Outcome, Timestamp};
-use tq_host::runner::{Attempt, Command, Config, Event, Pool, StopReason};
+use tq_host::runner::{Attempt, Config, Event, Finished, Pool, StopReason};
 
 use crate::guests::{echo, handler_that, listens, sleeps, spins};
 use crate::{ENGINE, Host, attempt, ready};
 
 /// Starts a guest that first says that it runs, stops it, and returns how it ended and how long that took.
 #[track_caller]
-fn stop(wasm: Vec<u8>, why: StopReason) -> (tq_host::runner::Finished, Duration) {
+fn stop(wasm: Vec<u8>, why: StopReason) -> (Finished, Duration) {
     let mut host = Host::new();
     host.start(Attempt {
         payload: Bytes::from_static(b"stopped"),
         ..attempt(1, ready(wasm))
     });
-    // It waits in no queue, so that it is either before or behind the moment in which it can be stopped.
-    while !host.pool.stop(Epoch(1), why) {
+    while host.pool.waiting() > 0 {
         std::thread::yield_now();
     }
+    assert!(host.pool.stop(Epoch(1), why).is_none());
     let started = Instant::now();
     let finished = host.finished();
     (finished, started.elapsed())
@@ -83,7 +84,7 @@ fn deadline_needs_no_command() {
 #[test]
 fn waiting_attempt_is_stopped_without_a_slot() {
     let (spins, echo) = (ready(spins()), ready(echo()));
-    let mut host = Host::new();
+    let host = Host::new();
     for epoch in [1, 2] {
         host.start(attempt(epoch, spins.clone()));
     }
@@ -91,14 +92,13 @@ fn waiting_attempt_is_stopped_without_a_slot() {
         std::thread::yield_now();
     }
     host.start(attempt(3, echo));
-    assert!(host.pool.stop(Epoch(3), StopReason::Cancelled));
-    let finished = host.finished();
+    let finished = host.pool.stop(Epoch(3), StopReason::Cancelled).unwrap();
     assert_eq!(
         (finished.epoch.0, finished.outcome),
         (3, Outcome::Cancelled)
     );
     assert_eq!(host.pool.waiting(), 0);
-    assert!(!host.pool.stop(Epoch(3), StopReason::Cancelled));
+    assert!(host.pool.stop(Epoch(3), StopReason::Cancelled).is_none());
 }
 
 #[test]
@@ -110,23 +110,20 @@ fn one_stop_leaves_the_next_attempt_alone() {
     };
     let (pool, mut events) = Pool::start(config, &ENGINE).unwrap();
     for round in 0..20 {
-        let send = |epoch, component| {
-            pool.send(Command::Run(Box::new(attempt(epoch, component))))
-                .unwrap();
-        };
-        send(2 * round, sleeps.clone());
-        send(2 * round + 1, echo.clone());
-        pool.send(Command::Stop {
-            epoch: Epoch(2 * round),
-            why: StopReason::Abandoned,
-        })
-        .unwrap();
-        for expected in [Outcome::Cancelled, Outcome::Succeeded] {
-            let Some(Event::Finished(finished)) = events.blocking_recv() else {
-                panic!("no end");
-            };
-            assert_eq!(finished.outcome, expected);
-        }
+        let run = |epoch, component| pool.run(Box::new(attempt(epoch, component))).unwrap();
+        run(2 * round, sleeps.clone());
+        run(2 * round + 1, echo.clone());
+        let unrun = pool.stop(Epoch(2 * round), StopReason::Abandoned);
+        let stopped = unrun.unwrap_or_else(|| ended(&mut events));
+        assert_eq!(stopped.outcome, Outcome::Cancelled);
+        assert_eq!(ended(&mut events).outcome, Outcome::Succeeded);
+    }
+}
+
+fn ended(events: &mut Receiver<Event>) -> Finished {
+    match events.blocking_recv() {
+        Some(Event::Finished(finished)) => *finished,
+        _ => panic!("no end"),
     }
 }
 
