@@ -11,6 +11,7 @@ use crate::args::{BrokerArgs, Cli, Command, DevArgs, HostArgs};
 use crate::document::{self, Table};
 use crate::exit::Failure;
 use crate::labels::LabelList;
+use crate::nodes::Isolation;
 use crate::output::Format;
 use crate::telemetry::LogFormat;
 use crate::units::Size;
@@ -72,6 +73,8 @@ pub(crate) struct Config {
     pub(crate) dev_listen: Setting<SocketAddr>,
     /// `tq dev`: tasks at once.
     pub(crate) dev_slots: Setting<u32>,
+    /// `tq dev`: where guests run.
+    pub(crate) dev_isolation: Setting<Isolation>,
     /// `tq broker`: its folder.
     pub(crate) broker_data_dir: Setting<PathBuf>,
     /// `tq broker`: the address to serve on.
@@ -84,6 +87,8 @@ pub(crate) struct Config {
     pub(crate) host_labels: Setting<LabelList>,
     /// `tq host`: what the memory limits of its attempts may add up to; `None` is no limit.
     pub(crate) host_memory: Setting<Option<Size>>,
+    /// `tq host`: where guests run.
+    pub(crate) host_isolation: Setting<Isolation>,
     /// `tq host`: its folder.
     pub(crate) host_data_dir: Setting<PathBuf>,
     /// `tq host`: where its metrics are; `None` is nowhere.
@@ -105,7 +110,7 @@ pub(crate) struct Shown {
 const KEYS: &[(&str, &[&str])] = &[
     ("client", &["broker", "namespace", "output"]),
     ("log", &["format", "filter", "otlp_endpoint"]),
-    ("dev", &["data_dir", "listen", "slots"]),
+    ("dev", &["data_dir", "listen", "slots", "isolation"]),
     ("broker", &["data_dir", "listen"]),
     (
         "host",
@@ -114,6 +119,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "slots",
             "labels",
             "memory",
+            "isolation",
             "data_dir",
             "metrics_listen",
         ],
@@ -159,13 +165,14 @@ impl Config {
         path: &Path,
         text: &str,
     ) -> Result<Self, Failure> {
-        let (dev_data_dir, dev_listen, dev_slots) = match &cli.command {
+        let (dev_data_dir, dev_listen, dev_slots, dev_isolation) = match &cli.command {
             Command::Dev(DevArgs {
                 data_dir,
                 listen,
                 slots,
-            }) => (data_dir.clone(), *listen, *slots),
-            _ => (None, None, None),
+                isolation,
+            }) => (data_dir.clone(), *listen, *slots, *isolation),
+            _ => (None, None, None, None),
         };
         let (broker_data_dir, broker_listen) = match &cli.command {
             Command::Broker(BrokerArgs { data_dir, listen }) => (data_dir.clone(), *listen),
@@ -181,6 +188,7 @@ impl Config {
                 slots,
                 labels: _,
                 memory: _,
+                isolation: _,
                 data_dir,
                 metrics_listen,
             }) => (name.clone(), *slots, data_dir.clone(), *metrics_listen),
@@ -189,6 +197,7 @@ impl Config {
         let labels = LabelList::gather(host.map_or(&[], |host| &host.labels))
             .map_err(|error| Failure::usage(error.to_string()))?;
         let memory = host.and_then(|host| host.memory);
+        let isolation = host.and_then(|host| host.isolation);
         let global = &cli.global;
 
         document::parse(path, text, |root| {
@@ -259,6 +268,13 @@ impl Config {
                     "slots",
                     default_slots,
                 )?,
+                dev_isolation: layers.pick(
+                    dev_isolation,
+                    &["TQ_DEV_ISOLATION"],
+                    "dev",
+                    "isolation",
+                    || Isolation::None,
+                )?,
                 broker_data_dir: layers.pick(
                     broker_data_dir,
                     &["TQ_BROKER_DATA_DIR"],
@@ -288,6 +304,13 @@ impl Config {
                     LabelList::default,
                 )?,
                 host_memory: layers.pick_optional(memory, &["TQ_HOST_MEMORY"], "host", "memory")?,
+                host_isolation: layers.pick(
+                    isolation,
+                    &["TQ_HOST_ISOLATION"],
+                    "host",
+                    "isolation",
+                    || Isolation::Process,
+                )?,
                 host_data_dir: layers.pick(
                     host_data_dir,
                     &["TQ_HOST_DATA_DIR"],
@@ -314,12 +337,14 @@ impl Config {
             dev_data_dir,
             dev_listen,
             dev_slots,
+            dev_isolation,
             broker_data_dir,
             broker_listen,
             host_name,
             host_slots,
             host_labels,
             host_memory,
+            host_isolation,
             host_data_dir,
             host_metrics_listen,
         } = self;
@@ -353,12 +378,14 @@ impl Config {
             path("dev.data_dir", dev_data_dir),
             show("dev.listen", dev_listen),
             show("dev.slots", dev_slots),
+            show("dev.isolation", dev_isolation),
             path("broker.data_dir", broker_data_dir),
             show("broker.listen", broker_listen),
             show("host.name", host_name),
             show("host.slots", host_slots),
             show("host.labels", host_labels),
             optional("host.memory", host_memory),
+            show("host.isolation", host_isolation),
             path("host.data_dir", host_data_dir),
             optional("host.metrics_listen", host_metrics_listen),
         ]

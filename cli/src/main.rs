@@ -31,13 +31,16 @@ use crate::telemetry::Role;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // A host compiles modules in a child process with limits, which is this program again. It has to be small and single
-    // threaded when the limits are set, so nothing may come before this.
+    // A host compiles modules and runs guests in child processes, which are this program again. They have to be small and
+    // single threaded when they confine themselves, so nothing may come before this.
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    if let Some((first, arguments)) = words.split_first()
-        && first == "__compile"
-    {
-        return tq_host::component::compile_child(arguments);
+    if let Some((first, arguments)) = words.split_first() {
+        if first == "__compile" {
+            return tq_host::component::compile_child(arguments);
+        }
+        if first == "__run" {
+            return tq_host::processes::run_child(arguments);
+        }
     }
     let cli = Cli::parse();
     match start(cli) {

@@ -1,14 +1,53 @@
 //! A broker and a host in this process, and what both nodes have in common.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::str::FromStr;
 
+use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 use tq_broker::Broker;
 use tq_host::Host;
 
 use crate::exit::{Exit, Failure};
+
+/// Where a host runs guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolation {
+    /// In processes of their own, one for each namespace: confined by the operating system, and replaced when they crash
+    Process,
+    /// In the host's own process: tasks cost less, and what crashes the engine crashes the host
+    None,
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Process => "process",
+            Self::None => "none",
+        })
+    }
+}
+
+impl FromStr for Isolation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        ValueEnum::from_str(text, false)
+            .map_err(|_| format!("`{text}` is not where guests can run; use `process` or `none`"))
+    }
+}
+
+impl From<Isolation> for tq_host::Isolation {
+    fn from(isolation: Isolation) -> Self {
+        match isolation {
+            Isolation::Process => Self::Processes(tq_host::processes::Program::default()),
+            Isolation::None => Self::InProcess,
+        }
+    }
+}
 
 /// A broker and the one host that works for it.
 pub(crate) struct Pair {
@@ -23,10 +62,12 @@ impl Pair {
         data_dir: &Path,
         listen: SocketAddr,
         slots: u32,
+        isolation: Isolation,
     ) -> anyhow::Result<Self> {
         let broker = Broker::start(tq_broker::Config::new(data_dir, listen)).await?;
         let url = url(broker.address());
-        let config = tq_host::Config::new(url, "local", slots, data_dir.join("host"));
+        let mut config = tq_host::Config::new(url, "local", slots, data_dir.join("host"));
+        config.isolation = isolation.into();
         let host = match Host::start(config).await {
             Ok(host) => host,
             Err(error) => {

@@ -425,6 +425,22 @@ pub const QUARANTINE_PAUSE_MIN: Duration = Duration::from_secs(10);
 pub const QUARANTINE_PAUSE_MAX: Duration = Duration::from_secs(10 * 60);
 /// Slots that one host may offer.
 pub const SLOTS_MAX: u32 = 4_096;
+/// A runner process is replaced after so many attempts, so that what one of them may have left in it does not last.
+pub const RUNNER_ATTEMPTS: u64 = 1_000;
+/// It is not replaced before, so that many short attempts cost few processes.
+pub const RUNNER_AGE_MIN: Duration = Duration::from_secs(60);
+/// A runner process that runs nothing for so long is ended.
+pub const RUNNER_IDLE: Duration = Duration::from_secs(60);
+/// Runner processes that a host keeps though they run nothing. Of more, those that were idle for longest are ended.
+pub const RUNNERS_IDLE_MAX: usize = 16;
+/// How long a runner process may take to be ready, or to load a component.
+pub const RUNNER_START_WAIT: Duration = Duration::from_secs(30);
+/// What an attempt may take beyond its timeout before its runner process counts as stuck and is ended.
+pub const RUNNER_STUCK_AFTER: Duration = Duration::from_secs(15);
+/// Files that a runner process may have open: its pipes, and the image of each memory of each component that it holds.
+pub const RUNNER_FILES_MAX: u64 = 4_096;
+/// What a host keeps of the last words of a runner process.
+pub const RUNNER_WORDS_BYTES_MAX: usize = 2 * KIB as usize;
 /// Events of running attempts that wait for their session; a slot beyond that waits.
 pub const EVENTS_MAX: usize = 1_024;
 /// How long an attempt waits for room in the memory pool before the host gives it back.

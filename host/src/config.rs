@@ -11,6 +11,7 @@ use tq_core::{label, name};
 
 use crate::Error;
 use crate::component::Compiler;
+use crate::processes;
 
 /// What a host is told at its start.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How the compiler's process is started; by default as this program with `__compile`.
     pub compiler: Compiler,
+    /// Where guests run.
+    pub isolation: Isolation,
     /// All compiled modules together, in bytes; the ones not used for longest go first.
     pub compiled_bytes_max: u64,
     /// How long a host that is shut down lets its attempts run on.
@@ -38,11 +41,20 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
 }
 
+/// Where guests run.
+#[derive(Clone, Debug)]
+pub enum Isolation {
+    /// In threads of this process. What breaks an engine breaks the host.
+    InProcess,
+    /// In processes of their own, one for each namespace.
+    Processes(processes::Program),
+}
+
 impl Config {
     /// The default of [`Config::drain_timeout`].
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-    /// A configuration with the defaults for all that is not named.
+    /// A configuration with the defaults for all that is not named. Guests run in this process.
     #[must_use]
     pub fn new(
         broker: impl Into<String>,
@@ -58,6 +70,7 @@ impl Config {
             memory_bytes: None,
             data_dir: data_dir.into(),
             compiler: Compiler::default(),
+            isolation: Isolation::InProcess,
             compiled_bytes_max: COMPILED_CACHE_BYTES,
             drain_timeout: Self::DRAIN_TIMEOUT,
             metrics_listen: None,

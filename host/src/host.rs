@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,20 +14,22 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tonic::transport::Uri;
 use tq_core::label::LabelError;
 use tq_core::limits::{OutOfRange, SLOTS_MAX};
 use tq_core::name::NameError;
 
-use crate::Config;
-use crate::agent::{self, Agent, Status};
+use crate::agent::{self, Agent, Executor, Status};
 use crate::component::{self, Cache, Compiler, OpenError};
 use crate::metrics::Metrics;
+use crate::processes::{self, Runners};
 use crate::runner::{self, Pool};
 use crate::sandbox::{Engine, EngineError};
+use crate::{Config, Isolation};
 
 /// A host does not start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +93,9 @@ pub enum Error {
     /// This machine cannot run WebAssembly.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The processes that run guests cannot be had.
+    #[error("failed to start the processes that run guests; `--in-process` does without them")]
+    Runners(#[from] processes::StartError),
     /// The threads that run attempts cannot be had.
     #[error("failed to start {slots} slots")]
     Pool {
@@ -149,40 +155,27 @@ impl Host {
             Some(listen) => Some(serve(listen, &metrics, &stopped, &serving).await?),
             None => None,
         };
-        let place = config.clone();
         // Beside the start: whatever the answer is, it changes nothing of it.
         let compiler = config.compiler.clone();
-        let told = async move { tell_confinement(&compiler).await };
+        let told = async move { tell_compiler(&compiler).await };
         serving.spawn(stopped.clone().run_until_cancelled_owned(told));
-        let opened = tokio::task::spawn_blocking(move || Opened::open(&place));
-        let Opened {
-            lock,
-            cache,
-            pool,
-            events,
-            stored,
-        } = opened.await.map_err(|_| Error::Ended)??;
 
         let (status, watched) = watch::channel(Status::default());
         let draining = CancellationToken::new();
-        let agent = Agent::new(agent::Parts {
+        let opened = Opened::open(&config.data_dir).await?;
+        let start = Start {
             broker,
-            name: config.name,
-            slots: config.slots,
-            labels: config.labels,
-            memory_bytes: config.memory_bytes,
-            drain_timeout: config.drain_timeout,
-            cache: Arc::new(cache),
-            pool,
-            events,
-            stored,
-            metrics: Arc::clone(&metrics),
+            config: &config,
+            opened,
+            metrics: &metrics,
             status,
-            draining: draining.clone(),
-        });
-        let run = stopped
-            .clone()
-            .run_until_cancelled_owned(Box::pin(agent.run()));
+            draining: &draining,
+        };
+        let (lock, agent) = match &config.isolation {
+            Isolation::InProcess => start.in_process().await?,
+            Isolation::Processes(program) => start.with_processes(program.clone()).await?,
+        };
+        let run = stopped.clone().run_until_cancelled_owned(agent);
         Ok(Self {
             broker: config.broker,
             status: watched,
@@ -260,57 +253,140 @@ impl Host {
     }
 }
 
-/// What a host opens before it runs.
+/// What a host finds in its directory.
 struct Opened {
     lock: File,
-    cache: Cache,
-    pool: Pool,
-    events: tokio::sync::mpsc::Receiver<runner::Event>,
     stored: agent::Stored,
 }
 
 impl Opened {
-    fn open(config: &Config) -> Result<Self, Error> {
-        let lock = lock(&config.data_dir)?;
-        let stored = agent::Stored::open(&config.data_dir)?;
-        let engine = Engine::new(config.slots)?;
-        let place = component::Config {
-            directory: config.data_dir.clone(),
-            compiler: config.compiler.clone(),
-            bytes_max: config.compiled_bytes_max,
-        };
-        let cache = Cache::open(place, engine.clone())?;
-        let pool = runner::Config {
+    async fn open(data_dir: &Path) -> Result<Self, Error> {
+        let data_dir = data_dir.to_owned();
+        blocking(move || {
+            let lock = lock(&data_dir)?;
+            let stored = agent::Stored::open(&data_dir)?;
+            Ok(Self { lock, stored })
+        })
+        .await
+    }
+}
+
+/// An agent that runs until the host is drained.
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What an agent is started with, wherever it has guests run.
+struct Start<'a> {
+    broker: Uri,
+    config: &'a Config,
+    opened: Opened,
+    metrics: &'a Arc<Metrics>,
+    status: watch::Sender<Status>,
+    draining: &'a CancellationToken,
+}
+
+impl Start<'_> {
+    async fn in_process(self) -> Result<(File, Running), Error> {
+        let slots = self.config.slots;
+        let place = self.place();
+        let opened = blocking(move || {
+            let engine = Engine::new(slots)?;
+            let cache = Cache::open(place, engine.clone())?;
+            let config = runner::Config {
+                slots,
+                queue_max: agent::queue_max(slots),
+            };
+            let pool = Pool::start(config, &engine);
+            let (pool, events) = pool.map_err(|source| Error::Pool { slots, source })?;
+            Ok((cache, pool, events))
+        });
+        let (cache, pool, events) = opened.await?;
+        Ok(self.agent(cache, pool, events))
+    }
+
+    async fn with_processes(self, program: processes::Program) -> Result<(File, Running), Error> {
+        let started = Runners::start(processes::Parts {
+            program,
+            slots: self.config.slots,
+            queue_max: agent::queue_max(self.config.slots),
+            metrics: Arc::clone(self.metrics),
+        });
+        let (runners, forms, events, missing) = started.await?;
+        tell_confinement("runner processes", &missing);
+        let place = self.place();
+        let cache = blocking(move || Ok(Cache::open(place, forms)?)).await?;
+        Ok(self.agent(cache, runners, events))
+    }
+
+    /// Where the cache is.
+    fn place(&self) -> component::Config {
+        component::Config {
+            directory: self.config.data_dir.clone(),
+            compiler: self.config.compiler.clone(),
+            bytes_max: self.config.compiled_bytes_max,
+        }
+    }
+
+    fn agent<E: Executor>(
+        self,
+        cache: Cache<E::Loader>,
+        executor: E,
+        events: mpsc::Receiver<runner::Event>,
+    ) -> (File, Running) {
+        let Self {
+            broker,
+            config,
+            opened: Opened { lock, stored },
+            metrics,
+            status,
+            draining,
+        } = self;
+        let agent = Agent::new(agent::Parts {
+            broker,
+            name: config.name.clone(),
             slots: config.slots,
-            queue_max: agent::queue_max(config.slots),
-        };
-        let (pool, events) = Pool::start(pool, &engine).map_err(|source| Error::Pool {
-            slots: config.slots,
-            source,
-        })?;
-        Ok(Self {
-            lock,
-            cache,
-            pool,
+            labels: config.labels.clone(),
+            memory_bytes: config.memory_bytes,
+            drain_timeout: config.drain_timeout,
+            cache: Arc::new(cache),
+            executor,
             events,
             stored,
-        })
+            metrics: Arc::clone(metrics),
+            status,
+            draining: draining.clone(),
+        });
+        (lock, Box::pin(agent.run()))
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Error::Ended)?
+}
+
+async fn tell_compiler(compiler: &Compiler) {
+    match compiler.missing_confinement().await {
+        Ok(missing) => tell_confinement("the compiler's process", &missing),
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the compiler's process does not start; modules that this host does not hold yet cannot be prepared"
+        ),
     }
 }
 
 /// Says what is missing of the confinement of the processes that handle foreign code: it is weaker on some kernels, which is
 /// no reason not to start.
-async fn tell_confinement(compiler: &Compiler) {
-    match compiler.missing_confinement().await {
-        Ok(missing) if missing.is_empty() => tracing::info!("the compiler's process is confined"),
-        Ok(missing) => tracing::warn!(
+fn tell_confinement(what: &str, missing: &[String]) {
+    if missing.is_empty() {
+        tracing::info!(what, "confined");
+    } else {
+        tracing::warn!(
+            what,
             missing = missing.join("; "),
-            "the compiler's process is confined in part; use a newer kernel, or allow what is missing in this container"
-        ),
-        Err(error) => tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the compiler's process does not start; modules that this host does not hold yet cannot be prepared"
-        ),
+            "confined in part; use a newer kernel, or allow what is missing in this container"
+        );
     }
 }
 

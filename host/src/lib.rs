@@ -20,8 +20,9 @@ pub mod floor;
 mod host;
 mod imports;
 mod metrics;
+pub mod processes;
 pub mod runner;
 pub mod sandbox;
 
-pub use config::Config;
+pub use config::{Config, Isolation};
 pub use host::{Error, Host};

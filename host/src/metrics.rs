@@ -31,6 +31,9 @@ pub(crate) struct Metrics {
     pub(crate) modules_ready: Gauge,
     pub(crate) session_up: Gauge,
     pub(crate) outcomes_fenced: Counter,
+    pub(crate) runners: Gauge,
+    pub(crate) runners_started: Counter,
+    pub(crate) runner_crashes: Counter,
     pub(crate) log_dropped_bytes: Counter<u64, AtomicU64>,
 }
 
@@ -51,6 +54,9 @@ impl Metrics {
             modules_ready: Gauge::default(),
             session_up: Gauge::default(),
             outcomes_fenced: Counter::default(),
+            runners: Gauge::default(),
+            runners_started: Counter::default(),
+            runner_crashes: Counter::default(),
             log_dropped_bytes: Counter::default(),
         };
         let slots_offered = Gauge::<i64>::default();
@@ -108,6 +114,21 @@ impl Metrics {
             "outcomes_fenced",
             "Outcomes that came after their lease had ended",
             metrics.outcomes_fenced.clone(),
+        );
+        registry.register(
+            "runners",
+            "Runner processes, with the one that waits for its first attempt",
+            metrics.runners.clone(),
+        );
+        registry.register(
+            "runners_started",
+            "Runner processes that were started",
+            metrics.runners_started.clone(),
+        );
+        registry.register(
+            "runner_crashes",
+            "Runner processes that ended with attempts in them",
+            metrics.runner_crashes.clone(),
         );
         registry.register_with_unit(
             "log_dropped",
@@ -183,6 +204,9 @@ mod tests {
             "tq_modules_ready 0",
             "tq_session_up 0",
             "tq_outcomes_fenced_total 0",
+            "tq_runners 0",
+            "tq_runners_started_total 0",
+            "tq_runner_crashes_total 0",
             "tq_log_dropped_bytes_total 7",
             "tq_build_info{version=\"",
         ] {

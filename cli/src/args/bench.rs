@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::nodes::Isolation;
 use crate::units::Count;
 
 #[derive(Debug, Args)]
@@ -44,6 +45,9 @@ pub(crate) struct BenchArgs {
     /// Slots of the host, except where a scenario says otherwise [default: as of `tq host`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(tq_core::limits::SLOTS_MAX)))]
     pub(crate) slots: Option<u32>,
+    /// Where the host runs guests, as of `tq host --isolation` [default: process]
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) isolation: Option<Isolation>,
     /// What arrivals, payloads and modules are drawn from [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,

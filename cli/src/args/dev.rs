@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::nodes::Isolation;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tq dev
@@ -19,4 +21,7 @@ pub(crate) struct DevArgs {
     /// Tasks that run at once [env: TQ_DEV_SLOTS] [default: by the number of processors]
     #[arg(long, value_name = "N")]
     pub(crate) slots: Option<u32>,
+    /// Where guests run: in a process for each namespace, or in this one [env: TQ_DEV_ISOLATION] [default: none]
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) isolation: Option<Isolation>,
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::labels::Label;
+use crate::nodes::Isolation;
 use crate::units::{Size, Span};
 
 #[derive(Debug, Args)]
@@ -36,6 +37,9 @@ pub(crate) struct HostArgs {
     /// What the memory limits of its tasks may add up to, such as `8GiB`; only slots limit it if this is not given [env: TQ_HOST_MEMORY]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<Size>,
+    /// Where guests run: in a process for each namespace, or in the host's own [env: TQ_HOST_ISOLATION] [default: process]
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) isolation: Option<Isolation>,
     /// Where compiled modules and unacknowledged outcomes are kept [env: TQ_HOST_DATA_DIR] [default: `tq/hosts/NAME` in the user's state folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,

@@ -10,7 +10,7 @@ use tq_client::{Client, NewTask, Task, TaskState, Watch};
 
 use crate::commands::deploy::{self, Deployable};
 use crate::exit::{Exit, Failure};
-use crate::nodes::{Pair, StopSignals};
+use crate::nodes::{Isolation, Pair, StopSignals};
 use crate::output::{self, json, table};
 use crate::traceparent;
 use crate::units::{Count, Size, nanoseconds};
@@ -46,7 +46,7 @@ pub(crate) async fn run() -> anyhow::Result<Exit> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     // Below the folder, so that what the broker keeps beside its directory goes with it.
     let data_dir = folder.path().join("data");
-    let pair = Pair::start(&data_dir, listen, SLOTS).await?;
+    let pair = Pair::start(&data_dir, listen, SLOTS, Isolation::None).await?;
     let url = pair.url();
     output::note(format!(
         "a broker and a host are running at {url}, for as long as this takes"

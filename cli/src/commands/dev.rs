@@ -10,8 +10,9 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     let listen = config.dev_listen.value;
     check_listen(listen)?;
     let mut stop = StopSignals::listen()?;
+    let (slots, isolation) = (config.dev_slots.value, config.dev_isolation.value);
     let pair = tokio::select! {
-        started = Pair::start(data_dir, listen, config.dev_slots.value) => started?,
+        started = Pair::start(data_dir, listen, slots, isolation) => started?,
         () = stop.next() => return Ok(Exit::Interrupted),
     };
     let url = pair.url();

@@ -11,7 +11,7 @@ use tq_proto::v1::data::Kind as DataKind;
 use tq_proto::v1::{self, Assignment, Data};
 
 use crate::agent::bulk::Bulk;
-use crate::component::{Cache, Ready};
+use crate::component::{Cache, Load, Ready};
 use crate::runner::Attempt;
 
 /// An assignment that cannot be run here.
@@ -32,12 +32,18 @@ impl From<String> for NotRunnable {
     }
 }
 
+/// An assignment with all that it refers to at hand: its payload and its checkpoint are inline.
+pub(crate) struct Resolved<R> {
+    pub(crate) assignment: Assignment,
+    pub(crate) component: Arc<R>,
+}
+
 /// Gathers all that an assignment refers to. Does not wait where all is at hand.
-pub(crate) async fn resolve(
-    assignment: Assignment,
-    cache: &Cache,
+pub(crate) async fn resolve<L: Load>(
+    mut assignment: Assignment,
+    cache: &Cache<L>,
     bulk: &Bulk,
-) -> Result<Box<Attempt>, NotRunnable> {
+) -> Result<Box<Resolved<L::Loaded>>, NotRunnable> {
     let digest = digest(&assignment.digest)?;
     let Some(component) = cache.load(digest).await else {
         return Err(NotRunnable {
@@ -45,19 +51,13 @@ pub(crate) async fn resolve(
             lacks: Some(digest),
         });
     };
-    let payload = match assignment.payload.clone() {
-        Some(payload) => fetch("payload", payload, PAYLOAD_BYTES_MAX, bulk).await?,
-        None => Bytes::new(),
-    };
-    let checkpoint = match assignment.checkpoint.clone() {
-        Some(checkpoint) => {
-            Some(fetch("checkpoint", checkpoint, CHECKPOINT_BYTES_MAX, bulk).await?)
-        }
-        None => None,
-    };
-    Ok(Box::new(attempt(
-        assignment, component, payload, checkpoint,
-    )?))
+    fetch("payload", &mut assignment.payload, PAYLOAD_BYTES_MAX, bulk).await?;
+    let checkpoint = &mut assignment.checkpoint;
+    fetch("checkpoint", checkpoint, CHECKPOINT_BYTES_MAX, bulk).await?;
+    Ok(Box::new(Resolved {
+        assignment,
+        component,
+    }))
 }
 
 /// Reads a digest.
@@ -68,28 +68,59 @@ pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, String> {
         .map_err(|_| "a digest has not 32 bytes".to_owned())
 }
 
-async fn fetch(what: &str, data: Data, bytes_max: usize, bulk: &Bulk) -> Result<Bytes, String> {
+/// Puts the bytes in the place of what refers to them.
+async fn fetch(
+    what: &str,
+    data: &mut Option<Data>,
+    bytes_max: usize,
+    bulk: &Bulk,
+) -> Result<(), String> {
     let check = |bytes: u64| {
         let is_over = bytes > bytes_max as u64;
         (!is_over)
             .then_some(())
             .ok_or_else(|| format!("{what} has {bytes} bytes, over the limit of {bytes_max} bytes"))
     };
-    match data.kind {
-        None => Ok(Bytes::new()),
-        Some(DataKind::Inline(bytes)) => {
-            check(bytes.len() as u64)?;
-            Ok(bytes)
-        }
-        Some(DataKind::Blob(blob)) => {
+    let Some(kind) = data.as_mut().and_then(|data| data.kind.as_mut()) else {
+        return Ok(());
+    };
+    match kind {
+        DataKind::Inline(bytes) => check(bytes.len() as u64),
+        DataKind::Blob(blob) => {
             check(blob.size_bytes)?;
             // Its future is large, and most assignments have no use for it.
             let fetching = Box::pin(bulk.fetch(digest(&blob.digest)?, blob.size_bytes));
-            fetching
+            let bytes = fetching
                 .await
-                .map_err(|error| format!("failed to fetch the {what}: {error}"))
+                .map_err(|error| format!("failed to fetch the {what}: {error}"))?;
+            *kind = DataKind::Inline(bytes);
+            Ok(())
         }
     }
+}
+
+fn inline(data: Data) -> Result<Bytes, String> {
+    match data.kind {
+        None => Ok(Bytes::new()),
+        Some(DataKind::Inline(bytes)) => Ok(bytes),
+        Some(DataKind::Blob(_)) => Err("an assignment was not resolved".to_owned()),
+    }
+}
+
+/// Reads the limits of an assignment.
+///
+/// # Errors
+/// The text says which of them cannot be.
+pub(crate) fn limits(named: Option<&v1::Limits>) -> Result<Limits, String> {
+    let named = named.ok_or("the assignment has no limits")?;
+    macro_rules! limits {
+        ($($field:ident)+) => {
+            LimitOverrides { $($field: (named.$field > 0).then_some(named.$field),)+ }
+        };
+    }
+    let limits = each_limit!(limits).over(&Limits::DEFAULT);
+    limits.check().map_err(|error| error.to_string())?;
+    Ok(limits)
 }
 
 fn grants(granted: v1::Grants) -> Grants {
@@ -100,12 +131,15 @@ fn grants(granted: v1::Grants) -> Grants {
     }
 }
 
-fn attempt(
-    assignment: Assignment,
-    component: Arc<Ready>,
-    payload: Bytes,
-    checkpoint: Option<Bytes>,
-) -> Result<Attempt, String> {
+/// Reads an assignment that was resolved.
+///
+/// # Errors
+/// The text says what in it cannot be.
+pub(crate) fn attempt(resolved: Resolved<Ready>) -> Result<Attempt, String> {
+    let Resolved {
+        assignment,
+        component,
+    } = resolved;
     let Assignment {
         task_id,
         namespace,
@@ -113,7 +147,7 @@ fn attempt(
         token: _,
         digest: _,
         function,
-        payload: _,
+        payload,
         content_type,
         arguments,
         limits,
@@ -121,18 +155,11 @@ fn attempt(
         traceparent,
         attempt,
         max_attempts,
-        checkpoint: _,
+        checkpoint,
         alone,
         grants,
     } = assignment;
-    let named = limits.ok_or("the assignment has no limits")?;
-    macro_rules! limits {
-        ($($field:ident)+) => {
-            LimitOverrides { $($field: (named.$field > 0).then_some(named.$field),)+ }
-        };
-    }
-    let limits = each_limit!(limits).over(&Limits::DEFAULT);
-    limits.check().map_err(|error| error.to_string())?;
+    let limits = self::limits(limits.as_ref())?;
     Ok(Attempt {
         epoch: Epoch(epoch),
         task_id: task_id
@@ -141,7 +168,7 @@ fn attempt(
         namespace,
         component,
         function,
-        payload,
+        payload: payload.map_or(Ok(Bytes::new()), inline)?,
         content_type,
         arguments,
         limits,
@@ -149,7 +176,7 @@ fn attempt(
         traceparent: (!traceparent.is_empty()).then_some(traceparent),
         attempt,
         max_attempts,
-        checkpoint,
+        checkpoint: checkpoint.map(inline).transpose()?,
         is_alone: alone,
         grants: self::grants(grants.unwrap_or_default()),
     })

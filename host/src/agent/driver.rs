@@ -24,13 +24,14 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use crate::Error;
 use crate::agent::backoff::Backoff;
 use crate::agent::bulk::{Bulk, Logs};
-use crate::agent::convert::{self, NotRunnable};
+use crate::agent::convert::{self, NotRunnable, Resolved};
 use crate::agent::disk::{self, Change, Spool};
+use crate::agent::executor::Executor;
 use crate::agent::link::{self, Link, Step};
 use crate::agent::session::{Breach, Command, Identity, Seen, Session, UploadId};
-use crate::component::Cache;
+use crate::component::{Cache, Load};
 use crate::metrics::Metrics;
-use crate::runner::{Attempt, Event, Finished, Pool, StopReason};
+use crate::runner::{Event, Finished, StopReason};
 
 /// Messages of the broker that are taken in one go.
 const INBOUND_BATCH: usize = 64;
@@ -42,15 +43,15 @@ const CHANGES_MAX: usize = 256;
 const LAST_ACKS: Duration = Duration::from_secs(2);
 
 /// What the agent is made of.
-pub(crate) struct Parts {
+pub(crate) struct Parts<E: Executor> {
     pub(crate) broker: Uri,
     pub(crate) name: String,
     pub(crate) slots: u32,
     pub(crate) labels: Labels,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) drain_timeout: Duration,
-    pub(crate) cache: Arc<Cache>,
-    pub(crate) pool: Pool,
+    pub(crate) cache: Arc<Cache<E::Loader>>,
+    pub(crate) executor: E,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) stored: Stored,
     pub(crate) metrics: Arc<Metrics>,
@@ -109,8 +110,8 @@ fn incarnation() -> io::Result<[u8; 16]> {
 }
 
 /// What a helper has done.
-enum Note {
-    Resolved(Epoch, Result<Box<Attempt>, NotRunnable>),
+enum Note<R> {
+    Resolved(Epoch, Result<Box<Resolved<R>>, NotRunnable>),
     Uploaded(UploadId, Blob),
     Prepared(Digest),
     NotPrepared {
@@ -120,8 +121,11 @@ enum Note {
     },
 }
 
+type Notes<R> = (mpsc::Sender<Note<R>>, mpsc::Receiver<Note<R>>);
+type Loaded<E> = <<E as Executor>::Loader as Load>::Loaded;
+
 /// Drives one session, from the start of the host to its end.
-pub(crate) struct Agent {
+pub(crate) struct Agent<E: Executor> {
     session: Session,
     started: Instant,
     link: Link,
@@ -132,14 +136,14 @@ pub(crate) struct Agent {
     /// Whether the connection took all that the session had to say.
     is_writable: bool,
 
-    cache: Arc<Cache>,
-    pool: Pool,
+    cache: Arc<Cache<E::Loader>>,
+    executor: E,
     events: mpsc::Receiver<Event>,
     bulk: Bulk,
     logs: Logs,
     changes: mpsc::Sender<Change>,
     seen: watch::Sender<Seen>,
-    notes: (mpsc::Sender<Note>, mpsc::Receiver<Note>),
+    notes: Notes<Loaded<E>>,
     preparing: Arc<Semaphore>,
     /// Attempts that wait for something to be fetched.
     resolving: HashMap<Epoch, CancellationToken>,
@@ -171,9 +175,9 @@ enum Drain {
     Leaving(Instant),
 }
 
-impl Agent {
+impl<E: Executor> Agent<E> {
     /// Makes an agent that is not connected, and starts what it writes to disk with.
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts<E>) -> Self {
         let Parts {
             broker,
             name,
@@ -182,7 +186,7 @@ impl Agent {
             memory_bytes,
             drain_timeout,
             cache,
-            pool,
+            executor,
             events,
             stored,
             metrics,
@@ -230,7 +234,7 @@ impl Agent {
             last_error: String::new(),
             is_writable: true,
             cache,
-            pool,
+            executor,
             events,
             bulk: Bulk::new(bulk, seed),
             logs,
@@ -319,7 +323,7 @@ impl Agent {
         self.session.disconnected();
         self.flush().await;
         let Self {
-            pool,
+            executor,
             changes,
             seen,
             writers,
@@ -335,7 +339,7 @@ impl Agent {
         stopped.cancel();
         helpers.close();
         writers.close();
-        match tokio::task::spawn_blocking(move || pool.shutdown()).await {
+        match tokio::task::spawn_blocking(move || executor.shutdown()).await {
             Ok(0) => {}
             Ok(slots) => tracing::warn!(slots, "slots did not end in time"),
             Err(error) => tracing::error!(%error, "failed to end the slots"),
@@ -479,11 +483,11 @@ impl Agent {
             }));
     }
 
-    fn resolved(&mut self, epoch: Epoch, resolved: Result<Box<Attempt>, NotRunnable>) {
+    fn resolved(&mut self, epoch: Epoch, resolved: Result<Box<Resolved<Loaded<E>>>, NotRunnable>) {
         let not_run = match resolved {
-            Ok(attempt) => match self.pool.run(attempt) {
+            Ok(resolved) => match self.executor.run(*resolved) {
                 Ok(()) => return,
-                Err(refused) => NotRunnable::from(refused.to_string()),
+                Err(refused) => NotRunnable::from(refused),
             },
             Err(not_runnable) => not_runnable,
         };
@@ -503,7 +507,7 @@ impl Agent {
 
     fn stop(&mut self, epoch: Epoch, why: StopReason) {
         let Some(resolving) = self.resolving.remove(&epoch) else {
-            if let Some(unrun) = self.pool.stop(epoch, why) {
+            if let Some(unrun) = self.executor.stop(epoch, why) {
                 self.ended(unrun);
             }
             return;
@@ -523,7 +527,7 @@ impl Agent {
 
     /// Gives back what waits for a slot, or for something to be fetched.
     fn hand_back(&mut self) {
-        let mut epochs = self.pool.take_back();
+        let mut epochs = self.executor.take_back();
         for (epoch, resolving) in self.resolving.drain() {
             resolving.cancel();
             epochs.push(epoch);
@@ -567,7 +571,7 @@ impl Agent {
             .spawn(self.stopped.clone().run_until_cancelled_owned(prepare));
     }
 
-    fn noted(&mut self, note: Note) {
+    fn noted(&mut self, note: Note<Loaded<E>>) {
         match note {
             Note::Resolved(epoch, resolved) => {
                 // Otherwise it was stopped, and that is told.
@@ -725,8 +729,8 @@ enum Severity {
 }
 
 /// Makes a module ready; otherwise says why not, and whether that is the component's own fault.
-async fn fetch_and_prepare(
-    cache: &Cache,
+async fn fetch_and_prepare<L: Load>(
+    cache: &Cache<L>,
     bulk: &Bulk,
     metrics: &Metrics,
     digest: Digest,
@@ -756,7 +760,7 @@ async fn fetch_and_prepare(
     }
 }
 
-async fn tell(notes: &mpsc::Sender<Note>, note: Note) {
+async fn tell<R>(notes: &mpsc::Sender<Note<R>>, note: Note<R>) {
     // If nobody listens any more, the agent has ended.
     notes.send(note).await.ok();
 }

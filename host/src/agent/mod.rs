@@ -1,16 +1,18 @@
 //! The host's end of its session with the broker.
 //!
 //! [`session`] decides: it is a state machine without a clock or a socket. [`Agent`] drives it: it holds the control
-//! connection, hands attempts to the runner, and has blobs and modules fetched.
+//! connection, hands attempts to an [`Executor`], and has blobs and modules fetched.
 
 mod backoff;
 mod bulk;
-mod convert;
+pub(crate) mod convert;
 mod credits;
 mod disk;
 mod driver;
+mod executor;
 mod link;
 pub mod session;
 
 pub(crate) use credits::queue_max;
 pub(crate) use driver::{Agent, Parts, Status, Stored};
+pub(crate) use executor::Executor;

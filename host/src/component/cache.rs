@@ -16,16 +16,15 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
-use wasmtime::component::Component;
 
 use tq_core::Digest;
 use tq_core::limits::{COMPILES_MAX, READY_MODULES_MAX};
 
 use super::compile;
 use super::failures::{self, Failures};
-use super::{Compiler, LinkError, Ready};
+use super::{Compiler, LinkError, Load};
 use crate::clock;
-use crate::sandbox::{Engine, engine_key};
+use crate::sandbox::Engine;
 
 /// Where the cache is and how large it may become.
 #[derive(Clone, Debug)]
@@ -96,8 +95,8 @@ impl PrepareError {
 }
 
 /// Components on this host. Share it behind an [`Arc`].
-pub struct Cache {
-    engine: Engine,
+pub struct Cache<L: Load = Engine> {
+    loader: L,
     engine_key: [u8; 8],
     mac_key: [u8; 32],
     components: PathBuf,
@@ -105,13 +104,12 @@ pub struct Cache {
     bytes_max: u64,
     compiling: Semaphore,
     compiled: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<State<L::Loaded>>,
 }
 
-#[derive(Default)]
-struct State {
+struct State<R> {
     kept: HashMap<Digest, Kept>,
-    ready: HashMap<Digest, (Arc<Ready>, u64)>,
+    ready: HashMap<Digest, (Arc<R>, u64)>,
     /// One preparation of a module at a time.
     flights: HashMap<Digest, Arc<tokio::sync::Mutex<()>>>,
     dropped: Vec<Digest>,
@@ -128,13 +126,13 @@ struct Kept {
     used: u64,
 }
 
-impl Cache {
+impl<L: Load> Cache<L> {
     /// Opens the cache and looks through its directory; files of another engine and files that are none of its own are
     /// removed. Blocks.
     ///
     /// # Errors
     /// [`OpenError`] if the directory or its key cannot be made or read.
-    pub fn open(config: Config, engine: Engine) -> Result<Self, OpenError> {
+    pub fn open(config: Config, loader: L) -> Result<Self, OpenError> {
         let Config {
             directory,
             compiler,
@@ -156,7 +154,7 @@ impl Cache {
             path: key_path,
             source,
         })?;
-        let engine_key = engine_key(engine.raw());
+        let engine_key = loader.engine_key();
         let kept = scan(&components, engine_key).map_err(|source| OpenError {
             what: "read the directory",
             path: components.clone(),
@@ -164,7 +162,7 @@ impl Cache {
         })?;
         let clock = kept.len() as u64;
         Ok(Self {
-            engine,
+            loader,
             engine_key,
             mac_key,
             components,
@@ -174,8 +172,11 @@ impl Cache {
             compiled: AtomicU64::new(0),
             state: Mutex::new(State {
                 kept,
+                ready: HashMap::new(),
+                flights: HashMap::new(),
+                dropped: Vec::new(),
+                failures: Failures::default(),
                 clock,
-                ..State::default()
             }),
         })
     }
@@ -202,7 +203,7 @@ impl Cache {
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn load(&self, digest: Digest) -> Option<Arc<Ready>> {
+    pub async fn load(&self, digest: Digest) -> Option<Arc<L::Loaded>> {
         if let Some(ready) = self.ready(digest) {
             return Some(ready);
         }
@@ -224,7 +225,11 @@ impl Cache {
     ///
     /// # Cancel safety
     /// Safe; dropped, it kills the compiler's process.
-    pub async fn prepare(&self, digest: Digest, wasm: Bytes) -> Result<Arc<Ready>, PrepareError> {
+    pub async fn prepare(
+        &self,
+        digest: Digest,
+        wasm: Bytes,
+    ) -> Result<Arc<L::Loaded>, PrepareError> {
         if let Some(ready) = self.ready(digest) {
             return Ok(ready);
         }
@@ -255,7 +260,7 @@ impl Cache {
         self.lock().failures.recall(&digest, clock::now())
     }
 
-    async fn make(&self, digest: Digest, wasm: Bytes) -> Result<Arc<Ready>, PrepareError> {
+    async fn make(&self, digest: Digest, wasm: Bytes) -> Result<Arc<L::Loaded>, PrepareError> {
         let wasm = verify(digest, wasm).await?;
         let _one_of_few = self
             .compiling
@@ -266,7 +271,7 @@ impl Cache {
         let temporary = Temporary::new(&self.components, digest).map_err(PrepareError::Store)?;
         let file = temporary.file().map_err(PrepareError::Store)?;
         self.compiler
-            .compile(&wasm, self.engine.layout(), file)
+            .compile(&wasm, self.loader.layout(), file)
             .await
             .inspect_err(|error| {
                 if matches!(error, compile::Error::Forbidden) {
@@ -279,16 +284,15 @@ impl Cache {
         let (path, mac, bytes) = blocking(move || temporary.keep(&mac_key, digest, engine_key))
             .await
             .map_err(PrepareError::Store)?;
-        let (engine, from) = (self.engine.clone(), path.clone());
-        // What fails here is linked on no host, and would only take the place of what is.
-        let ready = match blocking(move || Ok(load(&engine, digest, &from))).await {
-            Ok(Ok(ready)) => Arc::new(ready),
-            Ok(Err(error)) => {
-                remove(&path);
-                return Err(error);
-            }
-            Err(error) => return Err(PrepareError::Store(error)),
+        let (loader, from) = (self.loader.clone(), path.clone());
+        let loading = blocking(move || Ok(loader.load(digest, &from)));
+        let loaded = loading.await.map_err(PrepareError::Store)?.map(Arc::new);
+        let checked = match loaded {
+            Ok(loaded) => self.loader.check(&loaded).await.map(|()| loaded),
+            Err(error) => Err(error),
         };
+        // What fails here is linked on no host, and would only take the place of what is.
+        let ready = checked.inspect_err(|_| remove(&path))?;
         tracing::info!(
             %digest,
             wasm_bytes = wasm.len(),
@@ -312,11 +316,11 @@ impl Cache {
         Ok(ready)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<L::Loaded>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ready(&self, digest: Digest) -> Option<Arc<Ready>> {
+    fn ready(&self, digest: Digest) -> Option<Arc<L::Loaded>> {
         let mut state = self.lock();
         let ready = Arc::clone(&state.ready.get(&digest)?.0);
         state.touch(digest);
@@ -331,13 +335,13 @@ impl Cache {
         Arc::clone(state.flights.entry(digest).or_default())
     }
 
-    async fn load_kept(&self, digest: Digest) -> Option<Arc<Ready>> {
+    async fn load_kept(&self, digest: Digest) -> Option<Arc<L::Loaded>> {
         let (path, mac) = {
             let state = self.lock();
             let kept = state.kept.get(&digest)?;
             (kept.path.clone(), kept.mac)
         };
-        let (engine, mac_key, engine_key) = (self.engine.clone(), self.mac_key, self.engine_key);
+        let (loader, mac_key, engine_key) = (self.loader.clone(), self.mac_key, self.engine_key);
         let from = path.clone();
         let loaded = blocking(move || {
             let found = authenticate(&mac_key, digest, engine_key, &from)?;
@@ -345,7 +349,9 @@ impl Cache {
             if found != mac {
                 return Err(std::io::Error::other("its content is not what was written"));
             }
-            load(&engine, digest, &from).map_err(|error| std::io::Error::other(error.to_string()))
+            loader
+                .load(digest, &from)
+                .map_err(|error| std::io::Error::other(error.to_string()))
         })
         .await;
         match loaded {
@@ -367,7 +373,7 @@ impl Cache {
     }
 }
 
-impl std::fmt::Debug for Cache {
+impl<L: Load> std::fmt::Debug for Cache<L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache")
             .field("components", &self.components)
@@ -375,7 +381,7 @@ impl std::fmt::Debug for Cache {
     }
 }
 
-impl State {
+impl<R> State<R> {
     fn touch(&mut self, digest: Digest) {
         self.clock += 1;
         if let Some((_, used)) = self.ready.get_mut(&digest) {
@@ -387,7 +393,7 @@ impl State {
     }
 
     /// Keeps a module in memory, in place of the one not used for longest if there are too many.
-    fn hold(&mut self, digest: Digest, ready: &Arc<Ready>) {
+    fn hold(&mut self, digest: Digest, ready: &Arc<R>) {
         if self.ready.len() >= READY_MODULES_MAX
             && let Some(oldest) = self
                 .ready
@@ -564,21 +570,6 @@ fn authenticate(
     hasher.update(&digest.0).update(&engine);
     hasher.update_reader(File::open(path)?)?;
     Ok(hasher.finalize())
-}
-
-fn load(engine: &Engine, digest: Digest, path: &Path) -> Result<Ready, PrepareError> {
-    let failed = |error: wasmtime::Error| PrepareError::Load(format!("{error:#}"));
-    #[expect(
-        unsafe_code,
-        reason = "the engine cannot check native code; the callers have"
-    )]
-    // SAFETY: the file is the engine's own output, unmodified: either it was written by our compiler's process a moment
-    // ago, or the keyed hash in its name was found to hold. Its directory is open to this user alone, who could change
-    // this process in easier ways.
-    let component = unsafe { Component::deserialize_file(engine.raw(), path) }.map_err(failed)?;
-    // Otherwise the first attempt would pay for it.
-    component.initialize_copy_on_write_image().map_err(failed)?;
-    Ok(Ready::link(engine, digest, &component)?)
 }
 
 /// A file on its way; removed unless it is kept.

@@ -282,23 +282,6 @@ fn failed(code: u8, message: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Closes all but the three streams: what the host's own parent left open would pass through the host, and no confinement
-/// takes away what is open.
-fn close_inherited() -> std::io::Result<()> {
-    #[expect(
-        unsafe_code,
-        reason = "the standard library closes only what it has opened"
-    )]
-    // SAFETY: the process has just begun. Nothing in it owns a descriptor but the three streams, which stay.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
-    match std::io::Error::last_os_error() {
-        _ if closed == 0 => Ok(()),
-        // Before Linux 5.9, which lacks Landlock too, so that the host has said that it is too old.
-        error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
-        error => Err(error),
-    }
-}
-
 fn bound(arguments: &[OsString]) -> Result<Layout, String> {
     let usage = "usage: LAYOUT CPU_SECONDS MEMORY_BYTES";
     let texts: Option<Vec<&str>> = arguments.iter().map(|argument| argument.to_str()).collect();
@@ -310,7 +293,7 @@ fn bound(arguments: &[OsString]) -> Result<Layout, String> {
             .map_err(|error| format!("`{text}`: {error}"))
     };
     let (cpu, memory) = (number(cpu)?, number(memory)?);
-    close_inherited().map_err(|error| format!("inherited descriptors: {error}"))?;
+    confine::close_inherited(&[]).map_err(|error| format!("inherited descriptors: {error}"))?;
     let limits = [
         // The soft limit ends the process by a signal that says so; the hard one is there in case that is ignored.
         (Resource::Cpu, cpu, cpu.saturating_add(1)),

@@ -4,15 +4,72 @@ mod cache;
 mod compile;
 mod failures;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use tq_core::Digest;
 use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre};
 
-use crate::sandbox::{Engine, Guest};
+use crate::sandbox::{Engine, Guest, Layout, engine_key};
 
 pub use cache::{Cache, Config, OpenError, PrepareError};
 pub use compile::{Compiler, Limits as CompileLimits, compile_child, compile_unbounded};
+
+/// What a host makes of a compiled form, so that it can be run.
+pub trait Load: Clone + Send + Sync + 'static {
+    /// What it makes.
+    type Loaded: Send + Sync + 'static;
+
+    /// How memories lie where it will run.
+    fn layout(&self) -> Layout;
+
+    /// What compiled forms for it depend on.
+    fn engine_key(&self) -> [u8; 8];
+
+    /// Loads a file that our compiler has written, unmodified. Blocks.
+    ///
+    /// # Errors
+    /// [`PrepareError`] if it cannot be.
+    fn load(&self, digest: Digest, path: &Path) -> Result<Self::Loaded, PrepareError>;
+
+    /// Says whether a component that is new to this host can be run at all, where [`Load::load`] does not tell.
+    ///
+    /// # Errors
+    /// [`PrepareError`] if it cannot.
+    fn check(
+        &self,
+        _loaded: &Arc<Self::Loaded>,
+    ) -> impl Future<Output = Result<(), PrepareError>> + Send {
+        std::future::ready(Ok(()))
+    }
+}
+
+/// In this process.
+impl Load for Engine {
+    type Loaded = Ready;
+
+    fn layout(&self) -> Layout {
+        Engine::layout(self)
+    }
+
+    fn engine_key(&self) -> [u8; 8] {
+        engine_key(self.raw())
+    }
+
+    fn load(&self, digest: Digest, path: &Path) -> Result<Ready, PrepareError> {
+        #[expect(
+            unsafe_code,
+            reason = "the engine cannot check native code; the callers have"
+        )]
+        // SAFETY: the file is the engine's own output, unmodified: either it was written by our compiler's process a moment
+        // ago, or the keyed hash in its name was found to hold. Its directory is open to this user alone, who could change
+        // this process in easier ways.
+        let component = unsafe { Component::deserialize_file(self.raw(), path) };
+        Ready::new(self, digest, component)
+    }
+}
 
 /// A component that can be run: compiled, loaded and linked.
 pub struct Ready {
@@ -50,6 +107,33 @@ pub enum LinkError {
 }
 
 impl Ready {
+    fn new(
+        engine: &Engine,
+        digest: Digest,
+        component: wasmtime::Result<Component>,
+    ) -> Result<Self, PrepareError> {
+        let failed = |error: wasmtime::Error| PrepareError::Load(format!("{error:#}"));
+        let component = component.map_err(failed)?;
+        // Otherwise the first attempt would pay for it.
+        component.initialize_copy_on_write_image().map_err(failed)?;
+        Ok(Self::link(engine, digest, &component)?)
+    }
+
+    /// Loads a compiled form from memory, of which it takes a copy.
+    ///
+    /// # Safety
+    /// It has to be the engine's own output, unmodified.
+    #[expect(unsafe_code, reason = "the engine cannot check native code")]
+    pub(crate) unsafe fn from_bytes(
+        engine: &Engine,
+        digest: Digest,
+        compiled: &[u8],
+    ) -> Result<Self, PrepareError> {
+        // SAFETY: as the caller promises.
+        let component = unsafe { Component::deserialize(engine.raw(), compiled) };
+        Self::new(engine, digest, component)
+    }
+
     fn link(engine: &Engine, digest: Digest, component: &Component) -> Result<Self, LinkError> {
         let pre = engine
             .linker()

@@ -56,38 +56,15 @@ const COMMON: &[c_long] = &[
     libc::SYS_getrandom,
 ];
 
-/// What running guests takes beside [`COMMON`].
+/// What running guests takes beside [`COMMON`]: code, the images of memories from which instances are made, and the note of
+/// what has begun.
 const RUNNER: &[c_long] = &[
-    // Messages on sockets that it has, and what is passed to it with them.
-    libc::SYS_sendmsg,
-    libc::SYS_recvmsg,
-    libc::SYS_recvfrom,
-    libc::SYS_shutdown,
-    libc::SYS_pread64,
-    libc::SYS_pwrite64,
-    // A runtime that waits for them.
-    libc::SYS_epoll_create1,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-    libc::SYS_ppoll,
-    libc::SYS_eventfd2,
-    libc::SYS_timerfd_create,
-    libc::SYS_timerfd_settime,
-    libc::SYS_timerfd_gettime,
-    libc::SYS_pipe2,
-    // Code and the images of memories, from which instances are made.
     libc::SYS_mmap,
     libc::SYS_mprotect,
     libc::SYS_memfd_create,
     libc::SYS_ftruncate,
+    libc::SYS_pwrite64,
 ];
-
-/// Older forms of calls in [`RUNNER`], which only this processor has.
-#[cfg(target_arch = "x86_64")]
-const RUNNER_OLD: &[c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll];
-#[cfg(not(target_arch = "x86_64"))]
-const RUNNER_OLD: &[c_long] = &[];
 
 /// What libraries try in passing: answered with `EACCES`.
 const REFUSED: &[c_long] = &[
@@ -115,6 +92,7 @@ const AT_EMPTY_PATH: u64 = 0x1000;
 const PR_SET_NAME: u64 = 15;
 const PR_SET_VMA: u64 = 0x5356_4d41;
 const PAGEMAP_SCAN: u64 = 0xc060_6610;
+const PIDFD_SELF: u64 = (-10_000_i32).cast_unsigned() as u64;
 
 /// The flags of a thread, and those that would make it something else: a process, or one in namespaces of its own.
 const THREAD: u64 = (libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD) as u64;
@@ -175,7 +153,7 @@ fn allowed(profile: Profile, pid: Pid) -> Result<Rules, BackendError> {
     let own_pid = u64::from(pid.as_raw_pid().unsigned_abs());
     let lists: &[&[c_long]] = match profile {
         Profile::Compiler => &[COMMON],
-        Profile::Runner => &[COMMON, RUNNER, RUNNER_OLD],
+        Profile::Runner => &[COMMON, RUNNER],
     };
     let mut rules: Rules = lists
         .concat()
@@ -205,7 +183,7 @@ fn allowed(profile: Profile, pid: Pid) -> Result<Rules, BackendError> {
         libc::F_SETFL,
         libc::F_DUPFD_CLOEXEC,
     ];
-    let mut ioctl = vec![libc::FIONBIO, libc::TCGETS];
+    let mut ioctl = vec![libc::TCGETS];
     match profile {
         Profile::Compiler => {
             // It writes code down, and runs none.
@@ -216,22 +194,13 @@ fn allowed(profile: Profile, pid: Pid) -> Result<Rules, BackendError> {
         Profile::Runner => {
             fcntl.extend([libc::F_ADD_SEALS, libc::F_GET_SEALS]);
             ioctl.push(PAGEMAP_SCAN);
-            // A runtime wakes itself by a pair of sockets. Those of datagrams would carry further.
+            // The engine gives the memory of many instances back at once; its own, which is what the first argument says.
             rules.insert(
-                libc::SYS_socketpair,
+                libc::SYS_process_madvise,
                 vec![all(&[
-                    (0, Width::Dword, Is::Eq, libc::AF_UNIX as u64),
-                    (1, Width::Dword, Is::MaskedEq(0xf), libc::SOCK_STREAM as u64),
+                    (0, Width::Dword, Is::Eq, PIDFD_SELF),
+                    (3, Width::Dword, Is::Eq, libc::MADV_DONTNEED as u64),
                 ])?],
-            );
-            // To the other end, and to no address.
-            rules.insert(
-                libc::SYS_sendto,
-                vec![all(&[(4, Width::Qword, Is::Eq, 0)])?],
-            );
-            rules.insert(
-                libc::SYS_getsockopt,
-                vec![all(&[(1, Width::Dword, Is::Eq, libc::SOL_SOCKET as u64)])?],
             );
         }
     }

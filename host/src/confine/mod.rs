@@ -13,6 +13,7 @@ mod calls;
 
 use std::fmt;
 use std::io;
+use std::os::fd::RawFd;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, LandlockStatus, RestrictSelfAttr as _, Ruleset,
@@ -108,18 +109,42 @@ pub fn compiler() -> Result<Confined, Error> {
     confine(Profile::Compiler)
 }
 
-/// Leaves this process what running guests takes: memory, threads, clocks, signals of its own, what it has open already, and
-/// what is passed to it over a UNIX socket that it has. It cannot open, connect, execute, fork or signal anything.
+/// Leaves this process what running guests takes: memory, threads, clocks, signals of its own, and what it has open already.
+/// It cannot open, connect, execute, fork or signal anything, nor wait for anything but one descriptor at a time.
 ///
-/// To be called when the engine is made (it opens `/proc/self/pagemap`) and before the first guest is loaded. Threads and
-/// runtimes may be started before and after: system calls are filtered in all of them; but before Linux 7.0 Landlock, the
-/// second wall, does not hold in threads that are there already. The thread that started this process has to live as long
-/// as it does. Sockets that it has should be streams or of sequenced packets: a datagram may be sent anywhere.
+/// To be called when the engine is made (it opens `/proc/self/pagemap`) and before the first guest is loaded. Threads may be
+/// started before and after: system calls are filtered in all of them; but before Linux 7.0 Landlock, the second wall, does
+/// not hold in threads that are there already. The thread that started this process has to live as long as it does.
 ///
 /// # Errors
 /// [`Error`] if it is confined in part only through another cause than its kernel; it has to end then.
 pub fn runner() -> Result<Confined, Error> {
     confine(Profile::Runner)
+}
+
+/// Closes all but the three streams and `kept`, which are in ascending order: what the host's own parent left open would pass
+/// through the host, and no confinement takes away what is open. To be called first of all.
+pub(crate) fn close_inherited(kept: &[RawFd]) -> io::Result<()> {
+    let mut from = 3;
+    let ends = kept.iter().map(|fd| fd - 1).chain([RawFd::MAX]);
+    for (end, kept) in ends.zip(kept.iter().map(Some).chain([None])) {
+        if from <= end {
+            #[expect(
+                unsafe_code,
+                reason = "the standard library closes only what it has opened"
+            )]
+            // SAFETY: the process has just begun. Nothing in it owns a descriptor but what stays.
+            let closed = unsafe { libc::syscall(libc::SYS_close_range, from, end, 0) };
+            match io::Error::last_os_error() {
+                _ if closed == 0 => {}
+                // Before Linux 5.9, which lacks Landlock too, so that the host has said that it is too old.
+                error if error.raw_os_error() == Some(libc::ENOSYS) => {}
+                error => return Err(error),
+            }
+        }
+        from = kept.map_or(from, |kept| kept + 1);
+    }
+    Ok(())
 }
 
 fn confine(profile: Profile) -> Result<Confined, Error> {

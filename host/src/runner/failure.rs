@@ -160,7 +160,8 @@ fn with_log(message: String, recent_log: &str) -> String {
     head + &log[start..]
 }
 
-pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
+/// The beginning of a text, of at most so many bytes.
+pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
     text.truncate(text.floor_char_boundary(bytes_max));
     text
 }

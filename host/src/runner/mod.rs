@@ -19,6 +19,7 @@ use tq_core::{Epoch, Grants, Limits, Outcome, TaskId, Timestamp};
 use crate::component::Ready;
 
 pub use attempt::Slot;
+pub(crate) use failure::cut;
 pub(crate) use outbox::Outbox;
 pub use pool::{Config, Pool, Refused};
 pub(crate) use timing::{Interrupt, Timing};
@@ -134,6 +135,11 @@ pub struct Failure {
 }
 
 impl Finished {
+    /// The end of an attempt that was stopped before it ran.
+    pub(crate) fn stopped(epoch: Epoch, why: StopReason) -> Self {
+        Self::unrun(epoch, why.outcome(), why.message())
+    }
+
     /// The end of an attempt that never ran.
     pub(crate) fn unrun(epoch: Epoch, outcome: Outcome, message: impl Into<String>) -> Self {
         Self {

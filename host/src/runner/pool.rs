@@ -72,6 +72,18 @@ impl Pool {
     /// # Errors
     /// If the number of slots is out of range, or a thread or its timer cannot be had.
     pub fn start(config: Config, engine: &Engine) -> std::io::Result<(Self, Receiver<Event>)> {
+        Self::start_telling(config, engine, |_, _| ())
+    }
+
+    /// As [`Pool::start`]; `began` is told of each attempt by its slot, which is counted from 0, before it begins.
+    ///
+    /// # Errors
+    /// As [`Pool::start`].
+    pub(crate) fn start_telling(
+        config: Config,
+        engine: &Engine,
+        began: impl Fn(usize, Epoch) + Send + Sync + 'static,
+    ) -> std::io::Result<(Self, Receiver<Event>)> {
         let Config { slots, queue_max } = config;
         if slots == 0 || slots > SLOTS_MAX {
             let message = format!("slots is {slots}; it may be 1 to {SLOTS_MAX}");
@@ -95,6 +107,7 @@ impl Pool {
         });
         // Made first, so that the threads started so far end when one cannot be.
         let pool = Self { shared, events };
+        let began = Arc::new(began);
         for (index, control) in pool.shared.slots.iter().enumerate() {
             let slot =
                 Slot::with_control(engine.clone(), pool.events.clone(), Arc::clone(control))?;
@@ -103,7 +116,8 @@ impl Pool {
                 .name(format!("tq-slot-{index}"))
                 .spawn({
                     let (control, events) = (Arc::clone(control), pool.events.clone());
-                    move || thread.work(slot, &control, &events)
+                    let began = Arc::clone(&began);
+                    move || thread.work(slot, &control, &events, |epoch| began(index, epoch))
                 })?;
         }
         Ok((pool, receiver))
@@ -140,7 +154,7 @@ impl Pool {
             .position(|attempt| attempt.epoch == epoch);
         if let Some(position) = waits {
             state.queue.remove(position);
-            return Some(unrun(epoch, why));
+            return Some(Finished::stopped(epoch, why));
         }
         // Under the lock, so that an attempt between the queue and its slot is in one of them.
         for slot in &self.shared.slots {
@@ -154,6 +168,11 @@ impl Pool {
     pub fn take_back(&self) -> Vec<Epoch> {
         let waiting = std::mem::take(&mut self.shared.lock().queue);
         waiting.into_iter().map(|attempt| attempt.epoch).collect()
+    }
+
+    /// Where its events go in, for those that happen elsewhere.
+    pub(crate) fn events(&self) -> Sender<Event> {
+        self.events.clone()
     }
 
     /// Attempts that wait for a slot.
@@ -210,11 +229,18 @@ impl Thread {
         Self(Arc::clone(shared))
     }
 
-    fn work(self, mut slot: Slot, control: &Control, events: &Sender<Event>) {
+    fn work(
+        self,
+        mut slot: Slot,
+        control: &Control,
+        events: &Sender<Event>,
+        began: impl Fn(Epoch),
+    ) {
         while let Some((attempt, is_closing)) = self.next(control) {
             let end = if is_closing {
-                unrun(attempt.epoch, StopReason::Shutdown)
+                Finished::stopped(attempt.epoch, StopReason::Shutdown)
             } else {
+                began(attempt.epoch);
                 slot.run_current(*attempt)
             };
             let is_told = match events.try_send(finished(end)) {
@@ -257,10 +283,6 @@ impl Drop for Thread {
         self.0.lock().threads -= 1;
         self.0.ended.notify_all();
     }
-}
-
-fn unrun(epoch: Epoch, why: StopReason) -> Finished {
-    Finished::unrun(epoch, why.outcome(), why.message())
 }
 
 fn finished(end: Finished) -> Event {

@@ -235,6 +235,7 @@ mod tests {
             load_before: 0.1,
             nodes: "own".to_owned(),
             slots: Some(4),
+            isolation: Some("process".to_owned()),
             scenarios: Vec::new(),
             is_quick: false,
             sizes: BTreeMap::from([("throughput.tasks".to_owned(), 1_000)]),

@@ -16,6 +16,7 @@ use super::process::Usage;
 use super::sample::Stopwatch;
 use super::within;
 use crate::exit::{Exit, Failure};
+use crate::nodes::Isolation;
 
 /// How long a node may take to be ready. A broker with millions of waiting tasks reads some of them first.
 const START: Duration = Duration::from_secs(120);
@@ -32,18 +33,24 @@ pub(crate) struct Nodes {
 struct Own {
     folder: PathBuf,
     slots: u32,
+    isolation: Isolation,
     broker: Node,
     host: Option<Node>,
 }
 
 impl Nodes {
     /// Starts a broker on an empty folder below `folder`, at any free port, and a host with so many slots.
-    pub(crate) async fn start(folder: &Path, slots: u32) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        folder: &Path,
+        slots: u32,
+        isolation: Isolation,
+    ) -> anyhow::Result<Self> {
         let broker = start_broker(folder, "127.0.0.1:0").await?;
         let client = Client::connect(&broker.url()?).await?;
         let own = Own {
             folder: folder.to_owned(),
             slots,
+            isolation,
             broker,
             host: None,
         };
@@ -113,10 +120,13 @@ impl Nodes {
     pub(crate) async fn start_host(&mut self) -> anyhow::Result<()> {
         let own = self.own()?;
         let url = own.broker.url()?;
-        let slots = own.slots.to_string();
+        let (slots, isolation) = (own.slots.to_string(), own.isolation.to_string());
+        let settings = ["--slots", &slots, "--isolation", &isolation];
         let arguments = [
-            "host", "--name", "bench", "--broker", &url, "--slots", &slots,
-        ];
+            &["host", "--name", "bench", "--broker", &url],
+            &settings[..],
+        ]
+        .concat();
         own.host = Some(Node::start("host", &arguments, &own.folder.join("host")).await?);
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::name;
 use super::report::Report;
 use crate::args::{BenchArgs, BenchScenario};
 use crate::exit::Failure;
+use crate::nodes::Isolation;
 use crate::units::Count;
 
 /// The most tasks that a size may name: the data directory of as many would fill a disk of 60 TB.
@@ -27,6 +28,8 @@ pub(crate) struct Plan {
     /// It starts its own nodes.
     pub(crate) is_own: bool,
     pub(crate) slots: u32,
+    /// Where the host that is started runs guests.
+    pub(crate) isolation: Isolation,
     pub(crate) seed: u64,
     /// A tenth of everything that no flag names.
     pub(crate) is_quick: bool,
@@ -107,9 +110,16 @@ impl Plan {
                 return Err(without_effect(flag));
             }
         }
-        if args.slots.is_some() && !is_own {
-            let message = "--slots has no effect: the hosts are those of the broker that was named";
-            return Err(Failure::usage(message).hint("leave it out"));
+        for (flag, is_given) in [
+            ("--slots", args.slots.is_some()),
+            ("--isolation", args.isolation.is_some()),
+        ] {
+            if is_given && !is_own {
+                let message = format!(
+                    "{flag} has no effect: the hosts are those of the broker that was named"
+                );
+                return Err(Failure::usage(message).hint("leave it out"));
+            }
         }
         let is_quick = args.quick || old.is_some_and(|old| old.setting.is_quick);
         let before = |name: &str| old.and_then(|old| old.setting.sizes.get(name).copied());
@@ -133,10 +143,15 @@ impl Plan {
                 .map(u64::from)
                 .or_else(|| before("throughput.seconds")),
         };
+        let isolation_before = old.and_then(|old| old.setting.isolation.as_deref()?.parse().ok());
         let slots_before = old.and_then(|old| old.setting.slots);
         Ok(Self {
             is_own,
             slots: args.slots.or(slots_before).unwrap_or(slots),
+            isolation: args
+                .isolation
+                .or(isolation_before)
+                .unwrap_or(Isolation::Process),
             seed: args.seed.or(old.map(|old| old.seed)).unwrap_or(1),
             is_quick,
             throughput: match seconds {

@@ -28,6 +28,9 @@ pub(crate) struct Setting {
     pub(crate) nodes: String,
     /// Of the host that was started; absent if the broker is another's.
     pub(crate) slots: Option<u32>,
+    /// Where that host ran guests; absent too in results of versions that had no choice, and ran them in the host.
+    #[serde(default)]
+    pub(crate) isolation: Option<String>,
     /// What was measured, beside the floors.
     #[serde(default)]
     pub(crate) scenarios: Vec<String>,
@@ -75,6 +78,7 @@ impl Setting {
                 .unwrap_or(0.0),
             nodes: others.unwrap_or("own").to_owned(),
             slots: others.is_none().then_some(plan.slots),
+            isolation: others.is_none().then(|| plan.isolation.to_string()),
             scenarios: plan.names(),
             is_quick: plan.is_quick,
             sizes: plan.sizes(),
@@ -94,15 +98,19 @@ impl Setting {
             load_before,
             nodes,
             slots,
+            isolation,
             scenarios: _,
             is_quick,
             sizes,
             others_processors,
         } = self;
         let nodes = match slots {
-            Some(slots) => format!(
-                "a broker and a host with {slots} slots, processes of their own for each scenario"
-            ),
+            Some(slots) => {
+                let isolation = isolation.as_deref().unwrap_or("none");
+                format!(
+                    "a broker and a host with {slots} slots (isolation {isolation}), processes of their own for each scenario"
+                )
+            }
             None => format!("the broker at {nodes}"),
         };
         let sizes: Vec<String> = sizes

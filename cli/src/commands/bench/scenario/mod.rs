@@ -69,7 +69,7 @@ impl Stage<'_> {
     /// sees nobody else's tasks.
     async fn nodes(&self, name: &str, slots: u32) -> anyhow::Result<Nodes> {
         match &self.others {
-            None => Nodes::start(&self.place(name), slots).await,
+            None => Nodes::start(&self.place(name), slots, self.plan.isolation).await,
             Some(client) => {
                 let namespace = format!("bench-{name}-{}-{}", process::id(), now_ms());
                 Ok(Nodes::others(client.clone().with_namespace(&namespace)))

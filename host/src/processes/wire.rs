@@ -1,0 +1,430 @@
+//! What an agent and its runner processes say to each other, over a pipe for each direction.
+//!
+//! Both ends are the same program, so that nothing here outlives an update. A frame is the length of a message, four bytes
+//! with the lowest first, and the message. The bytes of a compiled form follow the frame that announces them.
+//!
+//! What comes from a runner process may have been written by whoever took it over: its form is checked here, and what it may
+//! say of which attempt by [`Runners`](super::Runners).
+
+use std::io;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::{Message as _, encoding};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tq_core::limits::{
+    BACKTRACE_BYTES_MAX, CHECKPOINT_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, Limits, PAYLOAD_BYTES_MAX,
+    PROGRESS_NOTE_BYTES_MAX,
+};
+use tq_core::outcome::Usage;
+use tq_core::{Digest, Epoch, Outcome};
+use tq_proto::v1::Assignment;
+
+use crate::runner::{Event, Failure, Finished, StopReason, cut};
+
+/// The largest message to a runner process: an assignment with its payload and its checkpoint, and room for the rest.
+pub(super) const ORDER_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + CHECKPOINT_BYTES_MAX + (1 << 20);
+/// The largest message of a runner process: a result, and room for the rest.
+pub(super) const TOLD_BYTES_MAX: usize = Limits::MAX.output_bytes as usize + (1 << 20);
+
+/// The length in front of each message.
+const HEAD: usize = size_of::<u32>();
+/// The tag of [`Order::Run`].
+const RUN_TAG: u32 = 2;
+
+/// From the agent.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ToRunner {
+    #[prost(oneof = "Order", tags = "1, 2, 3, 4")]
+    pub(super) order: Option<Order>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(super) enum Order {
+    /// Load a component. Answered by [`Loaded`].
+    #[prost(message, tag = "1")]
+    Load(LoadForm),
+    /// Run an attempt, whose data is inline and whose component was to be loaded before. Answered by [`Ended`].
+    #[prost(message, boxed, tag = "2")]
+    Run(Box<Assignment>),
+    /// Stop an attempt, if it runs or waits.
+    #[prost(message, tag = "3")]
+    Stop(Stop),
+    /// End what waits, as [`Outcome::HostDrained`].
+    #[prost(message, tag = "4")]
+    HandBack(()),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct LoadForm {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) digest: Bytes,
+    /// How many bytes follow the frame.
+    #[prost(uint64, tag = "2")]
+    pub(super) size_bytes: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Stop {
+    #[prost(uint64, tag = "1")]
+    pub(super) epoch: u64,
+    #[prost(uint32, tag = "2")]
+    why: u32,
+}
+
+impl Stop {
+    const REASONS: [StopReason; 4] = [
+        StopReason::Cancelled,
+        StopReason::DeadlineExceeded,
+        StopReason::Abandoned,
+        StopReason::Shutdown,
+    ];
+
+    pub(super) fn new(epoch: Epoch, why: StopReason) -> Self {
+        let position = Self::REASONS.iter().position(|reason| *reason == why);
+        Self {
+            epoch: epoch.0,
+            why: position.and_then(|at| u32::try_from(at).ok()).unwrap_or(0),
+        }
+    }
+
+    pub(super) fn why(&self) -> StopReason {
+        let reason = Self::REASONS.get(self.why as usize);
+        reason.copied().unwrap_or(StopReason::Cancelled)
+    }
+}
+
+/// From a runner process.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct FromRunner {
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6")]
+    message: Option<Message>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Message {
+    #[prost(message, tag = "1")]
+    Ready(Ready),
+    #[prost(message, tag = "2")]
+    Loaded(Loaded),
+    #[prost(message, tag = "3")]
+    Log(State),
+    #[prost(message, tag = "4")]
+    Progress(Progress),
+    #[prost(message, tag = "5")]
+    Checkpoint(State),
+    #[prost(message, tag = "6")]
+    Ended(Ended),
+}
+
+/// The first message: the process is confined, and waits for orders.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Ready {
+    /// How memories lie in it.
+    #[prost(string, tag = "1")]
+    pub(super) layout: String,
+    /// What its kernel lacks to confine it.
+    #[prost(string, repeated, tag = "2")]
+    pub(super) missing: Vec<String>,
+}
+
+/// A component was loaded, or was not.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Loaded {
+    /// Why it was not.
+    #[prost(string, optional, tag = "1")]
+    pub(super) error: Option<String>,
+    /// Whether the component itself is at fault.
+    #[prost(bool, tag = "2")]
+    pub(super) is_permanent: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct State {
+    #[prost(uint64, tag = "1")]
+    epoch: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    bytes: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Progress {
+    #[prost(uint64, tag = "1")]
+    epoch: u64,
+    #[prost(double, tag = "2")]
+    fraction: f64,
+    #[prost(string, tag = "3")]
+    note: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Ended {
+    #[prost(uint64, tag = "1")]
+    epoch: u64,
+    #[prost(string, tag = "2")]
+    outcome: String,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    result: Option<Bytes>,
+    #[prost(string, optional, tag = "4")]
+    message: Option<String>,
+    #[prost(string, optional, tag = "5")]
+    backtrace: Option<String>,
+    #[prost(uint64, optional, tag = "6")]
+    retry_after_ms: Option<u64>,
+    #[prost(uint64, tag = "7")]
+    fuel: u64,
+    #[prost(uint64, tag = "8")]
+    memory_bytes_peak: u64,
+    #[prost(uint64, tag = "9")]
+    wall_ns: u64,
+    #[prost(uint64, tag = "10")]
+    cpu_ns: u64,
+}
+
+/// What a runner process tells.
+#[derive(Debug)]
+pub(super) enum Told {
+    Ready(Ready),
+    Loaded(Loaded),
+    Event(Event),
+}
+
+/// A runner process said what none of ours says.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Violation {
+    /// A message is longer than any may be.
+    #[error("a message of {len} bytes is over the limit of {max} bytes")]
+    TooLong { len: usize, max: usize },
+    /// It cannot be read.
+    #[error("a message cannot be read: {0}")]
+    Unreadable(String),
+    /// It is none that may be said now.
+    #[error("{0}")]
+    OutOfPlace(&'static str),
+    /// The pipe failed.
+    #[error("reading from it failed: {0}")]
+    Pipe(#[from] io::Error),
+}
+
+/// Appends an order as a frame.
+pub(super) fn put_order(order: Order, buffer: &mut BytesMut) {
+    put(&ToRunner { order: Some(order) }, buffer);
+}
+
+/// Appends [`Order::Run`] as a frame, of an assignment that others hold too.
+pub(super) fn put_run(assignment: &Assignment, buffer: &mut BytesMut) {
+    put_head(encoding::message::encoded_len(RUN_TAG, assignment), buffer);
+    encoding::message::encode(RUN_TAG, assignment, buffer);
+}
+
+pub(super) fn put_ready(ready: Ready, buffer: &mut BytesMut) {
+    put_message(Message::Ready(ready), buffer);
+}
+
+pub(super) fn put_loaded(loaded: Loaded, buffer: &mut BytesMut) {
+    put_message(Message::Loaded(loaded), buffer);
+}
+
+/// Appends an event as a frame.
+pub(super) fn put_event(event: Event, buffer: &mut BytesMut) {
+    let state = |epoch: Epoch, bytes| State {
+        epoch: epoch.0,
+        bytes,
+    };
+    let message = match event {
+        Event::Log { epoch, text } => Message::Log(state(epoch, text)),
+        Event::Checkpoint {
+            epoch,
+            state: bytes,
+        } => Message::Checkpoint(state(epoch, bytes)),
+        Event::Progress {
+            epoch,
+            fraction,
+            note,
+        } => Message::Progress(Progress {
+            epoch: epoch.0,
+            fraction,
+            note,
+        }),
+        Event::Finished(finished) => Message::Ended(Ended::from(*finished)),
+    };
+    put_message(message, buffer);
+}
+
+fn put_message(message: Message, buffer: &mut BytesMut) {
+    let message = Some(message);
+    put(&FromRunner { message }, buffer);
+}
+
+fn put(message: &impl prost::Message, buffer: &mut BytesMut) {
+    put_head(message.encoded_len(), buffer);
+    message.encode_raw(buffer);
+}
+
+fn put_head(len: usize, buffer: &mut BytesMut) {
+    buffer.reserve(HEAD + len);
+    // Nothing that is sent has 4 GiB: all that goes into it has limits far below.
+    buffer.put_u32_le(u32::try_from(len).unwrap_or(u32::MAX));
+}
+
+/// Takes the first frame's message off the buffer, if it is there as a whole.
+///
+/// # Errors
+/// [`Violation::TooLong`], before it is there.
+pub(super) fn take_frame(buffer: &mut BytesMut, max: usize) -> Result<Option<Bytes>, Violation> {
+    let Some(head) = buffer.first_chunk::<HEAD>() else {
+        return Ok(None);
+    };
+    let len = u32::from_le_bytes(*head) as usize;
+    if len > max {
+        return Err(Violation::TooLong { len, max });
+    }
+    if buffer.len() < HEAD + len {
+        buffer.reserve(HEAD + len - buffer.len());
+        return Ok(None);
+    }
+    buffer.advance(HEAD);
+    Ok(Some(buffer.split_to(len).freeze()))
+}
+
+/// Reads what a runner process tells.
+pub(super) struct Ear<R> {
+    pipe: R,
+    buffer: BytesMut,
+}
+
+impl<R: AsyncRead + Unpin> Ear<R> {
+    pub(super) fn new(pipe: R) -> Self {
+        Self {
+            pipe,
+            buffer: BytesMut::with_capacity(64 << 10),
+        }
+    }
+
+    /// Waits for the next message; nothing comes after the end of the pipe, where a message that was cut off is lost.
+    ///
+    /// # Errors
+    /// [`Violation`]; nothing that follows can be read then.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn next(&mut self) -> Result<Option<Told>, Violation> {
+        loop {
+            if let Some(told) = self.ready_now()? {
+                return Ok(Some(told));
+            }
+            if self.pipe.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next message, if it has come as a whole.
+    pub(super) fn ready_now(&mut self) -> Result<Option<Told>, Violation> {
+        let frame = take_frame(&mut self.buffer, TOLD_BYTES_MAX)?;
+        frame.map(read).transpose()
+    }
+}
+
+fn read(frame: Bytes) -> Result<Told, Violation> {
+    let unreadable = |error: &dyn std::fmt::Display| Violation::Unreadable(error.to_string());
+    let message = FromRunner::decode(frame).map_err(|error| unreadable(&error))?;
+    Ok(match message.message {
+        None => return Err(Violation::OutOfPlace("a message is empty")),
+        Some(Message::Ready(ready)) => Told::Ready(ready),
+        Some(Message::Loaded(loaded)) => Told::Loaded(loaded),
+        Some(Message::Log(State { epoch, bytes })) => Told::Event(Event::Log {
+            epoch: Epoch(epoch),
+            text: bytes,
+        }),
+        Some(Message::Checkpoint(State { epoch, bytes })) => Told::Event(Event::Checkpoint {
+            epoch: Epoch(epoch),
+            state: bytes,
+        }),
+        Some(Message::Progress(progress)) => Told::Event(Event::Progress {
+            epoch: Epoch(progress.epoch),
+            fraction: progress.fraction.clamp(0.0, 1.0),
+            note: cut(progress.note, PROGRESS_NOTE_BYTES_MAX),
+        }),
+        Some(Message::Ended(ended)) => {
+            let finished = Finished::try_from(ended)?;
+            Told::Event(Event::Finished(Box::new(finished)))
+        }
+    })
+}
+
+impl From<Finished> for Ended {
+    fn from(finished: Finished) -> Self {
+        let Finished {
+            epoch,
+            outcome,
+            result,
+            failure,
+            retry_after,
+            usage,
+        } = finished;
+        let Usage {
+            fuel,
+            memory_bytes_peak,
+            wall_ns,
+            cpu_ns,
+        } = usage;
+        let (message, backtrace) = failure.map_or((None, None), |failure| {
+            (Some(failure.message), failure.backtrace)
+        });
+        let ms = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            epoch: epoch.0,
+            outcome: outcome.name().to_owned(),
+            result,
+            message,
+            backtrace,
+            retry_after_ms: retry_after.map(ms),
+            fuel,
+            memory_bytes_peak,
+            wall_ns,
+            cpu_ns,
+        }
+    }
+}
+
+impl TryFrom<Ended> for Finished {
+    type Error = Violation;
+
+    fn try_from(ended: Ended) -> Result<Self, Violation> {
+        let outcome: Outcome =
+            ended
+                .outcome
+                .parse()
+                .map_err(|error: tq_core::outcome::UnknownOutcome| {
+                    Violation::Unreadable(error.to_string())
+                })?;
+        let has_succeeded = outcome == Outcome::Succeeded;
+        if has_succeeded != ended.result.is_some() || has_succeeded == ended.message.is_some() {
+            return Err(Violation::OutOfPlace(
+                "an end has a result and a failure, or neither",
+            ));
+        }
+        let backtrace = ended.backtrace;
+        Ok(Self {
+            epoch: Epoch(ended.epoch),
+            outcome,
+            result: ended.result,
+            failure: ended.message.map(|message| Failure {
+                message: cut(message, ERROR_MESSAGE_BYTES_MAX),
+                backtrace: backtrace.map(|text| cut(text, BACKTRACE_BYTES_MAX)),
+            }),
+            retry_after: ended.retry_after_ms.map(std::time::Duration::from_millis),
+            usage: Usage {
+                fuel: ended.fuel,
+                memory_bytes_peak: ended.memory_bytes_peak,
+                wall_ns: ended.wall_ns,
+                cpu_ns: ended.cpu_ns,
+            },
+        })
+    }
+}
+
+/// The digest that bytes of the wire name.
+pub(super) fn digest(bytes: &[u8]) -> Option<Digest> {
+    <[u8; 32]>::try_from(bytes).ok().map(Digest)
+}
