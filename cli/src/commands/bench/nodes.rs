@@ -98,9 +98,9 @@ impl Nodes {
         self.broker_pid().map(Usage::of).transpose()
     }
 
-    /// What the host has used so far; absent if it is another's.
+    /// What the host and its processes have used so far; absent if it is another's.
     pub(crate) fn host_usage(&self) -> anyhow::Result<Option<Usage>> {
-        self.host_pid().map(Usage::of).transpose()
+        self.host_pid().map(Usage::of_family).transpose()
     }
 
     pub(crate) fn broker_pid(&self) -> Option<u32> {

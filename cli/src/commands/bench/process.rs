@@ -30,20 +30,44 @@ impl Usage {
             .with_context(|| format!("process {pid} says nothing of what it uses"))
     }
 
+    /// Of the process with this id and its children, those that have ended too. What children write is not in it: the kernel
+    /// does not tell that of each.
+    pub(crate) fn of_family(pid: u32) -> anyhow::Result<Self> {
+        let mut sum = Self::of(pid)?;
+        let per_second = rustix::param::clock_ticks_per_second();
+        let read = |pid: u32, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
+        let ticks = |pid, skip| {
+            let stat = read(pid, "stat").unwrap_or_default();
+            span(ticks(&stat, skip).unwrap_or(0), per_second)
+        };
+        // Those that have ended are counted with their parent.
+        sum.cpu += ticks(pid, 13);
+        for child in children(pid) {
+            // It may have ended meanwhile.
+            let status = read(child, "status").unwrap_or_default();
+            sum.cpu += ticks(child, 11);
+            sum.resident_bytes += kib(&status, "VmRSS").unwrap_or(0);
+            sum.resident_peak_bytes += kib(&status, "VmHWM").unwrap_or(0);
+        }
+        Ok(sum)
+    }
+
     /// Of this process.
     pub(crate) fn own() -> anyhow::Result<Self> {
         Self::of(std::process::id())
     }
 
-    /// The processor time of all its threads that are alive, in nanoseconds and not in ticks.
+    /// The processor time of all threads that are alive, of it and of its children, in nanoseconds and not in ticks.
     pub(crate) fn fine_cpu(pid: u32) -> anyhow::Result<Duration> {
-        let path = format!("/proc/{pid}/task");
         let mut sum = 0;
-        for thread in fs::read_dir(&path).with_context(|| format!("failed to read `{path}`"))? {
-            // A thread may end between the two.
-            let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-            let first = text.split(' ').next().unwrap_or_default();
-            sum += first.parse::<u64>().unwrap_or(0);
+        for process in children(pid).into_iter().chain([pid]) {
+            let path = format!("/proc/{process}/task");
+            for thread in fs::read_dir(&path).with_context(|| format!("failed to read `{path}`"))? {
+                // A thread may end between the two.
+                let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+                let first = text.split(' ').next().unwrap_or_default();
+                sum += first.parse::<u64>().unwrap_or(0);
+            }
         }
         Ok(Duration::from_nanos(sum))
     }
@@ -101,25 +125,53 @@ impl Machine {
 
 /// See proc_pid_stat(5), proc_pid_io(5) and proc_pid_status(5).
 fn parse(stat: &str, io: &str, status: &str, ticks_per_second: u64) -> Option<Usage> {
-    // The name of the program is in brackets and may have anything in it.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u64>().ok();
-    let cpu_ticks = ticks()? + ticks()?;
-    let kib = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        let number = line.strip_prefix(':')?.trim().strip_suffix(" kB")?;
-        Some(number.parse::<u64>().ok()? * 1_024)
-    };
+    let cpu_ticks = ticks(stat, 11)?;
     let written = io
         .lines()
         .find_map(|line| line.strip_prefix("write_bytes: "))?;
     Some(Usage {
-        cpu: Duration::from_secs_f64(cpu_ticks as f64 / ticks_per_second.max(1) as f64),
+        cpu: span(cpu_ticks, ticks_per_second),
         written_bytes: written.parse().ok()?,
-        resident_bytes: kib("VmRSS")?,
-        resident_peak_bytes: kib("VmHWM")?,
+        resident_bytes: kib(status, "VmRSS")?,
+        resident_peak_bytes: kib(status, "VmHWM")?,
     })
+}
+
+/// Two fields of `/proc/PID/stat` together, which are times; so many after the program's name are skipped.
+fn ticks(stat: &str, skip: usize) -> Option<u64> {
+    // The name is in brackets and may have anything in it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(skip);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
+fn span(ticks: u64, per_second: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / per_second.max(1) as f64)
+}
+
+/// A line of `/proc/PID/status`, in bytes.
+fn kib(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let number = line.strip_prefix(':')?.trim().strip_suffix(" kB")?;
+    Some(number.parse::<u64>().ok()? * 1_024)
+}
+
+/// The children of a process, in no order.
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let of_thread = |thread: std::io::Result<fs::DirEntry>| {
+        fs::read_to_string(thread.ok()?.path().join("children")).ok()
+    };
+    threads
+        .filter_map(of_thread)
+        .flat_map(|line| {
+            let pids = line.split_whitespace();
+            pids.filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ async fn measure(nodes: &Nodes, span: Duration) -> anyhow::Result<Vec<Figure>> {
     let start = Stopwatch::start();
     tokio::time::sleep(span).await;
     let busy = cpu()?.saturating_sub(before).as_secs_f64() / start.elapsed().as_secs_f64();
-    let (broker, host) = (Usage::of(broker)?, Usage::of(host)?);
+    let (broker, host) = (Usage::of(broker)?, Usage::of_family(host)?);
     let both = broker.resident_bytes + host.resident_bytes;
     Ok(vec![
         Figure::bytes("rest.resident", both).goal(f64::from(60 << 20)),
