@@ -436,7 +436,7 @@ pub const RUNNERS_IDLE_MAX: usize = 16;
 /// How long a runner process may take to be ready, or to load a component.
 pub const RUNNER_START_WAIT: Duration = Duration::from_secs(30);
 /// What an attempt may take beyond its timeout before its runner process counts as stuck and is ended.
-pub const RUNNER_STUCK_AFTER: Duration = Duration::from_secs(15);
+pub const RUNNER_STUCK_AFTER: Duration = Duration::from_secs(60);
 /// Files that a runner process may have open: its pipes, and the image of each memory of each component that it holds.
 pub const RUNNER_FILES_MAX: u64 = 4_096;
 /// What a host keeps of the last words of a runner process.

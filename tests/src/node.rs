@@ -8,7 +8,7 @@ use tokio::process::Command;
 use tq_client::Client;
 
 use crate::command::Tq;
-use crate::process::{Process, binary, command};
+use crate::process::{Process, Subprocess, binary, command};
 use crate::wait::eventually;
 
 /// A `tq broker`.
@@ -188,6 +188,18 @@ impl Host {
         *self = Self::spawn(std::mem::take(&mut self.arguments));
     }
 
+    /// The runner processes that have begun to run something of this namespace.
+    ///
+    /// # Panics
+    /// The host has ended.
+    #[must_use]
+    pub fn runners(&self, namespace: &str) -> Vec<Subprocess> {
+        let name = format!("tq:{namespace}");
+        let mut runners = self.process.children();
+        runners.retain(|child| child.name == name);
+        runners
+    }
+
     fn spawn(arguments: Vec<String>) -> Self {
         let mut command = command(binary());
         command.args(&arguments);
@@ -220,13 +232,13 @@ impl Dev {
     /// It does not come to serve.
     pub async fn start_with(data_dir: &Path, slots: u32, flags: &[&str]) -> Self {
         let mut command: Command = command(binary());
-        command.args(flags);
         command.arg("dev").arg("--data-dir").arg(data_dir).args([
             "--listen",
             &format!("127.0.0.1:{}", free_port()),
             "--slots",
             &slots.to_string(),
         ]);
+        command.args(flags);
         let mut process = Process::spawn("tq dev", command);
         let url = ready_url(&mut process).await;
         Self { process, url }

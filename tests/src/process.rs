@@ -137,11 +137,45 @@ impl Process {
     /// # Panics
     /// It has ended.
     pub fn resident_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid());
-        let status = std::fs::read_to_string(path).expect("the process is there");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kib.expect("Linux says what is resident") * 1024
+        resident_bytes(self.pid()).expect("the process is there")
+    }
+
+    /// What it and its children hold in memory, in bytes.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn family_resident_bytes(&self) -> u64 {
+        let children = self.children();
+        let held = children
+            .iter()
+            .filter_map(|child| resident_bytes(child.pid));
+        self.resident_bytes() + held.sum::<u64>()
+    }
+
+    /// Its children that are alive, in no order.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn children(&self) -> Vec<Subprocess> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
+        let threads = threads.expect("the process is there");
+        let lines = threads.filter_map(|thread| {
+            std::fs::read_to_string(thread.ok()?.path().join("children")).ok()
+        });
+        let pids: Vec<u32> = lines
+            .flat_map(|line| {
+                let pids = line.split_whitespace().map(str::parse);
+                pids.collect::<Result<Vec<u32>, _>>()
+            })
+            .flatten()
+            .collect();
+        // One may end between the two.
+        let named = |pid: u32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            let name = name.trim().to_owned();
+            Some(Subprocess { pid, name })
+        };
+        pids.into_iter().filter_map(named).collect()
     }
 
     /// Waits for a line on standard error that has `text` in it, also among those that came before.
@@ -291,4 +325,42 @@ mod tests {
             assert!(!is_setting(name), "{name}");
         }
     }
+}
+
+/// A process that another one has started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subprocess {
+    /// Its id.
+    pub pid: u32,
+    /// What it calls itself.
+    pub name: String,
+}
+
+impl Subprocess {
+    /// Kills it, without a word of warning.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn kill9(&self) {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let killed = kill_process(pid.expect("it is a process"), Signal::KILL);
+        killed.expect("the process is there");
+    }
+
+    /// Whether it is gone.
+    pub fn is_gone(&self) -> bool {
+        let path = format!("/proc/{}/stat", self.pid);
+        // One that is dead waits for its parent to look.
+        std::fs::read_to_string(path).map_or(true, |stat| stat.contains(") Z "))
+    }
+}
+
+/// What a process holds in memory, in bytes; nothing if it has ended.
+fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib = resident.trim().strip_suffix(" kB")?.parse::<u64>().ok()?;
+    Some(kib * 1024)
 }

@@ -443,7 +443,7 @@ impl Node {
         uploaded.unwrap_or_else(|error| panic!("{error}"));
         // Whatever is made once is made before memory is measured.
         node.neighbour().await;
-        let base_bytes = node.dev.process.resident_bytes();
+        let base_bytes = node.dev.process.family_resident_bytes();
         Self { base_bytes, ..node }
     }
 
@@ -534,7 +534,7 @@ impl Node {
             }
         }
         let most = self.base_bytes + GROWTH_BYTES_MAX;
-        let held = || self.dev.process.resident_bytes();
+        let held = || self.dev.process.family_resident_bytes();
         eventually(
             &format!("{what}: memory comes back to {most} bytes"),
             async || (held() <= most).then_some(()),
@@ -564,8 +564,8 @@ async fn all(ends: &mut Watching) -> Vec<Task> {
     clippy::print_stdout,
     reason = "counts and memory are for whoever runs it by itself"
 )]
-async fn corpus(flags: &[&str]) {
-    let node = Node::start(flags).await;
+async fn corpus(isolation: &str) {
+    let node = Node::start(&["--isolation", isolation]).await;
     let mut counts = BTreeMap::<Class, usize>::new();
     let mut highest = 0;
     let mut failed = Vec::new();
@@ -577,14 +577,14 @@ async fn corpus(flags: &[&str]) {
         if checked.is_err() {
             failed.push(what);
         }
-        highest = highest.max(node.dev.process.resident_bytes());
+        highest = highest.max(node.dev.process.family_resident_bytes());
     }
     let counts: Vec<String> = counts
         .iter()
         .map(|(class, count)| format!("{count} {class}"))
         .collect();
     println!(
-        "hostile corpus: {}; resident {} KiB before, {} KiB at most after a case",
+        "hostile corpus, isolation {isolation}: {}; resident {} KiB before, {} KiB at most after a case",
         counts.join(", "),
         node.base_bytes >> 10,
         highest >> 10,
@@ -594,6 +594,11 @@ async fn corpus(flags: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_case_has_its_end_and_harms_nobody() {
-    corpus(&[]).await;
+async fn every_case_has_its_end_and_harms_nobody_in_one_process() {
+    corpus("none").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_case_has_its_end_and_harms_nobody_in_runner_processes() {
+    corpus("process").await;
 }

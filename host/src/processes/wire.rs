@@ -428,3 +428,146 @@ impl TryFrom<Ended> for Finished {
 pub(super) fn digest(bytes: &[u8]) -> Option<Digest> {
     <[u8; 32]>::try_from(bytes).ok().map(Digest)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What is read of these bytes, as often as there is something, and how it ends.
+    fn hear(bytes: &[u8]) -> (Vec<Told>, Result<(), Violation>) {
+        let mut ear = Ear::new(bytes);
+        let mut told = Vec::new();
+        let end = loop {
+            // Reading from memory never waits.
+            match ear.next().now_or_never() {
+                Some(Ok(Some(one))) => told.push(one),
+                Some(Ok(None)) | None => break Ok(()),
+                Some(Err(violation)) => break Err(violation),
+            }
+        };
+        (told, end)
+    }
+
+    fn finished(
+        outcome: Outcome,
+        result: Option<&'static [u8]>,
+        failure: Option<Failure>,
+    ) -> Event {
+        Event::Finished(Box::new(Finished {
+            epoch: Epoch(7),
+            outcome,
+            result: result.map(Bytes::from_static),
+            failure,
+            retry_after: Some(std::time::Duration::from_millis(30)),
+            usage: Usage {
+                fuel: 1,
+                memory_bytes_peak: 2,
+                wall_ns: 3,
+                cpu_ns: 4,
+            },
+        }))
+    }
+
+    fn failure(message: &str) -> Option<Failure> {
+        Some(Failure {
+            message: message.to_owned(),
+            backtrace: Some("main".to_owned()),
+        })
+    }
+
+    #[test]
+    fn events_are_read_as_they_were_told() {
+        let events = || {
+            vec![
+                Event::Log {
+                    epoch: Epoch(7),
+                    text: Bytes::from_static(b"\xff\n"),
+                },
+                Event::Progress {
+                    epoch: Epoch(7),
+                    fraction: 0.5,
+                    note: "half".to_owned(),
+                },
+                Event::Checkpoint {
+                    epoch: Epoch(7),
+                    state: Bytes::from_static(b"state"),
+                },
+                finished(Outcome::Succeeded, Some(b""), None),
+                finished(Outcome::Trap, None, failure("unreachable")),
+            ]
+        };
+        let mut bytes = BytesMut::new();
+        put_ready(
+            Ready {
+                layout: "reserved".to_owned(),
+                missing: vec!["Landlock".to_owned()],
+            },
+            &mut bytes,
+        );
+        events()
+            .into_iter()
+            .for_each(|event| put_event(event, &mut bytes));
+        let (told, end) = hear(&bytes);
+        assert!(end.is_ok(), "{end:?}");
+        let Some((Told::Ready(ready), told)) = told.split_first() else {
+            panic!("{told:?}");
+        };
+        assert_eq!(ready.missing, ["Landlock"]);
+        let expected: Vec<Told> = events().into_iter().map(Told::Event).collect();
+        assert_eq!(format!("{told:?}"), format!("{expected:?}"));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_told() {
+        let mut bytes = BytesMut::new();
+        put_event(finished(Outcome::Trap, None, failure("first")), &mut bytes);
+        let first = bytes.len();
+        put_event(finished(Outcome::Trap, None, failure("second")), &mut bytes);
+        for cut in first..bytes.len() {
+            let (told, end) = hear(&bytes[..cut]);
+            assert_eq!((told.len(), end.is_ok()), (1, true), "at {cut}");
+        }
+    }
+
+    #[test]
+    fn ends_that_contradict_themselves_are_refused() {
+        for event in [
+            finished(Outcome::Succeeded, None, None),
+            finished(Outcome::Succeeded, Some(b"r"), failure("and yet")),
+            finished(Outcome::Trap, Some(b"r"), failure("and yet")),
+            finished(Outcome::Trap, None, None),
+        ] {
+            let mut bytes = BytesMut::new();
+            put_event(event, &mut bytes);
+            let (told, end) = hear(&bytes);
+            assert!(told.is_empty() && end.is_err(), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn length_is_refused_before_there_is_room_for_it() {
+        let too_long = u32::try_from(TOLD_BYTES_MAX + 1).unwrap().to_le_bytes();
+        let (_, end) = hear(&too_long);
+        let message = end.unwrap_err().to_string();
+        assert!(message.contains("is over the limit of"), "{message}");
+    }
+
+    #[test]
+    fn reasons_to_stop_lead_back() {
+        for why in Stop::REASONS {
+            assert_eq!(Stop::new(Epoch(1), why).why(), why);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_strange(bytes: Vec<u8>) {
+            // Nothing that is read may panic, and each message takes its head at least.
+            let (told, _) = hear(&bytes);
+            prop_assert!(told.len() <= bytes.len() / HEAD);
+        }
+    }
+}
