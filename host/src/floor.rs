@@ -21,7 +21,7 @@ use tq_core::{Digest, Epoch, Grants, Limits, Outcome, TaskId};
 use crate::clock;
 use crate::component::{Cache, Compiler, Config, OpenError, PrepareError, Ready};
 use crate::imports::TaskError;
-use crate::runner::{Attempt, Slot};
+use crate::runner::{Attempt, Finished, Slot};
 use crate::sandbox::{Engine, EngineError, Layout, compiler};
 
 /// Beyond every tick of a measurement.
@@ -150,7 +150,7 @@ impl Floor {
             let (events, _untaken) = mpsc::channel(1);
             let mut slot = Slot::new(self.engine.clone(), events)?;
             for epoch in 0..tasks {
-                let finished = slot.run(self.attempt(epoch, function, payload));
+                let finished = slot.run(attempt(&self.ready, epoch, function, payload));
                 if finished.outcome != Outcome::Succeeded {
                     return Err(Error::Ended(finished.outcome));
                 }
@@ -181,26 +181,26 @@ impl Floor {
             (Err(error),) => Err(Error::Bare(format!("{error:?}"))),
         }
     }
+}
 
-    fn attempt(&self, epoch: u32, function: &str, payload: &Bytes) -> Attempt {
-        Attempt {
-            epoch: Epoch(epoch.into()),
-            task_id: TaskId([7; 16]),
-            namespace: "default".to_owned(),
-            component: Arc::clone(&self.ready),
-            function: function.to_owned(),
-            payload: payload.clone(),
-            content_type: String::new(),
-            arguments: Vec::new(),
-            limits: Limits::DEFAULT,
-            deadline: None,
-            traceparent: None,
-            attempt: 1,
-            max_attempts: 3,
-            checkpoint: None,
-            is_alone: false,
-            grants: Grants::default(),
-        }
+fn attempt(ready: &Arc<Ready>, epoch: u32, function: &str, payload: &Bytes) -> Attempt {
+    Attempt {
+        epoch: Epoch(epoch.into()),
+        task_id: TaskId([7; 16]),
+        namespace: "default".to_owned(),
+        component: Arc::clone(ready),
+        function: function.to_owned(),
+        payload: payload.clone(),
+        content_type: String::new(),
+        arguments: Vec::new(),
+        limits: Limits::DEFAULT,
+        deadline: None,
+        traceparent: None,
+        attempt: 1,
+        max_attempts: 3,
+        checkpoint: None,
+        is_alone: false,
+        grants: Grants::default(),
     }
 }
 
@@ -210,6 +210,27 @@ impl std::fmt::Debug for Floor {
             .field("engine", &self.engine)
             .finish_non_exhaustive()
     }
+}
+
+/// Compiles a program or a handler here, and not in a process of its own, and runs it once. Blocks.
+///
+/// # Errors
+/// [`Error`] if no host would run it.
+pub fn once(
+    engine: &Engine,
+    wasm: &[u8],
+    payload: &Bytes,
+    limits: Limits,
+) -> Result<Finished, Error> {
+    let component = Component::from_binary(engine.raw(), wasm)?;
+    let digest = Digest(Sha256::digest(wasm).into());
+    let ready = Arc::new(Ready::new(engine, digest, Ok(component))?);
+    let (events, _untaken) = mpsc::channel(1);
+    let mut slot = Slot::new(engine.clone(), events)?;
+    Ok(slot.run(Attempt {
+        limits,
+        ..attempt(&ready, 1, "run", payload)
+    }))
 }
 
 /// How long the engine's compiler works on `wasm`, here and not in a process of its own. Blocks.

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::fuzz;
 use crate::instructions;
 use crate::tools::{self, Failed, SIMULATION, WORKSPACE, cargo, is_installed};
 
@@ -16,6 +17,11 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "kill-runs",
         "[--seeds N]",
         "brokers and hosts killed at random under load, histories checked",
+    ),
+    (
+        "fuzz",
+        "[--minutes N] [TARGET …]",
+        "everything that reads foreign bytes under LLVM's fuzzer: one hour of processor time over all targets if no other is asked for",
     ),
     (
         "power-losses",
@@ -113,6 +119,7 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             let mut run = cargo(&["run", "--release", "--package", SIMULATION, "--"]);
             tools::run(run.args(arguments))
         }
+        "fuzz" => fuzz::run(arguments),
         "kill-runs" => program("kill_runs", arguments),
         "power-losses" => {
             // What is asked for comes later, and counts.

@@ -6,6 +6,7 @@
 )]
 
 mod evidence;
+mod fuzz;
 mod instructions;
 mod suites;
 mod test;
@@ -30,6 +31,9 @@ usage: cargo xtask COMMAND
   coverage            line coverage of the tests, a table (needs cargo-llvm-cov)";
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::compile() {
+        return code;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::suites::{Counts, Outcome, Reader, Runner};
-use crate::tools::{self, Failed, SIMULATION, WASM, WORKSPACE, cargo, is_installed};
+use crate::tools::{self, FUZZ, Failed, SIMULATION, WASM, WORKSPACE, cargo, is_installed};
 
 /// The workspace of the examples.
 const EXAMPLES: &str = "guest-examples/Cargo.toml";
@@ -126,7 +126,7 @@ impl Report {
 
     fn tests(&mut self) {
         self.test("tests", WORKSPACE, &["--lib", "--bins", "--tests"]);
-        let simulation = &["--package", SIMULATION];
+        let simulation = &["--package", SIMULATION, "--package", FUZZ];
         self.test("simulation", simulation, &["--tests"]);
         let mut documentation = cargo(&["test", "--release", "--doc", "--no-fail-fast"]);
         documentation.args(WORKSPACE);

@@ -8,11 +8,15 @@ use std::time::Instant;
 /// What guests are built for.
 pub(crate) const WASM: &str = "wasm32-wasip2";
 
-/// Everything that is built together. The simulation has builds of its own, in which bugs can be planted.
-pub(crate) const WORKSPACE: &[&str] = &["--workspace", "--exclude", SIMULATION];
+/// Everything that is built together. The simulation and the fuzzer have builds of their own, in which bugs can be planted and
+/// more can be reached.
+pub(crate) const WORKSPACE: &[&str] = &["--workspace", "--exclude", SIMULATION, "--exclude", FUZZ];
 
 /// The package of the simulation.
 pub(crate) const SIMULATION: &str = "tq-simulation";
+
+/// The package of the fuzzer.
+pub(crate) const FUZZ: &str = "tq-fuzz";
 
 /// Why a command of `cargo xtask` did not succeed, for whoever reads the terminal.
 #[derive(Debug)]

@@ -199,7 +199,8 @@ impl<L: Load> Cache<L> {
         self.compiled.load(Ordering::Relaxed)
     }
 
-    /// A module that is in memory or on this host's disk. A damaged file is removed, and its module is no longer held.
+    /// A module that is in memory or on this host's disk. A damaged file is removed, and its module is no longer held; one that
+    /// only cannot be read at the moment stays, for the next time.
     ///
     /// # Cancel safety
     /// Safe.
@@ -344,29 +345,36 @@ impl<L: Load> Cache<L> {
         let (loader, mac_key, engine_key) = (self.loader.clone(), self.mac_key, self.engine_key);
         let from = path.clone();
         let loaded = blocking(move || {
-            let found = authenticate(&mac_key, digest, engine_key, &from)?;
+            let found = match authenticate(&mac_key, digest, engine_key, &from) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                found => Some(found?),
+            };
             // The comparison of two hashes takes the same time wherever they differ.
-            if found != mac {
-                return Err(std::io::Error::other("its content is not what was written"));
+            if found != Some(mac) {
+                return Ok(None);
             }
-            loader
-                .load(digest, &from)
-                .map_err(|error| std::io::Error::other(error.to_string()))
+            let loaded = loader.load(digest, &from);
+            loaded.map(Some).map_err(std::io::Error::other)
         })
         .await;
         match loaded {
-            Ok(ready) => {
+            Ok(Some(ready)) => {
                 let ready = Arc::new(ready);
                 self.lock().hold(digest, &ready);
                 Some(ready)
             }
-            Err(error) => {
-                tracing::warn!(%digest, %error, "compiled form is damaged and is removed");
+            Ok(None) => {
+                tracing::warn!(%digest, "compiled form is damaged and is removed");
                 let mut state = self.lock();
                 state.kept.remove(&digest);
                 state.dropped.push(digest);
                 drop(state);
                 remove(&path);
+                None
+            }
+            // Whatever the machine lacks at the moment, the file is as good as it was.
+            Err(error) => {
+                tracing::warn!(%digest, %error, "compiled form cannot be loaded now");
                 None
             }
         }

@@ -107,7 +107,7 @@ pub enum LinkError {
 }
 
 impl Ready {
-    fn new(
+    pub(crate) fn new(
         engine: &Engine,
         digest: Digest,
         component: wasmtime::Result<Component>,

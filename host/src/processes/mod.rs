@@ -30,6 +30,7 @@ use tq_core::limits::{RUNNER_AGE_MIN, RUNNER_ATTEMPTS, RUNNER_IDLE};
 pub use child::run_child;
 pub use process::StartError;
 pub(crate) use runners::{Parts, Runners};
+pub use wire::read_told;
 
 /// How runner processes are started, and when they make room for fresh ones.
 #[derive(Clone, Debug)]

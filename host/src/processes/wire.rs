@@ -325,6 +325,16 @@ impl<R: AsyncRead + Unpin> Ear<R> {
     }
 }
 
+/// Reads all that a host would of what a runner process tells, and returns how many messages that were. For fuzzers.
+#[must_use]
+pub fn read_told(bytes: &[u8]) -> usize {
+    let mut buffer = BytesMut::from(bytes);
+    let next = || take_frame(&mut buffer, TOLD_BYTES_MAX).ok().flatten();
+    std::iter::from_fn(next)
+        .map_while(|frame| read(frame).ok())
+        .count()
+}
+
 fn read(frame: Bytes) -> Result<Told, Violation> {
     let unreadable = |error: &dyn std::fmt::Display| Violation::Unreadable(error.to_string());
     let message = FromRunner::decode(frame).map_err(|error| unreadable(&error))?;

@@ -285,6 +285,29 @@ fn open_counting(directory: &Path, limits: CompileLimits) -> (Cache, impl Fn() -
     (Cache::open(config, ENGINE.clone()).unwrap(), lines)
 }
 
+/// A host that is out of descriptors, say, must not throw away what it cannot open.
+#[test]
+fn form_that_cannot_be_read_now_is_kept_for_later() {
+    let directory = TempDir::new().unwrap();
+    let (cache, starts) = open_counting(directory.path(), CompileLimits::default());
+    let wasm = echo();
+    let digest = digest(&wasm);
+    prepare(&cache, &wasm).unwrap();
+    // Nothing of it is in memory any more.
+    drop(cache);
+    let (cache, _) = open_counting(directory.path(), CompileLimits::default());
+    let form = files(directory.path()).pop().unwrap();
+    let away = directory.path().join("away");
+    fs::rename(&form, &away).unwrap();
+    fs::create_dir(&form).unwrap();
+    assert!(RUNTIME.block_on(cache.load(digest)).is_none());
+    assert!(cache.take_dropped().is_empty());
+    fs::remove_dir(&form).unwrap();
+    fs::rename(&away, &form).unwrap();
+    assert!(RUNTIME.block_on(cache.load(digest)).is_some());
+    assert_eq!(starts(), 1);
+}
+
 #[test]
 fn module_that_failed_by_its_own_fault_is_not_compiled_again() {
     let directory = TempDir::new().unwrap();

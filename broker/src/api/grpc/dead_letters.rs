@@ -335,7 +335,7 @@ impl DeadLetters {
 }
 
 /// What dead letters have to be.
-struct Filter {
+pub(super) struct Filter {
     function: FunctionFilter,
     outcome: Option<Outcome>,
     /// All that begin with some digits.
@@ -349,7 +349,7 @@ fn is_empty(filter: &v1::DeadLetterFilter) -> bool {
 }
 
 impl Filter {
-    fn new(filter: v1::DeadLetterFilter) -> Result<Self, Status> {
+    pub(super) fn new(filter: v1::DeadLetterFilter) -> Result<Self, Status> {
         let v1::DeadLetterFilter {
             function,
             outcome,
@@ -426,7 +426,7 @@ fn cursor_out((at, id): Death) -> String {
     format!("{}.{id}", at.0)
 }
 
-fn cursor_in(cursor: &str) -> Result<Death, Status> {
+pub(super) fn cursor_in(cursor: &str) -> Result<Death, Status> {
     let parsed = cursor
         .split_once('.')
         .and_then(|(at, id)| Some((Timestamp(at.parse().ok()?), id.parse::<TaskId>().ok()?)));

@@ -70,14 +70,14 @@ impl Tasks {
 }
 
 /// Which ended tasks a request is about.
-struct Filter {
+pub(in super::super) struct Filter {
     state: v1::TaskState,
     function: FunctionFilter,
     ended_before: Option<Timestamp>,
 }
 
 impl Filter {
-    fn new(
+    pub(in super::super) fn new(
         state: v1::TaskState,
         function: String,
         ended_before_ms: Option<u64>,

@@ -1,7 +1,7 @@
 //! Tasks: submitting, reading and watching them, and what changes them. Here requests are decoded and answers encoded.
 
 mod change;
-mod delete;
+pub(super) mod delete;
 mod list;
 mod logs;
 mod submit;
