@@ -28,6 +28,6 @@ pub use command::{Ran, Tq};
 pub use disk::Disk;
 pub use kill_run::{Faults, Plan, Report, kill_run};
 pub use node::{Broker, Dev, Host};
-pub use process::{Process, Subprocess};
+pub use process::{Process, Subprocess, binary};
 pub use random::Random;
 pub use wait::{PATIENCE, eventually, within};

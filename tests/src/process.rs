@@ -40,7 +40,7 @@ pub struct Process {
 /// # Panics
 /// It is not there.
 #[must_use]
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("TQ_BIN") {
         return path.into();
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tq_client::{Client, Task, TaskState};
-use tq_tests::{Broker, Host, Subprocess, eventually, guest};
+use tq_tests::{Broker, Host, Subprocess, binary, eventually, guest, within};
 
 /// A broker, one host, and the example that sleeps in each of these namespaces.
 async fn nodes(slots: u32, namespaces: &[&str]) -> (TempDir, Broker, Host) {
@@ -153,6 +154,60 @@ async fn what_a_crashed_runner_had_not_begun_is_run_by_another_and_not_suspected
         assert_eq!(task.attempts.len(), 1, "{task:?}");
         assert_eq!(task.losses, 0, "{task:?}");
     }
+}
+
+/// A host in this process, whose runners are replaced after three attempts and ended when idle for a moment.
+async fn brief(folder: &TempDir, broker: &Broker) -> tq_host::Host {
+    let mut config = tq_host::Config::new(broker.url(), "brief", 1, folder.path().join("brief"));
+    config.compiler.program = binary();
+    config.isolation = tq_host::Isolation::Processes(tq_host::processes::Program {
+        program: binary(),
+        attempts: 3,
+        age_min: Duration::ZERO,
+        idle: Duration::from_millis(100),
+        ..tq_host::processes::Program::default()
+    });
+    let host = tq_host::Host::start(config).await;
+    let host = host.unwrap_or_else(|error| panic!("{error}"));
+    within("the host is welcomed", host.ready()).await;
+    host
+}
+
+/// A metric without labels.
+fn metric(host: &tq_host::Host, name: &str) -> u64 {
+    let text = host.metrics();
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let found = lines.find(|(found, _)| *found == name);
+    let (_, value) = found.expect("the metric is there");
+    value.parse().expect("it is a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runners_are_replaced_after_their_attempts_and_end_when_idle() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let broker = Broker::start(&folder.path().join("broker")).await;
+    let host = brief(&folder, &broker).await;
+    let faults = guest::example("faults");
+    broker.tq().deploy(&faults, "faults", &[]).await;
+    broker.holds("faults", &["brief"]).await;
+    // One has waited since the start, and another one tried the module out and is gone.
+    assert_eq!(metric(&host, "tq_runners_started_total"), 1);
+    let client = broker.client().await;
+    for id in &submit(&broker, "default", "1", 7).await {
+        assert_eq!(ended(&client, id).await.state(), TaskState::Succeeded);
+    }
+    // Three for seven attempts, and the next one.
+    assert_eq!(metric(&host, "tq_runners_started_total"), 4);
+    eventually("only the one that waits is left", async || {
+        (metric(&host, "tq_runners") == 1).then_some(())
+    })
+    .await;
+    assert_eq!(metric(&host, "tq_runner_crashes_total"), 0);
+    // It is used the next time.
+    let again = &submit(&broker, "default", "1", 1).await[0];
+    assert_eq!(ended(&client, again).await.state(), TaskState::Succeeded);
+    assert_eq!(metric(&host, "tq_runners_started_total"), 5);
+    within("the host ends", host.shutdown()).await;
 }
 
 /// What a process says of itself in `/proc/PID/status`.
