@@ -45,9 +45,11 @@ pub(crate) fn compile() -> Option<ExitCode> {
         .skip_while(|word| *word != "--crate-name")
         .nth(1)
         .and_then(|name| name.to_str());
+    // What runs in the compiler itself (macros) is built without naming a target, and nobody is there to count.
+    let is_for_target = words.iter().any(|word| *word == "--target");
     let is_counted =
         |name: &str| name.starts_with("tq_") || name == "fuzz" || COUNTED.contains(&name);
-    if name.is_some_and(is_counted) {
+    if is_for_target && name.is_some_and(is_counted) {
         compiler.args(COUNTERS);
     }
     let status = compiler.args(words).status();
@@ -65,6 +67,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failed> {
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let folder = folder.join("fuzz");
     let this = std::env::current_exe().map_err(|error| Failed(error.to_string()))?;
+    let host = tools::host_target()?;
     let mut build = cargo(&[
         "build",
         "--release",
@@ -74,6 +77,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failed> {
         "libfuzzer",
     ]);
     build
+        .args(["--target", &host])
         .arg("--target-dir")
         .arg(&folder)
         .env("RUSTC_WRAPPER", this)
@@ -81,6 +85,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failed> {
         .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
         .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
     tools::run(&mut build)?;
+    let program = folder.join(&host).join("release/fuzz");
     let seconds = minutes * 60 / targets.len() as u64;
     let waiting = Mutex::new(targets.clone());
     let results = Mutex::new(Vec::new());
@@ -90,7 +95,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), Failed> {
         for _ in 0..at_once.min(targets.len()) {
             scope.spawn(|| {
                 while let Some(target) = next() {
-                    let result = fuzz(&folder, target, seconds);
+                    let result = fuzz(&program, &folder, target, seconds);
                     if let Ok(mut results) = results.lock() {
                         results.push((target, result));
                     }
@@ -132,7 +137,7 @@ fn parse<'a>(arguments: &[&'a str]) -> Result<(Vec<&'a str>, u64), Failed> {
 }
 
 /// Fuzzes one target for so long, from what was found of interest before. Returns what came of it in a line.
-fn fuzz(folder: &Path, target: &str, seconds: u64) -> Result<String, Failed> {
+fn fuzz(program: &Path, folder: &Path, target: &str, seconds: u64) -> Result<String, Failed> {
     let failed = |error: std::io::Error| Failed(error.to_string());
     let (corpus, cases) = (
         folder.join("corpus").join(target),
@@ -143,7 +148,7 @@ fn fuzz(folder: &Path, target: &str, seconds: u64) -> Result<String, Failed> {
     }
     let log = folder.join(format!("{target}.log"));
     let file = fs::File::create(&log).map_err(failed)?;
-    let mut fuzzer = Command::new(folder.join("release/fuzz"));
+    let mut fuzzer = Command::new(program);
     fuzzer.arg(&corpus).arg(&cases);
     if target == "uploads" {
         // What a component looks like.

@@ -35,6 +35,22 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// The target of this machine, as the compiler calls it.
+///
+/// # Errors
+/// The compiler does not say.
+pub(crate) fn host_target() -> Result<String, Failed> {
+    let failed = || Failed("`rustc -vV` does not name its host".to_owned());
+    let output = Command::new("rustc")
+        .arg("-vV")
+        .current_dir(root())
+        .output();
+    let said = output.map_err(|_| failed())?.stdout;
+    let said = String::from_utf8_lossy(&said);
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(failed)
+}
+
 /// Where cargo puts programs of the release profile: this one is there too, wherever the target directory is.
 pub(crate) fn programs() -> Result<PathBuf, Failed> {
     let this = std::env::current_exe()

@@ -50,8 +50,8 @@ pub(super) struct Process {
     /// None once it was taken.
     pub(super) orders: Option<ChildStdin>,
     pub(super) told: Ear<ChildStdout>,
-    words: ChildStderr,
-    pub(super) begun: Begun,
+    pub(super) words: Words,
+    begun: Begun,
 }
 
 /// Where the slots of a runner process note what they run, each at a place of its own. It outlives the process.
@@ -73,6 +73,31 @@ impl Begun {
             .map(|cell| Epoch(u64::from_le_bytes(*cell)))
             .filter(|epoch| epoch.0 != 0)
             .collect()
+    }
+}
+
+/// What a process says on standard error: that it panicked, mostly.
+pub(super) struct Words {
+    pipe: ChildStderr,
+    said: Vec<u8>,
+}
+
+impl Words {
+    /// Reads until the pipe ends, and logs the beginning of it, so that a process that talks on neither waits nor fills the log.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn hear(&mut self) {
+        let mut chunk = [0; 512];
+        while let Ok(len @ 1..) = self.pipe.read(&mut chunk).await {
+            let room = RUNNER_WORDS_BYTES_MAX.saturating_sub(self.said.len());
+            let new = &chunk[..len.min(room)];
+            if !new.is_empty() {
+                let words = String::from_utf8_lossy(new);
+                tracing::warn!(words = %words.escape_debug(), "a runner process says something");
+            }
+            self.said.extend_from_slice(new);
+        }
     }
 }
 
@@ -98,24 +123,23 @@ impl Process {
             mut child,
             orders,
             told,
-            words,
+            mut words,
             begun,
         } = self;
         drop((orders, told));
         let status = match tokio::time::timeout(END_WAIT, child.wait()).await {
             Ok(status) => status,
-            Err(_) => child.kill().await.map(|()| Default::default()),
+            Err(_) => {
+                child.kill().await.ok();
+                child.wait().await
+            }
         };
         let ended = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        let mut said = Vec::new();
-        let max = RUNNER_WORDS_BYTES_MAX as u64;
-        let mut words = words.take(max);
-        let read = words.read_to_end(&mut said);
-        tokio::time::timeout(END_WAIT, read).await.ok();
-        let said = String::from_utf8_lossy(&said);
+        tokio::time::timeout(END_WAIT, words.hear()).await.ok();
+        let said = String::from_utf8_lossy(&words.said);
         let how = match said.trim() {
             "" => ended,
-            said => format!("{ended}; it said: {said}"),
+            said => format!("{ended}; it said: {}", said.escape_debug()),
         };
         (how, begun)
     }
@@ -200,7 +224,10 @@ fn spawn(program: &Program, slots: u32, queue_max: usize) -> io::Result<Process>
         child,
         orders: Some(orders),
         told: Ear::new(told),
-        words,
+        words: Words {
+            pipe: words,
+            said: Vec::new(),
+        },
         begun,
     })
 }

@@ -1,9 +1,11 @@
 //! Which runner process runs what.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::process::ChildStdout;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -17,7 +19,7 @@ use super::Program;
 use super::forms::{Form, Forms};
 use super::orders::{Item, Orders};
 use super::process::{Begun, Process, Spawner, StartError};
-use super::wire::{Told, Violation};
+use super::wire::{Ear, Told, Violation};
 use crate::agent::Executor;
 use crate::agent::convert::{self, Resolved};
 use crate::clock;
@@ -321,12 +323,17 @@ impl Shared {
                 // A process that reads no more has ended, or will have; its other pipe tells.
                 orders.send(pipe).await.ok();
             }
-            std::future::pending::<std::convert::Infallible>().await
+            std::future::pending::<Infallible>().await
+        };
+        let words = async {
+            process.words.hear().await;
+            std::future::pending::<Infallible>().await
         };
         let heard = tokio::select! {
-            heard = self.listen(id, &mut process) => Some(heard),
+            heard = self.listen(id, &mut process.told) => Some(heard),
             () = kill.cancelled() => None,
             never = sending => match never {},
+            never = words => match never {},
         };
         let (why, begun) = match heard {
             Some(Ok(())) => process.end().await,
@@ -340,19 +347,19 @@ impl Shared {
     async fn listen(
         self: &Arc<Self>,
         id: RunnerId,
-        process: &mut Process,
+        told: &mut Ear<ChildStdout>,
     ) -> Result<(), Violation> {
         let mut events = Vec::new();
-        while let Some(first) = process.told.next().await? {
+        while let Some(first) = told.next().await? {
             let mut next = Some(first);
             let mut violation = None;
-            while let Some(told) = next {
-                match told {
+            while let Some(one) = next {
+                match one {
                     Told::Event(event) => events.push(event),
                     Told::Loaded(_) => {}
                     Told::Ready(_) => violation = Some(Violation::OutOfPlace("it is ready again")),
                 }
-                next = process.told.ready_now()?;
+                next = told.ready_now()?;
             }
             let heard = self.heard(id, &mut events);
             for event in events.drain(..) {
