@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tonic::transport::Uri;
+use tq_core::Limits;
 use tq_core::label::Labels;
-use tq_core::limits::{COMPILED_CACHE_BYTES, SLOTS_MAX, check_host_memory};
+use tq_core::limits::{COMPILED_CACHE_BYTES, LimitOverrides, SLOTS_MAX, check_host_memory};
 use tq_core::{label, name};
 
 use crate::Error;
@@ -26,6 +27,8 @@ pub struct Config {
     pub labels: Labels,
     /// What the memory limits of its attempts may add up to, in bytes; `None` if only its slots limit it.
     pub memory_bytes: Option<u64>,
+    /// The most that any attempt may have here, whatever its module and its submit say.
+    pub ceilings: LimitOverrides,
     /// The host's own directory: compiled modules, outcomes that the broker has not taken, what it saw of the store.
     /// Made if it is not there, for this user alone; one host uses it at a time.
     pub data_dir: PathBuf,
@@ -68,6 +71,7 @@ impl Config {
             slots,
             labels: Labels::new(),
             memory_bytes: None,
+            ceilings: LimitOverrides::default(),
             data_dir: data_dir.into(),
             compiler: Compiler::default(),
             isolation: Isolation::InProcess,
@@ -85,6 +89,7 @@ impl Config {
         }
         label::gather(&self.labels)?;
         self.memory_bytes.map_or(Ok(()), check_host_memory)?;
+        self.ceilings.over(&Limits::DEFAULT).check()?;
         if let Some(listen) = self
             .metrics_listen
             .filter(|listen| !listen.ip().is_loopback())
@@ -126,6 +131,10 @@ mod tests {
         check(
             |config| config.memory_bytes = Some(1),
             "memory of a host is 1 bytes; it may be 65536 to 1125899906842624 bytes",
+        );
+        check(
+            |config| config.ceilings.timeout_ms = Some(0),
+            "timeout is 0 ms; it may be 1 to 86400000 ms",
         );
         check(
             |config| drop(config.labels.insert("gpu".into(), "".into())),

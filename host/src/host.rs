@@ -46,9 +46,9 @@ pub enum Error {
     /// A label cannot be used.
     #[error(transparent)]
     Label(#[from] LabelError),
-    /// The memory is out of range.
+    /// The memory, or a ceiling, is out of range.
     #[error(transparent)]
-    Memory(#[from] OutOfRange),
+    Range(#[from] OutOfRange),
     /// The broker's address is none.
     #[error(
         "`{broker}` is not the address of a broker; expected a URL such as `http://127.0.0.1:7171`"
@@ -346,6 +346,7 @@ impl Start<'_> {
             slots: config.slots,
             labels: config.labels.clone(),
             memory_bytes: config.memory_bytes,
+            ceilings: config.ceilings,
             drain_timeout: config.drain_timeout,
             cache: Arc::new(cache),
             executor,

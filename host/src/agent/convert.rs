@@ -107,6 +107,21 @@ fn inline(data: Data) -> Result<Bytes, String> {
     }
 }
 
+/// Lets no limit of an assignment be above what this host permits. Limits that cannot be read stay, to be refused.
+pub(crate) fn lower(assignment: &mut Assignment, ceilings: &LimitOverrides) {
+    if *ceilings == LimitOverrides::default() {
+        return;
+    }
+    let Ok(limits) = limits(assignment.limits.as_ref()) else {
+        return;
+    };
+    let limits = limits.min(&ceilings.over(&Limits::MAX));
+    macro_rules! name {
+        ($($field:ident)+) => { v1::Limits { $($field: limits.$field,)+ } };
+    }
+    assignment.limits = Some(each_limit!(name));
+}
+
 /// Reads the limits of an assignment.
 ///
 /// # Errors
@@ -180,4 +195,33 @@ pub(crate) fn attempt(resolved: Resolved<Ready>) -> Result<Attempt, String> {
         is_alone: alone,
         grants: self::grants(grants.unwrap_or_default()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ceilings_of_the_host_lower_what_is_above_them() {
+        let ceilings = LimitOverrides {
+            fuel: Some(1_000),
+            timeout_ms: Some(60_000),
+            ..LimitOverrides::default()
+        };
+        let mut assignment = Assignment {
+            limits: Some(v1::Limits {
+                memory_bytes: 1 << 20,
+                ..v1::Limits::default()
+            }),
+            ..Assignment::default()
+        };
+        lower(&mut assignment, &ceilings);
+        let lowered = limits(assignment.limits.as_ref()).unwrap();
+        let expected = Limits {
+            fuel: 1_000,
+            memory_bytes: 1 << 20,
+            ..Limits::DEFAULT
+        };
+        assert_eq!(lowered, expected);
+    }
 }

@@ -16,7 +16,7 @@ use tonic::transport::{Endpoint, Uri};
 use tonic::{Code, Status as Refusal};
 use tq_core::id::{Digest, Epoch};
 use tq_core::label::Labels;
-use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, MODULE_BYTES_MAX};
+use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, LimitOverrides, MODULE_BYTES_MAX};
 use tq_core::outcome::Outcome;
 use tq_proto::v1::{Assignment, AttemptOutcome, Blob};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -49,6 +49,7 @@ pub(crate) struct Parts<E: Executor> {
     pub(crate) slots: u32,
     pub(crate) labels: Labels,
     pub(crate) memory_bytes: Option<u64>,
+    pub(crate) ceilings: LimitOverrides,
     pub(crate) drain_timeout: Duration,
     pub(crate) cache: Arc<Cache<E::Loader>>,
     pub(crate) executor: E,
@@ -158,6 +159,7 @@ pub(crate) struct Agent<E: Executor> {
     writers: TaskTracker,
 
     slots: u32,
+    ceilings: LimitOverrides,
     metrics: Arc<Metrics>,
     status: watch::Sender<Status>,
     draining: CancellationToken,
@@ -184,6 +186,7 @@ impl<E: Executor> Agent<E> {
             slots,
             labels,
             memory_bytes,
+            ceilings,
             drain_timeout,
             cache,
             executor,
@@ -249,6 +252,7 @@ impl<E: Executor> Agent<E> {
             disconnected: CancellationToken::new(),
             writers,
             slots,
+            ceilings,
             metrics,
             status,
             draining,
@@ -444,7 +448,8 @@ impl<E: Executor> Agent<E> {
         }
     }
 
-    fn start(&mut self, assignment: Assignment) {
+    fn start(&mut self, mut assignment: Assignment) {
+        convert::lower(&mut assignment, &self.ceilings);
         let epoch = Epoch(assignment.epoch);
         let (cache, bulk) = (Arc::clone(&self.cache), self.bulk.clone());
         let span = tracing::debug_span!(
