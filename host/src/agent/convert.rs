@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tq_core::grant::HttpGrantError;
 use tq_core::id::{Digest, Epoch};
 use tq_core::limits::{CHECKPOINT_BYTES_MAX, LimitOverrides, Limits, PAYLOAD_BYTES_MAX};
 use tq_core::time::Timestamp;
@@ -92,12 +93,21 @@ async fn fetch(what: &str, data: Data, bytes_max: usize, bulk: &Bulk) -> Result<
     }
 }
 
-fn grants(granted: v1::Grants) -> Grants {
-    let v1::Grants { env, deterministic } = granted;
-    Grants {
+fn grants(granted: v1::Grants) -> Result<Grants, String> {
+    let v1::Grants {
+        env,
+        deterministic,
+        http,
+    } = granted;
+    let http = http.unwrap_or_default().destinations;
+    let http = http.iter().map(|text| text.parse());
+    Ok(Grants {
         env: env.unwrap_or_default().variables.into_iter().collect(),
         is_deterministic: deterministic.unwrap_or_default(),
-    }
+        http: http
+            .collect::<Result<_, HttpGrantError>>()
+            .map_err(|error| error.to_string())?,
+    })
 }
 
 fn attempt(
@@ -151,6 +161,6 @@ fn attempt(
         max_attempts,
         checkpoint,
         is_alone: alone,
-        grants: self::grants(grants.unwrap_or_default()),
+        grants: self::grants(grants.unwrap_or_default())?,
     })
 }
