@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tonic::transport::Uri;
 use tq_core::label::Labels;
 use tq_core::limits::{COMPILED_CACHE_BYTES, SLOTS_MAX, check_host_memory};
@@ -11,6 +12,7 @@ use tq_core::{label, name};
 
 use crate::Error;
 use crate::component::Compiler;
+use crate::egress::Network;
 
 /// What a host is told at its start.
 #[derive(Clone, Debug)]
@@ -36,6 +38,10 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Where to serve `/metrics`, if anywhere. On loopback only: it asks nobody who they are.
     pub metrics_listen: Option<SocketAddr>,
+    /// Networks that requests of guests may reach although they are not the internet, where a grant names a host in them.
+    pub allowed_networks: Vec<Network>,
+    /// Certificates, in DER, that are trusted beside the system's when guests send requests over TLS.
+    pub tls_roots: Vec<Bytes>,
 }
 
 impl Config {
@@ -61,6 +67,8 @@ impl Config {
             compiled_bytes_max: COMPILED_CACHE_BYTES,
             drain_timeout: Self::DRAIN_TIMEOUT,
             metrics_listen: None,
+            allowed_networks: Vec::new(),
+            tls_roots: Vec::new(),
         }
     }
 

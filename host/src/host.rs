@@ -13,6 +13,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -24,6 +25,7 @@ use tq_core::name::NameError;
 use crate::Config;
 use crate::agent::{self, Agent, Status};
 use crate::component::{self, Cache, Compiler, OpenError};
+use crate::egress::{self, Egress};
 use crate::metrics::Metrics;
 use crate::runner::{self, Pool};
 use crate::sandbox::{Engine, EngineError};
@@ -154,7 +156,8 @@ impl Host {
         let compiler = config.compiler.clone();
         let told = async move { tell_confinement(&compiler).await };
         serving.spawn(stopped.clone().run_until_cancelled_owned(told));
-        let opened = tokio::task::spawn_blocking(move || Opened::open(&place));
+        let egress = egress(&config, &metrics, &stopped, &serving);
+        let opened = tokio::task::spawn_blocking(move || Opened::open(&place, egress));
         let Opened {
             lock,
             cache,
@@ -270,10 +273,10 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(config: &Config) -> Result<Self, Error> {
+    fn open(config: &Config, egress: Arc<dyn Egress>) -> Result<Self, Error> {
         let lock = lock(&config.data_dir)?;
         let stored = agent::Stored::open(&config.data_dir)?;
-        let engine = Engine::new(config.slots)?;
+        let engine = Engine::new(config.slots)?.with_egress(egress);
         let place = component::Config {
             directory: config.data_dir.clone(),
             compiler: config.compiler.clone(),
@@ -296,6 +299,32 @@ impl Opened {
             stored,
         })
     }
+}
+
+/// What sends the requests of guests, on the runtime that calls this.
+fn egress(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    stopped: &CancellationToken,
+    serving: &TaskTracker,
+) -> Arc<dyn Egress> {
+    let handle = Handle::current();
+    // Apart from what is waited for at the end: the system cannot be told to give a look-up up.
+    let looking = TaskTracker::new();
+    let config = egress::Config {
+        allowed_networks: config.allowed_networks.clone(),
+        tls_roots: config.tls_roots.clone(),
+        resolve: Arc::new(egress::System::new(handle.clone(), looking)),
+    };
+    let metrics = Arc::clone(metrics);
+    let count = move |outcome| metrics.requested(outcome);
+    Arc::new(egress::Sender::new(
+        config,
+        handle,
+        serving.clone(),
+        stopped.clone(),
+        count,
+    ))
 }
 
 /// Says what is missing of the confinement of the processes that handle foreign code: it is weaker on some kernels, which is
