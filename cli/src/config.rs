@@ -11,6 +11,7 @@ use crate::args::{BrokerArgs, Cli, Command, DevArgs, HostArgs};
 use crate::document::{self, Table};
 use crate::exit::Failure;
 use crate::labels::LabelList;
+use crate::networks::NetworkList;
 use crate::output::Format;
 use crate::telemetry::LogFormat;
 use crate::units::Size;
@@ -72,6 +73,8 @@ pub(crate) struct Config {
     pub(crate) dev_listen: Setting<SocketAddr>,
     /// `tq dev`: tasks at once.
     pub(crate) dev_slots: Setting<u32>,
+    /// `tq dev`: networks that requests of tasks may reach.
+    pub(crate) dev_allow_networks: Setting<NetworkList>,
     /// `tq broker`: its folder.
     pub(crate) broker_data_dir: Setting<PathBuf>,
     /// `tq broker`: the address to serve on.
@@ -88,6 +91,8 @@ pub(crate) struct Config {
     pub(crate) host_data_dir: Setting<PathBuf>,
     /// `tq host`: where its metrics are; `None` is nowhere.
     pub(crate) host_metrics_listen: Setting<Option<SocketAddr>>,
+    /// `tq host`: networks that requests of tasks may reach.
+    pub(crate) host_allow_networks: Setting<NetworkList>,
 }
 
 /// One line of `tq config show`.
@@ -105,7 +110,7 @@ pub(crate) struct Shown {
 const KEYS: &[(&str, &[&str])] = &[
     ("client", &["broker", "namespace", "output"]),
     ("log", &["format", "filter", "otlp_endpoint"]),
-    ("dev", &["data_dir", "listen", "slots"]),
+    ("dev", &["data_dir", "listen", "slots", "allow_networks"]),
     ("broker", &["data_dir", "listen"]),
     (
         "host",
@@ -116,6 +121,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "memory",
             "data_dir",
             "metrics_listen",
+            "allow_networks",
         ],
     ),
 ];
@@ -159,13 +165,17 @@ impl Config {
         path: &Path,
         text: &str,
     ) -> Result<Self, Failure> {
-        let (dev_data_dir, dev_listen, dev_slots) = match &cli.command {
+        let (dev_data_dir, dev_listen, dev_slots, dev_networks) = match &cli.command {
             Command::Dev(DevArgs {
                 data_dir,
                 listen,
                 slots,
-            }) => (data_dir.clone(), *listen, *slots),
-            _ => (None, None, None),
+                allow_networks,
+            }) => {
+                let networks = NetworkList::gather(allow_networks);
+                (data_dir.clone(), *listen, *slots, networks)
+            }
+            _ => (None, None, None, None),
         };
         let (broker_data_dir, broker_listen) = match &cli.command {
             Command::Broker(BrokerArgs { data_dir, listen }) => (data_dir.clone(), *listen),
@@ -183,12 +193,14 @@ impl Config {
                 memory: _,
                 data_dir,
                 metrics_listen,
+                allow_networks: _,
             }) => (name.clone(), *slots, data_dir.clone(), *metrics_listen),
             None => (None, None, None, None),
         };
         let labels = LabelList::gather(host.map_or(&[], |host| &host.labels))
             .map_err(|error| Failure::usage(error.to_string()))?;
         let memory = host.and_then(|host| host.memory);
+        let host_networks = host.and_then(|host| NetworkList::gather(&host.allow_networks));
         let global = &cli.global;
 
         document::parse(path, text, |root| {
@@ -259,6 +271,13 @@ impl Config {
                     "slots",
                     default_slots,
                 )?,
+                dev_allow_networks: layers.pick(
+                    dev_networks,
+                    &["TQ_DEV_ALLOW_NETWORKS"],
+                    "dev",
+                    "allow_networks",
+                    NetworkList::default,
+                )?,
                 broker_data_dir: layers.pick(
                     broker_data_dir,
                     &["TQ_BROKER_DATA_DIR"],
@@ -296,6 +315,13 @@ impl Config {
                     || host_folder,
                 )?,
                 host_metrics_listen: metrics,
+                host_allow_networks: layers.pick(
+                    host_networks,
+                    &["TQ_HOST_ALLOW_NETWORKS"],
+                    "host",
+                    "allow_networks",
+                    NetworkList::default,
+                )?,
                 host_name,
             })
         })
@@ -314,6 +340,7 @@ impl Config {
             dev_data_dir,
             dev_listen,
             dev_slots,
+            dev_allow_networks,
             broker_data_dir,
             broker_listen,
             host_name,
@@ -322,6 +349,7 @@ impl Config {
             host_memory,
             host_data_dir,
             host_metrics_listen,
+            host_allow_networks,
         } = self;
         fn show<T: ToString>(key: &'static str, setting: &Setting<T>) -> Shown {
             Shown {
@@ -353,6 +381,7 @@ impl Config {
             path("dev.data_dir", dev_data_dir),
             show("dev.listen", dev_listen),
             show("dev.slots", dev_slots),
+            show("dev.allow_networks", dev_allow_networks),
             path("broker.data_dir", broker_data_dir),
             show("broker.listen", broker_listen),
             show("host.name", host_name),
@@ -361,6 +390,7 @@ impl Config {
             optional("host.memory", host_memory),
             path("host.data_dir", host_data_dir),
             optional("host.metrics_listen", host_metrics_listen),
+            show("host.allow_networks", host_allow_networks),
         ]
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 use tq_broker::Broker;
 use tq_host::Host;
+use tq_host::egress::Network;
 
 use crate::exit::{Exit, Failure};
 
@@ -23,10 +24,12 @@ impl Pair {
         data_dir: &Path,
         listen: SocketAddr,
         slots: u32,
+        allowed_networks: Vec<Network>,
     ) -> anyhow::Result<Self> {
         let broker = Broker::start(tq_broker::Config::new(data_dir, listen)).await?;
         let url = url(broker.address());
-        let config = tq_host::Config::new(url, "local", slots, data_dir.join("host"));
+        let mut config = tq_host::Config::new(url, "local", slots, data_dir.join("host"));
+        config.allowed_networks = allowed_networks;
         let host = match Host::start(config).await {
             Ok(host) => host,
             Err(error) => {

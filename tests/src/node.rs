@@ -220,13 +220,13 @@ impl Dev {
     /// It does not come to serve.
     pub async fn start_with(data_dir: &Path, slots: u32, flags: &[&str]) -> Self {
         let mut command: Command = command(binary());
-        command.args(flags);
         command.arg("dev").arg("--data-dir").arg(data_dir).args([
             "--listen",
             &format!("127.0.0.1:{}", free_port()),
             "--slots",
             &slots.to_string(),
         ]);
+        command.args(flags);
         let mut process = Process::spawn("tq dev", command);
         let url = ready_url(&mut process).await;
         Self { process, url }

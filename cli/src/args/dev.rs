@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use tq_host::egress::Network;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tq dev
-  tq dev --data-dir /tmp/try --listen 127.0.0.1:9000")]
+  tq dev --data-dir /tmp/try --listen 127.0.0.1:9000
+  tq dev --allow-network 127.0.0.1/32")]
 pub(crate) struct DevArgs {
     /// Where everything is kept [env: TQ_DEV_DATA_DIR] [default: ./.tq]
     #[arg(long, value_name = "DIR")]
@@ -19,4 +21,7 @@ pub(crate) struct DevArgs {
     /// Tasks that run at once [env: TQ_DEV_SLOTS] [default: by the number of processors]
     #[arg(long, value_name = "N")]
     pub(crate) slots: Option<u32>,
+    /// Network that requests of tasks may reach although it is not the internet, such as `127.0.0.1/32`; may be given again [env: TQ_DEV_ALLOW_NETWORKS, with commas between them]
+    #[arg(long = "allow-network", value_name = "CIDR")]
+    pub(crate) allow_networks: Vec<Network>,
 }

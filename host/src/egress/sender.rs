@@ -251,10 +251,11 @@ impl Shared {
     async fn addresses(&self, destination: &Destination) -> Result<Vec<SocketAddr>, Failure> {
         let found: Vec<IpAddr> = match &destination.host {
             Host::Address(address) => vec![*address],
-            Host::Name(name) => timeout(HTTP_LOOKUP_TIME, self.resolve.resolve(name))
-                .await
-                .map_err(|_| Failure::Timeout(Wait::Lookup))?
-                .map_err(|error| Failure::Unresolved(error.to_string()))?,
+            Host::Name(name) => {
+                let found = self.resolve.resolve(name);
+                let found = within(Some(HTTP_LOOKUP_TIME), Wait::Lookup, found).await?;
+                found.map_err(|error| Failure::Unresolved(error.to_string()))?
+            }
         };
         if found.is_empty() {
             return Err(Failure::Unresolved("it has no address".to_owned()));
@@ -276,7 +277,7 @@ impl Shared {
         addresses: &[SocketAddr],
         timeouts: &Timeouts,
     ) -> Result<(SocketAddr, Connection), Failure> {
-        let within = timeouts
+        let most = timeouts
             .connect
             .map_or(HTTP_CONNECT_TIME, |span| span.min(HTTP_CONNECT_TIME));
         let connecting = async {
@@ -289,9 +290,22 @@ impl Shared {
             }
             Err(failed)
         };
-        timeout(within, connecting)
+        within(Some(most), Wait::Connect, connecting).await?
+    }
+}
+
+/// Waits for at most `span`; for none, what is awaited is not even begun.
+async fn within<T>(
+    span: Option<Duration>,
+    wait: Wait,
+    awaited: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    match span {
+        None => Ok(awaited.await),
+        Some(Duration::ZERO) => Err(Failure::Timeout(wait)),
+        Some(span) => timeout(span, awaited)
             .await
-            .unwrap_or(Err(Failure::Timeout(Wait::Connect)))
+            .map_err(|_| Failure::Timeout(wait)),
     }
 }
 
@@ -303,12 +317,8 @@ async fn ask(
     timeouts: &Timeouts,
 ) -> Result<(Open, http::Response<()>), Unsent> {
     let sent = connection.send(message);
-    let response = match timeouts.first_byte {
-        None => sent.await?,
-        Some(span) => timeout(span, sent)
-            .await
-            .map_err(|_| Unsent::Failed(Failure::Timeout(Wait::FirstByte)))??,
-    };
+    let response = within(timeouts.first_byte, Wait::FirstByte, sent).await;
+    let response = response.map_err(Unsent::Failed)??;
     if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
         let message = "it changes to another protocol".to_owned();
         return Err(Unsent::Failed(Failure::Protocol(message)));
@@ -331,12 +341,7 @@ async fn pump(
 ) -> Result<(), Failure> {
     loop {
         let next = body.frame();
-        let next = match scope.timeouts.between_bytes {
-            None => next.await,
-            Some(span) => timeout(span, next)
-                .await
-                .map_err(|_| Failure::Timeout(Wait::BetweenBytes))?,
-        };
+        let next = within(scope.timeouts.between_bytes, Wait::BetweenBytes, next).await?;
         let Some(frame) = next else {
             return Ok(());
         };
