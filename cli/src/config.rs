@@ -11,6 +11,7 @@ use crate::args::{BrokerArgs, Cli, Command, DevArgs, HostArgs};
 use crate::document::{self, Table};
 use crate::exit::Failure;
 use crate::labels::LabelList;
+use crate::networks::NetworkList;
 use crate::nodes::Isolation;
 use crate::output::Format;
 use crate::telemetry::LogFormat;
@@ -75,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) dev_slots: Setting<u32>,
     /// `tq dev`: where guests run.
     pub(crate) dev_isolation: Setting<Isolation>,
+    /// `tq dev`: networks that requests of tasks may reach.
+    pub(crate) dev_allow_networks: Setting<NetworkList>,
     /// `tq broker`: its folder.
     pub(crate) broker_data_dir: Setting<PathBuf>,
     /// `tq broker`: the address to serve on.
@@ -93,6 +96,8 @@ pub(crate) struct Config {
     pub(crate) host_data_dir: Setting<PathBuf>,
     /// `tq host`: where its metrics are; `None` is nowhere.
     pub(crate) host_metrics_listen: Setting<Option<SocketAddr>>,
+    /// `tq host`: networks that requests of tasks may reach.
+    pub(crate) host_allow_networks: Setting<NetworkList>,
 }
 
 /// One line of `tq config show`.
@@ -110,7 +115,10 @@ pub(crate) struct Shown {
 const KEYS: &[(&str, &[&str])] = &[
     ("client", &["broker", "namespace", "output"]),
     ("log", &["format", "filter", "otlp_endpoint"]),
-    ("dev", &["data_dir", "listen", "slots", "isolation"]),
+    (
+        "dev",
+        &["data_dir", "listen", "slots", "isolation", "allow_networks"],
+    ),
     ("broker", &["data_dir", "listen"]),
     (
         "host",
@@ -122,6 +130,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "isolation",
             "data_dir",
             "metrics_listen",
+            "allow_networks",
         ],
     ),
 ];
@@ -165,14 +174,19 @@ impl Config {
         path: &Path,
         text: &str,
     ) -> Result<Self, Failure> {
-        let (dev_data_dir, dev_listen, dev_slots, dev_isolation) = match &cli.command {
+        let (dev_data_dir, dev_listen, dev_slots, dev_isolation, dev_networks) = match &cli.command
+        {
             Command::Dev(DevArgs {
                 data_dir,
                 listen,
                 slots,
                 isolation,
-            }) => (data_dir.clone(), *listen, *slots, *isolation),
-            _ => (None, None, None, None),
+                allow_networks,
+            }) => {
+                let networks = NetworkList::gather(allow_networks);
+                (data_dir.clone(), *listen, *slots, *isolation, networks)
+            }
+            _ => (None, None, None, None, None),
         };
         let (broker_data_dir, broker_listen) = match &cli.command {
             Command::Broker(BrokerArgs { data_dir, listen }) => (data_dir.clone(), *listen),
@@ -191,6 +205,7 @@ impl Config {
                 isolation: _,
                 data_dir,
                 metrics_listen,
+                allow_networks: _,
             }) => (name.clone(), *slots, data_dir.clone(), *metrics_listen),
             None => (None, None, None, None),
         };
@@ -198,6 +213,7 @@ impl Config {
             .map_err(|error| Failure::usage(error.to_string()))?;
         let memory = host.and_then(|host| host.memory);
         let isolation = host.and_then(|host| host.isolation);
+        let host_networks = host.and_then(|host| NetworkList::gather(&host.allow_networks));
         let global = &cli.global;
 
         document::parse(path, text, |root| {
@@ -275,6 +291,13 @@ impl Config {
                     "isolation",
                     || Isolation::None,
                 )?,
+                dev_allow_networks: layers.pick(
+                    dev_networks,
+                    &["TQ_DEV_ALLOW_NETWORKS"],
+                    "dev",
+                    "allow_networks",
+                    NetworkList::default,
+                )?,
                 broker_data_dir: layers.pick(
                     broker_data_dir,
                     &["TQ_BROKER_DATA_DIR"],
@@ -319,6 +342,13 @@ impl Config {
                     || host_folder,
                 )?,
                 host_metrics_listen: metrics,
+                host_allow_networks: layers.pick(
+                    host_networks,
+                    &["TQ_HOST_ALLOW_NETWORKS"],
+                    "host",
+                    "allow_networks",
+                    NetworkList::default,
+                )?,
                 host_name,
             })
         })
@@ -338,6 +368,7 @@ impl Config {
             dev_listen,
             dev_slots,
             dev_isolation,
+            dev_allow_networks,
             broker_data_dir,
             broker_listen,
             host_name,
@@ -347,6 +378,7 @@ impl Config {
             host_isolation,
             host_data_dir,
             host_metrics_listen,
+            host_allow_networks,
         } = self;
         fn show<T: ToString>(key: &'static str, setting: &Setting<T>) -> Shown {
             Shown {
@@ -379,6 +411,7 @@ impl Config {
             show("dev.listen", dev_listen),
             show("dev.slots", dev_slots),
             show("dev.isolation", dev_isolation),
+            show("dev.allow_networks", dev_allow_networks),
             path("broker.data_dir", broker_data_dir),
             show("broker.listen", broker_listen),
             show("host.name", host_name),
@@ -388,6 +421,7 @@ impl Config {
             show("host.isolation", host_isolation),
             path("host.data_dir", host_data_dir),
             optional("host.metrics_listen", host_metrics_listen),
+            show("host.allow_networks", host_allow_networks),
         ]
     }
 }

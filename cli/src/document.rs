@@ -119,6 +119,25 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The list of strings under `key`; `None` if there is none.
+    pub(crate) fn list(&self, key: &str) -> Result<Option<Vec<&'a str>>, Failure> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let text = |value: &'a Spanned<DeValue<'a>>| match value.get_ref() {
+            DeValue::String(text) => Some(text.as_ref()),
+            _ => None,
+        };
+        let texts = match value.get_ref() {
+            DeValue::Array(values) => values.iter().map(text).collect(),
+            _ => None,
+        };
+        match texts {
+            Some(texts) => Ok(Some(texts)),
+            None => Err(self.mistyped(key, value, "a list of strings")),
+        }
+    }
+
     /// An error about the value under `key`.
     pub(crate) fn invalid(&self, key: &str, reason: &str) -> Failure {
         let at = self.get(key).map_or(0, |value| value.span().start);

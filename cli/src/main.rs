@@ -8,6 +8,7 @@ mod exit;
 mod labels;
 mod limits;
 mod manifest;
+mod networks;
 mod nodes;
 mod output;
 mod payload;

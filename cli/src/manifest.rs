@@ -6,9 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tq_client::{
-    ConcurrencyRule, Environment, FunctionSettings, Grants, LimitOverrides, PlacementSettings,
-    RetryOverrides,
+    ConcurrencyRule, Environment, FunctionSettings, Grants, HttpGrants, LimitOverrides,
+    PlacementSettings, RetryOverrides,
 };
+use tq_core::grant::HttpGrant;
 
 use crate::document::{self, Table};
 use crate::exit::Failure;
@@ -47,7 +48,7 @@ const PLACEMENT: &[&str] = &[
     "concurrency",
     "concurrency_key",
 ];
-const CAPABILITIES: &[&str] = &["env", "deterministic"];
+const CAPABILITIES: &[&str] = &["env", "deterministic", "http"];
 const RESULTS: &[&str] = &["result_ttl"];
 
 impl Manifest {
@@ -181,7 +182,21 @@ fn grants(table: &Table<'_>) -> Result<Grants, Failure> {
     Ok(Grants {
         env: texts(table, "env")?.map(|variables| Environment { variables }),
         deterministic: table.flag("deterministic")?,
+        http: destinations(table)?,
     })
+}
+
+/// The destinations of HTTP requests, each checked here, where its line is known.
+fn destinations(table: &Table<'_>) -> Result<Option<HttpGrants>, Failure> {
+    let Some(texts) = table.list("http")? else {
+        return Ok(None);
+    };
+    for text in &texts {
+        text.parse::<HttpGrant>()
+            .map_err(|error| table.invalid("http", &error.to_string()))?;
+    }
+    let destinations = texts.into_iter().map(str::to_owned).collect();
+    Ok(Some(HttpGrants { destinations }))
 }
 
 /// The table under `key`, whose values are all texts; `None` if there is none.
@@ -222,8 +237,10 @@ mod tests {
             require = { gpu = "a100" }
             [capabilities]
             env = { LANG = "C" }
+            http = ["GET https://a.example", "http://*.b.example:8080"]
             [function.resize]
             deterministic = true
+            http = []
             timeout = "90s"
             max_attempts = 1
             concurrency = 2
@@ -252,6 +269,7 @@ mod tests {
             grants: Some(Grants {
                 deterministic: Some(true),
                 env: None,
+                http: Some(HttpGrants::default()),
             }),
             result_ttl_ms: Some(86_400_000),
         };
@@ -282,6 +300,12 @@ mod tests {
                     variables: BTreeMap::from([("LANG".into(), "C".into())]),
                 }),
                 deterministic: None,
+                http: Some(HttpGrants {
+                    destinations: vec![
+                        "GET https://a.example".into(),
+                        "http://*.b.example:8080".into(),
+                    ],
+                }),
             },
             functions: vec![resize],
         };
@@ -315,6 +339,14 @@ mod tests {
         check(
             "[placement]\nconcurrency_key = \"/a\"",
             "error: tq.toml:2: `placement.concurrency_key`: it needs `concurrency`, the number of tasks of one key that run at once",
+        );
+        check(
+            "[capabilities]\nhttp = [\"https://127.1\"]",
+            "error: tq.toml:2: `capabilities.http`: `https://127.1` cannot be granted: its host ends with a number; write an IPv4 address as four decimal numbers, such as `10.1.2.3`",
+        );
+        check(
+            "[capabilities]\nhttp = \"https://a.example\"",
+            "error: tq.toml:2: `capabilities.http` is of type string, and has to be a list of strings",
         );
         check(
             "[limits]\ntimeout = 30",

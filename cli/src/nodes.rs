@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 use tq_broker::Broker;
 use tq_host::Host;
+use tq_host::egress::Network;
 
 use crate::exit::{Exit, Failure};
 
@@ -63,11 +64,13 @@ impl Pair {
         listen: SocketAddr,
         slots: u32,
         isolation: Isolation,
+        allowed_networks: Vec<Network>,
     ) -> anyhow::Result<Self> {
         let broker = Broker::start(tq_broker::Config::new(data_dir, listen)).await?;
         let url = url(broker.address());
         let mut config = tq_host::Config::new(url, "local", slots, data_dir.join("host"));
         config.isolation = isolation.into();
+        config.allowed_networks = allowed_networks;
         let host = match Host::start(config).await {
             Ok(host) => host,
             Err(error) => {

@@ -104,6 +104,12 @@ limits! {
     host_calls: "host_calls", Count, 10_000_000, 100, 1_000_000_000_000;
     /// Random bytes, all together: making them is the host's work.
     random_bytes: "random", Bytes, 16 * MIB, 1, 1024 * MIB;
+    /// HTTP requests that it sends, where any are granted.
+    http_requests: "http_requests", Count, 100, 1, 100_000;
+    /// What these requests and their responses have in headers and bodies, all together.
+    http_bytes: "http_bytes", Bytes, 64 * MIB, KIB, 4096 * MIB;
+    /// Wall time of one request, from its beginning to the end of its response.
+    http_time_ms: "http_time", Millis, 30_000, 1, 3600 * 1000;
 }
 
 /// What a limit counts.
@@ -366,6 +372,30 @@ pub const CLOCK_RESOLUTION: Duration = Duration::from_micros(100);
 pub const RANDOM_BYTES_MAX: u64 = 64 * KIB;
 /// Headers or trailers of one HTTP message, with what holding them takes.
 pub const HTTP_FIELDS_BYTES_MAX: usize = 32 * KIB as usize;
+/// Destinations that a function may send HTTP requests to.
+pub const HTTP_GRANTS_MAX: usize = 64;
+/// Headers of one HTTP message, in number.
+pub const HTTP_HEADERS_MAX: usize = 128;
+/// The head of a response, with its line, its names and its values.
+pub const HTTP_HEAD_BYTES_MAX: usize = 64 * KIB as usize;
+/// Path and query of a request.
+pub const HTTP_PATH_BYTES_MAX: usize = 8 * KIB as usize;
+/// The body of a request, which the host holds until it is sent. The one of a response is handed on as it comes.
+pub const HTTP_BODY_BYTES_MAX: usize = 8 * MIB as usize;
+/// Requests that one attempt has open at once; further ones wait.
+pub const HTTP_OPEN_MAX: usize = 16;
+/// Requests that one host has open at once; further ones wait.
+pub const HTTP_OPEN_HOST_MAX: usize = 256;
+/// Names that one host looks up at once: each takes a thread, and one that nobody answers takes it for long.
+pub const HTTP_LOOKUPS_MAX: usize = 32;
+/// How long a look-up may take.
+pub const HTTP_LOOKUP_TIME: Duration = Duration::from_secs(10);
+/// How long a connection may take to be made, TLS included.
+pub const HTTP_CONNECT_TIME: Duration = Duration::from_secs(10);
+/// Connections that wait for the next request of their namespace to the same address.
+pub const HTTP_IDLE_MAX: usize = 64;
+/// How long they wait. Servers commonly close theirs after a minute.
+pub const HTTP_IDLE_TIME: Duration = Duration::from_secs(15);
 /// One write to the body of an HTTP request. A guest may hold [`Limits::handles`] bodies, each with one write in it.
 pub const HTTP_CHUNK_BYTES: usize = 16 * KIB as usize;
 /// What an attempt that was told to stop has to return by itself before it is interrupted.

@@ -57,6 +57,12 @@ outcomes! {
     HostCallLimit = "host_call_limit", Permanent;
     /// The attempt asked for more random bytes than it may.
     RandomLimit = "random_limit", Permanent;
+    /// The attempt failed after it was refused a request because it had sent as many as it may.
+    HttpRequestLimit = "http_request_limit", Permanent;
+    /// The attempt failed after its requests and their responses had more bytes than they may.
+    HttpByteLimit = "http_byte_limit", Permanent;
+    /// The attempt failed after a request took longer than it may.
+    HttpTimeLimit = "http_time_limit", Retryable;
     /// The attempt failed after it was refused a checkpoint that is larger than the limit.
     CheckpointLimit = "checkpoint_limit", Permanent;
     /// The function said that its payload is wrong.

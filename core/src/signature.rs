@@ -126,6 +126,9 @@ fn is_where_it_failed(outcome: Outcome) -> bool {
         | Outcome::HandleLimit
         | Outcome::HostCallLimit
         | Outcome::RandomLimit
+        | Outcome::HttpRequestLimit
+        | Outcome::HttpByteLimit
+        | Outcome::HttpTimeLimit
         | Outcome::CheckpointLimit
         | Outcome::InvalidInput
         | Outcome::RetryableError

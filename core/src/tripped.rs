@@ -36,6 +36,12 @@ pub enum Limit {
     HostCalls,
     /// Random bytes.
     Random,
+    /// HTTP requests.
+    HttpRequests,
+    /// Bytes of HTTP requests and responses.
+    HttpBytes,
+    /// Wall time of one HTTP request, in milliseconds.
+    HttpTime,
     /// Hosts that were lost with the task.
     Losses,
     /// Crashes of the process that ran the task alone.
@@ -58,6 +64,9 @@ impl Limit {
             Self::Handles => "handles",
             Self::HostCalls => "host_calls",
             Self::Random => "random",
+            Self::HttpRequests => "http_requests",
+            Self::HttpBytes => "http_bytes",
+            Self::HttpTime => "http_time",
             Self::Losses => "losses",
             Self::Strikes => "strikes",
             Self::Attempts => "attempts",
@@ -68,9 +77,15 @@ impl Limit {
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
-            Self::Memory | Self::Stack | Self::Output | Self::Checkpoint | Self::Random => "bytes",
-            Self::Timeout => "ms",
-            Self::Fuel
+            Self::Memory
+            | Self::Stack
+            | Self::Output
+            | Self::Checkpoint
+            | Self::Random
+            | Self::HttpBytes => "bytes",
+            Self::Timeout | Self::HttpTime => "ms",
+            Self::HttpRequests
+            | Self::Fuel
             | Self::Handles
             | Self::HostCalls
             | Self::Losses
@@ -111,6 +126,9 @@ impl Tripped {
             Outcome::HandleLimit => (Limit::Handles, None, limits.handles),
             Outcome::HostCallLimit => (Limit::HostCalls, None, limits.host_calls),
             Outcome::RandomLimit => (Limit::Random, None, limits.random_bytes),
+            Outcome::HttpRequestLimit => (Limit::HttpRequests, None, limits.http_requests),
+            Outcome::HttpByteLimit => (Limit::HttpBytes, None, limits.http_bytes),
+            Outcome::HttpTimeLimit => (Limit::HttpTime, None, limits.http_time_ms),
             Outcome::Succeeded
             | Outcome::Trap
             | Outcome::Exit
@@ -251,6 +269,16 @@ mod tests {
             &[(Limit::Stack, None, 512 << 10)],
         );
         check(3, Outcome::RandomLimit, &[(Limit::Random, None, 16 << 20)]);
+        check(
+            3,
+            Outcome::HttpRequestLimit,
+            &[(Limit::HttpRequests, None, 100)],
+        );
+        check(
+            1,
+            Outcome::HttpTimeLimit,
+            &[(Limit::HttpTime, None, 30_000)],
+        );
         check(3, Outcome::FatalError, &[]);
         // One attempt that fails is no limit that somebody ran into.
         check(1, Outcome::Trap, &[]);

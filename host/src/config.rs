@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tonic::transport::Uri;
 use tq_core::Limits;
 use tq_core::label::Labels;
@@ -12,6 +13,7 @@ use tq_core::{label, name};
 
 use crate::Error;
 use crate::component::Compiler;
+use crate::egress::Network;
 use crate::processes;
 
 /// What a host is told at its start.
@@ -42,6 +44,10 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Where to serve `/metrics`, if anywhere. On loopback only: it asks nobody who they are.
     pub metrics_listen: Option<SocketAddr>,
+    /// Networks that requests of guests may reach although they are not the internet, where a grant names a host in them.
+    pub allowed_networks: Vec<Network>,
+    /// Certificates, in DER, that are trusted beside the system's when guests send requests over TLS.
+    pub tls_roots: Vec<Bytes>,
 }
 
 /// Where guests run.
@@ -78,6 +84,8 @@ impl Config {
             compiled_bytes_max: COMPILED_CACHE_BYTES,
             drain_timeout: Self::DRAIN_TIMEOUT,
             metrics_listen: None,
+            allowed_networks: Vec::new(),
+            tls_roots: Vec::new(),
         }
     }
 

@@ -14,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,6 +26,7 @@ use tq_core::name::NameError;
 
 use crate::agent::{self, Agent, Executor, Status};
 use crate::component::{self, Cache, Compiler, OpenError};
+use crate::egress::{self, Egress};
 use crate::metrics::Metrics;
 use crate::processes::{self, Runners};
 use crate::runner::{self, Pool};
@@ -159,6 +161,7 @@ impl Host {
         let compiler = config.compiler.clone();
         let told = async move { tell_compiler(&compiler).await };
         serving.spawn(stopped.clone().run_until_cancelled_owned(told));
+        let egress = egress(&config, &metrics, &stopped, &serving);
 
         let (status, watched) = watch::channel(Status::default());
         let draining = CancellationToken::new();
@@ -170,6 +173,7 @@ impl Host {
             metrics: &metrics,
             status,
             draining: &draining,
+            egress,
         };
         let (lock, agent) = match &config.isolation {
             Isolation::InProcess => start.in_process().await?,
@@ -282,14 +286,15 @@ struct Start<'a> {
     metrics: &'a Arc<Metrics>,
     status: watch::Sender<Status>,
     draining: &'a CancellationToken,
+    egress: Arc<dyn Egress>,
 }
 
 impl Start<'_> {
     async fn in_process(self) -> Result<(File, Running), Error> {
         let slots = self.config.slots;
-        let place = self.place();
+        let (place, egress) = (self.place(), Arc::clone(&self.egress));
         let opened = blocking(move || {
-            let engine = Engine::new(slots)?;
+            let engine = Engine::new(slots)?.with_egress(egress);
             let cache = Cache::open(place, engine.clone())?;
             let config = runner::Config {
                 slots,
@@ -308,6 +313,7 @@ impl Start<'_> {
             program,
             slots: self.config.slots,
             queue_max: agent::queue_max(self.config.slots),
+            egress: Arc::clone(&self.egress),
             metrics: Arc::clone(self.metrics),
         });
         let (runners, forms, events, missing) = started.await?;
@@ -339,6 +345,7 @@ impl Start<'_> {
             metrics,
             status,
             draining,
+            egress: _,
         } = self;
         let agent = Agent::new(agent::Parts {
             broker,
@@ -375,6 +382,32 @@ async fn tell_compiler(compiler: &Compiler) {
             "the compiler's process does not start; modules that this host does not hold yet cannot be prepared"
         ),
     }
+}
+
+/// What sends the requests of guests, on the runtime that calls this.
+fn egress(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    stopped: &CancellationToken,
+    serving: &TaskTracker,
+) -> Arc<dyn Egress> {
+    let handle = Handle::current();
+    // Apart from what is waited for at the end: the system cannot be told to give a look-up up.
+    let looking = TaskTracker::new();
+    let config = egress::Config {
+        allowed_networks: config.allowed_networks.clone(),
+        tls_roots: config.tls_roots.clone(),
+        resolve: Arc::new(egress::System::new(handle.clone(), looking)),
+    };
+    let metrics = Arc::clone(metrics);
+    let count = move |outcome| metrics.requested(outcome);
+    Arc::new(egress::Sender::new(
+        config,
+        handle,
+        serving.clone(),
+        stopped.clone(),
+        count,
+    ))
 }
 
 /// Says what is missing of the confinement of the processes that handle foreign code: it is weaker on some kernels, which is

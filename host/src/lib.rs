@@ -16,6 +16,7 @@ mod clock;
 pub mod component;
 mod config;
 pub mod confine;
+pub mod egress;
 pub mod floor;
 mod host;
 mod imports;

@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     attempt_duration: Histogram,
     guest_memory: Histogram,
     compile_duration: Histogram,
+    http_requests: Family<OutcomeLabel, Counter>,
     pub(crate) slots_busy: Gauge,
     pub(crate) outcomes_kept: Gauge,
     pub(crate) modules_ready: Gauge,
@@ -49,6 +50,7 @@ impl Metrics {
             attempt_duration,
             guest_memory,
             compile_duration,
+            http_requests: Family::default(),
             slots_busy: Gauge::default(),
             outcomes_kept: Gauge::default(),
             modules_ready: Gauge::default(),
@@ -84,6 +86,11 @@ impl Metrics {
             "Time to verify, compile and load a module",
             Unit::Seconds,
             metrics.compile_duration.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "HTTP requests of guests, by what they came to",
+            metrics.http_requests.clone(),
         );
         registry.register(
             "slots",
@@ -158,6 +165,13 @@ impl Metrics {
         }
     }
 
+    /// A request of a guest came to its end.
+    pub(crate) fn requested(&self, outcome: &'static str) {
+        self.http_requests
+            .get_or_create(&OutcomeLabel { outcome })
+            .inc();
+    }
+
     /// A module was compiled and loaded.
     pub(crate) fn compiled(&self, took: Duration) {
         self.compile_duration.observe(took.as_secs_f64());
@@ -192,12 +206,14 @@ mod tests {
         metrics.ended(Outcome::Succeeded, &usage);
         metrics.compiled(Duration::from_secs(1));
         metrics.log_dropped_bytes.inc_by(7);
+        metrics.requested("answered");
         let text = metrics.text().unwrap();
         for line in [
             "tq_attempts_total{outcome=\"succeeded\"} 1",
             "tq_attempt_duration_seconds_count 1",
             "tq_guest_memory_bytes_sum 1048576.0",
             "tq_compile_duration_seconds_sum 1.0",
+            "tq_http_requests_total{outcome=\"answered\"} 1",
             "tq_slots 4",
             "tq_slots_busy 0",
             "tq_outcomes_kept 0",

@@ -1,6 +1,6 @@
 //! Which modules there are, and which version of each is current.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,17 +72,13 @@ impl Module {
     /// What functions may do here that they may not in `before`: each grant with the functions that have it, `env LANG (resize,
     /// crop)`, or by itself if all of them do.
     pub fn granted_beyond(&self, before: Option<&Self>) -> Vec<String> {
-        let had = |function: &Function| {
-            let before = before.into_iter().flat_map(|before| &before.functions);
-            let before = before.filter(|before| before.name == function.name);
-            before
-                .flat_map(|before| before.grants.names())
-                .collect::<BTreeSet<_>>()
-        };
+        let nothing = Grants::default();
         let mut newly = BTreeMap::<String, Vec<&str>>::new();
         for function in &self.functions {
-            let had = had(function);
-            for grant in function.grants.names().filter(|name| !had.contains(name)) {
+            let mut functions = before.into_iter().flat_map(|before| &before.functions);
+            let had = functions.find(|had| had.name == function.name);
+            let had = had.map_or(&nothing, |had| &had.grants);
+            for grant in function.grants.beyond(had) {
                 newly.entry(grant).or_default().push(&function.name);
             }
         }
@@ -436,7 +432,7 @@ mod tests {
                             .iter()
                             .map(|name| ((*name).to_owned(), String::new()))
                             .collect(),
-                        is_deterministic: false,
+                        ..Grants::default()
                     }),
                     ..Function::default()
                 })

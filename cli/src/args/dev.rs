@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use tq_host::egress::Network;
 
 use crate::nodes::Isolation;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   tq dev
-  tq dev --data-dir /tmp/try --listen 127.0.0.1:9000")]
+  tq dev --data-dir /tmp/try --listen 127.0.0.1:9000
+  tq dev --allow-network 127.0.0.1/32")]
 pub(crate) struct DevArgs {
     /// Where everything is kept [env: TQ_DEV_DATA_DIR] [default: ./.tq]
     #[arg(long, value_name = "DIR")]
@@ -24,4 +26,7 @@ pub(crate) struct DevArgs {
     /// Where guests run: in a process for each namespace, or in this one [env: TQ_DEV_ISOLATION] [default: none]
     #[arg(long, value_name = "WHERE")]
     pub(crate) isolation: Option<Isolation>,
+    /// Network that requests of tasks may reach although it is not the internet, such as `127.0.0.1/32`; may be given again [env: TQ_DEV_ALLOW_NETWORKS, with commas between them]
+    #[arg(long = "allow-network", value_name = "CIDR")]
+    pub(crate) allow_networks: Vec<Network>,
 }

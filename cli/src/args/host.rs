@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use tq_host::egress::Network;
 
 use crate::labels::Label;
 use crate::nodes::Isolation;
@@ -46,6 +47,9 @@ pub(crate) struct HostArgs {
     /// Address to serve /metrics on; loopback only; not served if it is not given [env: TQ_HOST_METRICS_LISTEN]
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Network that requests of tasks may reach although it is not the internet, such as `10.0.0.0/8`; may be given again [env: TQ_HOST_ALLOW_NETWORKS, with commas between them]
+    #[arg(long = "allow-network", value_name = "CIDR")]
+    pub(crate) allow_networks: Vec<Network>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -46,7 +46,7 @@ pub(crate) async fn run() -> anyhow::Result<Exit> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     // Below the folder, so that what the broker keeps beside its directory goes with it.
     let data_dir = folder.path().join("data");
-    let pair = Pair::start(&data_dir, listen, SLOTS, Isolation::None).await?;
+    let pair = Pair::start(&data_dir, listen, SLOTS, Isolation::None, Vec::new()).await?;
     let url = pair.url();
     output::note(format!(
         "a broker and a host are running at {url}, for as long as this takes"

@@ -9,10 +9,11 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     let data_dir = &config.dev_data_dir.value;
     let listen = config.dev_listen.value;
     check_listen(listen)?;
+    let networks = config.dev_allow_networks.value.0.clone();
     let mut stop = StopSignals::listen()?;
     let (slots, isolation) = (config.dev_slots.value, config.dev_isolation.value);
     let pair = tokio::select! {
-        started = Pair::start(data_dir, listen, slots, isolation) => started?,
+        started = Pair::start(data_dir, listen, slots, isolation, networks) => started?,
         () = stop.next() => return Ok(Exit::Interrupted),
     };
     let url = pair.url();

@@ -1,8 +1,15 @@
 //! What a function may do beside computing: nothing, unless its module says so in `tq.toml`.
 
-use std::collections::BTreeMap;
+mod http;
 
-use crate::limits::{ENV_BYTES_MAX, ENV_MAX};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::limits::{ENV_BYTES_MAX, ENV_MAX, HTTP_GRANTS_MAX};
+
+pub use http::{
+    Destination, DestinationError, Host, HttpGrant, HttpGrantError, Scheme, is_method,
+    is_never_allowed,
+};
 
 /// What a function may do. The default is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +19,8 @@ pub struct Grants {
     /// Clocks and randomness that are the same for every attempt of a task. Less than the real ones, so that it is a grant
     /// only in name.
     pub is_deterministic: bool,
+    /// HTTP requests: to whom, and with which methods.
+    pub http: BTreeSet<HttpGrant>,
 }
 
 /// A grant that cannot be.
@@ -45,6 +54,12 @@ pub enum GrantError {
         /// How long.
         len: usize,
     },
+    /// Too many destinations of requests.
+    #[error("there are {count} destinations of HTTP requests, over the limit of {HTTP_GRANTS_MAX}")]
+    HttpCount {
+        /// How many.
+        count: usize,
+    },
 }
 
 impl Grants {
@@ -62,7 +77,11 @@ impl Grants {
         let Self {
             env,
             is_deterministic: _,
+            http,
         } = self;
+        if http.len() > HTTP_GRANTS_MAX {
+            return Err(GrantError::HttpCount { count: http.len() });
+        }
         if env.len() > ENV_MAX {
             return Err(GrantError::EnvCount { count: env.len() });
         }
@@ -87,14 +106,22 @@ impl Grants {
         Ok(())
     }
 
-    /// Each grant by itself, in the words that deployers are shown, without values that may be private.
-    pub fn names(&self) -> impl Iterator<Item = String> {
+    /// What is granted here and not in `before`, each by itself, in the words that deployers are shown, without values that may
+    /// be private.
+    pub fn beyond(&self, before: &Self) -> impl Iterator<Item = String> {
         let Self {
             env,
             // It takes something away.
             is_deterministic: _,
+            http,
         } = self;
-        env.keys().map(|name| format!("env {name}"))
+        let is_new = |grant: &&HttpGrant| !before.http.iter().any(|had| had.covers(grant));
+        let env = env.keys().filter(|name| !before.env.contains_key(*name));
+        env.map(|name| format!("env {name}")).chain(
+            http.iter()
+                .filter(is_new)
+                .map(|grant| format!("http {grant}")),
+        )
     }
 }
 
@@ -110,6 +137,7 @@ mod tests {
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect(),
             is_deterministic: true,
+            http: BTreeSet::new(),
         };
         let got = grants.check().map_err(|error| error.to_string());
         assert_eq!(got.as_ref().copied().map_err(String::as_str), expected);
@@ -132,6 +160,35 @@ mod tests {
         check(
             &[("A", &long)],
             Err("the environment variables have 16387 bytes together, over the limit of 16384"),
+        );
+    }
+
+    #[test]
+    fn only_what_was_not_covered_before_is_new() {
+        let granting = |http: &[&str]| Grants {
+            http: http.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Grants::default()
+        };
+        let before = granting(&["https://*.example.com", "GET https://a.example"]);
+        let after = granting(&[
+            "GET https://api.example.com",
+            "GET https://a.example",
+            "PUT https://a.example",
+        ]);
+        let beyond: Vec<String> = after.beyond(&before).collect();
+        assert_eq!(beyond, ["http PUT https://a.example"]);
+    }
+
+    #[test]
+    fn destinations_are_bounded() {
+        let http = (0..=HTTP_GRANTS_MAX).map(|n| format!("https://h{n}").parse().unwrap());
+        let grants = Grants {
+            http: http.collect(),
+            ..Grants::default()
+        };
+        assert_eq!(
+            grants.check().unwrap_err().to_string(),
+            "there are 65 destinations of HTTP requests, over the limit of 64"
         );
     }
 }

@@ -2,5 +2,6 @@
 
 mod behaves;
 mod misbehaves;
+mod requests;
 
 fn main() {}

@@ -1,8 +1,10 @@
 //! From what the wire says to what the runner takes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tq_core::grant::{HttpGrant, HttpGrantError};
 use tq_core::id::{Digest, Epoch};
 use tq_core::limits::{CHECKPOINT_BYTES_MAX, LimitOverrides, Limits, PAYLOAD_BYTES_MAX};
 use tq_core::time::Timestamp;
@@ -138,12 +140,31 @@ pub(crate) fn limits(named: Option<&v1::Limits>) -> Result<Limits, String> {
     Ok(limits)
 }
 
-fn grants(granted: v1::Grants) -> Grants {
-    let v1::Grants { env, deterministic } = granted;
-    Grants {
+/// The destinations of requests that an assignment grants.
+///
+/// # Errors
+/// The text says which of them cannot be.
+pub(crate) fn http_grants(granted: Option<&v1::Grants>) -> Result<BTreeSet<HttpGrant>, String> {
+    let http = granted.and_then(|granted| granted.http.as_ref());
+    let texts = http.into_iter().flat_map(|http| &http.destinations);
+    let parsed = texts.map(|text| text.parse());
+    parsed
+        .collect::<Result<_, HttpGrantError>>()
+        .map_err(|error| error.to_string())
+}
+
+fn grants(granted: v1::Grants) -> Result<Grants, String> {
+    let http = http_grants(Some(&granted))?;
+    let v1::Grants {
+        env,
+        deterministic,
+        http: _,
+    } = granted;
+    Ok(Grants {
         env: env.unwrap_or_default().variables.into_iter().collect(),
         is_deterministic: deterministic.unwrap_or_default(),
-    }
+        http,
+    })
 }
 
 /// Reads an assignment that was resolved.
@@ -193,7 +214,7 @@ pub(crate) fn attempt(resolved: Resolved<Ready>) -> Result<Attempt, String> {
         max_attempts,
         checkpoint: checkpoint.map(inline).transpose()?,
         is_alone: alone,
-        grants: self::grants(grants.unwrap_or_default()),
+        grants: self::grants(grants.unwrap_or_default())?,
     })
 }
 

@@ -15,6 +15,7 @@ use tq_core::limits::{COMPILED_BYTES_MAX, RUNNER_FILES_MAX};
 use tq_core::{Digest, Epoch, Outcome};
 use tq_proto::v1::Assignment;
 
+use super::asking::Asking;
 use super::process::note_begun;
 use super::wire::{
     LoadForm, Loaded, ORDER_BYTES_MAX, Order, Ready as IsReady, ToRunner, digest, put_event,
@@ -65,11 +66,13 @@ fn run(arguments: &[OsString]) -> Result<(), Failed> {
     let own = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().map_err(failed);
     let (input, output) = (own(&input)?, own(&output)?);
     bound()?;
+    let output = Arc::new(Output(Mutex::new(File::from(output))));
+    let asking = Asking::new(Arc::clone(&output));
     let engine = Engine::new(config.slots).map_err(failed)?;
+    let engine = engine.with_egress(Arc::new(asking.clone()));
     let confined = confine::runner().map_err(failed)?;
     let began = move |slot, epoch| note_begun(&begun, slot, epoch);
     let (pool, events) = Pool::start_telling(config, &engine, began).map_err(failed)?;
-    let output = Arc::new(Output(Mutex::new(File::from(output))));
     output.put(|buffer| {
         let ready = IsReady {
             layout: engine.layout().to_string(),
@@ -90,6 +93,7 @@ fn run(arguments: &[OsString]) -> Result<(), Failed> {
         pool,
         ends,
         output,
+        asking,
         components: HashMap::default(),
         is_named: false,
     };
@@ -134,11 +138,11 @@ fn bound() -> Result<(), Failed> {
 }
 
 /// The pipe to the host. Frames are written whole.
-struct Output(Mutex<File>);
+pub(super) struct Output(Mutex<File>);
 
 impl Output {
     /// Writes what is put into a buffer.
-    fn put(&self, put: impl FnOnce(&mut BytesMut)) {
+    pub(super) fn put(&self, put: impl FnOnce(&mut BytesMut)) {
         let mut buffer = BytesMut::new();
         put(&mut buffer);
         self.write(&buffer);
@@ -173,6 +177,7 @@ struct Runner {
     pool: Pool,
     ends: Sender<Event>,
     output: Arc<Output>,
+    asking: Asking,
     /// What was to be loaded, or why it could not be.
     components: HashMap<Digest, Result<Arc<Ready>, String>>,
     is_named: bool,
@@ -199,6 +204,7 @@ impl Runner {
                             self.ended(Finished::unrun(epoch, Outcome::HostDrained, message));
                         }
                     }
+                    Some(Order::Answer(answer)) => self.asking.answered(answer),
                     None => return Err("an order is empty".to_owned()),
                 }
             }

@@ -60,7 +60,7 @@ impl Forms {
                 Some(message) if loaded.is_permanent => Err(LinkError::Import(message).into()),
                 Some(message) => Err(PrepareError::Load(message)),
             },
-            Ok(Some(Told::Ready(_) | Told::Event(_))) => Err(failed(&Violation::OutOfPlace(
+            Ok(Some(_)) => Err(failed(&Violation::OutOfPlace(
                 "it speaks of something else",
             ))),
             Ok(None) => Err(PrepareError::Load(format!(

@@ -14,6 +14,8 @@
 //! A process that ends while it runs attempts costs those attempts and nothing else: they end as
 //! [`RunnerCrashed`](tq_core::Outcome::RunnerCrashed). What was sent to it and had not begun goes to another one, once.
 
+mod answering;
+mod asking;
 mod child;
 mod forms;
 mod orders;

@@ -11,7 +11,7 @@ use tq_core::Epoch;
 use tq_proto::v1::Assignment;
 
 use super::forms::Form;
-use super::wire::{LoadForm, Order, Stop, put_order, put_run};
+use super::wire::{Answer, Answered, LoadForm, Order, Stop, put_order, put_run};
 use crate::runner::StopReason;
 
 /// Orders are gathered into writes of about so many bytes.
@@ -30,6 +30,8 @@ pub(super) enum Item {
     Stop(Epoch, StopReason),
     /// End what waits.
     HandBack,
+    /// Say what became of a request.
+    Answer(u64, Answered),
 }
 
 /// Orders for one process. As many wait as attempts are sent to it, with a few of each: that is bounded by whoever sends.
@@ -68,6 +70,10 @@ impl Orders {
                         put_order(Order::Stop(Stop::new(epoch, why)), &mut buffer);
                     }
                     Item::HandBack => put_order(Order::HandBack(()), &mut buffer),
+                    Item::Answer(id, answered) => {
+                        let answered = Some(answered);
+                        put_order(Order::Answer(Answer { id, answered }), &mut buffer);
+                    }
                     Item::Load(form) => {
                         let announced = LoadForm {
                             digest: Bytes::copy_from_slice(&form.digest.0),

@@ -108,9 +108,9 @@ impl Process {
         match tokio::time::timeout(RUNNER_START_WAIT, self.told.next()).await {
             Err(_) => Err(StartError::Late(RUNNER_START_WAIT)),
             Ok(Ok(Some(Told::Ready(ready)))) => Ok((self, ready)),
-            Ok(Ok(Some(Told::Loaded(_) | Told::Event(_)))) => Err(protocol(
-                &Violation::OutOfPlace("it speaks before it is ready"),
-            )),
+            Ok(Ok(Some(_))) => Err(protocol(&Violation::OutOfPlace(
+                "it speaks before it is ready",
+            ))),
             Ok(Ok(None)) => Err(StartError::Ended(self.end().await.0)),
             Ok(Err(violation)) => Err(protocol(&violation)),
         }

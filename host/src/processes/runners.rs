@@ -16,13 +16,15 @@ use tq_core::{Digest, Epoch, Limits, Outcome};
 use tq_proto::v1::Assignment;
 
 use super::Program;
+use super::answering::{Account, Requests};
 use super::forms::{Form, Forms};
 use super::orders::{Item, Orders};
 use super::process::{Begun, Process, Spawner, StartError};
-use super::wire::{Ear, Told, Violation};
+use super::wire::{Ask, Ear, Told, Violation};
 use crate::agent::Executor;
 use crate::agent::convert::{self, Resolved};
 use crate::clock;
+use crate::egress::Egress;
 use crate::metrics::Metrics;
 use crate::runner::{Event, Finished, StopReason};
 
@@ -38,6 +40,8 @@ pub(crate) struct Parts {
     pub(crate) slots: u32,
     /// Attempts that wait for a slot.
     pub(crate) queue_max: usize,
+    /// Sends the requests of guests.
+    pub(crate) egress: Arc<dyn Egress>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -55,6 +59,7 @@ struct Shared {
     queue_max: usize,
     spawner: Spawner,
     events: Sender<Event>,
+    egress: Arc<dyn Egress>,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
     tasks: TaskTracker,
@@ -92,6 +97,8 @@ struct Work {
 /// An attempt that was sent.
 struct Sent {
     work: Work,
+    /// What it has sent; most attempts send nothing.
+    account: Option<Arc<Account>>,
     stopping: Option<StopReason>,
     /// When it has to have ended; none while it may wait for a slot.
     stuck_at: Option<Instant>,
@@ -103,6 +110,7 @@ struct Runner {
     kill: CancellationToken,
     /// In the order in which they were sent, which is that in which they begin.
     sent: VecDeque<Sent>,
+    requests: Requests,
     loaded: HashSet<Digest>,
     attempts: u64,
     born: Instant,
@@ -124,6 +132,7 @@ impl Runners {
             program,
             slots,
             queue_max,
+            egress,
             metrics,
         } = parts;
         let spawner = Spawner::new(&program, slots, queue_max).map_err(StartError::Spawn)?;
@@ -137,6 +146,7 @@ impl Runners {
             queue_max,
             spawner,
             events,
+            egress,
             metrics,
             state: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -357,6 +367,9 @@ impl Shared {
                 match one {
                     Told::Event(event) => events.push(event),
                     Told::Loaded(_) => {}
+                    Told::Ask(ask) => violation = self.asked(id, ask).err().or(violation),
+                    Told::Taken(request) => self.with_requests(id, |all| all.taken(request)),
+                    Told::GivenUp(request) => self.with_requests(id, |all| all.end(request)),
                     Told::Ready(_) => violation = Some(Violation::OutOfPlace("it is ready again")),
                 }
                 next = told.ready_now()?;
@@ -371,6 +384,43 @@ impl Shared {
             violation.map_or(Ok(()), Err)?;
         }
         Ok(())
+    }
+
+    /// Sends what a process asks for.
+    fn asked(self: &Arc<Self>, runner_id: RunnerId, ask: Ask) -> Result<(), Violation> {
+        let mut state = self.lock();
+        let Some(runner) = state.runners.get_mut(&runner_id) else {
+            return Ok(());
+        };
+        let epoch = Epoch(ask.epoch);
+        let asks = runner.sent.iter_mut().find(|sent| sent.work.epoch == epoch);
+        let Sent { work, account, .. } = asks.ok_or(Violation::OutOfPlace(
+            "it asks for an attempt that it does not run",
+        ))?;
+        let account = match account {
+            Some(account) => account,
+            None => {
+                let new = Account::new(&work.assignment, work.limits);
+                account.insert(Arc::new(new.map_err(Violation::Unreadable)?))
+            }
+        };
+        let exchange = runner.requests.begin(ask, account)?;
+        let (egress, orders) = (Arc::clone(&self.egress), Arc::clone(&runner.orders));
+        let shared = Arc::clone(self);
+        let id = exchange.id;
+        let over = move || shared.with_requests(runner_id, |all| all.end(id));
+        // Boxed: it is large.
+        let exchange = Box::pin(exchange.run(egress, orders, over));
+        let stopped = self.stopped.clone();
+        self.tasks
+            .spawn(stopped.run_until_cancelled_owned(exchange));
+        Ok(())
+    }
+
+    fn with_requests(&self, id: RunnerId, change: impl FnOnce(&mut Requests)) {
+        if let Some(runner) = self.lock().runners.get_mut(&id) {
+            change(&mut runner.requests);
+        }
     }
 
     /// Notes what a process tells. Events after one that it may not tell are taken out.
@@ -528,6 +578,7 @@ impl Runner {
             orders: Arc::default(),
             kill,
             sent: VecDeque::new(),
+            requests: Requests::default(),
             loaded: HashSet::new(),
             attempts: 0,
             born: now,
@@ -544,6 +595,7 @@ impl Runner {
         self.attempts += 1;
         self.sent.push_back(Sent {
             work,
+            account: None,
             stopping: None,
             stuck_at: None,
         });
@@ -590,6 +642,8 @@ impl Runner {
         }
         if matches!(event, Event::Finished(_)) {
             self.sent.remove(at);
+            // Mostly there are none. Those that are left have nobody to be answered to.
+            self.requests.end_of(epoch);
         }
         Ok(())
     }

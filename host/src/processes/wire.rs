@@ -7,10 +7,12 @@
 //! say of which attempt by [`Runners`](super::Runners).
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::{Message as _, encoding};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tq_core::grant::Scheme;
 use tq_core::limits::{
     BACKTRACE_BYTES_MAX, CHECKPOINT_BYTES_MAX, ERROR_MESSAGE_BYTES_MAX, Limits, PAYLOAD_BYTES_MAX,
     PROGRESS_NOTE_BYTES_MAX,
@@ -19,7 +21,8 @@ use tq_core::outcome::Usage;
 use tq_core::{Digest, Epoch, Outcome};
 use tq_proto::v1::Assignment;
 
-use crate::runner::{Event, Failure, Finished, StopReason, cut};
+use crate::egress::{Failure, Kind, Request, Scope, Timeouts};
+use crate::runner::{self, Event, Finished, StopReason, cut};
 
 /// The largest message to a runner process: an assignment with its payload and its checkpoint, and room for the rest.
 pub(super) const ORDER_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + CHECKPOINT_BYTES_MAX + (1 << 20);
@@ -34,7 +37,7 @@ const RUN_TAG: u32 = 2;
 /// From the agent.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ToRunner {
-    #[prost(oneof = "Order", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Order", tags = "1, 2, 3, 4, 5")]
     pub(super) order: Option<Order>,
 }
 
@@ -52,6 +55,62 @@ pub(super) enum Order {
     /// End what waits, as [`Outcome::HostDrained`].
     #[prost(message, tag = "4")]
     HandBack(()),
+    /// More of what became of a request.
+    #[prost(message, tag = "5")]
+    Answer(Answer),
+}
+
+/// What became of a request.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Answer {
+    /// As the runner process called it.
+    #[prost(uint64, tag = "1")]
+    pub(super) id: u64,
+    #[prost(oneof = "Answered", tags = "2, 3, 4, 5")]
+    pub(super) answered: Option<Answered>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(super) enum Answered {
+    /// The head of its response.
+    #[prost(message, tag = "2")]
+    Head(ResponseHead),
+    /// More of its body.
+    #[prost(bytes = "bytes", tag = "3")]
+    Data(Bytes),
+    /// That was all.
+    #[prost(message, tag = "4")]
+    End(()),
+    /// There is no response, or no more of it.
+    #[prost(message, tag = "5")]
+    Failed(HttpFailure),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ResponseHead {
+    #[prost(uint32, tag = "1")]
+    pub(super) status: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) headers: Vec<Header>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Header {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) value: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct HttpFailure {
+    /// Its place in [`Kind::ALL`].
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(bool, tag = "2")]
+    is_refusal: bool,
+    #[prost(string, tag = "3")]
+    message: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -96,7 +155,7 @@ impl Stop {
 /// From a runner process.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct FromRunner {
-    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     message: Option<Message>,
 }
 
@@ -114,6 +173,132 @@ enum Message {
     Checkpoint(State),
     #[prost(message, tag = "6")]
     Ended(Ended),
+    #[prost(message, tag = "7")]
+    Ask(Ask),
+    #[prost(uint64, tag = "8")]
+    Taken(u64),
+    #[prost(uint64, tag = "9")]
+    GivenUp(u64),
+}
+
+/// Send a request. Answered by [`Answer`]s.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Ask {
+    /// Counted from 1.
+    #[prost(uint64, tag = "1")]
+    pub(super) id: u64,
+    /// Whose it is.
+    #[prost(uint64, tag = "2")]
+    pub(super) epoch: u64,
+    #[prost(string, tag = "3")]
+    method: String,
+    #[prost(bool, tag = "4")]
+    is_tls: bool,
+    #[prost(string, tag = "5")]
+    authority: String,
+    #[prost(string, tag = "6")]
+    path: String,
+    #[prost(message, repeated, tag = "7")]
+    headers: Vec<Header>,
+    #[prost(bytes = "bytes", tag = "8")]
+    body: Bytes,
+    #[prost(uint64, optional, tag = "9")]
+    connect_ns: Option<u64>,
+    #[prost(uint64, optional, tag = "10")]
+    first_byte_ns: Option<u64>,
+    #[prost(uint64, optional, tag = "11")]
+    between_bytes_ns: Option<u64>,
+    #[prost(uint64, tag = "12")]
+    total_ns: u64,
+    #[prost(uint64, tag = "13")]
+    pub(super) response_bytes: u64,
+}
+
+impl Ask {
+    pub(super) fn new(id: u64, scope: &Scope, request: Request) -> Self {
+        let ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let Timeouts {
+            connect,
+            first_byte,
+            between_bytes,
+            total,
+        } = scope.timeouts;
+        let Request {
+            method,
+            scheme,
+            authority,
+            path,
+            headers,
+            body,
+        } = request;
+        Self {
+            id,
+            epoch: scope.epoch.0,
+            method,
+            is_tls: scheme == Scheme::Https,
+            authority,
+            path,
+            headers: headers_out(headers),
+            body,
+            connect_ns: connect.map(ns),
+            first_byte_ns: first_byte.map(ns),
+            between_bytes_ns: between_bytes.map(ns),
+            total_ns: ns(total),
+            response_bytes: scope.response_bytes,
+        }
+    }
+
+    /// The request, and how long it may take by the guest's own wish.
+    pub(super) fn read(self) -> (Request, Timeouts) {
+        let request = Request {
+            method: self.method,
+            scheme: match self.is_tls {
+                true => Scheme::Https,
+                false => Scheme::Http,
+            },
+            authority: self.authority,
+            path: self.path,
+            headers: headers_in(self.headers),
+            body: self.body,
+        };
+        let timeouts = Timeouts {
+            connect: self.connect_ns.map(Duration::from_nanos),
+            first_byte: self.first_byte_ns.map(Duration::from_nanos),
+            between_bytes: self.between_bytes_ns.map(Duration::from_nanos),
+            total: Duration::from_nanos(self.total_ns),
+        };
+        (request, timeouts)
+    }
+}
+
+pub(super) fn headers_out(headers: Vec<(String, Bytes)>) -> Vec<Header> {
+    let header = |(name, value)| Header { name, value };
+    headers.into_iter().map(header).collect()
+}
+
+pub(super) fn headers_in(headers: Vec<Header>) -> Vec<(String, Bytes)> {
+    let pair = |Header { name, value }| (name, value);
+    headers.into_iter().map(pair).collect()
+}
+
+impl HttpFailure {
+    pub(super) fn new(failure: &Failure) -> Self {
+        let place = Kind::ALL.iter().position(|kind| *kind == failure.kind());
+        Self {
+            kind: place.and_then(|at| u32::try_from(at).ok()).unwrap_or(0),
+            is_refusal: failure.is_refusal(),
+            message: failure.to_string(),
+        }
+    }
+
+    pub(super) fn read(self) -> Failure {
+        let kind = Kind::ALL.get(self.kind as usize);
+        Failure::Told {
+            kind: kind.copied().unwrap_or(Kind::Gone),
+            is_refusal: self.is_refusal,
+            message: self.message,
+        }
+    }
 }
 
 /// The first message: the process is confined, and waits for orders.
@@ -186,6 +371,11 @@ pub(super) enum Told {
     Ready(Ready),
     Loaded(Loaded),
     Event(Event),
+    Ask(Ask),
+    /// One more part of this request's body was taken.
+    Taken(u64),
+    /// Nobody wants the rest of this request.
+    GivenUp(u64),
 }
 
 /// A runner process said what none of ours says.
@@ -222,6 +412,18 @@ pub(super) fn put_ready(ready: Ready, buffer: &mut BytesMut) {
 
 pub(super) fn put_loaded(loaded: Loaded, buffer: &mut BytesMut) {
     put_message(Message::Loaded(loaded), buffer);
+}
+
+pub(super) fn put_ask(ask: Ask, buffer: &mut BytesMut) {
+    put_message(Message::Ask(ask), buffer);
+}
+
+pub(super) fn put_taken(id: u64, buffer: &mut BytesMut) {
+    put_message(Message::Taken(id), buffer);
+}
+
+pub(super) fn put_given_up(id: u64, buffer: &mut BytesMut) {
+    put_message(Message::GivenUp(id), buffer);
 }
 
 /// Appends an event as a frame.
@@ -342,6 +544,9 @@ fn read(frame: Bytes) -> Result<Told, Violation> {
         None => return Err(Violation::OutOfPlace("a message is empty")),
         Some(Message::Ready(ready)) => Told::Ready(ready),
         Some(Message::Loaded(loaded)) => Told::Loaded(loaded),
+        Some(Message::Ask(ask)) => Told::Ask(ask),
+        Some(Message::Taken(id)) => Told::Taken(id),
+        Some(Message::GivenUp(id)) => Told::GivenUp(id),
         Some(Message::Log(State { epoch, bytes })) => Told::Event(Event::Log {
             epoch: Epoch(epoch),
             text: bytes,
@@ -381,7 +586,7 @@ impl From<Finished> for Ended {
         let (message, backtrace) = failure.map_or((None, None), |failure| {
             (Some(failure.message), failure.backtrace)
         });
-        let ms = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Self {
             epoch: epoch.0,
             outcome: outcome.name().to_owned(),
@@ -419,11 +624,11 @@ impl TryFrom<Ended> for Finished {
             epoch: Epoch(ended.epoch),
             outcome,
             result: ended.result,
-            failure: ended.message.map(|message| Failure {
+            failure: ended.message.map(|message| runner::Failure {
                 message: cut(message, ERROR_MESSAGE_BYTES_MAX),
                 backtrace: backtrace.map(|text| cut(text, BACKTRACE_BYTES_MAX)),
             }),
-            retry_after: ended.retry_after_ms.map(std::time::Duration::from_millis),
+            retry_after: ended.retry_after_ms.map(Duration::from_millis),
             usage: Usage {
                 fuel: ended.fuel,
                 memory_bytes_peak: ended.memory_bytes_peak,
@@ -464,14 +669,14 @@ mod tests {
     fn finished(
         outcome: Outcome,
         result: Option<&'static [u8]>,
-        failure: Option<Failure>,
+        failure: Option<runner::Failure>,
     ) -> Event {
         Event::Finished(Box::new(Finished {
             epoch: Epoch(7),
             outcome,
             result: result.map(Bytes::from_static),
             failure,
-            retry_after: Some(std::time::Duration::from_millis(30)),
+            retry_after: Some(Duration::from_millis(30)),
             usage: Usage {
                 fuel: 1,
                 memory_bytes_peak: 2,
@@ -481,8 +686,8 @@ mod tests {
         }))
     }
 
-    fn failure(message: &str) -> Option<Failure> {
-        Some(Failure {
+    fn failure(message: &str) -> Option<runner::Failure> {
+        Some(runner::Failure {
             message: message.to_owned(),
             backtrace: Some("main".to_owned()),
         })

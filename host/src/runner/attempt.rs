@@ -122,6 +122,11 @@ impl Slot {
                 "the host failed while it ran this",
             )
         });
+        // What the guest waited for was aborted with its store, and is dropped where its runtime next runs: now, since the next
+        // attempt may have no use for a runtime.
+        while self.runtime.metrics().num_alive_tasks() > 0 {
+            self.runtime.block_on(tokio::task::yield_now());
+        }
         self.control.set(None);
         if outbox
             .finish(finished.outcome == Outcome::Succeeded)
@@ -404,7 +409,7 @@ fn weigh(mut verdict: Verdict, guest: &Guest, limits: &Limits, timing: &Timing) 
             "memory is limited to {} bytes, and {sum} were asked for; it ended with: {}",
             limits.memory_bytes, verdict.message
         );
-    } else if let Some(refused) = &guest.refused {
+    } else if let Some(refused) = guest.refused() {
         verdict.outcome = refused.outcome;
         verdict.message = format!("{}; it ended with: {}", refused.message, verdict.message);
     } else if guest.meter.is_host_short() {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use tq_core::Outcome;
 use tq_core::limits::{
-    BACKTRACE_BYTES_MAX, BACKTRACE_FRAMES_MAX, ERROR_MESSAGE_BYTES_MAX, HOSTCALL_BYTES_MAX, Limits,
-    RANDOM_BYTES_MAX, STACK_BYTES_MAX,
+    BACKTRACE_BYTES_MAX, BACKTRACE_FRAMES_MAX, ERROR_MESSAGE_BYTES_MAX, HOSTCALL_BYTES_MAX,
+    HTTP_FIELDS_BYTES_MAX, Limits, RANDOM_BYTES_MAX, STACK_BYTES_MAX,
 };
 use wasmtime::{FrameInfo, FrameSymbol, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
@@ -105,6 +105,12 @@ fn cause(
         return (
             Outcome::HostLimit,
             format!("one call asked for more than {RANDOM_BYTES_MAX} random bytes"),
+        );
+    }
+    if text.contains("size of fields exceeds limit") {
+        return (
+            Outcome::HostLimit,
+            format!("headers of one request take more than {HTTP_FIELDS_BYTES_MAX} bytes"),
         );
     }
     match stage {

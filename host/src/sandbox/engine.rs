@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::Notify;
@@ -21,6 +21,7 @@ use tq_core::limits::{
 };
 
 use super::Guest;
+use crate::egress::Egress;
 use crate::imports::bindings;
 
 /// How linear memories lie in the address space. It decides how compiled code checks its bounds, so that a compiled
@@ -83,6 +84,7 @@ struct Inner {
     ticker: Arc<Ticker>,
     ticker_thread: Option<JoinHandle<()>>,
     room: Notify,
+    egress: OnceLock<Arc<dyn Egress>>,
 }
 
 impl Engine {
@@ -140,6 +142,7 @@ impl Engine {
             ticker,
             ticker_thread: Some(ticker_thread),
             room: Notify::new(),
+            egress: OnceLock::new(),
         })))
     }
 
@@ -147,6 +150,18 @@ impl Engine {
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.0.layout
+    }
+
+    /// Guests of this engine send their requests through `egress`. Without it, and before, all of them are refused. The first
+    /// one stays.
+    #[must_use]
+    pub fn with_egress(self, egress: Arc<dyn Egress>) -> Self {
+        self.0.egress.get_or_init(|| egress);
+        self
+    }
+
+    pub(crate) fn egress(&self) -> Option<Arc<dyn Egress>> {
+        self.0.egress.get().cloned()
     }
 
     pub(crate) fn raw(&self) -> &wasmtime::Engine {

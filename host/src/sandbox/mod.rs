@@ -4,6 +4,7 @@ mod ambient;
 mod budget;
 mod engine;
 mod limits;
+mod requests;
 mod stdio;
 mod wasi;
 

@@ -1,4 +1,4 @@
-//! The guest's surroundings: every interface of WASI 0.2 is there, and nothing is granted.
+//! The guest's surroundings: every interface of WASI 0.2 is there, and nothing works but what is granted.
 
 use std::sync::Arc;
 
@@ -7,19 +7,16 @@ use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{
-    RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use tq_core::Outcome;
-use tq_core::limits::{
-    HOSTCALL_BYTES_MAX, HTTP_CHUNK_BYTES, HTTP_FIELDS_BYTES_MAX, RANDOM_BYTES_MAX,
-};
+use tq_core::limits::{HOSTCALL_BYTES_MAX, HTTP_FIELDS_BYTES_MAX, RANDOM_BYTES_MAX};
 
 use super::Engine;
 use super::ambient::{Coarse, Random, Stepping, Use, seed_of_task};
 use super::budget::Budget;
 use super::limits::Meter;
+use super::requests::Requests;
 use super::stdio::{LogStream, ResultStream};
 use crate::component::Entry;
 use crate::runner::{Attempt, Interrupt, Outbox, Timing};
@@ -28,11 +25,11 @@ use crate::runner::{Attempt, Interrupt, Outbox, Timing};
 pub(crate) struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    no_requests: NoRequests,
+    requests: Requests,
     table: ResourceTable,
     pub(crate) meter: Meter,
     pub(crate) budget: Arc<Budget>,
-    /// The first thing that the guest was refused because of a limit, and could go on without.
+    /// The first call of `tq:task` that the guest was refused because of a limit, and could go on without.
     pub(crate) refused: Option<Refused>,
     pub(crate) result: ResultStream,
     pub(crate) outbox: Arc<Outbox>,
@@ -107,7 +104,7 @@ impl Guest {
             Self {
                 wasi: wasi.build(),
                 http,
-                no_requests: NoRequests,
+                requests: Requests::new(engine.egress(), attempt, outbox),
                 table,
                 meter: Meter::new(limits.memory_bytes),
                 budget,
@@ -130,6 +127,11 @@ impl Guest {
             None => Ok(wasmtime::UpdateDeadline::Continue(1)),
         });
         Ok(store)
+    }
+
+    /// The first thing that the guest was refused because of a limit, and could go on without.
+    pub(crate) fn refused(&self) -> Option<&Refused> {
+        self.refused.as_ref().or_else(|| self.requests.refused())
     }
 
     fn tick(&self) -> Option<Interrupt> {
@@ -157,59 +159,9 @@ impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.budget.count_call();
         WasiHttpCtxView {
-            hooks: &mut self.no_requests,
+            hooks: &mut self.requests,
             table: &mut self.table,
             ctx: &mut self.http,
         }
-    }
-}
-
-/// Refuses every request: nothing is granted yet.
-struct NoRequests;
-
-type Sent = Result<
-    (
-        http::Response<WasiBody>,
-        Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
-    ),
-    wasmtime_wasi_http::Error,
->;
-
-impl WasiHttpHooks for NoRequests {
-    fn send_request(
-        &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
-        _processed: Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
-        Box::new(std::future::ready(Err(
-            wasmtime_wasi_http::Error::HttpRequestDenied,
-        )))
-    }
-
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        HTTP_CHUNK_BYTES
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-    use http_body_util::{BodyExt, Empty};
-
-    use super::*;
-
-    #[test]
-    fn requests_are_denied() {
-        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let request = http::Request::get("https://example.com/")
-            .body(body)
-            .unwrap();
-        let processed = Box::new(std::future::ready(Ok(())));
-        let sent = Box::into_pin(NoRequests.send_request(request, None, processed));
-        assert!(matches!(
-            sent.now_or_never(),
-            Some(Err(wasmtime_wasi_http::Error::HttpRequestDenied))
-        ));
     }
 }

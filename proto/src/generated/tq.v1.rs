@@ -41,6 +41,12 @@ pub struct Limits {
     pub host_calls: u64,
     #[prost(uint64, tag = "9")]
     pub random_bytes: u64,
+    #[prost(uint64, tag = "10")]
+    pub http_requests: u64,
+    #[prost(uint64, tag = "11")]
+    pub http_bytes: u64,
+    #[prost(uint64, tag = "12")]
+    pub http_time_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LimitOverrides {
@@ -62,6 +68,12 @@ pub struct LimitOverrides {
     pub host_calls: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "9")]
     pub random_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "10")]
+    pub http_requests: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "11")]
+    pub http_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "12")]
+    pub http_time_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Grants {
@@ -69,6 +81,8 @@ pub struct Grants {
     pub env: ::core::option::Option<Environment>,
     #[prost(bool, optional, tag = "2")]
     pub deterministic: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "3")]
+    pub http: ::core::option::Option<HttpGrants>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Environment {
@@ -77,6 +91,11 @@ pub struct Environment {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpGrants {
+    #[prost(string, repeated, tag = "1")]
+    pub destinations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RetryPolicy {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::Status;
+use tq_core::grant::{HttpGrant, HttpGrantError};
 use tq_core::label::{self, Labels};
 use tq_core::limits::{self, CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX, LimitOverrides};
 use tq_core::outcome::Usage;
@@ -487,7 +488,12 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
 
 /// What was granted, over what is inherited.
 pub(super) fn grants(inherited: &Grants, named: Option<&v1::Grants>) -> Result<Grants, Status> {
-    let Some(v1::Grants { env, deterministic }) = named else {
+    let Some(v1::Grants {
+        env,
+        deterministic,
+        http,
+    }) = named
+    else {
         return Ok(inherited.clone());
     };
     let grants = Grants {
@@ -496,6 +502,15 @@ pub(super) fn grants(inherited: &Grants, named: Option<&v1::Grants>) -> Result<G
             None => inherited.env.clone(),
         },
         is_deterministic: deterministic.unwrap_or(inherited.is_deterministic),
+        http: match http {
+            Some(v1::HttpGrants { destinations }) => {
+                let parsed = destinations.iter().map(|text| text.parse());
+                parsed
+                    .collect::<Result<_, HttpGrantError>>()
+                    .map_err(invalid)?
+            }
+            None => inherited.http.clone(),
+        },
     };
     grants.check().map_err(invalid)?;
     Ok(grants)
@@ -505,12 +520,16 @@ fn grants_out(grants: &Grants) -> v1::Grants {
     let Grants {
         env,
         is_deterministic,
+        http,
     } = grants;
     v1::Grants {
         env: (!env.is_empty()).then(|| v1::Environment {
             variables: env.clone().into_iter().collect(),
         }),
         deterministic: is_deterministic.then_some(true),
+        http: (!http.is_empty()).then(|| v1::HttpGrants {
+            destinations: http.iter().map(HttpGrant::to_string).collect(),
+        }),
     }
 }
 

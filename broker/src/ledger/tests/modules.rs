@@ -163,7 +163,7 @@ fn tasks_have_the_grants_of_their_own_version(store: NewStore) {
             .map(|name| ((*name).to_owned(), "1".to_owned()));
         module.functions[0].grants = Arc::new(Grants {
             env: env.collect(),
-            is_deterministic: false,
+            ..Grants::default()
         });
         module
     };

@@ -177,6 +177,12 @@ struct LimitsRow {
     host_calls: u64,
     #[prost(uint64, tag = "9")]
     random_bytes: u64,
+    #[prost(uint64, tag = "10")]
+    http_requests: u64,
+    #[prost(uint64, tag = "11")]
+    http_bytes: u64,
+    #[prost(uint64, tag = "12")]
+    http_time_ms: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

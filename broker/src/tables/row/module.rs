@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
+use tq_core::grant::HttpGrant;
 use tq_core::{Grants, Timestamp};
 
 use super::task::{PlacementRow, labels};
@@ -47,6 +48,8 @@ struct GrantsRow {
     env: BTreeMap<String, String>,
     #[prost(bool, tag = "2")]
     is_deterministic: bool,
+    #[prost(string, repeated, tag = "3")]
+    http: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -156,7 +159,7 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
             limits: limits(&row.limits.unwrap_or_default()),
             retry: overrides(&row.retry.unwrap_or_default()),
             placement: function_placement(row.placement.unwrap_or_default())?,
-            grants: Arc::new(grants(row.grants.unwrap_or_default())),
+            grants: Arc::new(grants(row.grants.unwrap_or_default())?),
             result_ttl: row.result_ttl_ms.map(Duration::from_millis),
         })
     });
@@ -190,22 +193,30 @@ fn grants_row(grants: &Grants) -> GrantsRow {
     let Grants {
         env,
         is_deterministic,
+        http,
     } = grants;
     GrantsRow {
         env: env.clone(),
         is_deterministic: *is_deterministic,
+        http: http.iter().map(HttpGrant::to_string).collect(),
     }
 }
 
-fn grants(row: GrantsRow) -> Grants {
+fn grants(row: GrantsRow) -> Result<Grants, Error> {
     let GrantsRow {
         env,
         is_deterministic,
+        http,
     } = row;
-    Grants {
+    let http = http.iter().map(|text| text.parse());
+    Ok(Grants {
         env,
         is_deterministic,
-    }
+        http: http.collect::<Result<_, _>>().map_err(|_| Error::Field {
+            kind: "module",
+            field: "http",
+        })?,
+    })
 }
 
 fn function_placement_row(placement: &FunctionPlacement) -> PlacementRow {

@@ -43,6 +43,9 @@ pub(super) struct AttemptLimits {
     handles: u64,
     host_calls: u64,
     random_bytes: u64,
+    http_requests: u64,
+    http_bytes: u64,
+    http_time_ms: u64,
 }
 
 #[derive(Debug, Serialize)]

@@ -43,6 +43,7 @@ struct FunctionInfo<'a> {
 struct Capabilities<'a> {
     env: Vec<&'a str>,
     deterministic: bool,
+    http: Vec<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,11 +126,17 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
 
 impl<'a> From<&'a Grants> for Capabilities<'a> {
     fn from(grants: &'a Grants) -> Self {
-        let Grants { env, deterministic } = grants;
+        let Grants {
+            env,
+            deterministic,
+            http,
+        } = grants;
         let env = env.iter().flat_map(|env| env.variables.keys());
+        let http = http.iter().flat_map(|http| &http.destinations);
         Self {
             env: env.map(String::as_str).collect(),
             deterministic: deterministic.unwrap_or_default(),
+            http: http.map(String::as_str).collect(),
         }
     }
 }

@@ -75,12 +75,18 @@ pub(crate) fn print_module(module: &Module) -> anyhow::Result<()> {
 
 /// What a function may do beside computing.
 fn capabilities(grants: &Grants) -> String {
-    let Grants { env, deterministic } = grants;
+    let Grants {
+        env,
+        deterministic,
+        http,
+    } = grants;
     let env = env.iter().flat_map(|env| env.variables.keys());
     let mut names: Vec<String> = env.map(|name| format!("env {name}")).collect();
     if deterministic.unwrap_or_default() {
         names.push("deterministic".to_owned());
     }
+    let http = http.iter().flat_map(|http| &http.destinations);
+    names.extend(http.map(|destination| format!("http {destination}")));
     names.join(", ")
 }
 

@@ -1,0 +1,422 @@
+//! Guests send requests to what their module was granted, and nowhere else: through the binary, to a server on loopback.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tq_tests::{Dev, Ran, eventually, guest, within};
+
+/// A server that tells what it was sent.
+struct Server {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    paths: Mutex<Vec<String>>,
+    open: AtomicUsize,
+    open_at_most: AtomicUsize,
+    /// Requests that are being answered; connections may be kept after that.
+    busy: AtomicUsize,
+}
+
+/// Counts a request, whichever way it ends.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn enter(busy: &'a AtomicUsize) -> Self {
+        busy.fetch_add(1, Ordering::SeqCst);
+        Self(busy)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Server {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port can be had");
+        let address = listener.local_addr().expect("it is bound");
+        let seen = Arc::<Seen>::default();
+        let shared = Arc::clone(&seen);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let seen = Arc::clone(&shared);
+                connections.spawn(async move {
+                    let open = seen.open.fetch_add(1, Ordering::SeqCst) + 1;
+                    seen.open_at_most.fetch_max(open, Ordering::SeqCst);
+                    // Clients may go away whenever they like.
+                    drop(answer(stream, &seen).await);
+                    seen.open.fetch_sub(1, Ordering::SeqCst);
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self {
+            address,
+            seen,
+            _tasks: tasks,
+        }
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.seen.paths.lock().expect("no test panicked").clone()
+    }
+}
+
+async fn answer(mut stream: TcpStream, seen: &Seen) -> io::Result<()> {
+    let mut read = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(at) = read.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+            if stream.read_buf(&mut read).await? == 0 {
+                return Ok(());
+            }
+        };
+        let head = String::from_utf8_lossy(&read[..end]).into_owned();
+        let len = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
+            .unwrap_or(0);
+        while read.len() < end + len {
+            if stream.read_buf(&mut read).await? == 0 {
+                return Ok(());
+            }
+        }
+        let _busy = Busy::enter(&seen.busy);
+        let request: Vec<u8> = read.drain(..end + len).collect();
+        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        seen.paths
+            .lock()
+            .expect("no test panicked")
+            .push(path.clone());
+        let begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n";
+        match path.as_str() {
+            "/redirect" => {
+                let to = "http://169.254.169.254/secret";
+                let head =
+                    format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(head.as_bytes()).await?;
+            }
+            "/slow" => {
+                stream.write_all(begun).await?;
+                // Until the client goes away.
+                while stream.read_buf(&mut read).await? > 0 {}
+                return Ok(());
+            }
+            "/endless" => {
+                stream.write_all(begun).await?;
+                let chunk = [&b"1000\r\n"[..], &[0x5a; 0x1000], b"\r\n"].concat();
+                loop {
+                    stream.write_all(&chunk).await?;
+                }
+            }
+            _ => {
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+                    request.len()
+                );
+                stream
+                    .write_all(&[head.as_bytes(), &request].concat())
+                    .await?;
+            }
+        }
+    }
+}
+
+/// A node whose tasks may reach this machine, with the examples deployed that send requests.
+struct Node {
+    dev: Dev,
+    server: Server,
+    folder: TempDir,
+}
+
+impl Node {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let flags = ["--allow-network", "127.0.0.1/32"];
+        let dev = Dev::start_with(&folder.path().join("data"), 2, &flags).await;
+        let server = Server::start().await;
+        Self {
+            dev,
+            server,
+            folder,
+        }
+    }
+
+    /// Deploys an example with these destinations.
+    async fn deploy(&self, name: &str, http: &[&str], flags: &[&str]) -> Ran {
+        let place = self.folder.path().join(name);
+        let manifest = format!(
+            "[module]\nname = \"{name}\"\nartifact = \"{name}.wasm\"\n[retry]\nmax_attempts = 1\n[capabilities]\nhttp = {}\n",
+            json!(http)
+        );
+        write(&place, name, &manifest);
+        let place = place.display().to_string();
+        let words = ["deploy", &place].into_iter().chain(flags.iter().copied());
+        self.dev.tq().run(words).await
+    }
+
+    /// Runs a call to its end, and returns its record.
+    async fn call(&self, function: &str, payload: &str, limits: &[&str]) -> Value {
+        let mut words = vec!["run", "--output", "json", function, payload];
+        for limit in limits {
+            words.extend(["--limit", limit]);
+        }
+        self.dev.tq().run(words).await.json()
+    }
+
+    /// Sends one request.
+    async fn fetch(&self, request: Value) -> Value {
+        self.call("fetch", &request.to_string(), &[]).await
+    }
+
+    async fn log(&self, task: &Value) -> String {
+        let id = task["id"].as_str().expect("a task has an id");
+        self.dev.tq().run(["task", "logs", id]).await.text()
+    }
+
+    /// Sends a request that is not answered, and returns what the guest was told and the log says.
+    async fn refused(&self, url: &str) -> (String, String) {
+        let task = self.fetch(json!({ "url": url })).await;
+        assert_eq!(task["state"], "dead", "{url}: {task}");
+        (message(&task).to_owned(), self.log(&task).await)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.server.address)
+    }
+
+    /// Waits until no request is open.
+    async fn is_quiet(&self) {
+        let busy = &self.server.seen.busy;
+        let look = async || (busy.load(Ordering::SeqCst) == 0).then_some(());
+        eventually("no request is open", look).await;
+    }
+
+    async fn end(self) {
+        let log = self.dev.process.log();
+        assert!(!log.contains("panicked at"), "{log}");
+        within("it stops", self.dev.process.stop()).await;
+    }
+}
+
+fn write(place: &Path, name: &str, manifest: &str) {
+    std::fs::create_dir_all(place).expect("the folder can be made");
+    let artifact = place.join(format!("{name}.wasm"));
+    std::fs::copy(guest::example(name), artifact).expect("it was built");
+    std::fs::write(place.join("tq.toml"), manifest).expect("the disk takes it");
+}
+
+fn message(task: &Value) -> &str {
+    let message = &task["attempts"][0]["failure"]["message"];
+    message.as_str().unwrap_or_default()
+}
+
+/// The response that a task returned.
+fn response(task: &Value) -> Value {
+    let text = result(task).as_str().expect("it is text");
+    serde_json::from_str(text).expect("it is JSON")
+}
+
+/// The result of a task that has one.
+fn result(task: &Value) -> &Value {
+    assert_eq!(task["outcome"], "succeeded", "{task}");
+    &task["result"]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_granted_is_sent_and_what_is_not_is_explained() {
+    let node = Node::start().await;
+    let origin = node.url("");
+    let deployed = node.deploy("fetch", &[], &[]).await.text();
+    assert!(!deployed.contains("newly granted"), "{deployed}");
+    let (told, log) = node.refused(&node.url("/a")).await;
+    assert!(told.contains("HttpRequestDenied"), "{told}");
+    let expected = format!(
+        "tq: request to {origin} was refused: its module is not granted that destination; `[capabilities] http` in tq.toml grants it\n"
+    );
+    assert!(log.contains(&expected), "{log}");
+
+    let grant = format!("GET,POST {origin}");
+    let denied = node
+        .deploy("fetch", &[&grant], &["--deny-new-capabilities"])
+        .await;
+    let expected = format!("the current version of module `fetch` is not granted: http {grant}");
+    assert!(denied.stderr.contains(&expected), "{}", denied.stderr);
+    let deployed = node.deploy("fetch", &[&grant], &[]).await.text();
+    let expected = format!("newly granted: http {grant}\n");
+    assert!(deployed.contains(&expected), "{deployed}");
+    let narrower = format!("GET {origin}");
+    let deployed = node
+        .deploy("fetch", &[&narrower, &grant], &["--deny-new-capabilities"])
+        .await;
+    assert!(!deployed.text().contains("newly granted"));
+
+    let answered = node.fetch(json!({ "url": node.url("/a?b=c") })).await;
+    let answer = response(&answered);
+    assert_eq!(answer["status"], 200);
+    let expected = format!(
+        "GET /a?b=c HTTP/1.1\r\nhost: {}\r\n\r\n",
+        node.server.address
+    );
+    assert_eq!(answer["body"], expected);
+    let post = json!({
+        "url": node.url("/b"),
+        "method": "POST",
+        "headers": { "x-a": "1" },
+        "body": "z".repeat(100_000),
+    });
+    let answered = node.fetch(post).await;
+    let answer = response(&answered);
+    let body = answer["body"].as_str().expect("it is text");
+    assert!(body.contains("\r\nx-a: 1\r\n"), "{body}");
+    assert!(body.ends_with(&format!("\r\n\r\n{}", "z".repeat(100_000))));
+    let put = node
+        .fetch(json!({ "url": node.url("/c"), "method": "PUT" }))
+        .await;
+    assert!(message(&put).contains("HttpRequestDenied"), "{put}");
+
+    // Whoever redirects does not decide where requests go.
+    let redirected = node.fetch(json!({ "url": node.url("/redirect") })).await;
+    assert_eq!(response(&redirected)["status"], 302);
+    assert_eq!(node.server.paths(), ["/a?b=c", "/b", "/redirect"]);
+    let log = node.dev.process.log();
+    assert!(log.contains("refused a request of a guest"), "{log}");
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn inside_is_not_reached_however_it_is_spelled() {
+    let node = Node::start().await;
+    let inside = [
+        "http://169.254.169.254",
+        "http://[fd00:ec2::254]",
+        "http://10.0.0.1",
+        "http://127.0.0.2",
+        "http://[::1]",
+    ];
+    node.deploy("fetch", &inside, &[]).await.ok();
+    for url in inside {
+        let (told, log) = node.refused(url).await;
+        assert!(told.contains("DestinationIpProhibited"), "{url}: {told}");
+        let expected = format!("tq: request to {url} was refused: its host has the address ");
+        assert!(log.contains(&expected), "{url}: {log}");
+    }
+    let port = node.server.address.port();
+    for authority in [
+        "127.1",
+        "0x7f000001",
+        "2130706433",
+        "0177.0.0.1",
+        "0251.0376.0251.0376",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:a9fe:a9fe]",
+        "user@127.0.0.1",
+        "169.254.169.254@127.0.0.1",
+    ] {
+        let url = format!("http://{authority}:{port}/");
+        let task = node.fetch(json!({ "url": url })).await;
+        assert_eq!(task["state"], "dead", "{url}: {task}");
+    }
+    let nobody = node.fetch(json!({ "url": "http:///a" })).await;
+    assert_eq!(nobody["state"], "dead", "{nobody}");
+    assert_eq!(node.server.paths(), [""; 0]);
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_have_limits_with_names() {
+    let node = Node::start().await;
+    node.deploy("faults", &[&node.url("")], &[]).await.ok();
+    let to = node.server.address.to_string();
+    for (function, path, limit, outcome, said) in [
+        (
+            "requests_until_refused",
+            "/",
+            "http_requests=5",
+            "http_request_limit",
+            "it has sent 5 requests, which is the limit `http_requests`",
+        ),
+        (
+            "endless_download",
+            "/endless",
+            "http_bytes=1MiB",
+            "http_byte_limit",
+            "requests and responses have more than 1048576 bytes",
+        ),
+        (
+            "endless_download",
+            "/slow",
+            "http_time=300ms",
+            "http_time_limit",
+            "a request took longer than 300 ms",
+        ),
+        // Not a limit of requests, but it ends them too.
+        (
+            "endless_download",
+            "/slow",
+            "timeout=300ms",
+            "timeout",
+            "the time limit of 300ms is over",
+        ),
+    ] {
+        let function = format!("faults/{function}");
+        let ended = node.call(&function, &format!("{to}{path}"), &[limit]).await;
+        assert_eq!(ended["outcome"], outcome, "{ended}");
+        assert!(message(&ended).contains(said), "{ended}");
+    }
+    node.is_quiet().await;
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_honest_client_does_is_an_error_and_no_harm() {
+    let node = Node::start().await;
+    node.deploy("faults", &[&node.url("")], &[]).await.ok();
+    let to = node.server.address.to_string();
+    let run = async |function: &str, payload: &str| {
+        node.call(&format!("faults/{function}"), payload, &[]).await
+    };
+    let flood = run("request_flood", &to).await;
+    assert_eq!(result(&flood), "100 9900");
+    let open = node.server.seen.open_at_most.load(Ordering::SeqCst);
+    assert!(open <= 16 + 1, "{open} connections at once");
+
+    let upload = run("endless_upload", &to).await;
+    assert!(message(&upload).contains("HttpRequestBodySize"), "{upload}");
+    let many = run("header_flood", "").await;
+    assert_eq!(many["outcome"], "host_limit", "{many}");
+    let huge = run("huge_request", &to).await;
+    let huge = result(&huge).as_str().expect("it is text");
+    assert!(huge.contains("HttpRequestUriTooLong"), "{huge}");
+    assert!(huge.contains("HttpRequestHeaderSectionSize"), "{huge}");
+    let zero = run("zero_timeout", &to).await;
+    assert!(message(&zero).contains("Timeout"), "{zero}");
+    let set = run("headers_of_others", "").await;
+    assert_eq!(result(&set), "", "these headers can be set");
+    for _ in 0..5 {
+        let left = run("requests_left", &format!("{to}/slow")).await;
+        assert_eq!(left["outcome"], "succeeded", "{left}");
+    }
+    // Nothing goes on for a guest that is gone.
+    node.is_quiet().await;
+    node.end().await;
+}
