@@ -11,6 +11,7 @@ use crate::args::{BrokerArgs, Cli, Command, DevArgs, HostArgs};
 use crate::document::{self, Table};
 use crate::exit::Failure;
 use crate::labels::LabelList;
+use crate::limits::Ceilings;
 use crate::networks::NetworkList;
 use crate::nodes::Isolation;
 use crate::output::Format;
@@ -90,6 +91,8 @@ pub(crate) struct Config {
     pub(crate) host_labels: Setting<LabelList>,
     /// `tq host`: what the memory limits of its attempts may add up to; `None` is no limit.
     pub(crate) host_memory: Setting<Option<Size>>,
+    /// `tq host`: the most that an attempt may have.
+    pub(crate) host_ceilings: Setting<Ceilings>,
     /// `tq host`: where guests run.
     pub(crate) host_isolation: Setting<Isolation>,
     /// `tq host`: its folder.
@@ -127,6 +130,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "slots",
             "labels",
             "memory",
+            "ceilings",
             "isolation",
             "data_dir",
             "metrics_listen",
@@ -202,6 +206,7 @@ impl Config {
                 slots,
                 labels: _,
                 memory: _,
+                ceilings: _,
                 isolation: _,
                 data_dir,
                 metrics_listen,
@@ -212,6 +217,8 @@ impl Config {
         let labels = LabelList::gather(host.map_or(&[], |host| &host.labels))
             .map_err(|error| Failure::usage(error.to_string()))?;
         let memory = host.and_then(|host| host.memory);
+        let ceilings = Ceilings::gather(host.map_or(&[], |host| &host.ceilings));
+        let ceilings = ceilings.map_err(Failure::usage)?;
         let isolation = host.and_then(|host| host.isolation);
         let host_networks = host.and_then(|host| NetworkList::gather(&host.allow_networks));
         let global = &cli.global;
@@ -327,6 +334,13 @@ impl Config {
                     LabelList::default,
                 )?,
                 host_memory: layers.pick_optional(memory, &["TQ_HOST_MEMORY"], "host", "memory")?,
+                host_ceilings: layers.pick(
+                    ceilings,
+                    &["TQ_HOST_CEILINGS"],
+                    "host",
+                    "ceilings",
+                    Ceilings::default,
+                )?,
                 host_isolation: layers.pick(
                     isolation,
                     &["TQ_HOST_ISOLATION"],
@@ -375,6 +389,7 @@ impl Config {
             host_slots,
             host_labels,
             host_memory,
+            host_ceilings,
             host_isolation,
             host_data_dir,
             host_metrics_listen,
@@ -418,6 +433,7 @@ impl Config {
             show("host.slots", host_slots),
             show("host.labels", host_labels),
             optional("host.memory", host_memory),
+            show("host.ceilings", host_ceilings),
             show("host.isolation", host_isolation),
             path("host.data_dir", host_data_dir),
             optional("host.metrics_listen", host_metrics_listen),

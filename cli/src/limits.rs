@@ -59,6 +59,61 @@ pub(crate) fn gather(limits: &[Limit], named: &mut LimitOverrides) -> Result<(),
     Ok(())
 }
 
+/// The most that a host lets an attempt have of each limit that is named.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Ceilings(LimitOverrides);
+
+impl Ceilings {
+    /// Gathers what was typed one by one; `None` if that is nothing.
+    ///
+    /// # Errors
+    /// Names the limit that was given twice.
+    pub(crate) fn gather(limits: &[Limit]) -> Result<Option<Self>, String> {
+        let mut named = LimitOverrides::default();
+        gather(limits, &mut named)?;
+        Ok((!limits.is_empty()).then_some(Self(named)))
+    }
+
+    /// As a host takes them.
+    pub(crate) fn of_host(&self) -> tq_core::limits::LimitOverrides {
+        macro_rules! fields {
+            ($($field:ident)+) => { tq_core::limits::LimitOverrides { $($field: self.0.$field,)+ } };
+        }
+        each_limit!(fields)
+    }
+}
+
+impl FromStr for Ceilings {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split(',').map(str::trim);
+        let limits = parts
+            .filter(|part| !part.is_empty())
+            .map(str::parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::gather(&limits)?.unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Ceilings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut named = self.0;
+        let named =
+            slots(&mut named).filter_map(|(name, unit, value)| Some((name, unit, (*value)?)));
+        for (index, (name, unit, value)) in named.enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            // Without the commas that people are shown in large numbers.
+            let value = match unit {
+                Unit::Count => value.to_string(),
+                Unit::Bytes | Unit::Millis => Amount(value).shown(unit).replace(' ', ""),
+            };
+            write!(f, "{comma}{name}={value}")?;
+        }
+        Ok(())
+    }
+}
+
 /// Name, unit and place of each limit.
 pub(crate) fn slots(
     named: &mut LimitOverrides,
@@ -116,6 +171,19 @@ impl Amount {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ceilings_are_read_as_they_are_written() {
+        let text = "fuel=20000000000,memory=64MiB,timeout=5m";
+        let ceilings: Ceilings = " timeout=5m, memory=64MiB,fuel=20G,"
+            .parse()
+            .expect("they are ceilings");
+        assert_eq!(ceilings.to_string(), text);
+        assert_eq!(text.parse(), Ok(ceilings));
+        assert_eq!("".parse(), Ok(Ceilings::default()));
+        let twice = "memory=1MiB,memory=2MiB".parse::<Ceilings>();
+        assert_eq!(twice, Err("limit `memory` is given twice".to_owned()));
+    }
 
     #[track_caller]
     fn check(texts: &[&str], expected: Result<LimitOverrides, &str>) {

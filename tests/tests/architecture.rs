@@ -30,6 +30,7 @@ const PICTURE: &[(&str, &[&str])] = &[
         "tq-simulation",
         &["tq-broker", "tq-core", "tq-host", "tq-proto"],
     ),
+    ("tq-fuzz", &["tq-broker", "tq-core", "tq-host", "tq-proto"]),
     ("xtask", &[]),
 ];
 

@@ -149,9 +149,10 @@ struct Node {
 }
 
 impl Node {
-    async fn start() -> Self {
+    /// Starts one that runs guests there: `none` is in its own process.
+    async fn start(isolation: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let flags = ["--allow-network", "127.0.0.1/32"];
+        let flags = ["--allow-network", "127.0.0.1/32", "--isolation", isolation];
         let dev = Dev::start_with(&folder.path().join("data"), 2, &flags).await;
         let server = Server::start().await;
         Self {
@@ -242,9 +243,8 @@ fn result(task: &Value) -> &Value {
     &task["result"]
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_granted_is_sent_and_what_is_not_is_explained() {
-    let node = Node::start().await;
+async fn what_is_granted_is_sent_and_what_is_not_is_explained(isolation: &str) {
+    let node = Node::start(isolation).await;
     let origin = node.url("");
     let deployed = node.deploy("fetch", &[], &[]).await.text();
     assert!(!deployed.contains("newly granted"), "{deployed}");
@@ -303,9 +303,8 @@ async fn what_is_granted_is_sent_and_what_is_not_is_explained() {
     node.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inside_is_not_reached_however_it_is_spelled() {
-    let node = Node::start().await;
+async fn inside_is_not_reached_however_it_is_spelled(isolation: &str) {
+    let node = Node::start(isolation).await;
     let inside = [
         "http://169.254.169.254",
         "http://[fd00:ec2::254]",
@@ -342,9 +341,8 @@ async fn inside_is_not_reached_however_it_is_spelled() {
     node.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_have_limits_with_names() {
-    let node = Node::start().await;
+async fn requests_have_limits_with_names(isolation: &str) {
+    let node = Node::start(isolation).await;
     node.deploy("faults", &[&node.url("")], &[]).await.ok();
     let to = node.server.address.to_string();
     for (function, path, limit, outcome, said) in [
@@ -387,9 +385,8 @@ async fn requests_have_limits_with_names() {
     node.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_honest_client_does_is_an_error_and_no_harm() {
-    let node = Node::start().await;
+async fn what_no_honest_client_does_is_an_error_and_no_harm(isolation: &str) {
+    let node = Node::start(isolation).await;
     node.deploy("faults", &[&node.url("")], &[]).await.ok();
     let to = node.server.address.to_string();
     let run = async |function: &str, payload: &str| {
@@ -420,3 +417,23 @@ async fn what_no_honest_client_does_is_an_error_and_no_harm() {
     node.is_quiet().await;
     node.end().await;
 }
+
+/// Runs each test in the host's own process, and in a runner process, which has no network.
+macro_rules! everywhere {
+    ($($test:ident)+) => {
+        mod in_one_process {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test("none").await;
+            })+
+        }
+        mod in_runner_processes {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test("process").await;
+            })+
+        }
+    };
+}
+
+everywhere! { what_is_granted_is_sent_and_what_is_not_is_explained inside_is_not_reached_however_it_is_spelled requests_have_limits_with_names what_no_honest_client_does_is_an_error_and_no_harm }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use tq_host::egress::Network;
 
 use crate::labels::Label;
+use crate::limits::Limit;
 use crate::nodes::Isolation;
 use crate::units::{Size, Span};
 
@@ -38,6 +39,9 @@ pub(crate) struct HostArgs {
     /// What the memory limits of its tasks may add up to, such as `8GiB`; only slots limit it if this is not given [env: TQ_HOST_MEMORY]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<Size>,
+    /// The most that any task may have here, such as `timeout=5m`; may be given again [env: TQ_HOST_CEILINGS, with commas between them]
+    #[arg(long = "ceiling", value_name = "NAME=VALUE")]
+    pub(crate) ceilings: Vec<Limit>,
     /// Where guests run: in a process for each namespace, or in the host's own [env: TQ_HOST_ISOLATION] [default: process]
     #[arg(long, value_name = "WHERE")]
     pub(crate) isolation: Option<Isolation>,

@@ -27,6 +27,7 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     );
     host_config.labels = config.host_labels.value.0.clone();
     host_config.memory_bytes = config.host_memory.value.map(|Size(bytes)| bytes);
+    host_config.ceilings = config.host_ceilings.value.of_host();
     host_config.isolation = config.host_isolation.value.into();
     host_config.allowed_networks = config.host_allow_networks.value.0.clone();
     host_config.metrics_listen = config.host_metrics_listen.value;
