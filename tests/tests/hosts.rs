@@ -51,6 +51,15 @@ async fn runs(client: &Client, name: &str, at_least: u32) {
     .await;
 }
 
+/// Waits until a host has so many attempts, of which its slots have begun what they can: its runner process has the module.
+async fn begins(client: &Client, host: &Host, name: &str, at_least: u32) {
+    runs(client, name, at_least).await;
+    eventually("the runner process has begun", async || {
+        (!host.runners("default").is_empty()).then_some(())
+    })
+    .await;
+}
+
 /// Checks that a task has succeeded, that it was run once, and that nothing counted against it. Returns whether it was
 /// handed back before that, by a host that had not begun it.
 #[track_caller]
@@ -79,7 +88,7 @@ async fn drain_under_load_loses_nothing_and_runs_nothing_twice() {
     deploy(&broker, &["first", "second"]).await;
     // Until the first ones have ended, a host takes as many again as it has slots.
     let ids = submit(&broker, "1500", 30).await;
-    runs(&client, "first", 8).await;
+    begins(&client, &first, "first", 8).await;
     let drained = broker
         .tq()
         .run([
@@ -172,7 +181,7 @@ async fn host_that_is_told_to_end_hands_back_what_it_has_not_begun() {
     let first = host(&folder, &broker, "first", 2).await;
     deploy(&broker, &["first"]).await;
     let ids = submit(&broker, "3000", 4).await;
-    runs(&client, "first", 4).await;
+    begins(&client, &first, "first", 4).await;
     first.process.stop().await;
     let second = host(&folder, &broker, "second", 4).await;
     let tasks = ended(&client, &ids).await;
