@@ -29,7 +29,7 @@ use wasmtime::{
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use tq_core::{Digest, Epoch, Grants, Limits, Outcome, TaskId};
+use tq_core::{Digest, Epoch, Limits, Outcome, TaskId};
 use tq_host::component::{Cache, CompileLimits, Compiler, Ready, compile_unbounded};
 use tq_host::runner::{Attempt, Event, Pool, Slot};
 use tq_host::sandbox::Engine;
@@ -144,22 +144,13 @@ mod bare {
 
 fn attempt(component: &Arc<Ready>, function: &str, epoch: u32) -> Attempt {
     Attempt {
-        epoch: Epoch(u64::from(epoch)),
-        task_id: TaskId([7; 16]),
-        namespace: "default".to_owned(),
-        component: Arc::clone(component),
-        function: function.to_owned(),
         payload: Bytes::from_static(PAYLOAD),
-        content_type: String::new(),
-        arguments: Vec::new(),
-        limits: Limits::DEFAULT,
-        deadline: None,
-        traceparent: None,
-        attempt: 1,
-        max_attempts: 3,
-        checkpoint: None,
-        is_alone: false,
-        grants: Grants::default(),
+        ..Attempt::new(
+            Epoch(epoch.into()),
+            TaskId([7; 16]),
+            Arc::clone(component),
+            function,
+        )
     }
 }
 

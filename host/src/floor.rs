@@ -16,7 +16,7 @@ use wasmtime::{ResourceLimiter, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use tq_core::limits::COMPILED_CACHE_BYTES;
-use tq_core::{Digest, Epoch, Grants, Limits, Outcome, TaskId};
+use tq_core::{Digest, Epoch, Limits, Outcome, TaskId};
 
 use crate::clock;
 use crate::component::{Cache, Compiler, Config, OpenError, PrepareError, Ready};
@@ -185,22 +185,13 @@ impl Floor {
 
 fn attempt(ready: &Arc<Ready>, epoch: u32, function: &str, payload: &Bytes) -> Attempt {
     Attempt {
-        epoch: Epoch(epoch.into()),
-        task_id: TaskId([7; 16]),
-        namespace: "default".to_owned(),
-        component: Arc::clone(ready),
-        function: function.to_owned(),
         payload: payload.clone(),
-        content_type: String::new(),
-        arguments: Vec::new(),
-        limits: Limits::DEFAULT,
-        deadline: None,
-        traceparent: None,
-        attempt: 1,
-        max_attempts: 3,
-        checkpoint: None,
-        is_alone: false,
-        grants: Grants::default(),
+        ..Attempt::new(
+            Epoch(epoch.into()),
+            TaskId([7; 16]),
+            Arc::clone(ready),
+            function,
+        )
     }
 }
 

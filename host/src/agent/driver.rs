@@ -500,14 +500,7 @@ impl<E: Executor> Agent<E> {
         if let Some(digest) = not_run.lacks {
             self.session.dropped(digest);
         }
-        self.not_run(epoch, Outcome::HostError, not_run.message);
-    }
-
-    fn not_run(&mut self, epoch: Epoch, outcome: Outcome, message: String) {
-        self.metrics
-            .ended(outcome, &tq_core::outcome::Usage::default());
-        self.end_span(epoch, outcome);
-        self.session.not_run(epoch, outcome, message);
+        self.ended(Finished::unrun(epoch, Outcome::HostError, not_run.message));
     }
 
     fn stop(&mut self, epoch: Epoch, why: StopReason) {
@@ -518,16 +511,14 @@ impl<E: Executor> Agent<E> {
             return;
         };
         resolving.cancel();
-        let (outcome, message) = match why {
-            StopReason::Cancelled => (Outcome::Cancelled, "the task was cancelled"),
-            StopReason::DeadlineExceeded => {
-                (Outcome::DeadlineExceeded, "the task's deadline passed")
+        match why {
+            StopReason::Cancelled | StopReason::DeadlineExceeded => {
+                self.ended(Finished::stopped(epoch, why));
             }
             StopReason::Abandoned | StopReason::Shutdown => {
-                return self.end_span(epoch, Outcome::Cancelled);
+                self.end_span(epoch, Outcome::Cancelled);
             }
-        };
-        self.not_run(epoch, outcome, message.to_owned());
+        }
     }
 
     /// Gives back what waits for a slot, or for something to be fetched.
@@ -544,8 +535,7 @@ impl<E: Executor> Agent<E> {
             );
         }
         for epoch in epochs {
-            let message = "the host is to be empty, and had not begun the attempt".to_owned();
-            self.not_run(epoch, Outcome::HostDrained, message);
+            self.ended(Finished::handed_back(epoch));
         }
     }
 

@@ -18,8 +18,8 @@ use tq_proto::v1::Assignment;
 use super::asking::Asking;
 use super::process::note_begun;
 use super::wire::{
-    LoadForm, Loaded, ORDER_BYTES_MAX, Order, Ready as IsReady, ToRunner, digest, put_event,
-    put_loaded, put_ready, take_frame,
+    LoadForm, Loaded, ORDER_BYTES_MAX, Order, Ready as IsReady, ToRunner, put_event, put_loaded,
+    put_ready, take_frame,
 };
 use crate::agent::convert::{self, Resolved};
 use crate::component::{PrepareError, Ready};
@@ -200,8 +200,7 @@ impl Runner {
                     }
                     Some(Order::HandBack(())) => {
                         for epoch in self.pool.take_back() {
-                            let message = "the host is to be empty, and had not begun the attempt";
-                            self.ended(Finished::unrun(epoch, Outcome::HostDrained, message));
+                            self.ended(Finished::handed_back(epoch));
                         }
                     }
                     Some(Order::Answer(answer)) => self.asking.answered(answer),
@@ -221,7 +220,7 @@ impl Runner {
         buffer: &mut BytesMut,
         input: &mut File,
     ) -> Result<(), Failed> {
-        let digest = digest(&form.digest).ok_or("a digest has not 32 bytes")?;
+        let digest = convert::digest(&form.digest)?;
         if form.size_bytes > COMPILED_BYTES_MAX {
             let len = form.size_bytes;
             return Err(format!("a compiled form has {len} bytes"));
@@ -266,7 +265,7 @@ impl Runner {
     }
 
     fn try_run(&self, assignment: Assignment) -> Result<(), String> {
-        let digest = digest(&assignment.digest).ok_or("a digest has not 32 bytes")?;
+        let digest = convert::digest(&assignment.digest)?;
         let component = match self.components.get(&digest) {
             Some(Ok(component)) => Arc::clone(component),
             Some(Err(message)) => return Err(message.clone()),

@@ -18,7 +18,7 @@ use tq_core::limits::{
     PROGRESS_NOTE_BYTES_MAX,
 };
 use tq_core::outcome::Usage;
-use tq_core::{Digest, Epoch, Outcome};
+use tq_core::{Epoch, Outcome};
 use tq_proto::v1::Assignment;
 
 use crate::egress::{Failure, Kind, Request, Scope, Timeouts};
@@ -637,11 +637,6 @@ impl TryFrom<Ended> for Finished {
             },
         })
     }
-}
-
-/// The digest that bytes of the wire name.
-pub(super) fn digest(bytes: &[u8]) -> Option<Digest> {
-    <[u8; 32]>::try_from(bytes).ok().map(Digest)
 }
 
 #[cfg(test)]

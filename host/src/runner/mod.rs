@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use tq_core::name::DEFAULT_NAMESPACE;
 use tq_core::outcome::Usage;
 use tq_core::{Epoch, Grants, Limits, Outcome, TaskId, Timestamp};
 
@@ -134,10 +135,42 @@ pub struct Failure {
     pub backtrace: Option<String>,
 }
 
+impl Attempt {
+    /// The first attempt of a task of which nothing more was said: in the default namespace, without a payload, with the
+    /// default limits and no grants.
+    #[must_use]
+    pub fn new(epoch: Epoch, task_id: TaskId, component: Arc<Ready>, function: &str) -> Self {
+        Self {
+            epoch,
+            task_id,
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            component,
+            function: function.to_owned(),
+            payload: Bytes::new(),
+            content_type: String::new(),
+            arguments: Vec::new(),
+            limits: Limits::DEFAULT,
+            deadline: None,
+            traceparent: None,
+            attempt: 1,
+            max_attempts: 3,
+            checkpoint: None,
+            is_alone: false,
+            grants: Grants::default(),
+        }
+    }
+}
+
 impl Finished {
     /// The end of an attempt that was stopped before it ran.
     pub(crate) fn stopped(epoch: Epoch, why: StopReason) -> Self {
         Self::unrun(epoch, why.outcome(), why.message())
+    }
+
+    /// The end of an attempt that is given back before it ran, for others to run.
+    pub(crate) fn handed_back(epoch: Epoch) -> Self {
+        let message = "the host is to be empty, and had not begun the attempt";
+        Self::unrun(epoch, Outcome::HostDrained, message)
     }
 
     /// The end of an attempt that never ran.

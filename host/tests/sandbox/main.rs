@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
-use tq_core::{Digest, Epoch, Grants, Limits, Outcome, TaskId};
+use tq_core::{Digest, Epoch, Limits, Outcome, TaskId};
 use tq_host::component::{Cache, CompileLimits, Compiler, Config, Ready};
 use tq_host::runner::{Attempt, Event, Finished, Pool};
 use tq_host::sandbox::Engine;
@@ -66,24 +66,7 @@ fn ready(wasm: Vec<u8>) -> Arc<Ready> {
 }
 
 fn attempt(epoch: u64, component: Arc<Ready>) -> Attempt {
-    Attempt {
-        epoch: Epoch(epoch),
-        task_id: TaskId([7; 16]),
-        namespace: "default".to_owned(),
-        component,
-        function: "main".to_owned(),
-        payload: Bytes::new(),
-        content_type: String::new(),
-        arguments: Vec::new(),
-        limits: Limits::DEFAULT,
-        deadline: None,
-        traceparent: None,
-        attempt: 1,
-        max_attempts: 3,
-        checkpoint: None,
-        is_alone: false,
-        grants: Grants::default(),
-    }
+    Attempt::new(Epoch(epoch), TaskId([7; 16]), component, "main")
 }
 
 /// A pool of two slots and what comes out of it.

@@ -130,7 +130,10 @@ impl Session {
             retry_after,
             usage,
         } = finished;
-        self.window.ran(Duration::from_nanos(usage.wall_ns));
+        // One that never ran says nothing about how long attempts take.
+        if usage.wall_ns > 0 {
+            self.window.ran(Duration::from_nanos(usage.wall_ns));
+        }
         self.end(epoch, outcome, |held| AttemptOutcome {
             task_id: held.task_id.clone(),
             namespace: held.namespace.clone(),
@@ -155,19 +158,7 @@ impl Session {
 
     /// An attempt ended before it came to run. Ignored if the host was told to abandon it.
     pub fn not_run(&mut self, epoch: Epoch, outcome: Outcome, message: String) {
-        self.end(epoch, outcome, |held| AttemptOutcome {
-            task_id: held.task_id.clone(),
-            namespace: held.namespace.clone(),
-            epoch: epoch.0,
-            token: held.token.clone(),
-            outcome: outcome.name().to_owned(),
-            failure: Some(v1::Failure {
-                message,
-                backtrace: String::new(),
-            }),
-            usage: Some(v1::Usage::default()),
-            ..AttemptOutcome::default()
-        });
+        self.finished(Finished::unrun(epoch, outcome, message));
     }
 
     /// Gives all attempts back that have no outcome yet.
