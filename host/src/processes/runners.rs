@@ -248,6 +248,7 @@ impl Shared {
     /// While all that runs is of one namespace, its process gets what waits ahead of time, so that its slots need not wait
     /// for messages; the order of arrival is kept all the same.
     fn dispatch(self: &Arc<Self>, state: &mut State) {
+        let now = clock::now();
         while let Some(first) = state.queue.front() {
             let is_alone = first.assignment.alone;
             let open = state.open.get(&first.assignment.namespace);
@@ -267,12 +268,11 @@ impl Shared {
             };
             state.in_flight += 1;
             let assignment = Arc::clone(&work.assignment);
-            runner.send(work, self.slots);
+            runner.send(work, now, self.slots);
             let is_due = runner.attempts >= self.program.attempts
-                && clock::now().duration_since(runner.born) >= self.program.age_min;
-            runner.is_retiring = is_alone || is_due || runner.loaded.len() >= READY_MODULES_MAX;
-            if runner.is_retiring {
-                state.open.retain(|_, open| *open != id);
+                && now.duration_since(runner.born) >= self.program.age_min;
+            if is_alone || is_due || runner.loaded.len() >= READY_MODULES_MAX {
+                state.retire(id);
             } else if open.is_none() {
                 state.open.insert(assignment.namespace.clone(), id);
             }
@@ -430,16 +430,16 @@ impl Shared {
             events.clear();
             return Ok(());
         };
-        let before = runner.sent.len();
+        let (before, now) = (runner.sent.len(), clock::now());
         let wrong = events
             .iter()
             .enumerate()
             .find_map(|(at, event)| Some((at, runner.hears(event).err()?)));
-        runner.watch(clock::now(), self.slots);
+        runner.watch(now, self.slots);
         let ended = before - runner.sent.len();
         let is_idle = ended > 0 && runner.sent.is_empty();
         if is_idle {
-            runner.idle_since = clock::now();
+            runner.idle_since = now;
             if runner.is_retiring {
                 runner.orders.close();
             }
@@ -551,6 +551,17 @@ impl Shared {
 }
 
 impl State {
+    /// Lets a process take nothing more, and end when it is empty.
+    fn retire(&mut self, id: RunnerId) {
+        self.open.retain(|_, open| *open != id);
+        if let Some(runner) = self.runners.get_mut(&id) {
+            runner.is_retiring = true;
+            if runner.sent.is_empty() {
+                runner.orders.close();
+            }
+        }
+    }
+
     /// Ends processes that run nothing: those that have since before `since`, and those that are too many.
     fn retire_idle(&mut self, since: Option<Instant>) {
         let mut idle: Vec<(Instant, RunnerId)> = (self.open.values())
@@ -561,12 +572,8 @@ impl State {
         idle.sort_unstable_by_key(|(idle_since, _)| *idle_since);
         let too_many = idle.len().saturating_sub(RUNNERS_IDLE_MAX);
         for (at, (idle_since, id)) in idle.into_iter().enumerate() {
-            if (at < too_many || since.is_some_and(|since| idle_since <= since))
-                && let Some(runner) = self.runners.get_mut(&id)
-            {
-                runner.is_retiring = true;
-                runner.orders.close();
-                self.open.retain(|_, open| *open != id);
+            if at < too_many || since.is_some_and(|since| idle_since <= since) {
+                self.retire(id);
             }
         }
     }
@@ -587,7 +594,7 @@ impl Runner {
         }
     }
 
-    fn send(&mut self, work: Work, slots: usize) {
+    fn send(&mut self, work: Work, now: Instant, slots: usize) {
         if self.loaded.insert(work.form.digest) {
             self.orders.push(Item::Load(Arc::clone(&work.form)));
         }
@@ -599,7 +606,9 @@ impl Runner {
             stopping: None,
             stuck_at: None,
         });
-        self.watch(clock::now(), slots);
+        if self.sent.len() <= slots {
+            self.watch(now, slots);
+        }
     }
 
     /// What is among the first as many as there are slots has begun, and its time runs.
