@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use tq_core::label::{self, LabelError, Labels};
 
+use crate::commas;
+
 /// One label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Label {
@@ -46,9 +48,7 @@ impl FromStr for LabelList {
     type Err = LabelError;
 
     fn from_str(text: &str) -> Result<Self, LabelError> {
-        let parts = text.split(',').map(str::trim);
-        let labels = parts
-            .filter(|part| !part.is_empty())
+        let labels = commas::parts(text)
             .map(label::parse)
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self(label::gather(labels)?))
@@ -57,11 +57,8 @@ impl FromStr for LabelList {
 
 impl fmt::Display for LabelList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (key, value)) in self.0.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            write!(f, "{comma}{key}={value}")?;
-        }
-        Ok(())
+        let pairs = self.0.iter().map(|(key, value)| format!("{key}={value}"));
+        commas::write(f, pairs)
     }
 }
 

@@ -7,6 +7,7 @@ use tq_client::{LimitOverrides, Limits as Shown};
 use tq_core::limits::Unit;
 use tq_core::{Limits, each_limit};
 
+use crate::commas;
 use crate::document;
 use crate::units::{Count, Size, Span};
 
@@ -87,9 +88,7 @@ impl FromStr for Ceilings {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split(',').map(str::trim);
-        let limits = parts
-            .filter(|part| !part.is_empty())
+        let limits = commas::parts(text)
             .map(str::parse)
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self::gather(&limits)?.unwrap_or_default())
@@ -101,16 +100,15 @@ impl fmt::Display for Ceilings {
         let mut named = self.0;
         let named =
             slots(&mut named).filter_map(|(name, unit, value)| Some((name, unit, (*value)?)));
-        for (index, (name, unit, value)) in named.enumerate() {
-            let comma = if index > 0 { "," } else { "" };
+        let texts = named.map(|(name, unit, value)| {
             // Without the commas that people are shown in large numbers.
             let value = match unit {
                 Unit::Count => value.to_string(),
                 Unit::Bytes | Unit::Millis => Amount(value).shown(unit).replace(' ', ""),
             };
-            write!(f, "{comma}{name}={value}")?;
-        }
-        Ok(())
+            format!("{name}={value}")
+        });
+        commas::write(f, texts)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod commas;
 mod config;
 mod document;
 mod exit;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use tq_host::egress::{Network, NetworkError};
 
+use crate::commas;
+
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NetworkList(pub(crate) Vec<Network>);
@@ -20,19 +22,14 @@ impl FromStr for NetworkList {
     type Err = NetworkError;
 
     fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let parts = text.split(',').map(str::trim);
-        let parts = parts.filter(|part| !part.is_empty());
-        parts.map(str::parse).collect::<Result<_, _>>().map(Self)
+        let networks = commas::parts(text).map(str::parse);
+        networks.collect::<Result<_, _>>().map(Self)
     }
 }
 
 impl fmt::Display for NetworkList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, network) in self.0.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            write!(f, "{comma}{network}")?;
-        }
-        Ok(())
+        commas::write(f, &self.0)
     }
 }
 
