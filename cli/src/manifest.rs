@@ -1,15 +1,17 @@
 //! `tq.toml`: a module's manifest, and nothing else.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use tq_client::{
-    ConcurrencyRule, Environment, FunctionSettings, Grants, HttpGrants, LimitOverrides,
+    ConcurrencyRule, Environment, FunctionSettings, GrantList, Grants, LimitOverrides,
     PlacementSettings, RetryOverrides,
 };
-use tq_core::grant::HttpGrant;
+use tq_core::grant::{BucketName, HttpGrant, SecretGrant, TcpGrant};
 
 use crate::document::{self, Table};
 use crate::exit::Failure;
@@ -48,7 +50,15 @@ const PLACEMENT: &[&str] = &[
     "concurrency",
     "concurrency_key",
 ];
-const CAPABILITIES: &[&str] = &["env", "deterministic", "http"];
+const CAPABILITIES: &[&str] = &[
+    "env",
+    "deterministic",
+    "http",
+    "scratch",
+    "keyvalue",
+    "tcp",
+    "secrets",
+];
 const RESULTS: &[&str] = &["result_ttl"];
 
 impl Manifest {
@@ -182,21 +192,28 @@ fn grants(table: &Table<'_>) -> Result<Grants, Failure> {
     Ok(Grants {
         env: texts(table, "env")?.map(|variables| Environment { variables }),
         deterministic: table.flag("deterministic")?,
-        http: destinations(table)?,
+        http: grant_list::<HttpGrant>(table, "http")?,
+        scratch: table.flag("scratch")?,
+        keyvalue: grant_list::<BucketName>(table, "keyvalue")?,
+        tcp: grant_list::<TcpGrant>(table, "tcp")?,
+        secrets: grant_list::<SecretGrant>(table, "secrets")?,
     })
 }
 
-/// The destinations of HTTP requests, each checked here, where its line is known.
-fn destinations(table: &Table<'_>) -> Result<Option<HttpGrants>, Failure> {
-    let Some(texts) = table.list("http")? else {
+/// What a capability is granted for, each checked here, where its line is known.
+fn grant_list<T: FromStr<Err: Display>>(
+    table: &Table<'_>,
+    capability: &str,
+) -> Result<Option<GrantList>, Failure> {
+    let Some(texts) = table.list(capability)? else {
         return Ok(None);
     };
     for text in &texts {
-        text.parse::<HttpGrant>()
-            .map_err(|error| table.invalid("http", &error.to_string()))?;
+        text.parse::<T>()
+            .map_err(|error| table.invalid(capability, &error.to_string()))?;
     }
-    let destinations = texts.into_iter().map(str::to_owned).collect();
-    Ok(Some(HttpGrants { destinations }))
+    let grants = texts.into_iter().map(str::to_owned).collect();
+    Ok(Some(GrantList { grants }))
 }
 
 /// The table under `key`, whose values are all texts; `None` if there is none.
@@ -238,6 +255,10 @@ mod tests {
             [capabilities]
             env = { LANG = "C" }
             http = ["GET https://a.example", "http://*.b.example:8080"]
+            scratch = true
+            keyvalue = ["cache"]
+            tcp = ["db.example:5432"]
+            secrets = ["db-password", "key for https://a.example"]
             [function.resize]
             deterministic = true
             http = []
@@ -248,6 +269,12 @@ mod tests {
             prefer = { zone = "eu" }
             result_ttl = "24h"
         "#;
+        let list = |grants: &[&str]| {
+            let grants = grants.iter().map(|grant| (*grant).to_owned());
+            Some(GrantList {
+                grants: grants.collect(),
+            })
+        };
         let resize = FunctionSettings {
             name: "resize".into(),
             limits: Some(LimitOverrides {
@@ -268,8 +295,8 @@ mod tests {
             }),
             grants: Some(Grants {
                 deterministic: Some(true),
-                env: None,
-                http: Some(HttpGrants::default()),
+                http: Some(GrantList::default()),
+                ..Grants::default()
             }),
             result_ttl_ms: Some(86_400_000),
         };
@@ -300,12 +327,11 @@ mod tests {
                     variables: BTreeMap::from([("LANG".into(), "C".into())]),
                 }),
                 deterministic: None,
-                http: Some(HttpGrants {
-                    destinations: vec![
-                        "GET https://a.example".into(),
-                        "http://*.b.example:8080".into(),
-                    ],
-                }),
+                http: list(&["GET https://a.example", "http://*.b.example:8080"]),
+                scratch: Some(true),
+                keyvalue: list(&["cache"]),
+                tcp: list(&["db.example:5432"]),
+                secrets: list(&["db-password", "key for https://a.example"]),
             },
             functions: vec![resize],
         };

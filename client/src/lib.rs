@@ -45,7 +45,7 @@ pub use watch::{Watch, Watching};
 pub use tq_proto::v1::{
     Attempt, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter,
     DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment, Failure, Function,
-    FunctionSettings, Grants, Host, HostState, HttpGrants, LimitOverrides, Limits,
+    FunctionSettings, GrantList, Grants, Host, HostState, LimitOverrides, Limits,
     ListDeadLettersResponse, ListSignaturesResponse, ListTasksResponse, LogChunk, Module,
     NamespaceSettings, NewTask, PlacementSettings, Progress, Queue, QueueOrder, Rate,
     RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, SignatureSummary,

@@ -372,8 +372,8 @@ pub const CLOCK_RESOLUTION: Duration = Duration::from_micros(100);
 pub const RANDOM_BYTES_MAX: u64 = 64 * KIB;
 /// Headers or trailers of one HTTP message, with what holding them takes.
 pub const HTTP_FIELDS_BYTES_MAX: usize = 32 * KIB as usize;
-/// Destinations that a function may send HTTP requests to.
-pub const HTTP_GRANTS_MAX: usize = 64;
+/// Entries of one capability of a function: destinations, buckets or secrets.
+pub const GRANTS_MAX: usize = 64;
 /// Headers of one HTTP message, in number.
 pub const HTTP_HEADERS_MAX: usize = 128;
 /// The head of a response, with its line, its names and its values.

@@ -52,7 +52,7 @@ async fn capabilities_are_granted_shown_and_refused_by_version() {
     let shown = shown.json();
     let mut functions = shown["functions"].as_array().unwrap().iter();
     let function = functions.find(|function| function["name"] == "randomness");
-    let expected = serde_json::json!({"env": ["GREETING"], "deterministic": true, "http": []});
+    let expected = serde_json::json!({"env": ["GREETING"], "deterministic": true, "http": [], "scratch": false, "keyvalue": [], "tcp": [], "secrets": []});
     assert_eq!(function.unwrap()["capabilities"], expected);
     assert_eq!(function.unwrap()["limits"]["host_calls"], 5_000);
 

@@ -241,7 +241,7 @@ impl fmt::Display for Destination {
 }
 
 /// Host and port, if there is one.
-fn split(authority: &str) -> Result<(&str, Option<u16>), DestinationError> {
+pub(super) fn split(authority: &str) -> Result<(&str, Option<u16>), DestinationError> {
     // The colons of an address of version 6 are inside its brackets.
     let end_of_host = match (authority.starts_with('['), authority.rfind(']')) {
         (true, None) => return Err(DestinationError::V6),

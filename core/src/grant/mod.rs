@@ -1,15 +1,22 @@
 //! What a function may do beside computing: nothing, unless its module says so in `tq.toml`.
 
 mod http;
+mod keyvalue;
+mod secret;
+mod tcp;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
-use crate::limits::{ENV_BYTES_MAX, ENV_MAX, HTTP_GRANTS_MAX};
+use crate::limits::{ENV_BYTES_MAX, ENV_MAX, GRANTS_MAX};
 
 pub use http::{
     Destination, DestinationError, Host, HttpGrant, HttpGrantError, Scheme, is_method,
     is_never_allowed,
 };
+pub use keyvalue::BucketName;
+pub use secret::{SecretGrant, SecretGrantError, SecretName};
+pub use tcp::{TcpGrant, TcpGrantError};
 
 /// What a function may do. The default is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +28,14 @@ pub struct Grants {
     pub is_deterministic: bool,
     /// HTTP requests: to whom, and with which methods.
     pub http: BTreeSet<HttpGrant>,
+    /// A directory of its own for each attempt, which is gone after it.
+    pub has_scratch: bool,
+    /// Buckets of its namespace that it may read and write.
+    pub keyvalue: BTreeSet<BucketName>,
+    /// TCP connections: to whom.
+    pub tcp: BTreeSet<TcpGrant>,
+    /// Secrets of its namespace, and what each is for.
+    pub secrets: BTreeSet<SecretGrant>,
 }
 
 /// A grant that cannot be.
@@ -54,9 +69,11 @@ pub enum GrantError {
         /// How long.
         len: usize,
     },
-    /// Too many destinations of requests.
-    #[error("there are {count} destinations of HTTP requests, over the limit of {HTTP_GRANTS_MAX}")]
-    HttpCount {
+    /// A capability has too many entries.
+    #[error("`{capability}` has {count} entries, over the limit of {GRANTS_MAX}")]
+    Count {
+        /// As `tq.toml` calls it.
+        capability: &'static str,
         /// How many.
         count: usize,
     },
@@ -78,9 +95,21 @@ impl Grants {
             env,
             is_deterministic: _,
             http,
+            has_scratch: _,
+            keyvalue,
+            tcp,
+            secrets,
         } = self;
-        if http.len() > HTTP_GRANTS_MAX {
-            return Err(GrantError::HttpCount { count: http.len() });
+        let counts = [
+            ("http", http.len()),
+            ("keyvalue", keyvalue.len()),
+            ("tcp", tcp.len()),
+            ("secrets", secrets.len()),
+        ];
+        for (capability, count) in counts {
+            if count > GRANTS_MAX {
+                return Err(GrantError::Count { capability, count });
+            }
         }
         if env.len() > ENV_MAX {
             return Err(GrantError::EnvCount { count: env.len() });
@@ -108,21 +137,42 @@ impl Grants {
 
     /// What is granted here and not in `before`, each by itself, in the words that deployers are shown, without values that may
     /// be private.
-    pub fn beyond(&self, before: &Self) -> impl Iterator<Item = String> {
+    pub fn beyond<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = String> + use<'a> {
         let Self {
             env,
             // It takes something away.
             is_deterministic: _,
             http,
+            has_scratch,
+            keyvalue,
+            tcp,
+            secrets,
         } = self;
-        let is_new = |grant: &&HttpGrant| !before.http.iter().any(|had| had.covers(grant));
         let env = env.keys().filter(|name| !before.env.contains_key(*name));
-        env.map(|name| format!("env {name}")).chain(
-            http.iter()
-                .filter(is_new)
-                .map(|grant| format!("http {grant}")),
-        )
+        let env = env.map(|name| format!("env {name}"));
+        let http = http
+            .iter()
+            .filter(|grant| !before.http.iter().any(|had| had.covers(grant)));
+        let scratch = (*has_scratch && !before.has_scratch).then(|| "scratch".to_owned());
+        let secrets = secrets
+            .iter()
+            .filter(|grant| !before.secrets.iter().any(|had| had.covers(grant)));
+        env.chain(http.map(|grant| format!("http {grant}")))
+            .chain(scratch)
+            .chain(beyond("keyvalue", keyvalue, &before.keyvalue))
+            .chain(beyond("tcp", tcp, &before.tcp))
+            .chain(secrets.map(|grant| format!("secret {grant}")))
     }
+}
+
+/// The entries of a capability that were not there before.
+fn beyond<'a, T: Ord + Display>(
+    capability: &'static str,
+    now: &'a BTreeSet<T>,
+    before: &'a BTreeSet<T>,
+) -> impl Iterator<Item = String> + use<'a, T> {
+    now.difference(before)
+        .map(move |entry| format!("{capability} {entry}"))
 }
 
 #[cfg(test)]
@@ -137,7 +187,7 @@ mod tests {
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect(),
             is_deterministic: true,
-            http: BTreeSet::new(),
+            ..Grants::default()
         };
         let got = grants.check().map_err(|error| error.to_string());
         assert_eq!(got.as_ref().copied().map_err(String::as_str), expected);
@@ -177,18 +227,37 @@ mod tests {
         ]);
         let beyond: Vec<String> = after.beyond(&before).collect();
         assert_eq!(beyond, ["http PUT https://a.example"]);
+
+        let all = Grants {
+            has_scratch: true,
+            keyvalue: ["cache".parse().unwrap()].into(),
+            tcp: ["db.example:5432".parse().unwrap()].into(),
+            secrets: ["token for https://api.example".parse().unwrap()].into(),
+            ..after.clone()
+        };
+        let beyond: Vec<String> = all.beyond(&after).collect();
+        assert_eq!(
+            beyond,
+            [
+                "scratch",
+                "keyvalue cache",
+                "tcp db.example:5432",
+                "secret token for https://api.example"
+            ]
+        );
+        assert_eq!(all.beyond(&all).count(), 0);
     }
 
     #[test]
     fn destinations_are_bounded() {
-        let http = (0..=HTTP_GRANTS_MAX).map(|n| format!("https://h{n}").parse().unwrap());
+        let http = (0..=GRANTS_MAX).map(|n| format!("https://h{n}").parse().unwrap());
         let grants = Grants {
             http: http.collect(),
             ..Grants::default()
         };
         assert_eq!(
             grants.check().unwrap_err().to_string(),
-            "there are 65 destinations of HTTP requests, over the limit of 64"
+            "`http` has 65 entries, over the limit of 64"
         );
     }
 }

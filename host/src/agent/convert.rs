@@ -1,10 +1,12 @@
 //! From what the wire says to what the runner takes.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tq_core::grant::{HttpGrant, HttpGrantError};
+
 use tq_core::id::{Digest, Epoch};
 use tq_core::limits::{CHECKPOINT_BYTES_MAX, LimitOverrides, Limits, PAYLOAD_BYTES_MAX};
 use tq_core::time::Timestamp;
@@ -140,31 +142,44 @@ pub(crate) fn limits(named: Option<&v1::Limits>) -> Result<Limits, String> {
     Ok(limits)
 }
 
-/// The destinations of requests that an assignment grants.
+/// Reads what an assignment grants.
 ///
 /// # Errors
-/// The text says which of them cannot be.
-pub(crate) fn http_grants(granted: Option<&v1::Grants>) -> Result<BTreeSet<HttpGrant>, String> {
-    let http = granted.and_then(|granted| granted.http.as_ref());
-    let texts = http.into_iter().flat_map(|http| &http.destinations);
-    let parsed = texts.map(|text| text.parse());
-    parsed
-        .collect::<Result<_, HttpGrantError>>()
-        .map_err(|error| error.to_string())
-}
-
-fn grants(granted: v1::Grants) -> Result<Grants, String> {
-    let http = http_grants(Some(&granted))?;
-    let v1::Grants {
+/// The text says what of it cannot be.
+pub(crate) fn grants(granted: Option<&v1::Grants>) -> Result<Grants, String> {
+    let Some(v1::Grants {
         env,
         deterministic,
-        http: _,
-    } = granted;
-    Ok(Grants {
-        env: env.unwrap_or_default().variables.into_iter().collect(),
-        is_deterministic: deterministic.unwrap_or_default(),
         http,
+        scratch,
+        keyvalue,
+        tcp,
+        secrets,
+    }) = granted
+    else {
+        return Ok(Grants::default());
+    };
+    let env = env.iter().flat_map(|env| &env.variables);
+    Ok(Grants {
+        env: env
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        is_deterministic: deterministic.unwrap_or_default(),
+        http: grant_list(http.as_ref())?,
+        has_scratch: scratch.unwrap_or_default(),
+        keyvalue: grant_list(keyvalue.as_ref())?,
+        tcp: grant_list(tcp.as_ref())?,
+        secrets: grant_list(secrets.as_ref())?,
     })
+}
+
+fn grant_list<T>(granted: Option<&v1::GrantList>) -> Result<BTreeSet<T>, String>
+where
+    T: Ord + FromStr<Err: Display>,
+{
+    let texts = granted.into_iter().flat_map(|list| &list.grants);
+    let parsed = texts.map(|text| text.parse().map_err(|error: T::Err| error.to_string()));
+    parsed.collect()
 }
 
 /// Reads an assignment that was resolved.
@@ -214,7 +229,7 @@ pub(crate) fn attempt(resolved: Resolved<Ready>) -> Result<Attempt, String> {
         max_attempts,
         checkpoint: checkpoint.map(inline).transpose()?,
         is_alone: alone,
-        grants: self::grants(grants.unwrap_or_default())?,
+        grants: self::grants(grants.as_ref())?,
     })
 }
 

@@ -42,7 +42,7 @@ impl Account {
             epoch: Epoch(assignment.epoch),
             task_id: task_id.map_err(|error: tq_core::id::ParseError| error.to_string())?,
             namespace: assignment.namespace.clone(),
-            grants: Arc::new(convert::http_grants(assignment.grants.as_ref())?),
+            grants: Arc::new(convert::grants(assignment.grants.as_ref())?.http),
             limits,
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),

@@ -82,7 +82,15 @@ pub struct Grants {
     #[prost(bool, optional, tag = "2")]
     pub deterministic: ::core::option::Option<bool>,
     #[prost(message, optional, tag = "3")]
-    pub http: ::core::option::Option<HttpGrants>,
+    pub http: ::core::option::Option<GrantList>,
+    #[prost(bool, optional, tag = "4")]
+    pub scratch: ::core::option::Option<bool>,
+    #[prost(message, optional, tag = "5")]
+    pub keyvalue: ::core::option::Option<GrantList>,
+    #[prost(message, optional, tag = "6")]
+    pub tcp: ::core::option::Option<GrantList>,
+    #[prost(message, optional, tag = "7")]
+    pub secrets: ::core::option::Option<GrantList>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Environment {
@@ -93,9 +101,9 @@ pub struct Environment {
     >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct HttpGrants {
+pub struct GrantList {
     #[prost(string, repeated, tag = "1")]
-    pub destinations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    pub grants: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RetryPolicy {

@@ -1,12 +1,14 @@
 //! Between the wire and the domain, by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::Status;
-use tq_core::grant::{HttpGrant, HttpGrantError};
+
 use tq_core::label::{self, Labels};
 use tq_core::limits::{self, CONCURRENCY_KEY_BYTES_MAX, CONCURRENCY_MAX, LimitOverrides};
 use tq_core::outcome::Usage;
@@ -492,6 +494,10 @@ pub(super) fn grants(inherited: &Grants, named: Option<&v1::Grants>) -> Result<G
         env,
         deterministic,
         http,
+        scratch,
+        keyvalue,
+        tcp,
+        secrets,
     }) = named
     else {
         return Ok(inherited.clone());
@@ -502,18 +508,31 @@ pub(super) fn grants(inherited: &Grants, named: Option<&v1::Grants>) -> Result<G
             None => inherited.env.clone(),
         },
         is_deterministic: deterministic.unwrap_or(inherited.is_deterministic),
-        http: match http {
-            Some(v1::HttpGrants { destinations }) => {
-                let parsed = destinations.iter().map(|text| text.parse());
-                parsed
-                    .collect::<Result<_, HttpGrantError>>()
-                    .map_err(invalid)?
-            }
-            None => inherited.http.clone(),
-        },
+        http: grant_list(&inherited.http, http.as_ref())?,
+        has_scratch: scratch.unwrap_or(inherited.has_scratch),
+        keyvalue: grant_list(&inherited.keyvalue, keyvalue.as_ref())?,
+        tcp: grant_list(&inherited.tcp, tcp.as_ref())?,
+        secrets: grant_list(&inherited.secrets, secrets.as_ref())?,
     };
     grants.check().map_err(invalid)?;
     Ok(grants)
+}
+
+/// What a capability is granted for, or what is inherited.
+fn grant_list<T>(
+    inherited: &BTreeSet<T>,
+    named: Option<&v1::GrantList>,
+) -> Result<BTreeSet<T>, Status>
+where
+    T: Clone + Ord + FromStr<Err: Display>,
+{
+    match named {
+        Some(v1::GrantList { grants }) => {
+            let parsed = grants.iter().map(|text| text.parse().map_err(invalid));
+            parsed.collect()
+        }
+        None => Ok(inherited.clone()),
+    }
 }
 
 fn grants_out(grants: &Grants) -> v1::Grants {
@@ -521,16 +540,28 @@ fn grants_out(grants: &Grants) -> v1::Grants {
         env,
         is_deterministic,
         http,
+        has_scratch,
+        keyvalue,
+        tcp,
+        secrets,
     } = grants;
     v1::Grants {
         env: (!env.is_empty()).then(|| v1::Environment {
             variables: env.clone().into_iter().collect(),
         }),
         deterministic: is_deterministic.then_some(true),
-        http: (!http.is_empty()).then(|| v1::HttpGrants {
-            destinations: http.iter().map(HttpGrant::to_string).collect(),
-        }),
+        http: grant_list_out(http),
+        scratch: has_scratch.then_some(true),
+        keyvalue: grant_list_out(keyvalue),
+        tcp: grant_list_out(tcp),
+        secrets: grant_list_out(secrets),
     }
+}
+
+fn grant_list_out<T: Display>(grants: &BTreeSet<T>) -> Option<v1::GrantList> {
+    (!grants.is_empty()).then(|| v1::GrantList {
+        grants: grants.iter().map(T::to_string).collect(),
+    })
 }
 
 /// A module as it is shown, without what hosts say of it. `inherited` is the retry policy of its namespace.

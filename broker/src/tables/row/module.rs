@@ -1,11 +1,13 @@
 //! Rows of modules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
-use tq_core::grant::HttpGrant;
+
 use tq_core::{Grants, Timestamp};
 
 use super::task::{PlacementRow, labels};
@@ -50,6 +52,14 @@ struct GrantsRow {
     is_deterministic: bool,
     #[prost(string, repeated, tag = "3")]
     http: Vec<String>,
+    #[prost(bool, tag = "4")]
+    has_scratch: bool,
+    #[prost(string, repeated, tag = "5")]
+    keyvalue: Vec<String>,
+    #[prost(string, repeated, tag = "6")]
+    tcp: Vec<String>,
+    #[prost(string, repeated, tag = "7")]
+    secrets: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -194,12 +204,24 @@ fn grants_row(grants: &Grants) -> GrantsRow {
         env,
         is_deterministic,
         http,
+        has_scratch,
+        keyvalue,
+        tcp,
+        secrets,
     } = grants;
     GrantsRow {
         env: env.clone(),
         is_deterministic: *is_deterministic,
-        http: http.iter().map(HttpGrant::to_string).collect(),
+        http: grant_texts(http),
+        has_scratch: *has_scratch,
+        keyvalue: grant_texts(keyvalue),
+        tcp: grant_texts(tcp),
+        secrets: grant_texts(secrets),
     }
+}
+
+fn grant_texts<T: Display>(grants: &BTreeSet<T>) -> Vec<String> {
+    grants.iter().map(T::to_string).collect()
 }
 
 fn grants(row: GrantsRow) -> Result<Grants, Error> {
@@ -207,15 +229,30 @@ fn grants(row: GrantsRow) -> Result<Grants, Error> {
         env,
         is_deterministic,
         http,
+        has_scratch,
+        keyvalue,
+        tcp,
+        secrets,
     } = row;
-    let http = http.iter().map(|text| text.parse());
     Ok(Grants {
         env,
         is_deterministic,
-        http: http.collect::<Result<_, _>>().map_err(|_| Error::Field {
-            kind: "module",
-            field: "http",
-        })?,
+        http: grant_list("http", &http)?,
+        has_scratch,
+        keyvalue: grant_list("keyvalue", &keyvalue)?,
+        tcp: grant_list("tcp", &tcp)?,
+        secrets: grant_list("secrets", &secrets)?,
+    })
+}
+
+fn grant_list<T: FromStr + Ord>(
+    field: &'static str,
+    texts: &[String],
+) -> Result<BTreeSet<T>, Error> {
+    let grants = texts.iter().map(|text| text.parse());
+    grants.collect::<Result<_, _>>().map_err(|_| Error::Field {
+        kind: "module",
+        field,
     })
 }
 

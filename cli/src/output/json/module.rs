@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tq_client::{Entry, Function, Grants, Module};
+use tq_client::{Entry, Function, GrantList, Grants, Module};
 
 use super::attempt::{AttemptLimits, Retry};
 use super::{labels, named};
@@ -44,6 +44,10 @@ struct Capabilities<'a> {
     env: Vec<&'a str>,
     deterministic: bool,
     http: Vec<&'a str>,
+    scratch: bool,
+    keyvalue: Vec<&'a str>,
+    tcp: Vec<&'a str>,
+    secrets: Vec<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,13 +134,24 @@ impl<'a> From<&'a Grants> for Capabilities<'a> {
             env,
             deterministic,
             http,
+            scratch,
+            keyvalue,
+            tcp,
+            secrets,
         } = grants;
         let env = env.iter().flat_map(|env| env.variables.keys());
-        let http = http.iter().flat_map(|http| &http.destinations);
+        let list = |list: &'a Option<GrantList>| {
+            let grants = list.iter().flat_map(|list| &list.grants);
+            grants.map(String::as_str).collect()
+        };
         Self {
             env: env.map(String::as_str).collect(),
             deterministic: deterministic.unwrap_or_default(),
-            http: http.map(String::as_str).collect(),
+            http: list(http),
+            scratch: scratch.unwrap_or_default(),
+            keyvalue: list(keyvalue),
+            tcp: list(tcp),
+            secrets: list(secrets),
         }
     }
 }

@@ -79,14 +79,29 @@ fn capabilities(grants: &Grants) -> String {
         env,
         deterministic,
         http,
+        scratch,
+        keyvalue,
+        tcp,
+        secrets,
     } = grants;
     let env = env.iter().flat_map(|env| env.variables.keys());
     let mut names: Vec<String> = env.map(|name| format!("env {name}")).collect();
     if deterministic.unwrap_or_default() {
         names.push("deterministic".to_owned());
     }
-    let http = http.iter().flat_map(|http| &http.destinations);
-    names.extend(http.map(|destination| format!("http {destination}")));
+    if scratch.unwrap_or_default() {
+        names.push("scratch".to_owned());
+    }
+    let lists = [
+        ("http", http),
+        ("keyvalue", keyvalue),
+        ("tcp", tcp),
+        ("secret", secrets),
+    ];
+    for (capability, list) in lists {
+        let grants = list.iter().flat_map(|list| &list.grants);
+        names.extend(grants.map(|grant| format!("{capability} {grant}")));
+    }
     names.join(", ")
 }
 
