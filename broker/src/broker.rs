@@ -12,6 +12,7 @@ use crate::blobs::{self, Blobs, Collector};
 use crate::config::{Config, store_of};
 use crate::ledger::{self, Clock, Ledger, Running};
 use crate::observe::Metrics;
+use crate::secrets::Vault;
 use crate::{api, store};
 
 /// Why a broker does not start, or stops by itself.
@@ -90,7 +91,8 @@ impl Broker {
         let stop = CancellationToken::new();
         let mut background = JoinSet::new();
         background.spawn(Collector::new(blobs.clone(), handle.clone()).run(stop.clone()));
-        let routes = api::routes(handle, blobs, stop.clone()).await;
+        let vault = Vault::new(config.secrets_key.clone());
+        let routes = api::routes(handle, blobs, vault, stop.clone()).await;
         let server = api::serve(listener, routes).map_err(|source| Error::Listen {
             address: config.listen,
             source,

@@ -17,13 +17,17 @@ pub struct Config {
     pub free_bytes_floor: u64,
     /// How long requests may take to finish when it stops.
     pub drain_timeout: Duration,
+    /// The file with the key that secrets are sealed with, 64 hexadecimal digits. Made if it is not there when it is needed.
+    pub secrets_key: PathBuf,
 }
 
 impl Config {
     /// The defaults for a data directory and an address.
     pub fn new(data_dir: impl Into<PathBuf>, listen: SocketAddr) -> Self {
+        let data_dir = data_dir.into();
         Self {
-            data_dir: data_dir.into(),
+            secrets_key: data_dir.join("secrets.key"),
+            data_dir,
             listen,
             free_bytes_floor: FREE_BYTES_FLOOR,
             drain_timeout: Duration::from_secs(5),

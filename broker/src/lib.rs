@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod ledger;
 pub mod modules;
 pub mod observe;
+pub mod secrets;
 pub mod store;
 pub mod tables;
 

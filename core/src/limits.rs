@@ -362,6 +362,14 @@ pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 pub const STACK_BYTES_MAX: usize = 512 * KIB as usize;
 /// Bytes that a guest passes to its host in one call, but for the result.
 pub const HOSTCALL_BYTES_MAX: usize = 16 * MIB as usize;
+/// Secrets of one namespace. The broker holds them in memory, sealed.
+pub const SECRETS_MAX: usize = 100;
+/// A secret. Shorter ones would be found everywhere, and could not be kept out of logs.
+pub const SECRET_BYTES_MIN: usize = 8;
+/// A secret. The longest keys in use are of a few KiB.
+pub const SECRET_BYTES_MAX: usize = 8 * KIB as usize;
+/// How long a host asks its broker for something on behalf of a guest.
+pub const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Environment variables of a function.
 pub const ENV_MAX: usize = 64;
 /// Their names and values, all together.

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "common",
     "tasks",
     "queues",
     "dead_letters",
     "namespaces",
     "retention",
+    "secrets",
     "modules",
     "hosts",
     "link",

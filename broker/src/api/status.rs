@@ -9,6 +9,7 @@ use crate::blobs;
 use crate::ledger::{HelloRefused, Refused, Stopped};
 use crate::modules::inspect;
 use crate::modules::registry::Unknown;
+use crate::secrets::VaultError;
 use crate::{store, tables::row};
 
 /// The request has something that it may not have.
@@ -109,7 +110,13 @@ impl From<Refused> for ApiError {
             Refused::OrderInUse { .. } | Refused::QueueInUse { .. } | Refused::DefaultQueue => {
                 Status::failed_precondition(text)
             }
-            Refused::TooManyQueues => Status::resource_exhausted(text),
+            Refused::TooManyQueues | Refused::TooManySecrets => Status::resource_exhausted(text),
+            Refused::NoSecret { .. } => with_hint(
+                Code::NotFound,
+                text,
+                "`tq secret list` shows those that there are",
+            ),
+            Refused::NotHeld { .. } => Status::aborted(text),
             Refused::NoHost(_) => with_hint(
                 Code::NotFound,
                 text,
@@ -176,6 +183,20 @@ impl From<store::Error> for ApiError {
 impl From<row::Error> for ApiError {
     fn from(error: row::Error) -> Self {
         Self(internal(&error))
+    }
+}
+
+impl From<VaultError> for ApiError {
+    fn from(error: VaultError) -> Self {
+        log(&error);
+        Self(match &error {
+            VaultError::OtherKey { .. } | VaultError::Damaged { .. } => {
+                Status::failed_precondition(error.to_string())
+            }
+            VaultError::Io { .. } | VaultError::NoKey(_) | VaultError::Random => {
+                Status::failed_precondition("the broker has no key for secrets; its log says more")
+            }
+        })
     }
 }
 

@@ -6,17 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_core::label::Labels;
-use tq_core::limits::{OutOfRange, QUEUES_MAX};
+use tq_core::limits::{OutOfRange, QUEUES_MAX, SECRETS_MAX};
 use tq_core::queue::{Order, Rate, Settings, SettingsError};
 use tq_core::task::{Spec, State, Task};
 use tq_core::transition::{Amendment, Rejected};
-use tq_core::{Digest, Epoch, TaskId, Timestamp};
+use tq_core::{Digest, Epoch, Grants, TaskId, Timestamp};
 
-use super::{Ended, Keep, RedriveDead, SetNamespace};
+use super::{Ended, Keep, RedriveDead, SecretChange, SetNamespace};
 use crate::blobs::Hold;
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
-use crate::dispatch::message::{FromHost, Hello};
+use crate::dispatch::message::{AttemptRef, FromHost, Hello};
 use crate::dispatch::queues::Closed;
 use crate::modules::registry::Module;
 use crate::tables::row::Counters;
@@ -59,6 +59,10 @@ pub enum Command {
     RedriveDead(RedriveDead),
     /// Changes the settings of a namespace.
     SetNamespace(SetNamespace),
+    /// Sets or removes a secret.
+    Secret(SecretChange),
+    /// What an attempt was granted that asks for something while it runs.
+    Granted(AttemptRef, Reply<Result<Arc<Grants>, Refused>>),
     /// Removes tasks that have ended.
     Delete(Delete),
     /// Reads or changes how long a namespace keeps what has ended.
@@ -498,6 +502,25 @@ pub enum Refused {
         "the namespace has {QUEUES_MAX} queues, which is the limit; delete one, or use concurrency keys for many small lanes"
     )]
     TooManyQueues,
+    /// There are too many secrets.
+    #[error("the namespace has {SECRETS_MAX} secrets, which is the limit; delete one")]
+    TooManySecrets,
+    /// There is no such secret.
+    #[error("namespace `{namespace}` has no secret `{name}`")]
+    NoSecret {
+        /// The namespace's name.
+        namespace: String,
+        /// The secret's name.
+        name: String,
+    },
+    /// An attempt asks for something that is not its host's any more, or never was.
+    #[error("attempt {epoch} of task {id} does not run there")]
+    NotHeld {
+        /// The task.
+        id: TaskId,
+        /// The attempt.
+        epoch: Epoch,
+    },
     /// There is no such host.
     #[error("there is no host `{0}`")]
     NoHost(String),

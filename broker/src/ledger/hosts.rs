@@ -9,7 +9,7 @@ use tq_core::outcome::{Class, Outcome};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{DataRef, Failure, Lease, Report, State};
 use tq_core::transition::{self, Rejected};
-use tq_core::{Epoch, TaskId, Timestamp};
+use tq_core::{Epoch, Grants, TaskId, Timestamp};
 
 use super::{
     Error, HelloRefused, HostOrder, HostState, HostView, Ledger, Open, Readiness, Refused, Reply,
@@ -560,6 +560,39 @@ impl Ledger {
             self.step.batch.put(at, bytes);
         }
         Ok(())
+    }
+
+    /// What an attempt was granted, if it runs and proves to be the one.
+    pub(super) fn granted(
+        &mut self,
+        attempt: &AttemptRef,
+    ) -> Result<Result<Arc<Grants>, Refused>, Error> {
+        let AttemptRef {
+            namespace,
+            id,
+            epoch,
+            token,
+        } = attempt;
+        let is_loaded = match self.namespace(namespace) {
+            Some(number) => self.load(number, *id)?,
+            None => false,
+        };
+        let open = self.open.get(id).filter(|_| is_loaded);
+        let held = open.filter(|open| {
+            open.task.lease().is_some_and(|lease| {
+                lease.epoch == *epoch && self.secret.verify(*id, *epoch, &lease.host, *token)
+            })
+        });
+        Ok(match held {
+            Some(open) => {
+                let granted = read(&self.shared.registry).grants(&open.task.spec);
+                Ok(granted.unwrap_or_default())
+            }
+            None => Err(Refused::NotHeld {
+                id: *id,
+                epoch: *epoch,
+            }),
+        })
     }
 
     pub(super) fn host_views(&self) -> Vec<HostView> {

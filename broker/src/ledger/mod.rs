@@ -32,6 +32,7 @@ mod recovery;
 mod redrive;
 mod removal;
 mod retention;
+mod secrets;
 mod step;
 mod submit;
 mod syncing;
@@ -52,6 +53,7 @@ pub use ends::{Ended, Recent};
 pub use namespaces::{NamespaceSettings, SetNamespace};
 pub use redrive::RedriveDead;
 pub use retention::{Keep, RetentionChange};
+pub use secrets::{SecretChange, Secrets, StoredSecret};
 pub(crate) use thread::wall;
 pub use thread::{Clock, Handle, Running, Stopped, Watching, start};
 
@@ -160,6 +162,8 @@ pub struct Shared {
     pub namespaces: RwLock<HashMap<String, Namespace>>,
     /// The settings of namespaces, as far as any were set.
     settings: RwLock<HashMap<String, NamespaceSettings>>,
+    /// Secrets, by the name of their namespace.
+    secrets: RwLock<HashMap<String, Secrets>>,
     /// How far running attempts say they are: a fraction from 0 to 1, and a note.
     pub progress: Mutex<HashMap<TaskId, (f64, String)>>,
     /// The sequence of the last commit in which tasks ended, and that is on disk.
@@ -203,6 +207,17 @@ impl Shared {
             .get(namespace)
             .copied()
             .unwrap_or_default()
+    }
+
+    /// The secrets of a namespace, sealed. What it says may not be on disk yet.
+    pub fn secrets(&self, namespace: &str) -> Secrets {
+        let secrets = read(&self.secrets);
+        secrets.get(namespace).cloned().unwrap_or_default()
+    }
+
+    /// One of them.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<StoredSecret> {
+        read(&self.secrets).get(namespace)?.get(name).cloned()
     }
 }
 
@@ -387,6 +402,15 @@ impl Ledger {
             Command::RedriveDead(redrive) => self.redrive_dead(redrive),
             Command::SetNamespace(set) => {
                 self.set_namespace(set);
+                Ok(())
+            }
+            Command::Secret(change) => {
+                self.change_secret(change);
+                Ok(())
+            }
+            Command::Granted(attempt, reply) => {
+                let granted = self.granted(&attempt)?;
+                self.answer(reply, granted);
                 Ok(())
             }
             Command::Delete(delete) => self.delete(delete),

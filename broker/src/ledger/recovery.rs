@@ -56,6 +56,7 @@ impl Ledger {
             registry: RwLock::new(Registry::default()),
             namespaces: RwLock::new(HashMap::new()),
             settings: RwLock::default(),
+            secrets: RwLock::default(),
             progress: Mutex::new(HashMap::new()),
             settled: watch::Sender::new(settled),
             recent: Mutex::new(Recent::new(settled)),
@@ -107,6 +108,7 @@ impl Ledger {
         ledger.recover_modules()?;
         ledger.recover_queues()?;
         ledger.recover_settings()?;
+        ledger.recover_secrets()?;
         ledger.recover_lanes()?;
         ledger.recover_hosts()?;
         ledger.recover_claims()?;

@@ -261,6 +261,8 @@ fn class(command: &Command) -> Class {
         | Command::Queues(..)
         | Command::RedriveDead(_)
         | Command::SetNamespace(_)
+        | Command::Secret(_)
+        | Command::Granted(..)
         | Command::Delete(_)
         | Command::Keep(_)
         | Command::Watch(_)

@@ -49,6 +49,7 @@ mod meta {
     pub(super) const SETTINGS: u8 = 40;
     pub(super) const RETENTION: u8 = 60;
     pub(super) const COLLECTOR: u8 = 61;
+    pub(super) const SECRET_OF: u8 = 80;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -253,6 +254,19 @@ pub fn settings(namespace: Namespace) -> Key {
         Space::Meta,
         [&[meta::SETTINGS], &namespace.0.to_be_bytes()[..]].concat(),
     )
+}
+
+/// A secret of a namespace.
+pub fn secret_of(namespace: Namespace, name: &str) -> Key {
+    Key::new(
+        Space::Meta,
+        [&secrets_of(namespace)[..], name.as_bytes()].concat(),
+    )
+}
+
+/// Before all secrets of a namespace.
+pub fn secrets_of(namespace: Namespace) -> Vec<u8> {
+    [&[meta::SECRET_OF], &namespace.0.to_be_bytes()[..]].concat()
 }
 
 /// What was asked for.

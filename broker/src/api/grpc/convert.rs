@@ -627,6 +627,17 @@ fn attempt_in(namespace: String, id: &str, epoch: u64, token: &[u8]) -> Result<A
     })
 }
 
+/// An attempt that a host holds.
+pub(super) fn held_in(attempt: v1::HeldAttempt) -> Result<AttemptRef, Status> {
+    let v1::HeldAttempt {
+        task_id,
+        namespace,
+        epoch,
+        token,
+    } = attempt;
+    attempt_in(namespace, &task_id, epoch, &token)
+}
+
 fn outcome_in(outcome: v1::AttemptOutcome) -> Result<AttemptOutcome, Status> {
     Ok(AttemptOutcome {
         attempt: attempt_in(
@@ -671,14 +682,6 @@ pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
     memory_bytes
         .map_or(Ok(()), limits::check_host_memory)
         .map_err(invalid)?;
-    let held = held.into_iter().map(|attempt| {
-        attempt_in(
-            attempt.namespace,
-            &attempt.task_id,
-            attempt.epoch,
-            &attempt.token,
-        )
-    });
     let seen = (!seen_store.is_empty())
         .then(|| fixed("seen_store", &seen_store).map(|store| (StoreId(store), seen_seq)));
     Ok(Hello {
@@ -689,7 +692,7 @@ pub(super) fn hello_in(hello: v1::Hello) -> Result<Hello, Status> {
             .iter()
             .map(|bytes| digest(bytes))
             .collect::<Result<_, _>>()?,
-        held: held.collect::<Result<_, _>>()?,
+        held: held.into_iter().map(held_in).collect::<Result<_, _>>()?,
         outcomes: outcomes
             .into_iter()
             .map(outcome_in)

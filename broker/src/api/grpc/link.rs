@@ -15,6 +15,7 @@ use tq_proto::v1;
 use tq_proto::v1::host_link_server::HostLink;
 
 use super::blocking::{blocking, write_chunk};
+use super::secrets::secret_for;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::{Blobs, Hold};
@@ -281,5 +282,13 @@ impl HostLink for Link {
                 .map_err(ApiError::from)?;
         }
         Ok(Response::new(v1::PutLogsResponse {}))
+    }
+
+    async fn get_secret(
+        &self,
+        request: Request<v1::GetSecretRequest>,
+    ) -> Result<Response<v1::GetSecretResponse>, Status> {
+        let value = secret_for(&self.0, request.into_inner()).await?;
+        Ok(Response::new(v1::GetSecretResponse { value }))
     }
 }

@@ -13,9 +13,12 @@ mod queues;
 mod reads;
 mod request;
 mod retention;
+mod secrets;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod tasks;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -29,16 +32,19 @@ use tq_proto::v1::module_service_server::ModuleServiceServer;
 use tq_proto::v1::namespace_service_server::NamespaceServiceServer;
 use tq_proto::v1::queue_service_server::QueueServiceServer;
 use tq_proto::v1::retention_service_server::RetentionServiceServer;
+use tq_proto::v1::secret_service_server::SecretServiceServer;
 use tq_proto::v1::task_service_server::TaskServiceServer;
 
 use crate::blobs::Blobs;
 use crate::ledger::{Handle, lock};
+use crate::secrets::Vault;
 
 /// What every service works with.
 #[derive(Clone)]
 struct Context {
     ledger: Handle,
     blobs: Blobs,
+    vault: Arc<Vault>,
     /// Long streams end when the broker stops.
     stop: CancellationToken,
 }
@@ -47,10 +53,16 @@ struct Context {
 ///
 /// # Panics
 /// If the generated descriptors are not what they were generated to be.
-pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken) -> Router {
+pub(crate) async fn routes(
+    ledger: Handle,
+    blobs: Blobs,
+    vault: Vault,
+    stop: CancellationToken,
+) -> Router {
     let context = Context {
         ledger: ledger.clone(),
         blobs,
+        vault: Arc::new(vault),
         stop,
     };
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -75,6 +87,9 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
         .await;
     health
         .set_serving::<RetentionServiceServer<retention::Retentions>>()
+        .await;
+    health
+        .set_serving::<SecretServiceServer<secrets::Secrets>>()
         .await;
     health.set_serving::<HostLinkServer<link::Link>>().await;
     let reflection = || {
@@ -104,6 +119,7 @@ pub(crate) async fn routes(ledger: Handle, blobs: Blobs, stop: CancellationToken
         .add_service(NamespaceServiceServer::new(namespaces::Namespaces(
             context.clone(),
         )))
+        .add_service(SecretServiceServer::new(secrets::Secrets(context.clone())))
         .add_service(
             HostLinkServer::new(link::Link(context)).max_decoding_message_size(MESSAGE_BYTES_MAX),
         )

@@ -5,6 +5,7 @@ mod host;
 mod module;
 mod queue;
 mod retention;
+mod secret;
 mod settings;
 mod task;
 mod write;
@@ -24,6 +25,7 @@ pub use host::{decode_host, encode_host};
 pub use module::{decode_current, decode_module, encode_current, encode_module};
 pub use queue::QueueRow;
 pub use retention::{CollectorRow, decode_collector, decode_retention, encode_retention};
+pub use secret::{decode_secret, encode_secret};
 pub use settings::{decode_settings, encode_settings};
 pub use task::{
     Beside, Record, decode_task, encode_call, encode_state, find_task, find_tasks, in_row,
