@@ -24,13 +24,14 @@ use tq_core::label::LabelError;
 use tq_core::limits::{OutOfRange, SLOTS_MAX};
 use tq_core::name::NameError;
 
-use crate::agent::{self, Agent, Executor, Status};
+use crate::agent::{self, Agent, Executor, Status, link};
 use crate::component::{self, Cache, Compiler, OpenError};
 use crate::egress::{self, Egress};
 use crate::metrics::Metrics;
 use crate::processes::{self, Runners};
 use crate::runner::{self, Pool};
 use crate::sandbox::{Engine, EngineError};
+use crate::services::{Holders, WithSecrets};
 use crate::{Config, Isolation};
 
 /// A host does not start, or cannot go on.
@@ -161,7 +162,11 @@ impl Host {
         let compiler = config.compiler.clone();
         let told = async move { tell_compiler(&compiler).await };
         serving.spawn(stopped.clone().run_until_cancelled_owned(told));
+        let endpoint = link::endpoint(broker.clone());
+        let client = link::client(endpoint.connect_lazy());
+        let holders = Holders::new(client, serving.clone(), stopped.clone());
         let egress = egress(&config, &metrics, &stopped, &serving);
+        let egress = Arc::new(WithSecrets::new(egress, holders.clone()));
 
         let (status, watched) = watch::channel(Status::default());
         let draining = CancellationToken::new();
@@ -174,6 +179,7 @@ impl Host {
             status,
             draining: &draining,
             egress,
+            holders,
         };
         let (lock, agent) = match &config.isolation {
             Isolation::InProcess => start.in_process().await?,
@@ -287,14 +293,17 @@ struct Start<'a> {
     status: watch::Sender<Status>,
     draining: &'a CancellationToken,
     egress: Arc<dyn Egress>,
+    holders: Holders,
 }
 
 impl Start<'_> {
     async fn in_process(self) -> Result<(File, Running), Error> {
         let slots = self.config.slots;
         let (place, egress) = (self.place(), Arc::clone(&self.egress));
+        let services = Arc::new(self.holders.clone());
         let opened = blocking(move || {
             let engine = Engine::new(slots)?.with_egress(egress);
+            let engine = engine.with_services(services);
             let cache = Cache::open(place, engine.clone())?;
             let config = runner::Config {
                 slots,
@@ -314,6 +323,7 @@ impl Start<'_> {
             slots: self.config.slots,
             queue_max: agent::queue_max(self.config.slots),
             egress: Arc::clone(&self.egress),
+            services: Arc::new(self.holders.clone()),
             metrics: Arc::clone(self.metrics),
         });
         let (runners, forms, events, missing) = started.await?;
@@ -346,6 +356,7 @@ impl Start<'_> {
             status,
             draining,
             egress: _,
+            holders,
         } = self;
         let agent = Agent::new(agent::Parts {
             broker,
@@ -358,6 +369,7 @@ impl Start<'_> {
             cache: Arc::new(cache),
             executor,
             events,
+            holders,
             stored,
             metrics: Arc::clone(metrics),
             status,

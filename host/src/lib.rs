@@ -24,6 +24,7 @@ mod metrics;
 pub mod processes;
 pub mod runner;
 pub mod sandbox;
+pub mod services;
 
 pub use config::{Config, Isolation};
 pub use host::{Error, Host};

@@ -32,6 +32,7 @@ use crate::agent::session::{Breach, Command, Identity, Seen, Session, UploadId};
 use crate::component::{Cache, Load};
 use crate::metrics::Metrics;
 use crate::runner::{Event, Finished, StopReason};
+use crate::services::Holders;
 
 /// Messages of the broker that are taken in one go.
 const INBOUND_BATCH: usize = 64;
@@ -54,6 +55,7 @@ pub(crate) struct Parts<E: Executor> {
     pub(crate) cache: Arc<Cache<E::Loader>>,
     pub(crate) executor: E,
     pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) holders: Holders,
     pub(crate) stored: Stored,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: watch::Sender<Status>,
@@ -140,6 +142,7 @@ pub(crate) struct Agent<E: Executor> {
     cache: Arc<Cache<E::Loader>>,
     executor: E,
     events: mpsc::Receiver<Event>,
+    holders: Holders,
     bulk: Bulk,
     logs: Logs,
     changes: mpsc::Sender<Change>,
@@ -191,6 +194,7 @@ impl<E: Executor> Agent<E> {
             cache,
             executor,
             events,
+            holders,
             stored,
             metrics,
             status,
@@ -239,6 +243,7 @@ impl<E: Executor> Agent<E> {
             cache,
             executor,
             events,
+            holders,
             bulk: Bulk::new(bulk, seed),
             logs,
             changes,
@@ -451,6 +456,7 @@ impl<E: Executor> Agent<E> {
     fn start(&mut self, mut assignment: Assignment) {
         convert::lower(&mut assignment, &self.ceilings);
         let epoch = Epoch(assignment.epoch);
+        self.holders.begin(&assignment);
         let (cache, bulk) = (Arc::clone(&self.cache), self.bulk.clone());
         let span = tracing::debug_span!(
             "run attempt",
@@ -516,7 +522,7 @@ impl<E: Executor> Agent<E> {
                 self.ended(Finished::stopped(epoch, why));
             }
             StopReason::Abandoned | StopReason::Shutdown => {
-                self.end_span(epoch, Outcome::Cancelled);
+                self.forget(epoch, Outcome::Cancelled);
             }
         }
     }
@@ -584,7 +590,8 @@ impl<E: Executor> Agent<E> {
         }
     }
 
-    fn happened(&mut self, event: Event) {
+    fn happened(&mut self, mut event: Event) {
+        self.holders.redact(&mut event);
         match event {
             Event::Log { epoch, text } => self.logged(epoch, text),
             Event::Progress {
@@ -600,7 +607,7 @@ impl<E: Executor> Agent<E> {
     fn ended(&mut self, finished: Finished) {
         let epoch = finished.epoch;
         self.metrics.ended(finished.outcome, &finished.usage);
-        self.end_span(epoch, finished.outcome);
+        self.forget(epoch, finished.outcome);
         if self.logs.has_dropped(epoch)
             && let Some(head) = self.session.log_head(epoch)
         {
@@ -616,7 +623,9 @@ impl<E: Executor> Agent<E> {
         }
     }
 
-    fn end_span(&mut self, epoch: Epoch, outcome: Outcome) {
+    /// Nothing more is to be told of an attempt.
+    fn forget(&mut self, epoch: Epoch, outcome: Outcome) {
+        self.holders.end(epoch);
         if let Some(span) = self.spans.remove(&epoch) {
             span.record("tq.outcome", outcome.name());
         }

@@ -114,7 +114,7 @@ impl Link {
 }
 
 /// How the broker is connected to.
-pub(super) fn endpoint(broker: Uri) -> Endpoint {
+pub(crate) fn endpoint(broker: Uri) -> Endpoint {
     Endpoint::from(broker)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
@@ -125,7 +125,7 @@ pub(super) fn endpoint(broker: Uri) -> Endpoint {
 }
 
 /// A client that takes the largest messages of the protocol.
-pub(super) fn client(channel: Channel) -> HostLinkClient<Channel> {
+pub(crate) fn client(channel: Channel) -> HostLinkClient<Channel> {
     HostLinkClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)

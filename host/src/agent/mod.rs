@@ -10,9 +10,10 @@ mod credits;
 mod disk;
 mod driver;
 mod executor;
-mod link;
+pub(crate) mod link;
 pub mod session;
 
+pub(crate) use backoff::Backoff;
 pub(crate) use credits::queue_max;
 pub(crate) use driver::{Agent, Parts, Status, Stored};
 pub(crate) use executor::Executor;

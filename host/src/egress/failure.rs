@@ -67,6 +67,22 @@ pub enum Failure {
     /// Requests and responses had as many bytes as they may.
     #[error("requests and responses have more than {0} bytes, which is the limit `http_bytes`")]
     Bytes(u64),
+    /// A header names a secret that is not for there.
+    #[error("its header `{header}` names a secret: {message}")]
+    SecretNotGranted {
+        /// The header, cut.
+        header: String,
+        /// What would have to be granted.
+        message: String,
+    },
+    /// A header names a secret that cannot be had.
+    #[error("its header `{header}` names a secret: {message}")]
+    SecretUnavailable {
+        /// The header, cut.
+        header: String,
+        /// Why not.
+        message: String,
+    },
     /// The host offers no network.
     #[error("this host sends no requests")]
     NoNetwork,
@@ -235,6 +251,8 @@ impl Failure {
             | Self::AddressForbidden { .. }
             | Self::Requests(_)
             | Self::Bytes(_)
+            | Self::SecretNotGranted { .. }
+            | Self::SecretUnavailable { .. }
             | Self::NoNetwork => true,
             Self::Told { is_refusal, .. } => *is_refusal,
             Self::Unresolved(_)
@@ -259,7 +277,11 @@ impl Failure {
             | Self::PathTooLong { .. }
             | Self::Header { .. } => "invalid",
             Self::Headers | Self::Body | Self::Requests(_) | Self::Bytes(_) => "too_much",
-            Self::NotGranted | Self::MethodNotGranted(_) | Self::NoNetwork => "not_granted",
+            Self::NotGranted
+            | Self::MethodNotGranted(_)
+            | Self::SecretNotGranted { .. }
+            | Self::NoNetwork => "not_granted",
+            Self::SecretUnavailable { .. } => "no_secret",
             Self::AddressForbidden { .. } => "address_forbidden",
             Self::Unresolved(_) => "unresolved",
             Self::Connect { .. } => "connect_failed",
@@ -282,7 +304,11 @@ impl Failure {
             Self::Header { .. } => Kind::Header,
             Self::Headers => Kind::Headers,
             Self::Body => Kind::Body,
-            Self::NotGranted | Self::MethodNotGranted(_) | Self::NoNetwork => Kind::Denied,
+            Self::NotGranted
+            | Self::MethodNotGranted(_)
+            | Self::SecretNotGranted { .. }
+            | Self::SecretUnavailable { .. }
+            | Self::NoNetwork => Kind::Denied,
             Self::AddressForbidden { .. } => Kind::Address,
             Self::Requests(_) => Kind::Requests,
             Self::Bytes(_) => Kind::Bytes,

@@ -1,6 +1,7 @@
 //! What the host offers to guests besides WASI: one file per interface of `wit/`.
 
 mod runtime;
+mod secrets;
 
 pub(crate) use bindings::tq::task::types::TaskError;
 
@@ -8,7 +9,10 @@ pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "tq:task/task",
-        imports: { default: trappable },
+        imports: {
+            "tq:task/secrets.get": async | trappable,
+            default: trappable,
+        },
         exports: { default: async },
     });
 }

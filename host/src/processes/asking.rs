@@ -1,15 +1,22 @@
-//! Requests of guests, in a runner process: it has no network, so it asks its host to send them.
+//! Requests and calls of guests, in a runner process: it has no network, so it asks its host to send them.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
+use tq_core::Epoch;
+use tq_core::grant::SecretName;
 
 use super::child::Output;
-use super::wire::{Answer, Answered, Ask, headers_in, put_ask, put_given_up, put_taken};
+use super::wire::{
+    Answer, Answered, Ask, Asked, Call, Returned, headers_in, put_ask, put_call, put_given_up,
+    put_taken,
+};
 use crate::egress::{Egress, Failure, Flow, Part, Request, Response, Scope};
+use crate::services::{Refusal, Services};
 
 /// Parts of a body that the host sends before one was taken. The end of the body needs no permission.
 pub(super) const PARTS_AHEAD: usize = 4;
@@ -27,6 +34,7 @@ struct Shared {
 struct Open {
     last: u64,
     requests: HashMap<u64, Waiting>,
+    calls: HashMap<u64, oneshot::Sender<Returned>>,
 }
 
 /// Who waits for what becomes of a request.
@@ -93,6 +101,14 @@ impl Asking {
         }
     }
 
+    /// Hands on what came of a call, if anybody waits for it.
+    pub(super) fn returned(&self, returned: Returned) {
+        let waiting = self.open().calls.remove(&returned.id);
+        if let Some(waiting) = waiting {
+            waiting.send(returned).ok();
+        }
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,6 +144,29 @@ impl Egress for Asking {
                 flow: Some(Box::new(guard)),
                 ..response
             })
+        })
+    }
+}
+
+impl Services for Asking {
+    fn secret(&self, epoch: Epoch, name: SecretName) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let (sender, answer) = oneshot::channel();
+        let id = {
+            let mut open = self.open();
+            open.last += 1;
+            let id = open.last;
+            open.calls.insert(id, sender);
+            id
+        };
+        let call = Call {
+            id,
+            epoch: epoch.0,
+            asked: Some(Asked::Secret(name.to_string())),
+        };
+        self.0.output.put(|buffer| put_call(call, buffer));
+        Box::pin(async move {
+            let stopped = |_| Refusal::Unavailable("the host stopped".to_owned());
+            answer.await.map_err(stopped)?.read()
         })
     }
 }

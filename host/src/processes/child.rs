@@ -70,6 +70,7 @@ fn run(arguments: &[OsString]) -> Result<(), Failed> {
     let asking = Asking::new(Arc::clone(&output));
     let engine = Engine::new(config.slots).map_err(failed)?;
     let engine = engine.with_egress(Arc::new(asking.clone()));
+    let engine = engine.with_services(Arc::new(asking.clone()));
     let confined = confine::runner().map_err(failed)?;
     let began = move |slot, epoch| note_begun(&begun, slot, epoch);
     let (pool, events) = Pool::start_telling(config, &engine, began).map_err(failed)?;
@@ -204,6 +205,7 @@ impl Runner {
                         }
                     }
                     Some(Order::Answer(answer)) => self.asking.answered(answer),
+                    Some(Order::Return(returned)) => self.asking.returned(returned),
                     None => return Err("an order is empty".to_owned()),
                 }
             }

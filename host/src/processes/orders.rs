@@ -11,7 +11,7 @@ use tq_core::Epoch;
 use tq_proto::v1::Assignment;
 
 use super::forms::Form;
-use super::wire::{Answer, Answered, LoadForm, Order, Stop, put_order, put_run};
+use super::wire::{Answer, Answered, LoadForm, Order, Returned, Stop, put_order, put_run};
 use crate::runner::StopReason;
 
 /// Orders are gathered into writes of about so many bytes.
@@ -32,6 +32,8 @@ pub(super) enum Item {
     HandBack,
     /// Say what became of a request.
     Answer(u64, Answered),
+    /// Say what came of a call.
+    Return(Returned),
 }
 
 /// Orders for one process. As many wait as attempts are sent to it, with a few of each: that is bounded by whoever sends.
@@ -74,6 +76,7 @@ impl Orders {
                         let answered = Some(answered);
                         put_order(Order::Answer(Answer { id, answered }), &mut buffer);
                     }
+                    Item::Return(returned) => put_order(Order::Return(returned), &mut buffer),
                     Item::Load(form) => {
                         let announced = LoadForm {
                             digest: Bytes::copy_from_slice(&form.digest.0),

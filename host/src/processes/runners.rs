@@ -20,13 +20,14 @@ use super::answering::{Account, Requests};
 use super::forms::{Form, Forms};
 use super::orders::{Item, Orders};
 use super::process::{Begun, Process, Spawner, StartError};
-use super::wire::{Ask, Ear, Told, Violation};
+use super::wire::{Ask, Asked, Call, Ear, Returned, Told, Violation};
 use crate::agent::Executor;
 use crate::agent::convert::{self, Resolved};
 use crate::clock;
 use crate::egress::Egress;
 use crate::metrics::Metrics;
 use crate::runner::{Event, Finished, StopReason};
+use crate::services::Services;
 
 /// How often idle and stuck processes are looked for.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) queue_max: usize,
     /// Sends the requests of guests.
     pub(crate) egress: Arc<dyn Egress>,
+    /// Answers what guests ask the broker for.
+    pub(crate) services: Arc<dyn Services>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -60,6 +63,7 @@ struct Shared {
     spawner: Spawner,
     events: Sender<Event>,
     egress: Arc<dyn Egress>,
+    services: Arc<dyn Services>,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
     tasks: TaskTracker,
@@ -99,6 +103,8 @@ struct Sent {
     work: Work,
     /// What it has sent; most attempts send nothing.
     account: Option<Arc<Account>>,
+    /// It waits for what it has asked the broker for.
+    is_calling: bool,
     stopping: Option<StopReason>,
     /// When it has to have ended; none while it may wait for a slot.
     stuck_at: Option<Instant>,
@@ -133,6 +139,7 @@ impl Runners {
             slots,
             queue_max,
             egress,
+            services,
             metrics,
         } = parts;
         let spawner = Spawner::new(&program, slots, queue_max).map_err(StartError::Spawn)?;
@@ -147,6 +154,7 @@ impl Runners {
             spawner,
             events,
             egress,
+            services,
             metrics,
             state: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -367,6 +375,7 @@ impl Shared {
                 match one {
                     Told::Event(event) => events.push(event),
                     Told::Loaded(_) => {}
+                    Told::Call(call) => violation = self.called(id, call).err().or(violation),
                     Told::Ask(ask) => violation = self.asked(id, ask).err().or(violation),
                     Told::Taken(request) => self.with_requests(id, |all| all.taken(request)),
                     Told::GivenUp(request) => self.with_requests(id, |all| all.end(request)),
@@ -415,6 +424,50 @@ impl Shared {
         self.tasks
             .spawn(stopped.run_until_cancelled_owned(exchange));
         Ok(())
+    }
+
+    /// Asks the broker for what a process wants to know.
+    fn called(self: &Arc<Self>, runner_id: RunnerId, call: Call) -> Result<(), Violation> {
+        let Call { id, epoch, asked } = call;
+        let epoch = Epoch(epoch);
+        let mut state = self.lock();
+        let Some(runner) = state.runners.get_mut(&runner_id) else {
+            return Ok(());
+        };
+        let asks = runner.sent.iter_mut().find(|sent| sent.work.epoch == epoch);
+        let sent = asks.ok_or(Violation::OutOfPlace(
+            "it asks for an attempt that it does not run",
+        ))?;
+        // A guest waits for each of its calls.
+        if std::mem::replace(&mut sent.is_calling, true) {
+            return Err(Violation::OutOfPlace("it asks for two things at once"));
+        }
+        let unreadable = |_| Violation::OutOfPlace("it asks for what has no name");
+        let answer = match asked {
+            Some(Asked::Secret(name)) => {
+                let name = name.parse().map_err(unreadable)?;
+                self.services.secret(epoch, name)
+            }
+            None => return Err(Violation::OutOfPlace("it asks for nothing")),
+        };
+        let (shared, orders) = (Arc::clone(self), Arc::clone(&runner.orders));
+        let stopped = self.stopped.clone();
+        self.tasks
+            .spawn(stopped.run_until_cancelled_owned(async move {
+                let came = answer.await;
+                shared.is_answered(runner_id, epoch);
+                orders.push(Item::Return(Returned::new(id, came)));
+            }));
+        Ok(())
+    }
+
+    /// An attempt may ask for something again.
+    fn is_answered(&self, id: RunnerId, epoch: Epoch) {
+        if let Some(runner) = self.lock().runners.get_mut(&id)
+            && let Some(sent) = runner.sent.iter_mut().find(|sent| sent.work.epoch == epoch)
+        {
+            sent.is_calling = false;
+        }
     }
 
     fn with_requests(&self, id: RunnerId, change: impl FnOnce(&mut Requests)) {
@@ -603,6 +656,7 @@ impl Runner {
         self.sent.push_back(Sent {
             work,
             account: None,
+            is_calling: false,
             stopping: None,
             stuck_at: None,
         });

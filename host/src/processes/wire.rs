@@ -23,6 +23,7 @@ use tq_proto::v1::Assignment;
 
 use crate::egress::{Failure, Kind, Request, Scope, Timeouts};
 use crate::runner::{self, Event, Finished, StopReason, cut};
+use crate::services::Refusal;
 
 /// The largest message to a runner process: an assignment with its payload and its checkpoint, and room for the rest.
 pub(super) const ORDER_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + CHECKPOINT_BYTES_MAX + (1 << 20);
@@ -37,7 +38,7 @@ const RUN_TAG: u32 = 2;
 /// From the agent.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ToRunner {
-    #[prost(oneof = "Order", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "Order", tags = "1, 2, 3, 4, 5, 6")]
     pub(super) order: Option<Order>,
 }
 
@@ -58,6 +59,68 @@ pub(super) enum Order {
     /// More of what became of a request.
     #[prost(message, tag = "5")]
     Answer(Answer),
+    /// What came of a call.
+    #[prost(message, tag = "6")]
+    Return(Returned),
+}
+
+/// What came of a [`Call`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Returned {
+    /// As the runner process called it.
+    #[prost(uint64, tag = "1")]
+    pub(super) id: u64,
+    #[prost(oneof = "Came", tags = "2, 3")]
+    came: Option<Came>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Came {
+    #[prost(bytes = "bytes", tag = "2")]
+    Value(Bytes),
+    #[prost(message, tag = "3")]
+    Refused(Refused),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Refused {
+    /// One of its constants.
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+impl Refused {
+    const NOT_GRANTED: u32 = 1;
+    const MISSING: u32 = 2;
+    const UNAVAILABLE: u32 = 3;
+}
+
+impl Returned {
+    pub(super) fn new(id: u64, came: Result<Bytes, Refusal>) -> Self {
+        let refused = |kind, message| Came::Refused(Refused { kind, message });
+        let came = match came {
+            Ok(value) => Came::Value(value),
+            Err(Refusal::NotGranted(message)) => refused(Refused::NOT_GRANTED, message),
+            Err(Refusal::Missing(message)) => refused(Refused::MISSING, message),
+            Err(Refusal::Unavailable(message)) => refused(Refused::UNAVAILABLE, message),
+        };
+        let came = Some(came);
+        Self { id, came }
+    }
+
+    pub(super) fn read(self) -> Result<Bytes, Refusal> {
+        match self.came {
+            Some(Came::Value(value)) => Ok(value),
+            Some(Came::Refused(Refused { kind, message })) => Err(match kind {
+                Refused::NOT_GRANTED => Refusal::NotGranted(message),
+                Refused::MISSING => Refusal::Missing(message),
+                _ => Refusal::Unavailable(message),
+            }),
+            None => Err(Refusal::Unavailable("the answer was empty".to_owned())),
+        }
+    }
 }
 
 /// What became of a request.
@@ -155,7 +218,7 @@ impl Stop {
 /// From a runner process.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct FromRunner {
-    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     message: Option<Message>,
 }
 
@@ -179,6 +242,28 @@ enum Message {
     Taken(u64),
     #[prost(uint64, tag = "9")]
     GivenUp(u64),
+    #[prost(message, tag = "10")]
+    Call(Call),
+}
+
+/// Ask the broker for something. Answered by [`Returned`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Call {
+    /// Counted from 1.
+    #[prost(uint64, tag = "1")]
+    pub(super) id: u64,
+    /// For whom.
+    #[prost(uint64, tag = "2")]
+    pub(super) epoch: u64,
+    #[prost(oneof = "Asked", tags = "3")]
+    pub(super) asked: Option<Asked>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(super) enum Asked {
+    /// The value of a secret, by its name.
+    #[prost(string, tag = "3")]
+    Secret(String),
 }
 
 /// Send a request. Answered by [`Answer`]s.
@@ -376,6 +461,7 @@ pub(super) enum Told {
     Taken(u64),
     /// Nobody wants the rest of this request.
     GivenUp(u64),
+    Call(Call),
 }
 
 /// A runner process said what none of ours says.
@@ -416,6 +502,10 @@ pub(super) fn put_loaded(loaded: Loaded, buffer: &mut BytesMut) {
 
 pub(super) fn put_ask(ask: Ask, buffer: &mut BytesMut) {
     put_message(Message::Ask(ask), buffer);
+}
+
+pub(super) fn put_call(call: Call, buffer: &mut BytesMut) {
+    put_message(Message::Call(call), buffer);
 }
 
 pub(super) fn put_taken(id: u64, buffer: &mut BytesMut) {
@@ -547,6 +637,7 @@ fn read(frame: Bytes) -> Result<Told, Violation> {
         Some(Message::Ask(ask)) => Told::Ask(ask),
         Some(Message::Taken(id)) => Told::Taken(id),
         Some(Message::GivenUp(id)) => Told::GivenUp(id),
+        Some(Message::Call(call)) => Told::Call(call),
         Some(Message::Log(State { epoch, bytes })) => Told::Event(Event::Log {
             epoch: Epoch(epoch),
             text: bytes,

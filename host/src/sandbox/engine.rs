@@ -23,6 +23,7 @@ use tq_core::limits::{
 use super::Guest;
 use crate::egress::Egress;
 use crate::imports::bindings;
+use crate::services::Services;
 
 /// How linear memories lie in the address space. It decides how compiled code checks its bounds, so that a compiled
 /// form belongs to one layout.
@@ -85,6 +86,7 @@ struct Inner {
     ticker_thread: Option<JoinHandle<()>>,
     room: Notify,
     egress: OnceLock<Arc<dyn Egress>>,
+    services: OnceLock<Arc<dyn Services>>,
 }
 
 impl Engine {
@@ -127,6 +129,13 @@ impl Engine {
                 guest
             },
         )?;
+        bindings::tq::task::secrets::add_to_linker::<_, HasSelf<Guest>>(
+            &mut linker,
+            |guest: &mut Guest| {
+                guest.budget.count_call();
+                guest
+            },
+        )?;
         let ticker = Arc::new(Ticker::default());
         let ticker_thread = std::thread::Builder::new()
             .name("tq-epoch".to_owned())
@@ -143,6 +152,7 @@ impl Engine {
             ticker_thread: Some(ticker_thread),
             room: Notify::new(),
             egress: OnceLock::new(),
+            services: OnceLock::new(),
         })))
     }
 
@@ -158,6 +168,18 @@ impl Engine {
     pub fn with_egress(self, egress: Arc<dyn Egress>) -> Self {
         self.0.egress.get_or_init(|| egress);
         self
+    }
+
+    /// Guests of this engine ask `services` for what the broker has. Without it, and before, nothing of that is granted. The first
+    /// one stays.
+    #[must_use]
+    pub fn with_services(self, services: Arc<dyn Services>) -> Self {
+        self.0.services.get_or_init(|| services);
+        self
+    }
+
+    pub(crate) fn services(&self) -> Option<Arc<dyn Services>> {
+        self.0.services.get().cloned()
     }
 
     pub(crate) fn egress(&self) -> Option<Arc<dyn Egress>> {

@@ -20,12 +20,14 @@ use super::requests::Requests;
 use super::stdio::{LogStream, ResultStream};
 use crate::component::Entry;
 use crate::runner::{Attempt, Interrupt, Outbox, Timing};
+use crate::services::Services;
 
 /// What the host holds for one attempt: the data of its store.
 pub(crate) struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     requests: Requests,
+    pub(crate) services: Option<Arc<dyn Services>>,
     table: ResourceTable,
     pub(crate) meter: Meter,
     pub(crate) budget: Arc<Budget>,
@@ -105,6 +107,7 @@ impl Guest {
                 wasi: wasi.build(),
                 http,
                 requests: Requests::new(engine.egress(), attempt, outbox),
+                services: engine.services(),
                 table,
                 meter: Meter::new(limits.memory_bytes),
                 budget,

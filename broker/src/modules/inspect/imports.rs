@@ -45,7 +45,7 @@ const OFFERED: &[Package] = &[
         name: "tq:task",
         minor: 1,
         patch_max: 0,
-        interfaces: &["runtime", "types"],
+        interfaces: &["runtime", "secrets", "types"],
     },
     wasi(
         "wasi:cli",

@@ -1,0 +1,269 @@
+//! The attempts that may ask for something, and the connection by which it is asked for.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tq_core::grant::{Destination, SecretName};
+use tq_core::limits::SERVICE_TIMEOUT;
+use tq_core::{Epoch, Grants};
+use tq_proto::v1::host_link_client::HostLinkClient;
+use tq_proto::v1::{Assignment, GetSecretRequest, HeldAttempt};
+
+use super::redaction::redacted;
+use super::{Refusal, Services};
+use crate::agent::Backoff;
+use crate::agent::convert;
+use crate::runner::Event;
+
+/// The attempts of a host that were granted what the broker has. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Holders(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    client: HostLinkClient<Channel>,
+    /// What drives the work: guests are driven by threads that do no I/O.
+    runtime: Handle,
+    tasks: TaskTracker,
+    stopped: CancellationToken,
+    held: Mutex<HashMap<Epoch, Holder>>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    attempt: HeldAttempt,
+    grants: Arc<Grants>,
+    /// What it was given, or what was sent for it.
+    secrets: BTreeMap<SecretName, Secret>,
+}
+
+/// A value, which does not show itself.
+#[derive(Clone)]
+struct Secret(Bytes);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Holders {
+    /// With a connection of their own, which is made when it is first needed. To be called in the run time that drives it.
+    pub(crate) fn new(
+        client: HostLinkClient<Channel>,
+        tasks: TaskTracker,
+        stopped: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            client,
+            runtime: Handle::current(),
+            tasks,
+            stopped,
+            held: Mutex::default(),
+        }))
+    }
+
+    /// Takes note of an attempt, if it may ask for anything.
+    pub(crate) fn begin(&self, assignment: &Assignment) {
+        let Some(granted) = &assignment.grants else {
+            return;
+        };
+        if granted.secrets.is_none() {
+            return;
+        }
+        // One that cannot be read is not run.
+        let Ok(grants) = convert::grants(Some(granted)) else {
+            return;
+        };
+        let holder = Holder {
+            attempt: HeldAttempt {
+                task_id: assignment.task_id.clone(),
+                namespace: assignment.namespace.clone(),
+                epoch: assignment.epoch,
+                token: assignment.token.clone(),
+            },
+            grants: Arc::new(grants),
+            secrets: BTreeMap::new(),
+        };
+        self.held().insert(Epoch(assignment.epoch), holder);
+    }
+
+    /// The attempt is over, and all was told of it.
+    pub(crate) fn end(&self, epoch: Epoch) {
+        self.held().remove(&epoch);
+    }
+
+    /// Takes the secrets that an attempt was given out of what is told of it.
+    ///
+    /// A checkpoint is left as it is: it is the guest's own state, and shown to nobody.
+    pub(crate) fn redact(&self, event: &mut Event) {
+        let held = self.held();
+        if held.is_empty() {
+            return;
+        }
+        let values = |epoch| {
+            let holder: Option<&Holder> = held.get(&epoch);
+            let secrets = holder
+                .into_iter()
+                .flat_map(|holder| holder.secrets.values());
+            let values: Vec<Bytes> = secrets.map(|secret| secret.0.clone()).collect();
+            (!values.is_empty()).then_some(values)
+        };
+        let redact_text = |text: &mut String, values: &[Bytes]| {
+            if let Some(redacted) = redacted(text.as_bytes(), values) {
+                *text = String::from_utf8_lossy(&redacted).into_owned();
+            }
+        };
+        match event {
+            Event::Log { epoch, text } => {
+                if let Some(redacted) = values(*epoch).and_then(|values| redacted(text, &values)) {
+                    *text = redacted;
+                }
+            }
+            Event::Progress { epoch, note, .. } => {
+                if let Some(values) = values(*epoch) {
+                    redact_text(note, &values);
+                }
+            }
+            Event::Checkpoint { .. } => {}
+            Event::Finished(finished) => {
+                let Some(values) = values(finished.epoch) else {
+                    return;
+                };
+                if let Some(result) = &mut finished.result
+                    && let Some(redacted) = redacted(result, &values)
+                {
+                    *result = redacted;
+                }
+                if let Some(failure) = &mut finished.failure {
+                    redact_text(&mut failure.message, &values);
+                    if let Some(backtrace) = &mut failure.backtrace {
+                        redact_text(backtrace, &values);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The value of a secret that is to go into the header of a request with this method to there.
+    pub(super) async fn secret_for(
+        &self,
+        epoch: Epoch,
+        name: SecretName,
+        method: &str,
+        destination: &Destination,
+    ) -> Result<Bytes, Refusal> {
+        let granted = self.grants(epoch).is_some_and(|grants| {
+            let mut secrets = grants.secrets.iter();
+            secrets.any(|grant| grant.name == name && grant.goes_to(method, destination))
+        });
+        if !granted {
+            return Err(Refusal::NotGranted(format!(
+                "secret `{name}` is not granted for {method} {destination}; `[capabilities] secrets` in tq.toml grants it like `{name} for {destination}`"
+            )));
+        }
+        self.fetched(epoch, name).await
+    }
+
+    fn grants(&self, epoch: Epoch) -> Option<Arc<Grants>> {
+        let held = self.held();
+        held.get(&epoch).map(|holder| Arc::clone(&holder.grants))
+    }
+
+    /// A secret that the attempt was granted in one way or another: it has the same value to the end of the attempt.
+    async fn fetched(&self, epoch: Epoch, name: SecretName) -> Result<Bytes, Refusal> {
+        let over = || Refusal::Unavailable("the attempt is over".to_owned());
+        let attempt = {
+            let held = self.held();
+            let holder = held.get(&epoch).ok_or_else(over)?;
+            if let Some(secret) = holder.secrets.get(&name) {
+                return Ok(secret.0.clone());
+            }
+            holder.attempt.clone()
+        };
+        let request = GetSecretRequest {
+            attempt: Some(attempt),
+            name: name.to_string(),
+        };
+        let value = self.ask(request).await?;
+        let mut held = self.held();
+        let holder = held.get_mut(&epoch).ok_or_else(over)?;
+        let secret = holder.secrets.entry(name).or_insert(Secret(value));
+        Ok(secret.0.clone())
+    }
+
+    /// Asks until there is an answer, for as long as a broker takes to restart.
+    async fn ask(&self, request: GetSecretRequest) -> Result<Bytes, Refusal> {
+        let until = Instant::now() + SERVICE_TIMEOUT;
+        let mut backoff = Backoff::new(request.attempt.as_ref().map_or(0, |held| held.epoch));
+        loop {
+            let mut client = self.0.client.clone();
+            let status = match timeout_at(until, client.get_secret(request.clone())).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner().value),
+                Ok(Err(status)) => status,
+                Err(_) => Status::unavailable("the broker did not answer"),
+            };
+            let pause = backoff.pause();
+            if status.code() != Code::Unavailable || Instant::now() + pause >= until {
+                return Err(refusal(&status));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Epoch, Holder>> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Services for Holders {
+    fn secret(&self, epoch: Epoch, name: SecretName) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let holders = self.clone();
+        let (sender, answer) = oneshot::channel();
+        let work = async move {
+            let grants = holders.grants(epoch).unwrap_or_default();
+            let mut of_name = grants.secrets.iter().filter(|grant| grant.name == name);
+            let fetched = match of_name.clone().any(|grant| grant.is_readable()) {
+                true => holders.fetched(epoch, name).await,
+                false => Err(match of_name.next() {
+                    None => Refusal::not_granted(&name),
+                    Some(grant) => Refusal::NotGranted(format!(
+                        "the guest may not read it: it is granted as `{grant}`, so write `{{{{secret:{name}}}}}` into a header of the request"
+                    )),
+                }),
+            };
+            // Nobody waits when the attempt was stopped.
+            sender.send(fetched).ok();
+        };
+        let stopped = self.0.stopped.clone();
+        let work = stopped.run_until_cancelled_owned(work);
+        self.0.tasks.spawn_on(work, &self.0.runtime);
+        Box::pin(async move {
+            let stopped = || Refusal::Unavailable("the host stopped".to_owned());
+            answer.await.unwrap_or_else(|_| Err(stopped()))
+        })
+    }
+}
+
+fn refusal(status: &Status) -> Refusal {
+    let message = status.message();
+    // What follows is for whoever sits at a terminal.
+    let message = message.split('\n').next().unwrap_or(message).to_owned();
+    match status.code() {
+        Code::NotFound => Refusal::Missing(message),
+        Code::PermissionDenied => Refusal::NotGranted(message),
+        Code::Unimplemented => Refusal::Unavailable(
+            "the broker is older than this host, and has no secrets".to_owned(),
+        ),
+        _ => Refusal::Unavailable(message),
+    }
+}
