@@ -83,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) broker_data_dir: Setting<PathBuf>,
     /// `tq broker`: the address to serve on.
     pub(crate) broker_listen: Setting<SocketAddr>,
+    /// `tq broker`: the file with the key of secrets; `None` is in its folder.
+    pub(crate) broker_secrets_key: Setting<Option<PathBuf>>,
     /// `tq host`: its name.
     pub(crate) host_name: Setting<String>,
     /// `tq host`: tasks at once.
@@ -122,7 +124,7 @@ const KEYS: &[(&str, &[&str])] = &[
         "dev",
         &["data_dir", "listen", "slots", "isolation", "allow_networks"],
     ),
-    ("broker", &["data_dir", "listen"]),
+    ("broker", &["data_dir", "listen", "secrets_key"]),
     (
         "host",
         &[
@@ -192,9 +194,13 @@ impl Config {
             }
             _ => (None, None, None, None, None),
         };
-        let (broker_data_dir, broker_listen) = match &cli.command {
-            Command::Broker(BrokerArgs { data_dir, listen }) => (data_dir.clone(), *listen),
-            _ => (None, None),
+        let (broker_data_dir, broker_listen, secrets_key) = match &cli.command {
+            Command::Broker(BrokerArgs {
+                data_dir,
+                listen,
+                secrets_key,
+            }) => (data_dir.clone(), *listen, secrets_key.clone()),
+            _ => (None, None, None),
         };
         let host = match &cli.command {
             Command::Host(host) => Some(&host.args),
@@ -319,6 +325,12 @@ impl Config {
                     "listen",
                     || listen,
                 )?,
+                broker_secrets_key: layers.pick_optional(
+                    secrets_key,
+                    &["TQ_BROKER_SECRETS_KEY"],
+                    "broker",
+                    "secrets_key",
+                )?,
                 host_slots: layers.pick(
                     host_slots,
                     &["TQ_HOST_SLOTS"],
@@ -385,6 +397,7 @@ impl Config {
             dev_allow_networks,
             broker_data_dir,
             broker_listen,
+            broker_secrets_key,
             host_name,
             host_slots,
             host_labels,
@@ -415,6 +428,8 @@ impl Config {
             value: setting.value.display().to_string(),
             origin: setting.origin.clone(),
         };
+        let secrets_key = broker_secrets_key.value.as_ref();
+        let secrets_key = secrets_key.map_or_else(String::new, |path| path.display().to_string());
         vec![
             show("client.broker", broker),
             show("client.namespace", namespace),
@@ -429,6 +444,11 @@ impl Config {
             show("dev.allow_networks", dev_allow_networks),
             path("broker.data_dir", broker_data_dir),
             show("broker.listen", broker_listen),
+            Shown {
+                key: "broker.secrets_key",
+                value: secrets_key,
+                origin: broker_secrets_key.origin.clone(),
+            },
             show("host.name", host_name),
             show("host.slots", host_slots),
             show("host.labels", host_labels),

@@ -12,6 +12,7 @@ use tq_proto::v1::module_service_client::ModuleServiceClient;
 use tq_proto::v1::namespace_service_client::NamespaceServiceClient;
 use tq_proto::v1::queue_service_client::QueueServiceClient;
 use tq_proto::v1::retention_service_client::RetentionServiceClient;
+use tq_proto::v1::secret_service_client::SecretServiceClient;
 use tq_proto::v1::task_service_client::TaskServiceClient;
 
 use crate::error::{Error, innermost};
@@ -98,6 +99,10 @@ impl Client {
 
     pub(crate) fn retention_service(&self) -> RetentionServiceClient<Channel> {
         RetentionServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn secret_service(&self) -> SecretServiceClient<Channel> {
+        SecretServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn host_service(&self) -> HostServiceClient<Channel> {

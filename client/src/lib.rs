@@ -30,6 +30,7 @@ mod modules;
 mod namespaces;
 mod queues;
 mod retention;
+mod secrets;
 mod tasks;
 mod watch;
 
@@ -48,6 +49,6 @@ pub use tq_proto::v1::{
     FunctionSettings, GrantList, Grants, Host, HostState, LimitOverrides, Limits,
     ListDeadLettersResponse, ListSignaturesResponse, ListTasksResponse, LogChunk, Module,
     NamespaceSettings, NewTask, PlacementSettings, Progress, Queue, QueueOrder, Rate,
-    RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, SignatureSummary,
+    RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, Secret, SignatureSummary,
     Submitted, Task, TaskState, Tripped, UploadModuleResponse, Usage,
 };

@@ -269,6 +269,13 @@ impl HostLink for Link {
         }
         Ok(Response::new(v1::PutLogsResponse {}))
     }
+
+    async fn get_secret(
+        &self,
+        _request: Request<v1::GetSecretRequest>,
+    ) -> Result<Response<v1::GetSecretResponse>, Status> {
+        Err(Status::unimplemented("there are none here"))
+    }
 }
 
 /// The broker, and the directory of the hosts that speak to it.

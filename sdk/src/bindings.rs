@@ -577,6 +577,170 @@ pub mod tq {
                 }
             }
         }
+        /// Secrets of the task's namespace, as far as its function was granted to read them.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod secrets {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            /// Why there is no secret.
+            #[derive(Clone)]
+            pub enum SecretError {
+                /// The function was not granted to read it; what would have to be granted.
+                NotGranted(_rt::String),
+                /// The namespace has no such secret.
+                Missing(_rt::String),
+                /// It cannot be had now; the reason.
+                Unavailable(_rt::String),
+            }
+            impl ::core::fmt::Debug for SecretError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        SecretError::NotGranted(e) => {
+                            f.debug_tuple("SecretError::NotGranted").field(e).finish()
+                        }
+                        SecretError::Missing(e) => {
+                            f.debug_tuple("SecretError::Missing").field(e).finish()
+                        }
+                        SecretError::Unavailable(e) => {
+                            f.debug_tuple("SecretError::Unavailable").field(e).finish()
+                        }
+                    }
+                }
+            }
+            impl ::core::fmt::Display for SecretError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for SecretError {}
+            #[allow(unused_unsafe, clippy::all)]
+            /// The value of a secret, the same for the whole attempt. What is known of it is taken out of logs, errors and results.
+            #[allow(async_fn_in_trait)]
+            pub fn get(name: &str) -> ::core::result::Result<_rt::Vec<u8>, SecretError> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "tq:task/secrets@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "get"]
+                        fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import2(ptr0.cast_mut(), len0, ptr1);
+                    let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                    let result18 = match l3 {
+                        0 => {
+                            let e = {
+                                let l4 = *ptr1
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l5 = *ptr1
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                <_ as From<
+                                    _rt::Vec<_>,
+                                >>::from(_rt::Vec::from_raw_parts(l4.cast(), len6, len6))
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l7 = i32::from(
+                                    *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                let v17 = match l7 {
+                                    0 => {
+                                        let e17 = {
+                                            let l8 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l9 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len10 = l9;
+                                            let bytes10 = _rt::Vec::from_raw_parts(
+                                                l8.cast(),
+                                                len10,
+                                                len10,
+                                            );
+                                            _rt::string_lift(bytes10)
+                                        };
+                                        SecretError::NotGranted(e17)
+                                    }
+                                    1 => {
+                                        let e17 = {
+                                            let l11 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l12 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len13 = l12;
+                                            let bytes13 = _rt::Vec::from_raw_parts(
+                                                l11.cast(),
+                                                len13,
+                                                len13,
+                                            );
+                                            _rt::string_lift(bytes13)
+                                        };
+                                        SecretError::Missing(e17)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                        let e17 = {
+                                            let l14 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l15 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len16 = l15;
+                                            let bytes16 = _rt::Vec::from_raw_parts(
+                                                l14.cast(),
+                                                len16,
+                                                len16,
+                                            );
+                                            _rt::string_lift(bytes16)
+                                        };
+                                        SecretError::Unavailable(e17)
+                                    }
+                                };
+                                v17
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result18
+                }
+            }
+        }
     }
 }
 #[rustfmt::skip]
@@ -896,9 +1060,9 @@ pub(crate) use __export_task_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 860] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe1\x05\x01A\x02\x01\
-A\x09\x01B\x09\x01kw\x01r\x02\x07messages\x08after-ms\0\x04\0\x05retry\x03\0\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 979] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd8\x06\x01A\x02\x01\
+A\x0b\x01B\x09\x01kw\x01r\x02\x07messages\x08after-ms\0\x04\0\x05retry\x03\0\x01\
 \x01q\x03\x0dinvalid-input\x01s\0\x09retryable\x01\x02\0\x05fatal\x01s\0\x04\0\x0a\
 task-error\x03\0\x03\x01q\x02\x09too-large\x01w\0\x0bunavailable\x01s\0\x04\0\x10\
 checkpoint-error\x03\0\x05\x01m\x05\x05trace\x05debug\x04info\x04warn\x05error\x04\
@@ -912,11 +1076,14 @@ fractionu\x04notes\x01\0\x04\0\x08progress\x01\x0a\x01p}\x01j\0\x01\x01\x01@\x01
 \x05state\x0b\0\x0c\x04\0\x0fcheckpoint-save\x01\x0d\x01k\x0b\x01@\0\0\x0e\x04\0\
 \x0fcheckpoint-load\x01\x0f\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\x10\x01@\x02\x05\
 level\x03\x07messages\x01\0\x04\0\x03log\x01\x11\x03\0\x15tq:task/runtime@0.1.0\x05\
-\x03\x02\x03\0\0\x0atask-error\x01B\x06\x02\x03\x02\x01\x04\x04\0\x0atask-error\x03\
-\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x02\x08functions\x07payload\x02\0\x03\x04\0\
-\x03run\x01\x04\x04\0\x15tq:task/handler@0.1.0\x05\x05\x04\0\x12tq:task/task@0.1\
-.0\x04\0\x0b\x0a\x01\0\x04task\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
-wit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+\x03\x01B\x06\x01q\x03\x0bnot-granted\x01s\0\x07missing\x01s\0\x0bunavailable\x01\
+s\0\x04\0\x0csecret-error\x03\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x01\x04names\0\
+\x03\x04\0\x03get\x01\x04\x03\0\x15tq:task/secrets@0.1.0\x05\x04\x02\x03\0\0\x0a\
+task-error\x01B\x06\x02\x03\x02\x01\x05\x04\0\x0atask-error\x03\0\0\x01p}\x01j\x01\
+\x02\x01\x01\x01@\x02\x08functions\x07payload\x02\0\x03\x04\0\x03run\x01\x04\x04\
+\0\x15tq:task/handler@0.1.0\x05\x06\x04\0\x12tq:task/task@0.1.0\x04\0\x0b\x0a\x01\
+\0\x04task\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070\
+.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -16,7 +16,8 @@ impl Context {
     /// The context of the call that this instance runs, for code too deep to be handed one, and for tests.
     ///
     /// Off WebAssembly it is a stand-in: attempt 1 of 1 of the task `local`, in the namespace `default`, without a deadline and
-    /// never cancelled. A checkpoint is kept for the thread; progress and logs go nowhere.
+    /// never cancelled. A checkpoint is kept for the thread; progress and logs go nowhere. The secret `stripe-key` is what the variable
+    /// `TQ_SECRET_STRIPE_KEY` has.
     #[must_use]
     pub fn current() -> Self {
         Self { _private: () }
@@ -92,12 +93,78 @@ impl Context {
         host::checkpoint_load()
     }
 
+    /// A secret of the task's namespace that the function is granted to read (`[capabilities] secrets` in `tq.toml`). It has the
+    /// same value for the whole attempt.
+    ///
+    /// # Errors
+    /// [`SecretError`] says why there is none.
+    pub fn secret(&self, name: &str) -> Result<Secret, SecretError> {
+        host::secret(name).map(Secret)
+    }
+
     /// Writes a line to the task's log. Best effort and bounded: a long message is cut. [`info!`](crate::info) and its
     /// siblings format one.
     pub fn log(&self, level: Level, message: impl AsRef<str>) {
         host::log(level, message.as_ref());
     }
 }
+
+/// A value that does not show itself: its `Debug` is `[redacted]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// The bytes as they were set.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text as it was set.
+    ///
+    /// # Errors
+    /// [`Utf8Error`](std::str::Utf8Error) if it is no UTF-8.
+    pub fn as_str(&self) -> Result<&str, std::str::Utf8Error> {
+        std::str::from_utf8(&self.0)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Why there is no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// The function was not granted to read it.
+    NotGranted {
+        /// What would have to be granted.
+        reason: String,
+    },
+    /// The namespace has no such secret.
+    Missing {
+        /// The host's words.
+        reason: String,
+    },
+    /// It cannot be had now.
+    Unavailable {
+        /// The host's words.
+        reason: String,
+    },
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::NotGranted { reason } | Self::Missing { reason } | Self::Unavailable { reason }) =
+            self;
+        f.write_str(reason)
+    }
+}
+
+impl std::error::Error for SecretError {}
 
 /// How much a line of the log matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::{CheckpointError, Level};
+use crate::{CheckpointError, Level, SecretError};
 
 thread_local! {
     /// A thread of the test harness runs one test, so that tests do not see each other's checkpoints.
@@ -50,6 +50,19 @@ pub(crate) fn checkpoint_save(state: &[u8]) -> Result<(), CheckpointError> {
 
 pub(crate) fn checkpoint_load() -> Option<Vec<u8>> {
     CHECKPOINT.with_borrow(Clone::clone)
+}
+
+pub(crate) fn secret(name: &str) -> Result<Vec<u8>, SecretError> {
+    let variable = name.to_ascii_uppercase().replace(['-', '.'], "_");
+    let variable = format!("TQ_SECRET_{variable}");
+    match std::env::var(&variable) {
+        Ok(value) => Ok(value.into_bytes()),
+        Err(_) => Err(SecretError::Missing {
+            reason: format!(
+                "the variable `{variable}` stands in for the secret `{name}`, and is not set"
+            ),
+        }),
+    }
 }
 
 pub(crate) fn log(_level: Level, _message: &str) {}

@@ -5,9 +5,9 @@
 )]
 
 use crate::bindings::exports::tq::task::handler;
-use crate::bindings::tq::task::{runtime, types};
+use crate::bindings::tq::task::{runtime, secrets, types};
 use crate::error::Kind;
-use crate::{CheckpointError, Context, Error, Level, registry};
+use crate::{CheckpointError, Context, Error, Level, SecretError, registry};
 
 pub(crate) use runtime::{
     attempt, checkpoint_load, content_type, deadline_ms, is_cancelled, max_attempts, namespace,
@@ -18,6 +18,14 @@ pub(crate) fn checkpoint_save(state: &[u8]) -> Result<(), CheckpointError> {
     runtime::checkpoint_save(state).map_err(|error| match error {
         types::CheckpointError::TooLarge(limit) => CheckpointError::TooLarge { limit },
         types::CheckpointError::Unavailable(reason) => CheckpointError::Unavailable { reason },
+    })
+}
+
+pub(crate) fn secret(name: &str) -> Result<Vec<u8>, SecretError> {
+    secrets::get(name).map_err(|error| match error {
+        secrets::SecretError::NotGranted(reason) => SecretError::NotGranted { reason },
+        secrets::SecretError::Missing(reason) => SecretError::Missing { reason },
+        secrets::SecretError::Unavailable(reason) => SecretError::Unavailable { reason },
     })
 }
 

@@ -83,7 +83,7 @@ mod host;
 #[path = "host_native.rs"]
 mod host;
 
-pub use context::{CheckpointError, Context, Level};
+pub use context::{CheckpointError, Context, Level, Secret, SecretError};
 pub use error::{Error, Result};
 pub use payload::{FromPayload, IntoOutput, Json};
 pub use tq_sdk_macros::task;

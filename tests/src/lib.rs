@@ -12,6 +12,7 @@ mod disk;
 pub mod guest;
 pub mod help;
 pub mod history;
+mod http_server;
 mod kill_run;
 pub mod load;
 pub mod metrics;
@@ -26,6 +27,7 @@ mod wait;
 
 pub use command::{Ran, Tq};
 pub use disk::Disk;
+pub use http_server::HttpServer;
 pub use kill_run::{Faults, Plan, Report, kill_run};
 pub use node::{Broker, Dev, Host};
 pub use process::{Process, Subprocess, binary};

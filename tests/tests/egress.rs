@@ -1,150 +1,15 @@
 //! Guests send requests to what their module was granted, and nowhere else: through the binary, to a server on loopback.
 
-use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tq_tests::{Dev, Ran, eventually, guest, within};
-
-/// A server that tells what it was sent.
-struct Server {
-    address: SocketAddr,
-    seen: Arc<Seen>,
-    _tasks: JoinSet<()>,
-}
-
-#[derive(Default)]
-struct Seen {
-    paths: Mutex<Vec<String>>,
-    open: AtomicUsize,
-    open_at_most: AtomicUsize,
-    /// Requests that are being answered; connections may be kept after that.
-    busy: AtomicUsize,
-}
-
-/// Counts a request, whichever way it ends.
-struct Busy<'a>(&'a AtomicUsize);
-
-impl<'a> Busy<'a> {
-    fn enter(busy: &'a AtomicUsize) -> Self {
-        busy.fetch_add(1, Ordering::SeqCst);
-        Self(busy)
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Server {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.expect("a port can be had");
-        let address = listener.local_addr().expect("it is bound");
-        let seen = Arc::<Seen>::default();
-        let shared = Arc::clone(&seen);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let seen = Arc::clone(&shared);
-                connections.spawn(async move {
-                    let open = seen.open.fetch_add(1, Ordering::SeqCst) + 1;
-                    seen.open_at_most.fetch_max(open, Ordering::SeqCst);
-                    // Clients may go away whenever they like.
-                    drop(answer(stream, &seen).await);
-                    seen.open.fetch_sub(1, Ordering::SeqCst);
-                });
-                while connections.try_join_next().is_some() {}
-            }
-        });
-        Self {
-            address,
-            seen,
-            _tasks: tasks,
-        }
-    }
-
-    fn paths(&self) -> Vec<String> {
-        self.seen.paths.lock().expect("no test panicked").clone()
-    }
-}
-
-async fn answer(mut stream: TcpStream, seen: &Seen) -> io::Result<()> {
-    let mut read = Vec::new();
-    loop {
-        let end = loop {
-            if let Some(at) = read.windows(4).position(|window| window == b"\r\n\r\n") {
-                break at + 4;
-            }
-            if stream.read_buf(&mut read).await? == 0 {
-                return Ok(());
-            }
-        };
-        let head = String::from_utf8_lossy(&read[..end]).into_owned();
-        let len = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
-            .unwrap_or(0);
-        while read.len() < end + len {
-            if stream.read_buf(&mut read).await? == 0 {
-                return Ok(());
-            }
-        }
-        let _busy = Busy::enter(&seen.busy);
-        let request: Vec<u8> = read.drain(..end + len).collect();
-        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-        seen.paths
-            .lock()
-            .expect("no test panicked")
-            .push(path.clone());
-        let begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n";
-        match path.as_str() {
-            "/redirect" => {
-                let to = "http://169.254.169.254/secret";
-                let head =
-                    format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
-                stream.write_all(head.as_bytes()).await?;
-            }
-            "/slow" => {
-                stream.write_all(begun).await?;
-                // Until the client goes away.
-                while stream.read_buf(&mut read).await? > 0 {}
-                return Ok(());
-            }
-            "/endless" => {
-                stream.write_all(begun).await?;
-                let chunk = [&b"1000\r\n"[..], &[0x5a; 0x1000], b"\r\n"].concat();
-                loop {
-                    stream.write_all(&chunk).await?;
-                }
-            }
-            _ => {
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
-                    request.len()
-                );
-                stream
-                    .write_all(&[head.as_bytes(), &request].concat())
-                    .await?;
-            }
-        }
-    }
-}
+use tq_tests::{Dev, HttpServer, Ran, eventually, guest, within};
 
 /// A node whose tasks may reach this machine, with the examples deployed that send requests.
 struct Node {
     dev: Dev,
-    server: Server,
+    server: HttpServer,
     folder: TempDir,
 }
 
@@ -154,7 +19,7 @@ impl Node {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let flags = ["--allow-network", "127.0.0.1/32", "--isolation", isolation];
         let dev = Dev::start_with(&folder.path().join("data"), 2, &flags).await;
-        let server = Server::start().await;
+        let server = HttpServer::start().await;
         Self {
             dev,
             server,
@@ -207,8 +72,7 @@ impl Node {
 
     /// Waits until no request is open.
     async fn is_quiet(&self) {
-        let busy = &self.server.seen.busy;
-        let look = async || (busy.load(Ordering::SeqCst) == 0).then_some(());
+        let look = async || (self.server.busy() == 0).then_some(());
         eventually("no request is open", look).await;
     }
 
@@ -394,7 +258,7 @@ async fn what_no_honest_client_does_is_an_error_and_no_harm(isolation: &str) {
     };
     let flood = run("request_flood", &to).await;
     assert_eq!(result(&flood), "100 9900");
-    let open = node.server.seen.open_at_most.load(Ordering::SeqCst);
+    let open = node.server.open_at_most();
     assert!(open <= 16 + 1, "{open} connections at once");
 
     let upload = run("endless_upload", &to).await;

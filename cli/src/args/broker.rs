@@ -15,4 +15,7 @@ pub(crate) struct BrokerArgs {
     /// Address to serve on; loopback only, until there is access control [env: TQ_BROKER_LISTEN] [default: 127.0.0.1:7171]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
+    /// File with the key that secrets are sealed with, 64 hexadecimal digits; made when the first secret is set [env: TQ_BROKER_SECRETS_KEY] [default: `secrets.key` in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets_key: Option<PathBuf>,
 }

@@ -16,6 +16,7 @@ mod new;
 mod queue;
 mod retention;
 mod run;
+mod secret;
 mod submit;
 mod task;
 
@@ -44,6 +45,7 @@ pub(crate) use new::NewArgs;
 pub(crate) use queue::{OrderArg, QueueCommand, QueueSetArgs};
 pub(crate) use retention::{RetentionArgs, RetentionCommand};
 pub(crate) use run::RunArgs;
+pub(crate) use secret::SecretCommand;
 pub(crate) use submit::SubmitArgs;
 pub(crate) use task::{
     EndArg, StateArg, TaskCommand, TaskDeleteArgs, TaskListArgs, TaskUpdateArgs,
@@ -126,6 +128,9 @@ pub(crate) enum Command {
     /// Look at the settings of a namespace, and change them
     #[command(subcommand)]
     Namespace(NamespaceCommand),
+    /// Set secrets for functions that are granted them, list and delete them
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Say how long what has ended is kept
     #[command(subcommand)]
     Retention(RetentionCommand),

@@ -11,11 +11,11 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     let data_dir = &config.broker_data_dir.value;
     check_listen(config.broker_listen.value)?;
     let mut stop = StopSignals::listen()?;
-    let broker = Broker::start(tq_broker::Config::new(
-        data_dir.clone(),
-        config.broker_listen.value,
-    ))
-    .await?;
+    let mut settings = tq_broker::Config::new(data_dir.clone(), config.broker_listen.value);
+    if let Some(key) = &config.broker_secrets_key.value {
+        settings.secrets_key.clone_from(key);
+    }
+    let broker = Broker::start(settings).await?;
     output::note(format!(
         "tq broker is ready at {}, with its data in {}",
         url(broker.address()),

@@ -17,6 +17,7 @@ mod new;
 mod queue;
 mod retention;
 mod run;
+mod secret;
 mod submit;
 mod task;
 mod waiting;
@@ -25,7 +26,7 @@ use tq_client::Client;
 
 use crate::args::{
     AdminCommand, Command, ConfigCommand, DeadCommand, HostVerb, ModuleCommand, NamespaceCommand,
-    QueueCommand, RetentionCommand, TaskCommand,
+    QueueCommand, RetentionCommand, SecretCommand, TaskCommand,
 };
 use crate::config::Config;
 use crate::exit::Exit;
@@ -89,6 +90,13 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             ModuleCommand::Show { name } => module::show::run(config, &name).await,
             ModuleCommand::Rollback { name, to } => module::rollback::run(config, &name, to).await,
             ModuleCommand::Delete { module } => module::delete::run(config, &module).await,
+        },
+        Command::Secret(command) => match command {
+            SecretCommand::Set { name, file } => {
+                secret::set::run(config, &name, file.as_deref()).await
+            }
+            SecretCommand::List => secret::list::run(config).await,
+            SecretCommand::Delete { name } => secret::delete::run(config, &name).await,
         },
         Command::Retention(command) => match command {
             RetentionCommand::Show => retention::show::run(config).await,

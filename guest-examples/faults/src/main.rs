@@ -3,5 +3,6 @@
 mod behaves;
 mod misbehaves;
 mod requests;
+mod secrets;
 
 fn main() {}

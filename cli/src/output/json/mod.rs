@@ -6,6 +6,7 @@ mod host;
 mod module;
 mod namespace;
 mod queue;
+mod secret;
 mod task;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub(crate) use host::{HostInfo, HostList, HostRemoved, host_state};
 pub(crate) use module::{Deployed, ModuleInfo, ModuleList, entry};
 pub(crate) use namespace::NamespaceInfo;
 pub(crate) use queue::{QueueInfo, QueueList, order};
+pub(crate) use secret::SecretList;
 pub(crate) use task::{Submitted, Task, TaskList, state};
 
 /// Prints a value, indented, with a line feed behind it.

@@ -6,6 +6,7 @@ mod host;
 mod module;
 mod namespace;
 mod queue;
+mod secret;
 mod task;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub(crate) use host::{print_host, print_hosts};
 pub(crate) use module::{print_functions, print_module, print_modules};
 pub(crate) use namespace::print_namespace;
 pub(crate) use queue::{print_queue, print_queues};
+pub(crate) use secret::print_secrets;
 pub(crate) use task::{print_task, print_tasks};
 
 /// Prints rows under a header.

@@ -16,9 +16,10 @@ use tq_proto::v1::host_service_client::HostServiceClient;
 use tq_proto::v1::host_service_server::{HostService, HostServiceServer};
 use tq_proto::v1::{
     Assignment, Assignments, AttemptOutcome, BlobChunk, BrokerMessage, Data, DrainHostRequest,
-    FetchBlobRequest, GetHostRequest, Host, HostMessage, ListHostsRequest, ListHostsResponse,
-    Outcomes, PauseHostRequest, PutBlobRequest, PutBlobResponse, PutLogsRequest, PutLogsResponse,
-    RemoveHostRequest, RemoveHostResponse, ResumeHostRequest, broker_message, data, host_message,
+    FetchBlobRequest, GetHostRequest, GetSecretRequest, GetSecretResponse, Host, HostMessage,
+    ListHostsRequest, ListHostsResponse, Outcomes, PauseHostRequest, PutBlobRequest,
+    PutBlobResponse, PutLogsRequest, PutLogsResponse, RemoveHostRequest, RemoveHostResponse,
+    ResumeHostRequest, broker_message, data, host_message,
 };
 
 use super::{ROUNDS, ROW_BYTES, SPAN, best_of};
@@ -192,6 +193,13 @@ impl HostLink for Idle {
         &self,
         _request: Request<Streaming<PutLogsRequest>>,
     ) -> Result<Response<PutLogsResponse>, Status> {
+        Err(Status::unimplemented("it only measures"))
+    }
+
+    async fn get_secret(
+        &self,
+        _request: Request<GetSecretRequest>,
+    ) -> Result<Response<GetSecretResponse>, Status> {
         Err(Status::unimplemented("it only measures"))
     }
 }
