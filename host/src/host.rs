@@ -164,7 +164,12 @@ impl Host {
         serving.spawn(stopped.clone().run_until_cancelled_owned(told));
         let endpoint = link::endpoint(broker.clone());
         let client = link::client(endpoint.connect_lazy());
-        let holders = Holders::new(client, serving.clone(), stopped.clone());
+        let holders = Holders::new(
+            client,
+            Arc::clone(&metrics),
+            serving.clone(),
+            stopped.clone(),
+        );
         let egress = egress(&config, &metrics, &stopped, &serving);
         let egress = Arc::new(WithSecrets::new(egress, holders.clone()));
 

@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     guest_memory: Histogram,
     compile_duration: Histogram,
     http_requests: Family<OutcomeLabel, Counter>,
+    secrets_asked: Family<OutcomeLabel, Counter>,
     pub(crate) slots_busy: Gauge,
     pub(crate) outcomes_kept: Gauge,
     pub(crate) modules_ready: Gauge,
@@ -51,6 +52,7 @@ impl Metrics {
             guest_memory,
             compile_duration,
             http_requests: Family::default(),
+            secrets_asked: Family::default(),
             slots_busy: Gauge::default(),
             outcomes_kept: Gauge::default(),
             modules_ready: Gauge::default(),
@@ -91,6 +93,11 @@ impl Metrics {
             "http_requests",
             "HTTP requests of guests, by what they came to",
             metrics.http_requests.clone(),
+        );
+        registry.register(
+            "secrets_asked",
+            "Secrets that guests asked for, or named in headers, by what they got",
+            metrics.secrets_asked.clone(),
         );
         registry.register(
             "slots",
@@ -166,6 +173,13 @@ impl Metrics {
     }
 
     /// A request of a guest came to its end.
+    /// A guest asked for a secret, or named one in a header.
+    pub(crate) fn asked_for_secret(&self, outcome: &'static str) {
+        self.secrets_asked
+            .get_or_create(&OutcomeLabel { outcome })
+            .inc();
+    }
+
     pub(crate) fn requested(&self, outcome: &'static str) {
         self.http_requests
             .get_or_create(&OutcomeLabel { outcome })
@@ -207,6 +221,7 @@ mod tests {
         metrics.compiled(Duration::from_secs(1));
         metrics.log_dropped_bytes.inc_by(7);
         metrics.requested("answered");
+        metrics.asked_for_secret("given");
         let text = metrics.text().unwrap();
         for line in [
             "tq_attempts_total{outcome=\"succeeded\"} 1",
@@ -214,6 +229,7 @@ mod tests {
             "tq_guest_memory_bytes_sum 1048576.0",
             "tq_compile_duration_seconds_sum 1.0",
             "tq_http_requests_total{outcome=\"answered\"} 1",
+            "tq_secrets_asked_total{outcome=\"given\"} 1",
             "tq_slots 4",
             "tq_slots_busy 0",
             "tq_outcomes_kept 0",

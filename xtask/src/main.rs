@@ -9,6 +9,7 @@ mod evidence;
 mod fuzz;
 mod instructions;
 mod suites;
+mod supply_chain;
 mod test;
 mod tools;
 
@@ -26,6 +27,9 @@ usage: cargo xtask COMMAND
                       instructions of the micro-benchmarks' workloads, counted by callgrind, against the recorded ones;
                       fails where they have risen. --bless records what is counted. NAME is how workloads begin. With
                       --strict valgrind is installed where this runs as root
+  supply-chain [--strict]
+                      bans, licences and sources of all dependencies, and advisories where their database can be
+                      fetched; with --strict that it cannot is a failure. Installs cargo-deny where it is missing
   generate            write generated code and reference pages anew
   evidence [NAME]     a measurement that takes too long for every change; without NAME, lists what there is
   coverage            line coverage of the tests, a table (needs cargo-llvm-cov)";
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
         ["test"] => test::run(false),
         ["test", "--strict"] => test::run(true),
         ["instructions", rest @ ..] => instructions::run(rest),
+        ["supply-chain"] => supply_chain::run(false),
+        ["supply-chain", "--strict"] => supply_chain::run(true),
         ["generate"] => evidence::generate(),
         ["evidence"] => {
             println!("{}", evidence::list());

@@ -22,6 +22,7 @@ use super::redaction::redacted;
 use super::{Refusal, Services};
 use crate::agent::Backoff;
 use crate::agent::convert;
+use crate::metrics::Metrics;
 use crate::runner::Event;
 
 /// The attempts of a host that were granted what the broker has. Cheap to clone.
@@ -31,6 +32,7 @@ pub(crate) struct Holders(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     client: HostLinkClient<Channel>,
+    metrics: Arc<Metrics>,
     /// What drives the work: guests are driven by threads that do no I/O.
     runtime: Handle,
     tasks: TaskTracker,
@@ -60,11 +62,13 @@ impl Holders {
     /// With a connection of their own, which is made when it is first needed. To be called in the run time that drives it.
     pub(crate) fn new(
         client: HostLinkClient<Channel>,
+        metrics: Arc<Metrics>,
         tasks: TaskTracker,
         stopped: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
             client,
+            metrics,
             runtime: Handle::current(),
             tasks,
             stopped,
@@ -166,12 +170,23 @@ impl Holders {
             let mut secrets = grants.secrets.iter();
             secrets.any(|grant| grant.name == name && grant.goes_to(method, destination))
         });
-        if !granted {
-            return Err(Refusal::NotGranted(format!(
+        let fetched = match granted {
+            true => self.fetched(epoch, name).await,
+            false => Err(Refusal::NotGranted(format!(
                 "secret `{name}` is not granted for {method} {destination}; `[capabilities] secrets` in tq.toml grants it like `{name} for {destination}`"
-            )));
-        }
-        self.fetched(epoch, name).await
+            ))),
+        };
+        self.count(&fetched);
+        fetched
+    }
+
+    fn count(&self, fetched: &Result<Bytes, Refusal>) {
+        self.0.metrics.asked_for_secret(match fetched {
+            Ok(_) => "given",
+            Err(Refusal::NotGranted(_)) => "not_granted",
+            Err(Refusal::Missing(_)) => "missing",
+            Err(Refusal::Unavailable(_)) => "unavailable",
+        });
     }
 
     fn grants(&self, epoch: Epoch) -> Option<Arc<Grants>> {
@@ -241,6 +256,7 @@ impl Services for Holders {
                     )),
                 }),
             };
+            holders.count(&fetched);
             // Nobody waits when the attempt was stopped.
             sender.send(fetched).ok();
         };

@@ -1,0 +1,50 @@
+//! `cargo xtask supply-chain`: what is built in, where it comes from, under which licence, and whether it is known to be weak.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::tools::{self, Failed, cargo, is_installed};
+
+/// The version that deny.toml is written for, so that a new one does not change what passes.
+const VERSION: &str = "0.20.2";
+
+/// Checks the lock file against deny.toml.
+///
+/// # Errors
+/// Something is not allowed, cargo-deny cannot be had or, with `strict`, the advisories could not be fetched.
+pub(crate) fn run(strict: bool) -> Result<(), Failed> {
+    let program = program()?;
+    let deny = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.current_dir(tools::root()).args(arguments);
+        command
+    };
+    tools::run(&mut deny(&["check", "bans", "licenses", "sources"]))?;
+    if let Err(Failed(why)) = tools::run(&mut deny(&["fetch", "db"])) {
+        let skipped = format!(
+            "SKIPPED advisories: their database cannot be fetched ({why}); bans, licences and sources were checked"
+        );
+        return match strict {
+            true => Err(Failed(skipped)),
+            false => {
+                eprintln!("{skipped}");
+                Ok(())
+            }
+        };
+    }
+    tools::run(&mut deny(&["check", "--disable-fetch", "advisories"]))
+}
+
+/// cargo-deny: the one that is installed, or else one in the target directory, which is kept between runs.
+fn program() -> Result<PathBuf, Failed> {
+    if is_installed("cargo-deny") {
+        return Ok("cargo-deny".into());
+    }
+    let folder = tools::programs()?.join("cargo-deny");
+    let program = folder.join("bin/cargo-deny");
+    if !program.is_file() {
+        let mut install = cargo(&["install", "cargo-deny", "--locked", "--version", VERSION]);
+        tools::run(install.arg("--root").arg(&folder))?;
+    }
+    Ok(program)
+}
