@@ -259,13 +259,7 @@ fn guests() -> Vec<Case> {
         guest!(29, "fs_escape", BareProgram, Fuel, Outcome("succeeded")),
         guest!(30, "sock_open", BareProgram, Fuel, Outcome("succeeded")),
         guest!(31, "env_probe", Body, Fuel, Outcome("succeeded")),
-        guest!(
-            33,
-            "spectre_timer",
-            BareProgram,
-            Fuel,
-            Outcome("succeeded")
-        ),
+        guest!(33, "spectre_timer", BareProgram, Fuel, Outcome("succeeded")),
         guest!(36, "late_result", Body, Time, Outcome("timeout")),
         guest!(37, "big_error", Body, Fuel, Outcome("fatal_error")),
         guest!(37, "exit_without_result", Body, Fuel, Outcome("no_result")),

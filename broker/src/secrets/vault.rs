@@ -102,7 +102,7 @@ impl Vault {
         self.random
             .fill(&mut nonce)
             .map_err(|_| VaultError::Random)?;
-        self.with_key(|key| {
+        self.with_key(Self::read_or_make, |key| {
             let mut bytes = value.to_vec();
             key.key
                 .seal_in_place_append_tag(
@@ -130,7 +130,7 @@ impl Vault {
             nonce,
             bytes,
         } = sealed;
-        self.with_key(|key| {
+        self.with_key(Self::read, |key| {
             if key.id != *key_id {
                 return Err(VaultError::OtherKey {
                     name: name.to_owned(),
@@ -154,28 +154,36 @@ impl Vault {
 
     fn with_key<T>(
         &self,
+        get: impl FnOnce(&Self) -> Result<Key, VaultError>,
         work: impl FnOnce(&Key) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let mut held = self.key.lock().unwrap_or_else(PoisonError::into_inner);
         let key = match held.take() {
             Some(key) => key,
-            None => self.read_or_make()?,
+            None => get(self)?,
         };
         work(held.insert(key))
     }
 
     fn read_or_make(&self) -> Result<Key, VaultError> {
-        let failed = |source| VaultError::Io {
-            path: self.path.clone(),
-            source,
-        };
-        let text = match fs::read_to_string(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make()?,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(VaultError::NoKey(self.path.clone()));
+        match self.read() {
+            Err(VaultError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.make()?;
+                self.read()
             }
-            read => read.map_err(failed)?,
-        };
+            read => read,
+        }
+    }
+
+    fn read(&self) -> Result<Key, VaultError> {
+        let path = || self.path.clone();
+        let text = fs::read_to_string(&self.path).map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidData => VaultError::NoKey(path()),
+            _ => VaultError::Io {
+                path: path(),
+                source,
+            },
+        })?;
         if let Ok(metadata) = fs::metadata(&self.path) {
             let mode = metadata.permissions().mode() & 0o777;
             if mode & 0o077 != 0 {
@@ -184,12 +192,11 @@ impl Vault {
             }
         }
         let mut key = [0; KEY_LEN];
-        hex::decode_to_slice(text.trim_end(), &mut key)
-            .map_err(|_| VaultError::NoKey(self.path.clone()))?;
+        hex::decode_to_slice(text.trim_end(), &mut key).map_err(|_| VaultError::NoKey(path()))?;
         let id = blake3::derive_key("tq 2026-11 name of a key of secrets", &key);
         let id = *id.first_chunk().unwrap_or(&[0; KEY_ID_LEN]);
         let key = UnboundKey::new(&AES_256_GCM, &key);
-        let key = key.map_err(|_| VaultError::NoKey(self.path.clone()))?;
+        let key = key.map_err(|_| VaultError::NoKey(path()))?;
         Ok(Key {
             key: LessSafeKey::new(key),
             id,
@@ -197,7 +204,7 @@ impl Vault {
     }
 
     /// Makes a key, for nobody but the owner to read. It is on disk when this returns.
-    fn make(&self) -> Result<String, VaultError> {
+    fn make(&self) -> Result<(), VaultError> {
         let mut key = [0; KEY_LEN];
         self.random.fill(&mut key).map_err(|_| VaultError::Random)?;
         let text = hex::encode(key) + "\n";
@@ -206,7 +213,7 @@ impl Vault {
             source,
         })?;
         tracing::info!(path = %self.path.display(), "made a key for secrets; back it up apart from the data");
-        Ok(text)
+        Ok(())
     }
 }
 
@@ -294,7 +301,12 @@ mod tests {
         let text = opened.unwrap_err().to_string();
         assert!(text.contains(&hex::encode(sealed.key_id)), "{text}");
         fs::write(&path, "no key").unwrap();
-        let opened = Vault::new(path).open("default", "key", &sealed);
+        let opened = Vault::new(path.clone()).open("default", "key", &sealed);
         assert!(matches!(opened, Err(VaultError::NoKey(_))));
+        // A new one would open nothing.
+        fs::remove_file(&path).unwrap();
+        let opened = Vault::new(path.clone()).open("default", "key", &sealed);
+        assert!(matches!(opened, Err(VaultError::Io { .. })));
+        assert!(!path.try_exists().unwrap());
     }
 }

@@ -5,7 +5,7 @@ use tq_broker::tables::{key, row};
 use tq_core::TaskId;
 
 pub(crate) fn read(bytes: &[u8]) {
-    let Some((choice, rest)) = crate::choice(bytes, 14) else {
+    let Some((choice, rest)) = crate::choice(bytes, 15) else {
         return;
     };
     let row = Bytes::copy_from_slice(rest);
@@ -30,6 +30,7 @@ pub(crate) fn read(bytes: &[u8]) {
             row::decode_settled(rest).for_each(drop);
         }
         11 => row::decode_ready(rest).for_each(drop),
+        12 => drop(row::decode_secret(row)),
         _ => keys(rest),
     }
 }

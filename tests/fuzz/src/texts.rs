@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use tq_core::grant::{BucketName, HttpGrant, SecretGrant, TcpGrant};
 use tq_core::{Digest, Outcome, TaskId, label, name, signature::Signature};
 
 pub(crate) fn read(bytes: &[u8]) {
@@ -13,6 +14,10 @@ pub(crate) fn read(bytes: &[u8]) {
     there_and_back::<Digest>(text);
     there_and_back::<Outcome>(text);
     there_and_back::<Signature>(text);
+    there_and_back::<HttpGrant>(text);
+    there_and_back::<TcpGrant>(text);
+    there_and_back::<SecretGrant>(text);
+    there_and_back::<BucketName>(text);
     Signature::range(text).ok();
     name::check("module name", text).ok();
     let pairs = text.lines().filter_map(|line| line.split_once('='));
