@@ -8,7 +8,10 @@ use crate::tools::{self, Failed, cargo, is_installed};
 /// The version that deny.toml is written for, so that a new one does not change what passes.
 const VERSION: &str = "0.20.2";
 
-/// Checks the lock file against deny.toml.
+/// Each has a lock file.
+const WORKSPACES: [&str; 2] = ["Cargo.toml", "guest-examples/Cargo.toml"];
+
+/// Checks the lock files against deny.toml.
 ///
 /// # Errors
 /// Something is not allowed, cargo-deny cannot be had or, with `strict`, the advisories could not be fetched.
@@ -19,7 +22,13 @@ pub(crate) fn run(strict: bool) -> Result<(), Failed> {
         command.current_dir(tools::root()).args(arguments);
         command
     };
-    tools::run(&mut deny(&["check", "bans", "licenses", "sources"]))?;
+    let check = |what: &[&str]| {
+        WORKSPACES.iter().try_for_each(|manifest| {
+            let place = ["--manifest-path", *manifest, "--config", "deny.toml"];
+            tools::run(deny(&place).arg("check").args(what))
+        })
+    };
+    check(&["bans", "licenses", "sources"])?;
     if let Err(Failed(why)) = tools::run(&mut deny(&["fetch", "db"])) {
         let skipped = format!(
             "SKIPPED advisories: their database cannot be fetched ({why}); bans, licences and sources were checked"
@@ -32,7 +41,7 @@ pub(crate) fn run(strict: bool) -> Result<(), Failed> {
             }
         };
     }
-    tools::run(&mut deny(&["check", "--disable-fetch", "advisories"]))
+    check(&["--disable-fetch", "advisories"])
 }
 
 /// cargo-deny: the one that is installed, or else one in the target directory, which is kept between runs.
