@@ -368,6 +368,22 @@ pub const SECRETS_MAX: usize = 100;
 pub const SECRET_BYTES_MIN: usize = 8;
 /// A secret. The longest keys in use are of a few KiB.
 pub const SECRET_BYTES_MAX: usize = 8 * KIB as usize;
+/// A key of a bucket.
+pub const KEYVALUE_KEY_BYTES_MAX: usize = 512;
+/// The value of a key. What is larger is a result, or belongs into a store of objects.
+pub const KEYVALUE_VALUE_BYTES_MAX: usize = 64 * KIB as usize;
+/// What a key counts beside its own bytes and those of its value and its bucket's name: about what the store adds to it. So
+/// many keys without values are bounded too.
+pub const KEYVALUE_ENTRY_BYTES: u64 = 64;
+/// What the buckets of one namespace may have together. The broker is no database: it copies them with everything else that
+/// it has, and every write waits for its disk.
+pub const KEYVALUE_NAMESPACE_BYTES_MAX: u64 = 64 * MIB;
+/// Buckets of one namespace. The broker holds their names and sizes in memory.
+pub const KEYVALUE_BUCKETS_MAX: usize = 256;
+/// Keys in one call, and on one page of a list.
+pub const KEYVALUE_KEYS_MAX: usize = 1_000;
+/// Keys and values in one call, or in its answer.
+pub const KEYVALUE_CALL_BYTES_MAX: usize = MIB as usize;
 /// How long a host asks its broker for something on behalf of a guest.
 pub const SERVICE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Environment variables of a function.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "common",
     "tasks",
     "queues",
@@ -14,6 +14,7 @@ const FILES: [&str; 10] = [
     "namespaces",
     "retention",
     "secrets",
+    "keyvalue",
     "modules",
     "hosts",
     "link",

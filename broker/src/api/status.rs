@@ -85,7 +85,7 @@ impl From<Refused> for ApiError {
             Refused::DiskFull { .. } => with_hint(
                 Code::ResourceExhausted,
                 text,
-                "free some space on the broker's disk, then submit again",
+                "free some space on the broker's disk, then try again",
             ),
             Refused::NoEarlierVersion { .. } | Refused::Replaced(_) => {
                 Status::failed_precondition(text)
@@ -110,7 +110,17 @@ impl From<Refused> for ApiError {
             Refused::OrderInUse { .. } | Refused::QueueInUse { .. } | Refused::DefaultQueue => {
                 Status::failed_precondition(text)
             }
-            Refused::TooManyQueues | Refused::TooManySecrets => Status::resource_exhausted(text),
+            Refused::TooManyQueues
+            | Refused::TooManySecrets
+            | Refused::TooManyBuckets
+            | Refused::BucketsFull { .. } => Status::resource_exhausted(text),
+            Refused::BucketNotGranted(_) => Status::permission_denied(text),
+            Refused::NoKey { bucket, .. } => with_hint(
+                Code::NotFound,
+                text,
+                &format!("`tq kv list {bucket}` shows those that there are"),
+            ),
+            Refused::NoNumber { .. } => Status::failed_precondition(text),
             Refused::NoSecret { .. } => with_hint(
                 Code::NotFound,
                 text,

@@ -7,13 +7,13 @@ use prost::Message;
 use tq_core::task::{DataRef, Lease, State, Task};
 use tq_core::{Signature, TaskId, Timestamp};
 
-use super::{Ledger, lock, read, removal};
+use super::{Ledger, keyvalue, lock, read, removal};
 use crate::dispatch::lanes::Place;
 use crate::dispatch::queues::KeyId;
 use crate::store::{Direction, Space};
 use crate::tables::Namespace;
 use crate::tables::key::{self, QueueId, Timer};
-use crate::tables::row::{self, Beside, Counters, IdempotencyRow, LedgerRow};
+use crate::tables::row::{self, Beside, Bucket, Counters, IdempotencyRow, LedgerRow};
 
 /// Every task, with its namespace and what stands beside it.
 pub type Tasks = BTreeMap<TaskId, (Namespace, Task, Beside)>;
@@ -41,6 +41,7 @@ impl Ledger {
         self.check_blobs(&tasks);
         self.check_modules(&tasks);
         self.check_retention(&tasks);
+        self.check_buckets();
     }
 
     /// Every task as of the last commit.
@@ -541,6 +542,47 @@ impl Ledger {
             );
         }
         assert!(uses.is_empty(), "not counted: {uses:?}");
+    }
+
+    /// Every bucket counts what is in it, on disk and in memory, and every value that is a row of its own is that of an entry.
+    fn check_buckets(&self) {
+        let mut counted: BTreeMap<(Namespace, String), Bucket> = BTreeMap::new();
+        let mut apart = BTreeMap::new();
+        for (at, row) in self.rows(Space::Index, &key::entries()) {
+            let (namespace, bucket, name) = key::entry_of(&at).expect("a key of an entry");
+            let entry = row::Entry::read(row.into()).expect("a row of an entry");
+            let count = counted.entry((namespace, bucket.to_owned())).or_default();
+            count.keys += 1;
+            count.bytes += keyvalue::size(bucket, name, entry.len);
+            match entry.is_apart() {
+                true => drop(apart.insert(key::value(namespace, bucket, name).bytes, entry.len)),
+                false => assert_eq!(entry.in_row.len() as u64, entry.len, "{name} is whole"),
+            }
+        }
+        let rows = self.rows(Space::Meta, &key::buckets()).into_iter();
+        let on_disk: BTreeMap<_, _> = rows
+            .map(|(at, row)| {
+                let (namespace, name) = key::bucket_of(&at).expect("a key of a bucket");
+                let bucket = Bucket::read(row.into()).expect("a row of a bucket");
+                ((namespace, name.to_owned()), bucket)
+            })
+            .collect();
+        assert_eq!(on_disk, counted, "buckets on disk count what is in them");
+        let in_memory = self.buckets.iter();
+        let in_memory =
+            in_memory.map(|(namespace, name, bucket)| ((namespace, name.to_owned()), bucket));
+        assert_eq!(
+            in_memory.collect::<BTreeMap<_, _>>(),
+            counted,
+            "buckets in memory count what is in them"
+        );
+        let values = self.rows(Space::Payloads, &key::values()).into_iter();
+        let values = values.map(|(at, value)| (at, value.len() as u64));
+        assert_eq!(
+            values.collect::<BTreeMap<_, _>>(),
+            apart,
+            "values are those of entries"
+        );
     }
 
     /// Every dead task is in both indexes of dead letters, and nothing else is.

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tq_core::grant::BucketName;
 use tq_core::label::Labels;
-use tq_core::limits::{OutOfRange, QUEUES_MAX, SECRETS_MAX};
+use tq_core::limits::{
+    KEYVALUE_BUCKETS_MAX, KEYVALUE_NAMESPACE_BYTES_MAX, OutOfRange, QUEUES_MAX, SECRETS_MAX,
+};
 use tq_core::queue::{Order, Rate, Settings, SettingsError};
 use tq_core::task::{Spec, State, Task};
 use tq_core::transition::{Amendment, Rejected};
 use tq_core::{Digest, Epoch, Grants, TaskId, Timestamp};
 
-use super::{Ended, Keep, RedriveDead, SecretChange, SetNamespace};
+use super::{BucketChange, Ended, Keep, RedriveDead, SecretChange, SetNamespace};
 use crate::blobs::Hold;
 use crate::dispatch::SessionId;
 use crate::dispatch::hosts::Link;
@@ -61,6 +64,8 @@ pub enum Command {
     SetNamespace(SetNamespace),
     /// Sets or removes a secret.
     Secret(SecretChange),
+    /// Changes what is in a bucket.
+    Bucket(BucketChange),
     /// What an attempt was granted that asks for something while it runs.
     Granted(AttemptRef, Reply<Result<Arc<Grants>, Refused>>),
     /// Removes tasks that have ended.
@@ -418,7 +423,7 @@ pub enum Refused {
     },
     /// Too little space is left.
     #[error(
-        "the disk has {free} bytes left, under the floor of {floor} bytes: no new tasks until there is more; running ones go on"
+        "the disk has {free} bytes left, under the floor of {floor} bytes: no new tasks and values until there is more; what runs goes on"
     )]
     DiskFull {
         /// What is left.
@@ -512,6 +517,42 @@ pub enum Refused {
         namespace: String,
         /// The secret's name.
         name: String,
+    },
+    /// An attempt asks for a bucket that it may not use.
+    #[error(
+        "bucket `{0}` is not granted to the function; `[capabilities] keyvalue` in tq.toml grants it"
+    )]
+    BucketNotGranted(BucketName),
+    /// The buckets of a namespace would have too much.
+    #[error(
+        "the buckets of the namespace would have {bytes} bytes, over the limit of {KEYVALUE_NAMESPACE_BYTES_MAX} bytes; delete what is not needed"
+    )]
+    BucketsFull {
+        /// What they would have.
+        bytes: u64,
+    },
+    /// There are too many buckets.
+    #[error(
+        "the namespace has {KEYVALUE_BUCKETS_MAX} buckets, which is the limit; delete one, or put more keys into fewer buckets"
+    )]
+    TooManyBuckets,
+    /// There is no such key.
+    #[error("bucket `{bucket}` of namespace `{namespace}` has no key `{}`", .key.escape_debug())]
+    NoKey {
+        /// The namespace's name.
+        namespace: String,
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// A value that is to be incremented is no number, or the sum would be none.
+    #[error("{delta} cannot be added to key `{}`: its value is no whole number in decimal digits, or the sum has more than 64 bits", .key.escape_debug())]
+    NoNumber {
+        /// The key.
+        key: String,
+        /// What was to be added.
+        delta: i64,
     },
     /// An attempt asks for something that is not its host's any more, or never was.
     #[error("attempt {epoch} of task {id} does not run there")]

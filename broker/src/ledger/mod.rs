@@ -24,6 +24,7 @@ mod dispatch;
 mod ends;
 mod hosts;
 mod ids;
+mod keyvalue;
 mod modules;
 mod namespaces;
 mod queues;
@@ -50,6 +51,7 @@ pub use command::{
     Submitted, Target, Watch, WatchId,
 };
 pub use ends::{Ended, Recent};
+pub use keyvalue::{BucketChange, Changed, ChangedBy, WhatChanges};
 pub use namespaces::{NamespaceSettings, SetNamespace};
 pub use redrive::RedriveDead;
 pub use retention::{Keep, RetentionChange};
@@ -310,6 +312,7 @@ pub struct Ledger {
     leftovers: VecDeque<removal::Leftover>,
     collector: retention::Collector,
     module_uses: modules::Uses,
+    buckets: keyvalue::Buckets,
     /// Tasks as they were when they were removed, and when that was, for whoever checks that they had to go.
     #[cfg(any(test, feature = "simulation"))]
     removed: Vec<(Task, Timestamp)>,
@@ -408,6 +411,7 @@ impl Ledger {
                 self.change_secret(change);
                 Ok(())
             }
+            Command::Bucket(change) => self.change_bucket(change),
             Command::Granted(attempt, reply) => {
                 let granted = self.granted(&attempt)?;
                 self.answer(reply, granted);

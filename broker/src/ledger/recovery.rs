@@ -12,6 +12,7 @@ use tq_core::{TaskId, Timestamp};
 
 use super::claims::Claims;
 use super::ids::Ids;
+use super::keyvalue::Buckets;
 use super::modules::Uses;
 use super::ready::is_ready;
 use super::retention::Collector;
@@ -98,6 +99,7 @@ impl Ledger {
             leftovers: VecDeque::new(),
             collector: Collector::new(config.retention),
             module_uses: Uses::default(),
+            buckets: Buckets::default(),
             #[cfg(any(test, feature = "simulation"))]
             removed: Vec::new(),
             steps: 0,
@@ -109,6 +111,7 @@ impl Ledger {
         ledger.recover_queues()?;
         ledger.recover_settings()?;
         ledger.recover_secrets()?;
+        ledger.recover_buckets()?;
         ledger.recover_lanes()?;
         ledger.recover_hosts()?;
         ledger.recover_claims()?;

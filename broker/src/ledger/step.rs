@@ -14,7 +14,7 @@ use tq_core::{Digest, Signature, TaskId, Timestamp, invariants};
 
 use super::answers::Ends;
 use super::ready::is_ready;
-use super::{Answers, Ended, Error, Ledger, Open, claims, lock, ready};
+use super::{Answers, Ended, Error, Ledger, Open, claims, keyvalue, lock, ready};
 use crate::blobs::Hold;
 use crate::dispatch::needs::Needs;
 use crate::store::{Batch, Committed, Key, Level};
@@ -57,6 +57,8 @@ pub(super) struct Step {
     pub(super) fed: Vec<Arc<Needs>>,
     /// Holds on blobs that it names: they end with its commit.
     pub(super) holds: Vec<Hold>,
+    /// What it has done to buckets.
+    pub(super) buckets: keyvalue::Written,
     /// Blobs that were those of versions of modules which it removes.
     pub(super) unnamed: Vec<Digest>,
 }

@@ -254,8 +254,8 @@ impl Ledger {
             .map_err(decode)?)
     }
 
-    /// Refuses submits while too little space is left. It is asked for at most ten times a second.
-    fn refuse_when_full(&mut self) -> Result<Option<Refused>, Error> {
+    /// Refuses submits and values while too little space is left. It is asked for at most ten times a second.
+    pub(super) fn refuse_when_full(&mut self) -> Result<Option<Refused>, Error> {
         let free = match self.free_bytes {
             Some((free, at)) if self.mono.saturating_sub(at) < FREE_BYTES_AGE_MAX => free,
             Some(_) | None => {

@@ -229,12 +229,13 @@ impl Inbox {
     }
 }
 
-/// How many tasks a command touches.
+/// How many tasks, or keys of buckets, a command touches.
 fn cost(command: &Command) -> usize {
     match command {
         Command::Holding(_, command) => cost(command),
         Command::Submit(submit) => submit.tasks.len().max(1),
         Command::RedriveDead(redrive) => redrive.ids.len().max(1),
+        Command::Bucket(change) => change.what.keys().max(1),
         Command::Delete(Delete {
             tasks: Doomed::As(tasks),
             ..
@@ -262,6 +263,7 @@ fn class(command: &Command) -> Class {
         | Command::RedriveDead(_)
         | Command::SetNamespace(_)
         | Command::Secret(_)
+        | Command::Bucket(_)
         | Command::Granted(..)
         | Command::Delete(_)
         | Command::Keep(_)

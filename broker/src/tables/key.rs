@@ -50,6 +50,7 @@ mod meta {
     pub(super) const RETENTION: u8 = 60;
     pub(super) const COLLECTOR: u8 = 61;
     pub(super) const SECRET_OF: u8 = 80;
+    pub(super) const BUCKET: u8 = 100;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -65,6 +66,7 @@ mod index {
     pub(super) const LEFTOVER: u8 = 60;
     pub(super) const DUE: u8 = 61;
     pub(super) const BLOB_USE: u8 = 62;
+    pub(super) const ENTRY: u8 = 100;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -73,6 +75,7 @@ mod payloads {
     pub(super) const RESULT: u8 = 2;
     pub(super) const CHECKPOINT: u8 = 3;
     pub(super) const LOG: u8 = 4;
+    pub(super) const VALUE: u8 = 100;
 }
 
 /// What a timer is for. The number is part of its key.
@@ -267,6 +270,83 @@ pub fn secret_of(namespace: Namespace, name: &str) -> Key {
 /// Before all secrets of a namespace.
 pub fn secrets_of(namespace: Namespace) -> Vec<u8> {
     [&[meta::SECRET_OF], &namespace.0.to_be_bytes()[..]].concat()
+}
+
+/// What a bucket has.
+pub fn bucket(namespace: Namespace, name: &str) -> Key {
+    Key::new(
+        Space::Meta,
+        [&buckets_of(namespace)[..], name.as_bytes()].concat(),
+    )
+}
+
+/// Before all buckets of a namespace.
+pub fn buckets_of(namespace: Namespace) -> Vec<u8> {
+    [&buckets()[..], &namespace.0.to_be_bytes()].concat()
+}
+
+/// Before all buckets.
+pub fn buckets() -> Vec<u8> {
+    vec![meta::BUCKET]
+}
+
+/// What a key of [`bucket`] says.
+pub fn bucket_of(key: &[u8]) -> Option<(Namespace, &str)> {
+    let (namespace, name) = key.strip_prefix(&[meta::BUCKET])?.split_first_chunk()?;
+    Some((
+        Namespace(u32::from_be_bytes(*namespace)),
+        std::str::from_utf8(name).ok()?,
+    ))
+}
+
+/// A key of a bucket, as its user named it.
+pub fn entry(namespace: Namespace, bucket: &str, name: &str) -> Key {
+    Key::new(
+        Space::Index,
+        [&entries_of(namespace, bucket)[..], name.as_bytes()].concat(),
+    )
+}
+
+/// Before all keys of a bucket.
+pub fn entries_of(namespace: Namespace, bucket: &str) -> Vec<u8> {
+    in_bucket(index::ENTRY, namespace, bucket)
+}
+
+/// Before all keys of all buckets.
+pub fn entries() -> Vec<u8> {
+    vec![index::ENTRY]
+}
+
+/// What a key of [`entry`] or [`value`] says.
+pub fn entry_of(key: &[u8]) -> Option<(Namespace, &str, &str)> {
+    let (namespace, rest) = key
+        .strip_prefix(&[index::ENTRY])
+        .or_else(|| key.strip_prefix(&[payloads::VALUE]))?
+        .split_first_chunk()?;
+    // Names of buckets have no NUL; those of keys may have any.
+    let (bucket, name) = std::str::from_utf8(rest).ok()?.split_once('\0')?;
+    Some((Namespace(u32::from_be_bytes(*namespace)), bucket, name))
+}
+
+/// The value of a key of a bucket, if it is not in the row of its key.
+pub fn value(namespace: Namespace, bucket: &str, name: &str) -> Key {
+    let at = in_bucket(payloads::VALUE, namespace, bucket);
+    Key::new(Space::Payloads, [&at[..], name.as_bytes()].concat())
+}
+
+/// Before all such values.
+pub fn values() -> Vec<u8> {
+    vec![payloads::VALUE]
+}
+
+fn in_bucket(kind: u8, namespace: Namespace, bucket: &str) -> Vec<u8> {
+    [
+        &[kind],
+        &namespace.0.to_be_bytes()[..],
+        bucket.as_bytes(),
+        &[0],
+    ]
+    .concat()
 }
 
 /// What was asked for.
@@ -675,6 +755,9 @@ mod tests {
             prop_assert_eq!(blob_of(&blob_use(digest, namespace, id).bytes), Some(digest));
             let uses = module_uses(namespace, "a-b", queue).bytes;
             prop_assert_eq!(module_uses_of(&uses), Some((namespace, "a-b", queue)));
+            prop_assert_eq!(bucket_of(&bucket(namespace, "a-b").bytes), Some((namespace, "a-b")));
+            prop_assert_eq!(entry_of(&entry(namespace, "a-b", "c\0d").bytes), Some((namespace, "a-b", "c\0d")));
+            prop_assert_eq!(entry_of(&value(namespace, "a-b", "").bytes), Some((namespace, "a-b", "")));
             prop_assert_eq!(log_task_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some((namespace, id)));
             prop_assert_eq!(log_epoch_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some(Epoch(position.0)));
         }
@@ -684,7 +767,7 @@ mod tests {
             let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_epoch_of(&bytes));
             let _ = (namespace_of(&bytes), current_of(&bytes), counters_of(&bytes), queue_of(&bytes));
             let _ = (dead_signature_of(&bytes), death_of(&bytes), log_task_of(&bytes));
-            let _ = (due_of(&bytes), retention_of(&bytes));
+            let _ = (due_of(&bytes), retention_of(&bytes), bucket_of(&bytes), entry_of(&bytes));
         }
     }
 

@@ -15,6 +15,7 @@ use tq_proto::v1;
 use tq_proto::v1::host_link_server::HostLink;
 
 use super::blocking::{blocking, write_chunk};
+use super::keyvalue::keyvalue_for;
 use super::secrets::secret_for;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
@@ -290,5 +291,14 @@ impl HostLink for Link {
     ) -> Result<Response<v1::GetSecretResponse>, Status> {
         let value = secret_for(&self.0, request.into_inner()).await?;
         Ok(Response::new(v1::GetSecretResponse { value }))
+    }
+
+    async fn key_value(
+        &self,
+        request: Request<v1::KeyValueRequest>,
+    ) -> Result<Response<v1::KeyValueResponse>, Status> {
+        let answer = keyvalue_for(&self.0, request.into_inner()).await?;
+        let answer = Some(answer);
+        Ok(Response::new(v1::KeyValueResponse { answer }))
     }
 }

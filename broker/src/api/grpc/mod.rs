@@ -5,6 +5,7 @@ mod convert;
 mod dead_letters;
 mod function_filter;
 mod hosts;
+mod keyvalue;
 mod link;
 mod modules;
 mod namespaces;
@@ -28,6 +29,7 @@ use tq_core::limits::MESSAGE_BYTES_MAX;
 use tq_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use tq_proto::v1::host_link_server::HostLinkServer;
 use tq_proto::v1::host_service_server::HostServiceServer;
+use tq_proto::v1::key_value_service_server::KeyValueServiceServer;
 use tq_proto::v1::module_service_server::ModuleServiceServer;
 use tq_proto::v1::namespace_service_server::NamespaceServiceServer;
 use tq_proto::v1::queue_service_server::QueueServiceServer;
@@ -91,6 +93,9 @@ pub(crate) async fn routes(
     health
         .set_serving::<SecretServiceServer<secrets::Secrets>>()
         .await;
+    health
+        .set_serving::<KeyValueServiceServer<keyvalue::KeyValues>>()
+        .await;
     health.set_serving::<HostLinkServer<link::Link>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -117,6 +122,9 @@ pub(crate) async fn routes(
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(NamespaceServiceServer::new(namespaces::Namespaces(
+            context.clone(),
+        )))
+        .add_service(KeyValueServiceServer::new(keyvalue::KeyValues(
             context.clone(),
         )))
         .add_service(SecretServiceServer::new(secrets::Secrets(context.clone())))

@@ -2,6 +2,7 @@
 
 mod claims;
 mod host;
+mod keyvalue;
 mod module;
 mod queue;
 mod retention;
@@ -22,6 +23,7 @@ use super::key::{self, Namespace};
 
 pub use claims::{Claim, decode_claims, encode_claims};
 pub use host::{decode_host, encode_host};
+pub use keyvalue::{Bucket, Entry, Page, find_value, list_buckets, list_entries};
 pub use module::{decode_current, decode_module, encode_current, encode_module};
 pub use queue::QueueRow;
 pub use retention::{CollectorRow, decode_collector, decode_retention, encode_retention};
