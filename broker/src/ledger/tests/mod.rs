@@ -15,6 +15,7 @@ macro_rules! on_every_store {
 mod dead_letters;
 mod faults;
 mod hosts;
+mod keyvalue;
 mod modules;
 mod queues;
 mod recovery;
