@@ -8,6 +8,7 @@ use tq_core::limits::MESSAGE_BYTES_MAX;
 use tq_core::name::DEFAULT_NAMESPACE;
 use tq_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use tq_proto::v1::host_service_client::HostServiceClient;
+use tq_proto::v1::key_value_service_client::KeyValueServiceClient;
 use tq_proto::v1::module_service_client::ModuleServiceClient;
 use tq_proto::v1::namespace_service_client::NamespaceServiceClient;
 use tq_proto::v1::queue_service_client::QueueServiceClient;
@@ -99,6 +100,10 @@ impl Client {
 
     pub(crate) fn retention_service(&self) -> RetentionServiceClient<Channel> {
         RetentionServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn keyvalue_service(&self) -> KeyValueServiceClient<Channel> {
+        KeyValueServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn secret_service(&self) -> SecretServiceClient<Channel> {

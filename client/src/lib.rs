@@ -26,6 +26,7 @@ mod connection;
 mod dead_letters;
 mod error;
 mod hosts;
+mod keyvalue;
 mod modules;
 mod namespaces;
 mod queues;
@@ -44,11 +45,12 @@ pub use tasks::{TaskUpdate, Which};
 pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
-    Attempt, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter,
+    Attempt, Bucket, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter,
     DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment, Failure, Function,
-    FunctionSettings, GrantList, Grants, Host, HostState, LimitOverrides, Limits,
-    ListDeadLettersResponse, ListSignaturesResponse, ListTasksResponse, LogChunk, Module,
-    NamespaceSettings, NewTask, PlacementSettings, Progress, Queue, QueueOrder, Rate,
-    RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, Secret, SignatureSummary,
-    Submitted, Task, TaskState, Tripped, UploadModuleResponse, Usage,
+    FunctionSettings, GetValueResponse, GrantList, Grants, Host, HostState, KeyInfo,
+    LimitOverrides, Limits, ListBucketsResponse, ListDeadLettersResponse, ListKeysResponse,
+    ListSignaturesResponse, ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask,
+    PlacementSettings, Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention,
+    RetryOverrides, RetryPolicy, Secret, SignatureSummary, Submitted, Task, TaskState, Tripped,
+    UploadModuleResponse, Usage,
 };

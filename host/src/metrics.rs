@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     compile_duration: Histogram,
     http_requests: Family<OutcomeLabel, Counter>,
     secrets_asked: Family<OutcomeLabel, Counter>,
+    keyvalue_calls: Family<OutcomeLabel, Counter>,
     pub(crate) slots_busy: Gauge,
     pub(crate) outcomes_kept: Gauge,
     pub(crate) modules_ready: Gauge,
@@ -53,6 +54,7 @@ impl Metrics {
             compile_duration,
             http_requests: Family::default(),
             secrets_asked: Family::default(),
+            keyvalue_calls: Family::default(),
             slots_busy: Gauge::default(),
             outcomes_kept: Gauge::default(),
             modules_ready: Gauge::default(),
@@ -98,6 +100,11 @@ impl Metrics {
             "secrets_asked",
             "Secrets that guests asked for, or named in headers, by what they got",
             metrics.secrets_asked.clone(),
+        );
+        registry.register(
+            "keyvalue_calls",
+            "Calls of guests to buckets, by what they came to",
+            metrics.keyvalue_calls.clone(),
         );
         registry.register(
             "slots",
@@ -186,6 +193,13 @@ impl Metrics {
             .inc();
     }
 
+    /// A guest read or changed a bucket, or wanted to.
+    pub(crate) fn called_keyvalue(&self, outcome: &'static str) {
+        self.keyvalue_calls
+            .get_or_create(&OutcomeLabel { outcome })
+            .inc();
+    }
+
     /// A module was compiled and loaded.
     pub(crate) fn compiled(&self, took: Duration) {
         self.compile_duration.observe(took.as_secs_f64());
@@ -222,6 +236,7 @@ mod tests {
         metrics.log_dropped_bytes.inc_by(7);
         metrics.requested("answered");
         metrics.asked_for_secret("given");
+        metrics.called_keyvalue("done");
         let text = metrics.text().unwrap();
         for line in [
             "tq_attempts_total{outcome=\"succeeded\"} 1",
@@ -230,6 +245,7 @@ mod tests {
             "tq_compile_duration_seconds_sum 1.0",
             "tq_http_requests_total{outcome=\"answered\"} 1",
             "tq_secrets_asked_total{outcome=\"given\"} 1",
+            "tq_keyvalue_calls_total{outcome=\"done\"} 1",
             "tq_slots 4",
             "tq_slots_busy 0",
             "tq_outcomes_kept 0",

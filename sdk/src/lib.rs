@@ -62,6 +62,7 @@
 
 mod context;
 mod error;
+pub mod keyvalue;
 mod payload;
 mod registry;
 

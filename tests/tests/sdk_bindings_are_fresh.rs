@@ -1,4 +1,4 @@
-//! `sdk/src/bindings.rs` is generated from `wit/task.wit` and committed, so that building a task compiles no generator.
+//! The SDK's bindings are generated from `wit/` and committed, so that building a task compiles no generator.
 
 use std::path::Path;
 
@@ -11,26 +11,37 @@ fn committed_sdk_bindings_are_what_the_wit_generates() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("tests/ has a parent")?;
-    let committed = root.join("sdk/src/bindings.rs");
-    let generated = generate(&root.join("wit"))?;
+    check(root, "sdk/src/bindings.rs", "wit", "task")?;
+    check(
+        root,
+        "sdk/src/keyvalue/bindings.rs",
+        "wit/deps/wasi-keyvalue@0.2.0-draft2",
+        "imports",
+    )
+}
+
+fn check(root: &Path, committed: &str, wit: &str, world: &str) -> anyhow::Result<()> {
+    let generated = generate(&root.join(wit), world)?;
+    let committed = &root.join(committed);
     if std::env::var_os("TQ_BLESS").is_some() {
-        std::fs::write(&committed, generated)?;
+        std::fs::write(committed, generated)?;
         return Ok(());
     }
-    let found = std::fs::read_to_string(&committed)
+    let found = std::fs::read_to_string(committed)
         .with_context(|| format!("reading {}", committed.display()))?;
     ensure!(
         found == generated,
-        "sdk/src/bindings.rs is not what wit/task.wit generates; write it again with\n  \
-         TQ_BLESS=1 cargo test --release -p tq-tests --test sdk_bindings_are_fresh"
+        "{} is not what {wit} generates; write it again with\n  \
+         TQ_BLESS=1 cargo test --release -p tq-tests --test sdk_bindings_are_fresh",
+        committed.display()
     );
     Ok(())
 }
 
-fn generate(wit: &Path) -> anyhow::Result<String> {
+fn generate(wit: &Path, world: &str) -> anyhow::Result<String> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(wit)?;
-    let world = resolve.select_world(&[package], Some("task"))?;
+    let world = resolve.select_world(&[package], Some(world))?;
     let mut files = Files::default();
     wit_bindgen_rust::Opts {
         format: true,

@@ -477,6 +477,9 @@ impl Ledger {
             "what removed tasks have left is known"
         );
         for (key, _) in self.rows(Space::Payloads, &[]) {
+            if key.starts_with(&key::values()) {
+                continue;
+            }
             let is_log = key.starts_with(&key::logs_all());
             let of = match is_log {
                 true => key::log_task_of(&key),

@@ -755,9 +755,11 @@ mod tests {
             prop_assert_eq!(blob_of(&blob_use(digest, namespace, id).bytes), Some(digest));
             let uses = module_uses(namespace, "a-b", queue).bytes;
             prop_assert_eq!(module_uses_of(&uses), Some((namespace, "a-b", queue)));
-            prop_assert_eq!(bucket_of(&bucket(namespace, "a-b").bytes), Some((namespace, "a-b")));
-            prop_assert_eq!(entry_of(&entry(namespace, "a-b", "c\0d").bytes), Some((namespace, "a-b", "c\0d")));
-            prop_assert_eq!(entry_of(&value(namespace, "a-b", "").bytes), Some((namespace, "a-b", "")));
+            let of = bucket(namespace, "a-b").bytes;
+            prop_assert_eq!(bucket_of(&of), Some((namespace, "a-b")));
+            let (entry, value) = (entry(namespace, "a-b", "c\0d").bytes, value(namespace, "a-b", "").bytes);
+            prop_assert_eq!(entry_of(&entry), Some((namespace, "a-b", "c\0d")));
+            prop_assert_eq!(entry_of(&value), Some((namespace, "a-b", "")));
             prop_assert_eq!(log_task_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some((namespace, id)));
             prop_assert_eq!(log_epoch_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some(Epoch(position.0)));
         }

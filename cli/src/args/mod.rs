@@ -10,6 +10,7 @@ mod dead;
 mod deploy;
 mod dev;
 mod host;
+mod kv;
 mod module;
 mod namespace;
 mod new;
@@ -39,6 +40,7 @@ pub(crate) use dead::{
 pub(crate) use deploy::DeployArgs;
 pub(crate) use dev::DevArgs;
 pub(crate) use host::{HostArgs, HostCommand, HostVerb};
+pub(crate) use kv::KvCommand;
 pub(crate) use module::{ModuleCommand, ModuleVersion};
 pub(crate) use namespace::{NamespaceCommand, NamespaceSetArgs, NamespaceSetting};
 pub(crate) use new::NewArgs;
@@ -131,6 +133,9 @@ pub(crate) enum Command {
     /// Set secrets for functions that are granted them, list and delete them
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Look at buckets of keys and values, which functions share, and change them
+    #[command(subcommand)]
+    Kv(KvCommand),
     /// Say how long what has ended is kept
     #[command(subcommand)]
     Retention(RetentionCommand),

@@ -11,6 +11,7 @@ mod demo;
 mod deploy;
 mod dev;
 mod host;
+mod kv;
 mod module;
 mod namespace;
 mod new;
@@ -25,8 +26,8 @@ mod waiting;
 use tq_client::Client;
 
 use crate::args::{
-    AdminCommand, Command, ConfigCommand, DeadCommand, HostVerb, ModuleCommand, NamespaceCommand,
-    QueueCommand, RetentionCommand, SecretCommand, TaskCommand,
+    AdminCommand, Command, ConfigCommand, DeadCommand, HostVerb, KvCommand, ModuleCommand,
+    NamespaceCommand, QueueCommand, RetentionCommand, SecretCommand, TaskCommand,
 };
 use crate::config::Config;
 use crate::exit::Exit;
@@ -97,6 +98,18 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             }
             SecretCommand::List => secret::list::run(config).await,
             SecretCommand::Delete { name } => secret::delete::run(config, &name).await,
+        },
+        Command::Kv(command) => match command {
+            KvCommand::List { bucket, after } => {
+                kv::list::run(config, bucket.as_deref(), after).await
+            }
+            KvCommand::Get { bucket, key } => kv::get::run(config, &bucket, &key).await,
+            KvCommand::Set { bucket, key, value } => {
+                kv::set::run(config, &bucket, &key, value).await
+            }
+            KvCommand::Delete { bucket, key } => {
+                kv::delete::run(config, &bucket, key.as_deref()).await
+            }
         },
         Command::Retention(command) => match command {
             RetentionCommand::Show => retention::show::run(config).await,

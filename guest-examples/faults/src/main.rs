@@ -1,6 +1,7 @@
 //! Every way in which a task can end, on demand.
 
 mod behaves;
+mod buckets;
 mod misbehaves;
 mod requests;
 mod secrets;

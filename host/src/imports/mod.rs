@@ -1,5 +1,6 @@
 //! What the host offers to guests besides WASI: one file per interface of `wit/`.
 
+pub(crate) mod keyvalue;
 mod runtime;
 mod secrets;
 

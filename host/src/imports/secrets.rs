@@ -19,7 +19,9 @@ impl secrets::Host for Guest {
             match refusal {
                 Refusal::NotGranted(message) => SecretError::NotGranted(message),
                 Refusal::Missing(message) => SecretError::Missing(message),
-                Refusal::Unavailable(message) => SecretError::Unavailable(message),
+                Refusal::Invalid(message) | Refusal::Unavailable(message) => {
+                    SecretError::Unavailable(message)
+                }
             }
         }))
     }

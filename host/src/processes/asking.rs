@@ -9,6 +9,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tq_core::Epoch;
 use tq_core::grant::SecretName;
+use tq_proto::v1::KeyValueCall;
+use tq_proto::v1::key_value_answer::Came;
 
 use super::child::Output;
 use super::wire::{
@@ -148,8 +150,13 @@ impl Egress for Asking {
     }
 }
 
-impl Services for Asking {
-    fn secret(&self, epoch: Epoch, name: SecretName) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+impl Asking {
+    /// Asks the host for what the broker has.
+    fn call(
+        &self,
+        epoch: Epoch,
+        asked: Asked,
+    ) -> impl Future<Output = Result<Returned, Refusal>> + use<> {
         let (sender, answer) = oneshot::channel();
         let id = {
             let mut open = self.open();
@@ -161,13 +168,29 @@ impl Services for Asking {
         let call = Call {
             id,
             epoch: epoch.0,
-            asked: Some(Asked::Secret(name.to_string())),
+            asked: Some(asked),
         };
         self.0.output.put(|buffer| put_call(call, buffer));
-        Box::pin(async move {
+        async move {
             let stopped = |_| Refusal::Unavailable("the host stopped".to_owned());
-            answer.await.map_err(stopped)?.read()
-        })
+            answer.await.map_err(stopped)
+        }
+    }
+}
+
+impl Services for Asking {
+    fn secret(&self, epoch: Epoch, name: SecretName) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let returned = self.call(epoch, Asked::Secret(name.to_string()));
+        Box::pin(async move { returned.await?.read_secret() })
+    }
+
+    fn keyvalue(
+        &self,
+        epoch: Epoch,
+        call: KeyValueCall,
+    ) -> BoxFuture<'static, Result<Came, Refusal>> {
+        let returned = self.call(epoch, Asked::KeyValue(call));
+        Box::pin(async move { returned.await?.read_keyvalue() })
     }
 }
 

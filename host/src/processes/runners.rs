@@ -5,6 +5,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tokio::process::ChildStdout;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -443,10 +445,15 @@ impl Shared {
             return Err(Violation::OutOfPlace("it asks for two things at once"));
         }
         let unreadable = |_| Violation::OutOfPlace("it asks for what has no name");
-        let answer = match asked {
+        let answer: BoxFuture<'static, Returned> = match asked {
             Some(Asked::Secret(name)) => {
                 let name = name.parse().map_err(unreadable)?;
-                self.services.secret(epoch, name)
+                let came = self.services.secret(epoch, name);
+                Box::pin(came.map(move |came| Returned::secret(id, came)))
+            }
+            Some(Asked::KeyValue(call)) => {
+                let came = self.services.keyvalue(epoch, call);
+                Box::pin(came.map(move |came| Returned::keyvalue(id, came)))
             }
             None => return Err(Violation::OutOfPlace("it asks for nothing")),
         };
@@ -454,9 +461,9 @@ impl Shared {
         let stopped = self.stopped.clone();
         self.tasks
             .spawn(stopped.run_until_cancelled_owned(async move {
-                let came = answer.await;
+                let returned = answer.await;
                 shared.is_answered(runner_id, epoch);
-                orders.push(Item::Return(Returned::new(id, came)));
+                orders.push(Item::Return(returned));
             }));
         Ok(())
     }

@@ -19,7 +19,7 @@ use tq_core::limits::{
 };
 use tq_core::outcome::Usage;
 use tq_core::{Epoch, Outcome};
-use tq_proto::v1::Assignment;
+use tq_proto::v1::{Assignment, KeyValueAnswer, KeyValueCall, key_value_answer};
 
 use crate::egress::{Failure, Kind, Request, Scope, Timeouts};
 use crate::runner::{self, Event, Finished, StopReason, cut};
@@ -70,7 +70,7 @@ pub(super) struct Returned {
     /// As the runner process called it.
     #[prost(uint64, tag = "1")]
     pub(super) id: u64,
-    #[prost(oneof = "Came", tags = "2, 3")]
+    #[prost(oneof = "Came", tags = "2, 3, 4")]
     came: Option<Came>,
 }
 
@@ -80,6 +80,8 @@ enum Came {
     Value(Bytes),
     #[prost(message, tag = "3")]
     Refused(Refused),
+    #[prost(message, tag = "4")]
+    KeyValue(KeyValueAnswer),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -95,32 +97,66 @@ impl Refused {
     const NOT_GRANTED: u32 = 1;
     const MISSING: u32 = 2;
     const UNAVAILABLE: u32 = 3;
+    const INVALID: u32 = 4;
 }
 
 impl Returned {
-    pub(super) fn new(id: u64, came: Result<Bytes, Refusal>) -> Self {
-        let refused = |kind, message| Came::Refused(Refused { kind, message });
-        let came = match came {
-            Ok(value) => Came::Value(value),
-            Err(Refusal::NotGranted(message)) => refused(Refused::NOT_GRANTED, message),
-            Err(Refusal::Missing(message)) => refused(Refused::MISSING, message),
-            Err(Refusal::Unavailable(message)) => refused(Refused::UNAVAILABLE, message),
-        };
+    /// What came of a call for a secret.
+    pub(super) fn secret(id: u64, came: Result<Bytes, Refusal>) -> Self {
+        Self::new(id, came.map(Came::Value))
+    }
+
+    /// What came of a call to a bucket.
+    pub(super) fn keyvalue(id: u64, came: Result<key_value_answer::Came, Refusal>) -> Self {
+        let came = came.map(Some);
+        Self::new(id, came.map(|came| Came::KeyValue(KeyValueAnswer { came })))
+    }
+
+    fn new(id: u64, came: Result<Came, Refusal>) -> Self {
+        let came = came.unwrap_or_else(|refusal| {
+            let (kind, message) = match refusal {
+                Refusal::NotGranted(message) => (Refused::NOT_GRANTED, message),
+                Refusal::Missing(message) => (Refused::MISSING, message),
+                Refusal::Unavailable(message) => (Refused::UNAVAILABLE, message),
+                Refusal::Invalid(message) => (Refused::INVALID, message),
+            };
+            Came::Refused(Refused { kind, message })
+        });
         let came = Some(came);
         Self { id, came }
     }
 
-    pub(super) fn read(self) -> Result<Bytes, Refusal> {
+    pub(super) fn read_secret(self) -> Result<Bytes, Refusal> {
+        match self.read()? {
+            Came::Value(value) => Ok(value),
+            Came::KeyValue(_) | Came::Refused(_) => Err(out_of_place()),
+        }
+    }
+
+    pub(super) fn read_keyvalue(self) -> Result<key_value_answer::Came, Refusal> {
+        match self.read()? {
+            Came::KeyValue(answer) => answer.came.ok_or_else(out_of_place),
+            Came::Value(_) | Came::Refused(_) => Err(out_of_place()),
+        }
+    }
+
+    fn read(self) -> Result<Came, Refusal> {
         match self.came {
-            Some(Came::Value(value)) => Ok(value),
             Some(Came::Refused(Refused { kind, message })) => Err(match kind {
                 Refused::NOT_GRANTED => Refusal::NotGranted(message),
                 Refused::MISSING => Refusal::Missing(message),
+                Refused::INVALID => Refusal::Invalid(message),
                 _ => Refusal::Unavailable(message),
             }),
-            None => Err(Refusal::Unavailable("the answer was empty".to_owned())),
+            Some(came) => Ok(came),
+            None => Err(out_of_place()),
         }
     }
+}
+
+/// The host answered something else than it was asked.
+fn out_of_place() -> Refusal {
+    Refusal::Unavailable("the host gave the answer to another question".to_owned())
 }
 
 /// What became of a request.
@@ -255,7 +291,7 @@ pub(super) struct Call {
     /// For whom.
     #[prost(uint64, tag = "2")]
     pub(super) epoch: u64,
-    #[prost(oneof = "Asked", tags = "3")]
+    #[prost(oneof = "Asked", tags = "3, 4")]
     pub(super) asked: Option<Asked>,
 }
 
@@ -264,6 +300,9 @@ pub(super) enum Asked {
     /// The value of a secret, by its name.
     #[prost(string, tag = "3")]
     Secret(String),
+    /// What is to be done with a bucket.
+    #[prost(message, tag = "4")]
+    KeyValue(KeyValueCall),
 }
 
 /// Send a request. Answered by [`Answer`]s.

@@ -22,7 +22,7 @@ use tq_core::limits::{
 
 use super::Guest;
 use crate::egress::Egress;
-use crate::imports::bindings;
+use crate::imports::{bindings, keyvalue};
 use crate::services::Services;
 
 /// How linear memories lie in the address space. It decides how compiled code checks its bounds, so that a compiled
@@ -130,6 +130,13 @@ impl Engine {
             },
         )?;
         bindings::tq::task::secrets::add_to_linker::<_, HasSelf<Guest>>(
+            &mut linker,
+            |guest: &mut Guest| {
+                guest.budget.count_call();
+                guest
+            },
+        )?;
+        keyvalue::bindings::Imports::add_to_linker::<_, HasSelf<Guest>>(
             &mut linker,
             |guest: &mut Guest| {
                 guest.budget.count_call();

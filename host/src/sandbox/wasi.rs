@@ -28,7 +28,7 @@ pub(crate) struct Guest {
     http: WasiHttpCtx,
     requests: Requests,
     pub(crate) services: Option<Arc<dyn Services>>,
-    table: ResourceTable,
+    pub(crate) table: ResourceTable,
     pub(crate) meter: Meter,
     pub(crate) budget: Arc<Budget>,
     /// The first call of `tq:task` that the guest was refused because of a limit, and could go on without.

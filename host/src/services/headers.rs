@@ -89,7 +89,7 @@ fn failure(header: &str, refusal: &Refusal) -> Failure {
     let message = refusal.to_string();
     match refusal {
         Refusal::NotGranted(_) => Failure::SecretNotGranted { header, message },
-        Refusal::Missing(_) | Refusal::Unavailable(_) => {
+        Refusal::Missing(_) | Refusal::Invalid(_) | Refusal::Unavailable(_) => {
             Failure::SecretUnavailable { header, message }
         }
     }

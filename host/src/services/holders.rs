@@ -11,12 +11,14 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
-use tq_core::grant::{Destination, SecretName};
+use tonic::{Code, ConnectError, Response, Status};
+use tq_core::grant::{BucketName, Destination, SecretName};
 use tq_core::limits::SERVICE_TIMEOUT;
 use tq_core::{Epoch, Grants};
 use tq_proto::v1::host_link_client::HostLinkClient;
-use tq_proto::v1::{Assignment, GetSecretRequest, HeldAttempt};
+use tq_proto::v1::key_value_answer::Came;
+use tq_proto::v1::key_value_call::What;
+use tq_proto::v1::{Assignment, GetSecretRequest, HeldAttempt, KeyValueCall, KeyValueRequest};
 
 use super::redaction::redacted;
 use super::{Refusal, Services};
@@ -81,7 +83,7 @@ impl Holders {
         let Some(granted) = &assignment.grants else {
             return;
         };
-        if granted.secrets.is_none() {
+        if granted.secrets.is_none() && granted.keyvalue.is_none() {
             return;
         }
         // One that cannot be read is not run.
@@ -185,7 +187,7 @@ impl Holders {
             Ok(_) => "given",
             Err(Refusal::NotGranted(_)) => "not_granted",
             Err(Refusal::Missing(_)) => "missing",
-            Err(Refusal::Unavailable(_)) => "unavailable",
+            Err(Refusal::Invalid(_) | Refusal::Unavailable(_)) => "unavailable",
         });
     }
 
@@ -209,29 +211,85 @@ impl Holders {
             attempt: Some(attempt),
             name: name.to_string(),
         };
-        let value = self.ask(request).await?;
+        let asked = self.ask(epoch, Repeat::Always, |mut client| {
+            let request = request.clone();
+            async move { client.get_secret(request).await }
+        });
+        let value = asked.await.map_err(|status| refusal(&status, "secrets"))?;
+        let value = value.value;
         let mut held = self.held();
         let holder = held.get_mut(&epoch).ok_or_else(over)?;
         let secret = holder.secrets.entry(name).or_insert(Secret(value));
         Ok(secret.0.clone())
     }
 
-    /// Asks until there is an answer, for as long as a broker takes to restart.
-    async fn ask(&self, request: GetSecretRequest) -> Result<Bytes, Refusal> {
+    /// Reads or changes a bucket for an attempt that was granted it.
+    async fn call(&self, epoch: Epoch, call: KeyValueCall) -> Result<Came, Refusal> {
+        let bucket = call.bucket.parse::<BucketName>();
+        let bucket = bucket.map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let attempt = {
+            let held = self.held();
+            let holder = held.get(&epoch);
+            let holder = holder.filter(|holder| holder.grants.keyvalue.contains(&bucket));
+            let holder = holder.ok_or_else(|| Refusal::bucket_not_granted(&bucket))?;
+            holder.attempt.clone()
+        };
+        let repeat = match &call.what {
+            Some(What::Get(_) | What::List(_)) => Repeat::Always,
+            // Somebody else may have changed the same in between.
+            Some(What::Set(_) | What::Delete(_) | What::Increment(_) | What::Swap(_)) | None => {
+                Repeat::IfUnsent
+            }
+        };
+        let request = KeyValueRequest {
+            attempt: Some(attempt),
+            call: Some(call),
+        };
+        let asked = self.ask(epoch, repeat, |mut client| {
+            let request = request.clone();
+            async move { client.key_value(request).await }
+        });
+        let answer = asked.await.map_err(|status| refusal(&status, "buckets"))?;
+        let came = answer.answer.and_then(|answer| answer.came);
+        came.ok_or_else(|| Refusal::Unavailable("the broker's answer was empty".to_owned()))
+    }
+
+    /// Asks until there is an answer, for as long as a broker takes to restart, as far as it may be asked again.
+    async fn ask<T, Fut>(
+        &self,
+        epoch: Epoch,
+        repeat: Repeat,
+        ask: impl Fn(HostLinkClient<Channel>) -> Fut,
+    ) -> Result<T, Status>
+    where
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
         let until = Instant::now() + SERVICE_TIMEOUT;
-        let mut backoff = Backoff::new(request.attempt.as_ref().map_or(0, |held| held.epoch));
+        let mut backoff = Backoff::new(epoch.0);
         loop {
-            let mut client = self.0.client.clone();
-            let status = match timeout_at(until, client.get_secret(request.clone())).await {
-                Ok(Ok(answer)) => return Ok(answer.into_inner().value),
+            let status = match timeout_at(until, ask(self.0.client.clone())).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => status,
                 Err(_) => Status::unavailable("the broker did not answer"),
             };
+            let is_unsent = is_unsent(&status);
+            let may_repeat = match repeat {
+                Repeat::Always => status.code() == Code::Unavailable,
+                Repeat::IfUnsent => is_unsent,
+            };
             let pause = backoff.pause();
-            if status.code() != Code::Unavailable || Instant::now() + pause >= until {
-                return Err(refusal(&status));
+            if may_repeat && Instant::now() + pause < until {
+                tokio::time::sleep(pause).await;
+                continue;
             }
-            tokio::time::sleep(pause).await;
+            let is_settled = is_unsent || status.code() != Code::Unavailable;
+            return Err(match repeat {
+                Repeat::IfUnsent if !is_settled => Status::unavailable(format!(
+                    "{}; it may have been done all the same",
+                    status.message()
+                )),
+                Repeat::IfUnsent | Repeat::Always => status,
+            });
         }
     }
 
@@ -240,11 +298,51 @@ impl Holders {
     }
 }
 
+impl Holders {
+    /// Has the work done where there is a run time for it. Nobody waits for the answer when the attempt was stopped.
+    fn drive<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, Refusal>> {
+        let (mut sender, answer) = oneshot::channel();
+        let work = async move {
+            tokio::select! {
+                came = work => drop(sender.send(came)),
+                () = sender.closed() => {}
+            }
+        };
+        let stopped = self.0.stopped.clone();
+        let work = stopped.run_until_cancelled_owned(work);
+        self.0.tasks.spawn_on(work, &self.0.runtime);
+        Box::pin(async move {
+            let stopped = || Refusal::Unavailable("the host stopped".to_owned());
+            answer.await.unwrap_or_else(|_| Err(stopped()))
+        })
+    }
+}
+
 impl Services for Holders {
+    fn keyvalue(
+        &self,
+        epoch: Epoch,
+        call: KeyValueCall,
+    ) -> BoxFuture<'static, Result<Came, Refusal>> {
+        let holders = self.clone();
+        self.drive(async move {
+            let came = holders.call(epoch, call).await;
+            holders.0.metrics.called_keyvalue(match &came {
+                Ok(_) => "done",
+                Err(Refusal::NotGranted(_)) => "not_granted",
+                Err(Refusal::Missing(_) | Refusal::Invalid(_)) => "invalid",
+                Err(Refusal::Unavailable(_)) => "unavailable",
+            });
+            came
+        })
+    }
+
     fn secret(&self, epoch: Epoch, name: SecretName) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         let holders = self.clone();
-        let (sender, answer) = oneshot::channel();
-        let work = async move {
+        self.drive(async move {
             let grants = holders.grants(epoch).unwrap_or_default();
             let mut of_name = grants.secrets.iter().filter(|grant| grant.name == name);
             let fetched = match of_name.clone().any(|grant| grant.is_readable()) {
@@ -257,29 +355,45 @@ impl Services for Holders {
                 }),
             };
             holders.count(&fetched);
-            // Nobody waits when the attempt was stopped.
-            sender.send(fetched).ok();
-        };
-        let stopped = self.0.stopped.clone();
-        let work = stopped.run_until_cancelled_owned(work);
-        self.0.tasks.spawn_on(work, &self.0.runtime);
-        Box::pin(async move {
-            let stopped = || Refusal::Unavailable("the host stopped".to_owned());
-            answer.await.unwrap_or_else(|_| Err(stopped()))
+            fetched
         })
     }
 }
 
-fn refusal(status: &Status) -> Refusal {
+/// When something may be asked again that got no answer.
+#[derive(Clone, Copy, Debug)]
+enum Repeat {
+    /// It changes nothing.
+    Always,
+    /// Only if the broker cannot have got it.
+    IfUnsent,
+}
+
+/// Whether there was no connection on which anything could have been sent.
+fn is_unsent(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+fn refusal(status: &Status, what: &str) -> Refusal {
     let message = status.message();
     // What follows is for whoever sits at a terminal.
     let message = message.split('\n').next().unwrap_or(message).to_owned();
     match status.code() {
         Code::NotFound => Refusal::Missing(message),
         Code::PermissionDenied => Refusal::NotGranted(message),
-        Code::Unimplemented => Refusal::Unavailable(
-            "the broker is older than this host, and has no secrets".to_owned(),
-        ),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::ResourceExhausted => {
+            Refusal::Invalid(message)
+        }
+        Code::Unimplemented => Refusal::Unavailable(format!(
+            "the broker is older than this host, and has no {what}"
+        )),
         _ => Refusal::Unavailable(message),
     }
 }

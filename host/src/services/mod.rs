@@ -11,7 +11,9 @@ mod redaction;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tq_core::Epoch;
-use tq_core::grant::SecretName;
+use tq_core::grant::{BucketName, SecretName};
+use tq_proto::v1::KeyValueCall;
+use tq_proto::v1::key_value_answer::Came;
 
 pub(crate) use headers::WithSecrets;
 pub(crate) use holders::Holders;
@@ -26,6 +28,19 @@ pub trait Services: Send + Sync {
     /// # Cancel safety
     /// The future can be dropped at any time.
     fn secret(&self, epoch: Epoch, name: SecretName) -> BoxFuture<'static, Result<Bytes, Refusal>>;
+
+    /// Reads or changes a bucket that the attempt was granted.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why nothing came of it; if it is [`Refusal::Unavailable`], a change may have been made all the same.
+    ///
+    /// # Cancel safety
+    /// The future can be dropped at any time. What it was to change may be changed then.
+    fn keyvalue(
+        &self,
+        epoch: Epoch,
+        call: KeyValueCall,
+    ) -> BoxFuture<'static, Result<Came, Refusal>>;
 }
 
 /// Why an attempt does not get what it asks for.
@@ -37,12 +52,21 @@ pub enum Refusal {
     /// It is not there.
     #[error("{0}")]
     Missing(String),
+    /// It was granted that, but what it asks cannot be done.
+    #[error("{0}")]
+    Invalid(String),
     /// It may be there, and cannot be had now.
     #[error("{0}")]
     Unavailable(String),
 }
 
 impl Refusal {
+    pub(crate) fn bucket_not_granted(bucket: &BucketName) -> Self {
+        Self::NotGranted(format!(
+            "bucket `{bucket}` is not granted to the function; `[capabilities] keyvalue` in tq.toml grants it"
+        ))
+    }
+
     pub(crate) fn not_granted(name: &SecretName) -> Self {
         Self::NotGranted(format!(
             "secret `{name}` is not granted to the function; `[capabilities] secrets` in tq.toml grants it"

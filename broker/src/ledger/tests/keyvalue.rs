@@ -233,12 +233,11 @@ fn swap_succeeds_only_on_what_was_read(store: NewStore) {
 fn limit_of_a_namespace_is_exact(store: NewStore) {
     let mut sim = Sim::new(store);
     let value = Bytes::from(vec![0; KEYVALUE_VALUE_BYTES_MAX]);
-    // Each key has three digits, and its bucket's name one letter.
-    let each = value.len() as u64 + 3 + 1 + KEYVALUE_ENTRY_BYTES;
+    // Each key has four digits, and its bucket's name one letter.
+    let each = value.len() as u64 + 4 + 1 + KEYVALUE_ENTRY_BYTES;
     let fit = KEYVALUE_NAMESPACE_BYTES_MAX / each;
-    assert!(fit <= 1_000, "the names have three digits");
-    let pairs = (0..fit).map(|n| (format!("{n:03}"), value.clone()));
-    for pairs in pairs.collect::<Vec<_>>().chunks(100) {
+    let pairs = (0..fit).map(|n| (format!("{n:04}"), value.clone()));
+    for pairs in pairs.collect::<Vec<_>>().chunks(128) {
         // Without the audit of each step, which reads all of it.
         let answer = send(
             &mut sim,
@@ -263,7 +262,7 @@ fn limit_of_a_namespace_is_exact(store: NewStore) {
     );
     assert!(change(&mut sim, "b", increment("n", 1)).is_err());
     // What makes it less is taken, and makes room; other namespaces have their own.
-    assert_eq!(change(&mut sim, "b", set("000", "")), Ok(Changed::Done));
+    assert_eq!(change(&mut sim, "b", set("0000", "")), Ok(Changed::Done));
     assert_eq!(
         change(&mut sim, "b", increment("n", 1)),
         Ok(Changed::Sum(1))
@@ -343,7 +342,7 @@ fn only_an_attempt_that_runs_changes_what_it_was_granted(store: NewStore) {
     let epoch = sim.hosts["a"].only();
     let attempt = sim.hosts["a"].held[&epoch].attempt();
     let by = |attempt: &AttemptRef| ChangedBy::Attempt(attempt.clone());
-    let mut try_as = |sim: &mut Sim, attempt: &AttemptRef, bucket: &str, value: &'static str| {
+    let try_as = |sim: &mut Sim, attempt: &AttemptRef, bucket: &str, value: &'static str| {
         let answer = send(sim, by(attempt), bucket, set("k", value));
         sim.step();
         come(answer)
@@ -420,9 +419,8 @@ fn answers_wait_for_the_disk() {
     sim.crash(Crash::Power);
     assert_eq!(get(&sim, "b", "k"), Some("1".into()));
     disk.fail_sync();
-    let answer = send(&mut sim, operator(TENANT), "b", set("k", "2"));
+    let mut answer = send(&mut sim, operator(TENANT), "b", set("k", "2"));
     assert!(sim.try_step().is_err());
-    let mut answer = answer;
     assert!(answer.try_recv().is_err(), "nobody is told that it is done");
 }
 

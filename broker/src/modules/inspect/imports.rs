@@ -11,27 +11,47 @@ use crate::modules::nearest;
 /// A package of interfaces that hosts offer to components.
 struct Package {
     name: &'static str,
-    /// Offered are the versions `0.MINOR.0` to `0.MINOR.PATCH_MAX`: within one minor version, interfaces only grow.
-    minor: u32,
-    patch_max: u32,
+    versions: Versions,
     interfaces: &'static [&'static str],
+}
+
+/// Which versions of a package are offered.
+enum Versions {
+    /// `0.MINOR.0` to `0.MINOR.PATCH_MAX`: within one minor version, interfaces only grow.
+    Patches { minor: u32, patch_max: u32 },
+    /// This draft, and no other: the next one may be anything.
+    Draft(&'static str),
 }
 
 impl Package {
     fn offers(&self, version: &str) -> bool {
-        self.patch(version)
-            .is_some_and(|patch| patch <= self.patch_max)
+        match self.versions {
+            Versions::Patches { minor, patch_max } => {
+                patch(version, minor).is_some_and(|patch| patch <= patch_max)
+            }
+            Versions::Draft(draft) => version == draft,
+        }
     }
 
-    /// The PATCH of `0.MINOR.PATCH`, if it is this minor version and not a candidate for one.
-    fn patch(&self, version: &str) -> Option<u32> {
-        let patch = version.strip_prefix(&format!("0.{}.", self.minor))?;
-        let is_number = patch.bytes().all(|byte| byte.is_ascii_digit());
-        let is_canonical = patch == "0" || !patch.starts_with('0');
-        (is_number && is_canonical)
-            .then(|| patch.parse().ok())
-            .flatten()
+    /// The first version that is offered, and the last one.
+    fn range(&self) -> (String, String) {
+        match self.versions {
+            Versions::Patches { minor, patch_max } => {
+                (format!("0.{minor}.0"), format!("0.{minor}.{patch_max}"))
+            }
+            Versions::Draft(draft) => (draft.to_owned(), draft.to_owned()),
+        }
     }
+}
+
+/// The PATCH of `0.MINOR.PATCH`, if it is this minor version and not a candidate for one.
+fn patch(version: &str, minor: u32) -> Option<u32> {
+    let patch = version.strip_prefix(&format!("0.{minor}."))?;
+    let is_number = patch.bytes().all(|byte| byte.is_ascii_digit());
+    let is_canonical = patch == "0" || !patch.starts_with('0');
+    (is_number && is_canonical)
+        .then(|| patch.parse().ok())
+        .flatten()
 }
 
 const WASI: u32 = 2;
@@ -43,8 +63,10 @@ const WASI_PATCH_MAX: u32 = 12;
 const OFFERED: &[Package] = &[
     Package {
         name: "tq:task",
-        minor: 1,
-        patch_max: 0,
+        versions: Versions::Patches {
+            minor: 1,
+            patch_max: 0,
+        },
         interfaces: &["runtime", "secrets", "types"],
     },
     wasi(
@@ -66,6 +88,11 @@ const OFFERED: &[Package] = &[
     wasi("wasi:filesystem", &["preopens", "types"]),
     wasi("wasi:http", &["outgoing-handler", "types"]),
     wasi("wasi:io", &["error", "poll", "streams"]),
+    Package {
+        name: "wasi:keyvalue",
+        versions: Versions::Draft("0.2.0-draft2"),
+        interfaces: &["atomics", "batch", "store"],
+    },
     wasi("wasi:random", &["insecure", "insecure-seed", "random"]),
     wasi(
         "wasi:sockets",
@@ -84,8 +111,10 @@ const OFFERED: &[Package] = &[
 const fn wasi(name: &'static str, interfaces: &'static [&'static str]) -> Package {
     Package {
         name,
-        minor: WASI,
-        patch_max: WASI_PATCH_MAX,
+        versions: Versions::Patches {
+            minor: WASI,
+            patch_max: WASI_PATCH_MAX,
+        },
         interfaces,
     }
 }
@@ -185,10 +214,10 @@ fn interface(import: &str, ty: ComponentTypeRef) -> Result<&str, Reason> {
     let known = package(name).filter(|(package, interface)| package.interfaces.contains(interface));
     match known {
         Some((package, _)) if package.offers(version) => Ok(name),
-        Some((package, _)) => Err(Reason::Version(
-            format!("0.{}.0", package.minor),
-            format!("0.{}.{}", package.minor, package.patch_max),
-        )),
+        Some((package, _)) => {
+            let (first, last) = package.range();
+            Err(Reason::Version(first, last))
+        }
         None => {
             let offered: Vec<String> = OFFERED
                 .iter()
@@ -211,6 +240,7 @@ fn is_capability(interface: &str) -> bool {
     interface == "wasi:filesystem/preopens"
         || interface.starts_with("wasi:sockets/")
         || interface.starts_with("wasi:http/")
+        || interface.starts_with("wasi:keyvalue/")
 }
 
 #[cfg(test)]
@@ -261,17 +291,38 @@ mod tests {
             "wasi:clock/wall-clock@0.2.0",
             Err("`wasi:clock/wall-clock@0.2.0` (did you mean `wasi:clocks/wall-clock`?)"),
         );
+        check_interface(
+            "wasi:keyvalue/store@0.2.0-draft2",
+            Ok("wasi:keyvalue/store"),
+        );
+        check_interface(
+            "wasi:keyvalue/store@0.2.0-draft",
+            Err("`wasi:keyvalue/store@0.2.0-draft` (offered is 0.2.0-draft2)"),
+        );
+        check_interface(
+            "wasi:keyvalue/watcher@0.2.0-draft2",
+            Err("`wasi:keyvalue/watcher@0.2.0-draft2` (did you mean `wasi:keyvalue/batch`?)"),
+        );
         check_interface("acme:db/query@1.0.0", Err("`acme:db/query@1.0.0`"));
     }
 
-    #[test]
-    fn offered_contract_is_the_one_in_the_wit_file() {
-        let wit = include_str!("../../../../wit/task.wit");
-        let (task, _) = package("tq:task/runtime").unwrap();
-        let version = format!("0.{}.{}", task.minor, task.patch_max);
-        assert!(wit.contains(&format!("\npackage tq:task@{version};")));
-        for interface in task.interfaces {
+    #[track_caller]
+    fn check_wit(wit: &str, interface: &str) {
+        let (package, _) = package(interface).unwrap();
+        let (_, version) = package.range();
+        let name = package.name;
+        assert!(wit.contains(&format!("\npackage {name}@{version};")));
+        for interface in package.interfaces {
             assert!(wit.contains(&format!("\ninterface {interface} {{")));
         }
+    }
+
+    #[test]
+    fn offered_contracts_are_those_in_the_wit_files() {
+        check_wit(include_str!("../../../../wit/task.wit"), "tq:task/runtime");
+        check_wit(
+            include_str!("../../../../wit/deps/wasi-keyvalue@0.2.0-draft2/package.wit"),
+            "wasi:keyvalue/store",
+        );
     }
 }

@@ -3,6 +3,7 @@
 mod attempt;
 mod dead;
 mod host;
+mod kv;
 mod module;
 mod namespace;
 mod queue;
@@ -19,6 +20,7 @@ use crate::output;
 
 pub(crate) use dead::{Card, DeadLetterList, Discarded, Redriven, SignatureList};
 pub(crate) use host::{HostInfo, HostList, HostRemoved, host_state};
+pub(crate) use kv::{BucketList, KeyDeleted, KeyList, KeySet, KeyValue};
 pub(crate) use module::{Deployed, ModuleInfo, ModuleList, entry};
 pub(crate) use namespace::NamespaceInfo;
 pub(crate) use queue::{QueueInfo, QueueList, order};

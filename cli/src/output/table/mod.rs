@@ -3,6 +3,7 @@
 mod attempt;
 mod dead;
 mod host;
+mod kv;
 mod module;
 mod namespace;
 mod queue;
@@ -19,6 +20,7 @@ use crate::units::Moment;
 pub(crate) use attempt::{failure, print_attempts};
 pub(crate) use dead::{at_least, digits, print_dead_letters, print_signatures};
 pub(crate) use host::{print_host, print_hosts};
+pub(crate) use kv::{print_buckets, print_keys};
 pub(crate) use module::{print_functions, print_module, print_modules};
 pub(crate) use namespace::print_namespace;
 pub(crate) use queue::{print_queue, print_queues};
