@@ -276,6 +276,13 @@ impl HostLink for Link {
     ) -> Result<Response<v1::GetSecretResponse>, Status> {
         Err(Status::unimplemented("there are none here"))
     }
+
+    async fn key_value(
+        &self,
+        _request: Request<v1::KeyValueRequest>,
+    ) -> Result<Response<v1::KeyValueResponse>, Status> {
+        Err(Status::unimplemented("there are none here"))
+    }
 }
 
 /// The broker, and the directory of the hosts that speak to it.

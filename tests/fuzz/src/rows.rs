@@ -5,7 +5,7 @@ use tq_broker::tables::{key, row};
 use tq_core::TaskId;
 
 pub(crate) fn read(bytes: &[u8]) {
-    let Some((choice, rest)) = crate::choice(bytes, 15) else {
+    let Some((choice, rest)) = crate::choice(bytes, 17) else {
         return;
     };
     let row = Bytes::copy_from_slice(rest);
@@ -31,12 +31,16 @@ pub(crate) fn read(bytes: &[u8]) {
         }
         11 => row::decode_ready(rest).for_each(drop),
         12 => drop(row::decode_secret(row)),
+        13 => drop(row::Bucket::read(row)),
+        14 => drop(row::Entry::read(row)),
         _ => keys(rest),
     }
 }
 
 fn keys(bytes: &[u8]) {
     key::namespace_of(bytes);
+    key::bucket_of(bytes);
+    key::entry_of(bytes);
     key::module_uses_of(bytes);
     key::current_of(bytes);
     key::counters_of(bytes);

@@ -17,9 +17,9 @@ use tq_proto::v1::host_service_server::{HostService, HostServiceServer};
 use tq_proto::v1::{
     Assignment, Assignments, AttemptOutcome, BlobChunk, BrokerMessage, Data, DrainHostRequest,
     FetchBlobRequest, GetHostRequest, GetSecretRequest, GetSecretResponse, Host, HostMessage,
-    ListHostsRequest, ListHostsResponse, Outcomes, PauseHostRequest, PutBlobRequest,
-    PutBlobResponse, PutLogsRequest, PutLogsResponse, RemoveHostRequest, RemoveHostResponse,
-    ResumeHostRequest, broker_message, data, host_message,
+    KeyValueRequest, KeyValueResponse, ListHostsRequest, ListHostsResponse, Outcomes,
+    PauseHostRequest, PutBlobRequest, PutBlobResponse, PutLogsRequest, PutLogsResponse,
+    RemoveHostRequest, RemoveHostResponse, ResumeHostRequest, broker_message, data, host_message,
 };
 
 use super::{ROUNDS, ROW_BYTES, SPAN, best_of};
@@ -200,6 +200,13 @@ impl HostLink for Idle {
         &self,
         _request: Request<GetSecretRequest>,
     ) -> Result<Response<GetSecretResponse>, Status> {
+        Err(Status::unimplemented("it only measures"))
+    }
+
+    async fn key_value(
+        &self,
+        _request: Request<KeyValueRequest>,
+    ) -> Result<Response<KeyValueResponse>, Status> {
         Err(Status::unimplemented("it only measures"))
     }
 }
