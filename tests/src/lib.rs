@@ -29,7 +29,7 @@ pub use command::{Ran, Tq};
 pub use disk::Disk;
 pub use http_server::HttpServer;
 pub use kill_run::{Faults, Plan, Report, kill_run};
-pub use node::{Broker, Dev, Host};
+pub use node::{Broker, Dev, Host, free_port};
 pub use process::{Process, Subprocess, binary};
 pub use random::Random;
 pub use wait::{PATIENCE, eventually, within};

@@ -285,7 +285,11 @@ async fn ready_url(process: &mut Process) -> String {
 
 /// A port that is free now and below those that the system hands to outgoing connections: while a broker is down, one of
 /// those could take its port, a host's attempt to reach that very broker too.
-fn free_port() -> u16 {
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 20_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

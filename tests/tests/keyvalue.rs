@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tq_tests::{Broker, Dev, Host, Tq, guest, within};
+use tq_tests::{Broker, Dev, Host, Tq, eventually, free_port, guest, metrics, within};
 
 async fn deploy(tq: &Tq, folder: &Path, buckets: &[&str]) -> String {
     let place = folder.join("faults");
@@ -79,6 +79,8 @@ async fn a_function_uses_what_it_was_granted(isolation: &str) {
     let deployed = node.deploy(&["cache", "counters"]).await;
     let newly = "keyvalue cache, keyvalue counters";
     assert!(deployed.contains(newly), "{deployed}");
+    let lacks = "may ask for, and is not granted: wasi:http/outgoing-handler, wasi:http/types\n";
+    assert!(deployed.contains(lacks), "{deployed}");
 
     let told = call(&node.tq, "exercise_bucket", "cache").await;
     let expected = [
@@ -235,6 +237,64 @@ async fn what_was_acknowledged_outlives_the_broker() {
     within("it stops", broker.process.stop()).await;
 }
 
+/// A call that was under way when the broker was killed was done once or not at all, and those before it were done once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_counts_on_over_a_killed_broker() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let mut broker = Broker::start(&folder.path().join("broker")).await;
+    let tq = broker.tq();
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let flags = ["--metrics-listen", &listen];
+    let host = Host::start_with(&broker, &folder.path().join("host"), "h1", 1, &flags).await;
+    deploy(&tq, folder.path(), &["counters"]).await;
+    for _ in 0..3 {
+        let words = ["submit", "faults/count_until_stopped", "counters"];
+        let submitted = tq.run(words).await.text();
+        let id = submitted.trim().to_owned();
+        let counts = async || {
+            let shown = tq.run(["kv", "get", "counters", "count"]).await;
+            let count = String::from_utf8(shown.stdout).expect("it is text");
+            count.parse::<u64>().ok()
+        };
+        eventually("it counts", counts).await;
+        broker.kill9_and_restart().await;
+        tq.run(["kv", "set", "counters", "stop", ""]).await.text();
+        let words = ["task", "wait", &id, "--output", "json"];
+        let ended = tq.run(words).await;
+        let result = tq
+            .run(["task", "show", &id, "--output", "json"])
+            .await
+            .json();
+        let result = result["result"]
+            .as_str()
+            .unwrap_or_else(|| panic!("it came to an end: {result} {}", ended.stderr));
+        let counted = counts().await.expect("it is there");
+        let (told, error) = match result.split_once(' ') {
+            None => (result, None),
+            Some((told, error)) => (told, Some(error)),
+        };
+        let told: u64 = told.parse().expect("it is a number");
+        match error {
+            None => assert_eq!(counted, told),
+            Some(error) => {
+                assert!((told..=told + 1).contains(&counted), "{counted}: {result}");
+                assert!(
+                    error.ends_with("; it may have been done all the same"),
+                    "{error}"
+                );
+            }
+        }
+        tq.run(["kv", "delete", "counters"]).await.text();
+    }
+    assert_eq!(set(&tq, "other", "k", "v").await["outcome"], "fatal_error");
+    let refused = "tq_keyvalue_calls_total{outcome=\"not_granted\"}";
+    let refused = metrics::sample(&format!("http://{listen}"), refused).await;
+    assert!((refused - 1.0).abs() < f64::EPSILON, "{refused}");
+    within("it stops", host.process.stop()).await;
+    within("it stops", broker.process.stop()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_are_told_what_is_not_there_or_too_much() {
     let folder = tempfile::tempdir().expect("a folder can be made");
@@ -264,9 +324,6 @@ async fn operators_are_told_what_is_not_there_or_too_much() {
     let deleted = tq.run(["kv", "delete", "cache", "k"]).await.text();
     assert_eq!(deleted, "key `k` of bucket `cache` is deleted\n");
     let listed = tq.run(["kv", "list"]).await.text();
-    assert_eq!(
-        listed,
-        "BUCKET  KEYS  SIZE\n(all)   0     0 B of 64.0 MiB\n"
-    );
+    assert_eq!(listed, "BUCKET  KEYS  SIZE\n(all)   0     0 B of 64 MiB\n");
     within("it stops", broker.process.stop()).await;
 }

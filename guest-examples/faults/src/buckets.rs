@@ -55,6 +55,21 @@ fn count_up(bucket: &str) -> Result<String> {
     Ok(format!("{sum} {swapped}"))
 }
 
+/// Counts up until there is a key `stop`, and returns how far it came, and what ended it if it was something else.
+#[tq_sdk::task]
+fn count_until_stopped(bucket: &str) -> Result<String> {
+    let bucket = open(bucket)?;
+    for done in 0.. {
+        let counted = bucket.increment("count", 1);
+        match counted.and_then(|_| bucket.exists("stop")) {
+            Ok(false) => {}
+            Ok(true) => return Ok((done + 1).to_string()),
+            Err(error) => return Ok(format!("{done} {error}")),
+        }
+    }
+    Ok(String::new())
+}
+
 /// Does everything that there is to do with a bucket, which is empty before and after.
 #[tq_sdk::task]
 fn exercise_bucket(bucket: &str) -> Result<String> {

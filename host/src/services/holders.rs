@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -39,6 +40,8 @@ struct Shared {
     runtime: Handle,
     tasks: TaskTracker,
     stopped: CancellationToken,
+    /// How long an answer is waited for.
+    patience: Duration,
     held: Mutex<HashMap<Epoch, Holder>>,
 }
 
@@ -68,12 +71,23 @@ impl Holders {
         tasks: TaskTracker,
         stopped: CancellationToken,
     ) -> Self {
+        Self::with_patience(client, metrics, tasks, stopped, SERVICE_TIMEOUT)
+    }
+
+    fn with_patience(
+        client: HostLinkClient<Channel>,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+        stopped: CancellationToken,
+        patience: Duration,
+    ) -> Self {
         Self(Arc::new(Shared {
             client,
             metrics,
             runtime: Handle::current(),
             tasks,
             stopped,
+            patience,
             held: Mutex::default(),
         }))
     }
@@ -264,7 +278,7 @@ impl Holders {
     where
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let until = Instant::now() + SERVICE_TIMEOUT;
+        let until = Instant::now() + self.0.patience;
         let mut backoff = Backoff::new(epoch.0);
         loop {
             let status = match timeout_at(until, ask(self.0.client.clone())).await {
@@ -272,24 +286,19 @@ impl Holders {
                 Ok(Err(status)) => status,
                 Err(_) => Status::unavailable("the broker did not answer"),
             };
-            let is_unsent = is_unsent(&status);
-            let may_repeat = match repeat {
-                Repeat::Always => status.code() == Code::Unavailable,
-                Repeat::IfUnsent => is_unsent,
+            let (may_repeat, text) = match (lost(&status), repeat) {
+                (None, _) => return Err(status),
+                (Some(Lost::Unsent), _) => (true, "the broker cannot be reached".to_owned()),
+                (Some(Lost::Unknown(text)), Repeat::Always) => (true, text),
+                (Some(Lost::Unknown(text)), Repeat::IfUnsent) => {
+                    (false, format!("{text}; it may have been done all the same"))
+                }
             };
             let pause = backoff.pause();
-            if may_repeat && Instant::now() + pause < until {
-                tokio::time::sleep(pause).await;
-                continue;
+            if !may_repeat || Instant::now() + pause >= until {
+                return Err(Status::unavailable(text));
             }
-            let is_settled = is_unsent || status.code() != Code::Unavailable;
-            return Err(match repeat {
-                Repeat::IfUnsent if !is_settled => Status::unavailable(format!(
-                    "{}; it may have been done all the same",
-                    status.message()
-                )),
-                Repeat::IfUnsent | Repeat::Always => status,
-            });
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -369,16 +378,32 @@ enum Repeat {
     IfUnsent,
 }
 
-/// Whether there was no connection on which anything could have been sent.
-fn is_unsent(status: &Status) -> bool {
-    let mut source = std::error::Error::source(status);
+/// What is known of a call that got no answer.
+enum Lost {
+    /// There was no connection on which it could have been sent.
+    Unsent,
+    /// The broker may have got it; the reason.
+    Unknown(String),
+}
+
+/// How a call was lost, unless the broker answered it.
+fn lost(status: &Status) -> Option<Lost> {
+    // What came from the broker has no source.
+    let first = std::error::Error::source(status);
+    let mut source = first;
     while let Some(error) = source {
         if error.is::<ConnectError>() {
-            return true;
+            return Some(Lost::Unsent);
         }
         source = error.source();
     }
-    false
+    match (first, status.code()) {
+        (Some(_), _) => Some(Lost::Unknown(
+            "the connection to the broker was lost".to_owned(),
+        )),
+        (None, Code::Unavailable) => Some(Lost::Unknown(status.message().to_owned())),
+        (None, _) => None,
+    }
 }
 
 fn refusal(status: &Status, what: &str) -> Refusal {
@@ -395,5 +420,105 @@ fn refusal(status: &Status, what: &str) -> Refusal {
             "the broker is older than this host, and has no {what}"
         )),
         _ => Refusal::Unavailable(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+    use tq_proto::v1::{self, GrantList, KeyValueGet, KeyValueIncrement};
+
+    use super::*;
+    use crate::agent::link;
+
+    /// Enough to try more than once.
+    const PATIENCE: Duration = Duration::from_millis(1_500);
+
+    /// Those of a host whose broker is there, with one attempt that was granted the bucket `cache`.
+    fn holders(broker: std::net::SocketAddr) -> Holders {
+        let uri = format!("http://{broker}").parse().unwrap();
+        let client = link::client(link::endpoint(uri).connect_lazy());
+        let metrics = Arc::new(Metrics::new(1));
+        let holders = Holders::new(
+            client,
+            metrics,
+            TaskTracker::new(),
+            CancellationToken::new(),
+        );
+        let list = GrantList {
+            grants: vec!["cache".to_owned()],
+        };
+        holders.begin(&Assignment {
+            epoch: 1,
+            grants: Some(v1::Grants {
+                keyvalue: Some(list),
+                ..v1::Grants::default()
+            }),
+            ..Assignment::default()
+        });
+        holders
+    }
+
+    async fn call(holders: &Holders, bucket: &str, what: What) -> Refusal {
+        let call = KeyValueCall {
+            bucket: bucket.to_owned(),
+            what: Some(what),
+        };
+        let came = holders.keyvalue(Epoch(1), call).await;
+        came.expect_err("there is no broker")
+    }
+
+    fn get() -> What {
+        What::Get(KeyValueGet::default())
+    }
+
+    fn increment() -> What {
+        What::Increment(KeyValueIncrement::default())
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_does_not_answer_is_waited_for_so_long() {
+        // Connections come to be, and nobody says anything on them.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let holders = holders(listener.local_addr().unwrap());
+        let began = Instant::now();
+        let silent = "the broker did not answer".to_owned();
+        assert_eq!(
+            call(&holders, "cache", get()).await,
+            Refusal::Unavailable(silent)
+        );
+        let unknown = "the broker did not answer; it may have been done all the same".to_owned();
+        assert_eq!(
+            call(&holders, "cache", increment()).await,
+            Refusal::Unavailable(unknown)
+        );
+        assert!(began.elapsed() >= 2 * PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_sent_was_not_done() {
+        // The port is taken by a socket that does not listen, so that nobody else can answer there.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let holders = holders(socket.local_addr().unwrap());
+        let began = Instant::now();
+        let away = "the broker cannot be reached".to_owned();
+        let refusal = call(&holders, "cache", increment()).await;
+        assert_eq!(refusal, Refusal::Unavailable(away));
+        assert!(began.elapsed() > PATIENCE / 4, "it was tried again");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_for_what_was_not_granted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let holders = holders(listener.local_addr().unwrap());
+        let refused = call(&holders, "other", get()).await;
+        assert!(matches!(refused, Refusal::NotGranted(_)), "{refused:?}");
+        holders.end(Epoch(1));
+        let refused = call(&holders, "cache", get()).await;
+        assert!(matches!(refused, Refusal::NotGranted(_)), "{refused:?}");
+        let text = holders.0.metrics.text().unwrap();
+        let counted = "tq_keyvalue_calls_total{outcome=\"not_granted\"} 2";
+        assert!(text.contains(counted), "{text}");
     }
 }

@@ -78,13 +78,14 @@ impl ModuleService for Modules {
             Ok((inspected, checked.keep()?))
         });
         let (inspected, hold) = inspected.await?;
-        let not_granted = inspected.not_granted.clone();
         let deny_new_grants = header.deny_new_grants;
-        let functions = inspected
+        let functions: Vec<Function> = inspected
             .functions
             .into_iter()
             .map(|function| settings.function(function))
             .collect();
+        let mut not_granted = inspected.not_granted;
+        not_granted.retain(|interface| !is_granted(interface, &functions));
         let module = Module {
             name: header.name.clone(),
             version: 0,
@@ -94,7 +95,7 @@ impl ModuleService for Modules {
             functions,
             uploaded_at: Timestamp::EPOCH,
             retired_at: Timestamp::EPOCH,
-            not_granted: inspected.not_granted,
+            not_granted: not_granted.clone(),
         };
         let deployed = {
             let namespace = namespace.clone();
@@ -290,6 +291,16 @@ impl Modules {
         shown.compile_error = readiness.error.unwrap_or_default();
         Ok(shown)
     }
+}
+
+/// Whether a function may use an interface, at least for some of what it asks there.
+fn is_granted(interface: &str, functions: &[Function]) -> bool {
+    let is_of = |package| interface.starts_with(package);
+    functions.iter().any(|function| {
+        let grants = &function.grants;
+        is_of("wasi:http/") && !grants.http.is_empty()
+            || is_of("wasi:keyvalue/") && !grants.keyvalue.is_empty()
+    })
 }
 
 /// Refuses limits that are named and that the namespace does not allow. What is not named is lowered when a task is
