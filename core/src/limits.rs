@@ -422,6 +422,26 @@ pub const HTTP_IDLE_MAX: usize = 64;
 pub const HTTP_IDLE_TIME: Duration = Duration::from_secs(15);
 /// One write to the body of an HTTP request. A guest may hold [`Limits::handles`] bodies, each with one write in it.
 pub const HTTP_CHUNK_BYTES: usize = 16 * KIB as usize;
+/// TCP connections that one attempt has open at once; a further one is refused.
+pub const TCP_OPEN_MAX: usize = 16;
+/// TCP connections that one host has open at once. Each is a descriptor of its process, of which many systems give 1,024.
+pub const TCP_OPEN_HOST_MAX: usize = 256;
+/// Names that one attempt looks up at once for its TCP connections; a further one is refused.
+pub const TCP_LOOKUPS_MAX: usize = 4;
+/// Addresses of one name that are handed to a guest: no client tries more.
+pub const TCP_ADDRESSES_MAX: usize = 16;
+/// Addresses, with their ports, that one attempt was given and may connect to; the oldest are forgotten.
+pub const TCP_ADDRESSES_KEPT_MAX: usize = 256;
+/// How long a TCP connection may take to be made.
+pub const TCP_CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How long what a guest has written to a TCP connection may take to be sent, after the guest has closed it.
+pub const TCP_LINGER_TIME: Duration = Duration::from_secs(1);
+/// What is read from or written to a TCP connection in one part.
+pub const TCP_PART_BYTES: usize = 64 * KIB as usize;
+/// Parts, for each direction of a TCP connection, that wait on either side of the pipe of a runner process.
+pub const TCP_PARTS_AHEAD: usize = 4;
+/// Lines about TCP connections in the log of an attempt, of which no two are the same.
+pub const TCP_LINES_MAX: usize = 16;
 /// What an attempt that was told to stop has to return by itself before it is interrupted.
 pub const CANCEL_GRACE: Duration = Duration::from_millis(500);
 /// How often a running guest is asked whether its time is over.

@@ -417,7 +417,10 @@ fn egress(
         resolve: Arc::new(egress::System::new(handle.clone(), looking)),
     };
     let metrics = Arc::clone(metrics);
-    let count = move |outcome| metrics.requested(outcome);
+    let count = move |traffic, outcome| match traffic {
+        egress::Traffic::Http => metrics.requested(outcome),
+        egress::Traffic::Tcp => metrics.connected(outcome),
+    };
     Arc::new(egress::Sender::new(
         config,
         handle,

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     http_requests: Family<OutcomeLabel, Counter>,
     secrets_asked: Family<OutcomeLabel, Counter>,
     keyvalue_calls: Family<OutcomeLabel, Counter>,
+    tcp_connections: Family<OutcomeLabel, Counter>,
     pub(crate) slots_busy: Gauge,
     pub(crate) outcomes_kept: Gauge,
     pub(crate) modules_ready: Gauge,
@@ -55,6 +56,7 @@ impl Metrics {
             http_requests: Family::default(),
             secrets_asked: Family::default(),
             keyvalue_calls: Family::default(),
+            tcp_connections: Family::default(),
             slots_busy: Gauge::default(),
             outcomes_kept: Gauge::default(),
             modules_ready: Gauge::default(),
@@ -105,6 +107,11 @@ impl Metrics {
             "keyvalue_calls",
             "Calls of guests to buckets, by what they came to",
             metrics.keyvalue_calls.clone(),
+        );
+        registry.register(
+            "tcp_connections",
+            "TCP connections of guests, by what they came to",
+            metrics.tcp_connections.clone(),
         );
         registry.register(
             "slots",
@@ -200,6 +207,13 @@ impl Metrics {
             .inc();
     }
 
+    /// A guest wanted a connection.
+    pub(crate) fn connected(&self, outcome: &'static str) {
+        self.tcp_connections
+            .get_or_create(&OutcomeLabel { outcome })
+            .inc();
+    }
+
     /// A module was compiled and loaded.
     pub(crate) fn compiled(&self, took: Duration) {
         self.compile_duration.observe(took.as_secs_f64());
@@ -237,6 +251,7 @@ mod tests {
         metrics.requested("answered");
         metrics.asked_for_secret("given");
         metrics.called_keyvalue("done");
+        metrics.connected("connected");
         let text = metrics.text().unwrap();
         for line in [
             "tq_attempts_total{outcome=\"succeeded\"} 1",
@@ -246,6 +261,7 @@ mod tests {
             "tq_http_requests_total{outcome=\"answered\"} 1",
             "tq_secrets_asked_total{outcome=\"given\"} 1",
             "tq_keyvalue_calls_total{outcome=\"done\"} 1",
+            "tq_tcp_connections_total{outcome=\"connected\"} 1",
             "tq_slots 4",
             "tq_slots_busy 0",
             "tq_outcomes_kept 0",

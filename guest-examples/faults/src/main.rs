@@ -2,6 +2,7 @@
 
 mod behaves;
 mod buckets;
+mod connections;
 mod misbehaves;
 mod requests;
 mod secrets;

@@ -1,4 +1,4 @@
-//! Requests of guests to the world outside: what was granted, to addresses that may be reached, and nothing else.
+//! Requests and connections of guests to the world outside: what was granted, to addresses that may be reached, and nothing else.
 //!
 //! [`Egress`] is the seam. What crosses it is plain data, since one day the guests run in a process that has no network, and
 //! this end of the seam stays in the one that has. So nothing that comes through it is trusted: every check is on this side,
@@ -11,6 +11,7 @@ mod pool;
 mod request;
 mod resolve;
 mod sender;
+pub mod tcp;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,9 +28,9 @@ pub use address::{Forbidden, Network, NetworkError};
 pub(crate) use failure::shown;
 pub use failure::{Failure, HeaderFault, Kind, Wait};
 pub use resolve::{Resolve, System};
-pub use sender::{Config, Sender};
+pub use sender::{Config, Sender, Traffic};
 
-/// Sends requests of guests.
+/// Sends requests of guests, and makes their connections.
 pub trait Egress: Send + Sync {
     /// Sends one request. The future is ready with the head of the response; the body follows through [`Response::body`].
     ///
@@ -40,6 +41,9 @@ pub trait Egress: Send + Sync {
     /// Dropping the future, or the body, ends the request.
     fn send(&self, scope: Scope, request: Request)
     -> BoxFuture<'static, Result<Response, Failure>>;
+
+    /// What connects for one attempt. It remembers where names have led, so that there is one for all connections of the attempt.
+    fn dial(&self, scope: tcp::Scope) -> Arc<dyn tcp::Dial>;
 }
 
 /// For whom a request is sent, and within what.
@@ -105,7 +109,7 @@ pub struct Response {
 }
 
 /// Hears how a body is taken.
-pub trait Flow: fmt::Debug + Send {
+pub trait Flow: fmt::Debug + Send + Sync {
     /// A part of data was taken.
     fn taken(&self);
 }

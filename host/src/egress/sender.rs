@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tq_core::Limits;
 use tq_core::grant::{Destination, Host};
-use tq_core::limits::{HTTP_CONNECT_TIME, HTTP_LOOKUP_TIME, HTTP_OPEN_HOST_MAX};
+use tq_core::limits::{HTTP_CONNECT_TIME, HTTP_LOOKUP_TIME, HTTP_OPEN_HOST_MAX, TCP_OPEN_HOST_MAX};
 
 use super::address::judge;
 use super::connect::{Connection, Connector, Unsent, protocol};
@@ -24,6 +24,7 @@ use super::pool::{Key, Pool};
 use super::request::{Checked, check};
 use super::{
     Egress, Failure, Network, Part, Request, Resolve, Response, Scope, Timeouts, Wait, head_bytes,
+    tcp,
 };
 
 /// Parts of a body that wait for a guest.
@@ -47,16 +48,27 @@ pub struct Config {
 /// The sender of a host: it checks grants and addresses itself, and dials what it checked.
 pub struct Sender(Arc<Shared>);
 
-struct Shared {
-    allowed_networks: Vec<Network>,
-    resolve: Arc<dyn Resolve>,
+pub(super) struct Shared {
+    pub(super) allowed_networks: Vec<Network>,
+    pub(super) resolve: Arc<dyn Resolve>,
     connector: Connector,
     pool: Pool,
     open: Arc<Semaphore>,
-    handle: Handle,
-    tasks: TaskTracker,
-    stopped: CancellationToken,
-    count: Box<dyn Fn(&'static str) + Send + Sync>,
+    /// Places for connections that guests have themselves.
+    pub(super) tcp_open: Arc<Semaphore>,
+    pub(super) handle: Handle,
+    pub(super) tasks: TaskTracker,
+    pub(super) stopped: CancellationToken,
+    count: Box<dyn Fn(Traffic, &'static str) + Send + Sync>,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// A request.
+    Http,
+    /// A connection.
+    Tcp,
 }
 
 impl std::fmt::Debug for Sender {
@@ -70,14 +82,14 @@ const ANSWERED: &str = "answered";
 
 impl Sender {
     /// A sender that works on the runtime of `handle`, which has a network, in tasks of `tasks`, until `stopped`. `count` is told
-    /// what each request came to: `answered`, or [`Failure::name`].
+    /// what each request came to, `answered` or [`Failure::name`], and each connection, `connected` or [`tcp::Failure::name`].
     #[must_use]
     pub fn new(
         config: Config,
         handle: Handle,
         tasks: TaskTracker,
         stopped: CancellationToken,
-        count: impl Fn(&'static str) + Send + Sync + 'static,
+        count: impl Fn(Traffic, &'static str) + Send + Sync + 'static,
     ) -> Self {
         let Config {
             allowed_networks,
@@ -91,6 +103,7 @@ impl Sender {
             connector,
             pool: Pool::new(handle.clone(), tasks.clone(), stopped.clone()),
             open: Arc::new(Semaphore::new(HTTP_OPEN_HOST_MAX)),
+            tcp_open: Arc::new(Semaphore::new(TCP_OPEN_HOST_MAX)),
             handle,
             tasks,
             stopped,
@@ -113,7 +126,7 @@ impl Egress for Sender {
                 Ok(()) => ANSWERED,
                 Err(failure) => failure.name(),
             };
-            (shared.count)(came_to);
+            shared.count(Traffic::Http, came_to);
         });
         let Shared {
             handle,
@@ -123,6 +136,10 @@ impl Egress for Sender {
         } = &*self.0;
         tasks.spawn_on(stopped.clone().run_until_cancelled_owned(exchange), handle);
         Box::pin(async move { answer.await.unwrap_or(Err(Failure::Stopped)) })
+    }
+
+    fn dial(&self, scope: tcp::Scope) -> Arc<dyn tcp::Dial> {
+        Arc::new(tcp::Dialler::new(Arc::clone(&self.0), scope))
     }
 }
 
@@ -134,6 +151,10 @@ struct Open {
 }
 
 impl Shared {
+    pub(super) fn count(&self, traffic: Traffic, came_to: &'static str) {
+        (self.count)(traffic, came_to);
+    }
+
     /// Sends the request, tells `reply` how its response begins, and hands on the body as it comes.
     async fn exchange(
         &self,

@@ -13,11 +13,12 @@ use tq_proto::v1::KeyValueCall;
 use tq_proto::v1::key_value_answer::Came;
 
 use super::child::Output;
+use super::tcp;
 use super::wire::{
     Answer, Answered, Ask, Asked, Call, Returned, headers_in, put_ask, put_call, put_given_up,
     put_taken,
 };
-use crate::egress::{Egress, Failure, Flow, Part, Request, Response, Scope};
+use crate::egress::{self, Egress, Failure, Flow, Part, Request, Response, Scope};
 use crate::services::{Refusal, Services};
 
 /// Parts of a body that the host sends before one was taken. The end of the body needs no permission.
@@ -30,6 +31,7 @@ pub(super) struct Asking(Arc<Shared>);
 struct Shared {
     output: Arc<Output>,
     open: Mutex<Open>,
+    tcp: tcp::Asking,
 }
 
 #[derive(Default)]
@@ -48,9 +50,15 @@ struct Waiting {
 impl Asking {
     pub(super) fn new(output: Arc<Output>) -> Self {
         Self(Arc::new(Shared {
+            tcp: tcp::Asking::new(Arc::clone(&output)),
             output,
             open: Mutex::default(),
         }))
+    }
+
+    /// Asks for connections.
+    pub(super) fn tcp(&self) -> &tcp::Asking {
+        &self.0.tcp
     }
 
     /// Hands on what the host says. One that nobody waits for has been given up, and the host does not know yet.
@@ -147,6 +155,10 @@ impl Egress for Asking {
                 ..response
             })
         })
+    }
+
+    fn dial(&self, scope: egress::tcp::Scope) -> Arc<dyn egress::tcp::Dial> {
+        Arc::new(self.0.tcp.dial(&scope))
     }
 }
 

@@ -206,6 +206,7 @@ impl Runner {
                     }
                     Some(Order::Answer(answer)) => self.asking.answered(answer),
                     Some(Order::Return(returned)) => self.asking.returned(returned),
+                    Some(Order::Tcp(answer)) => self.asking.tcp().answered(answer),
                     None => return Err("an order is empty".to_owned()),
                 }
             }

@@ -21,6 +21,7 @@ mod forms;
 mod orders;
 mod process;
 mod runners;
+mod tcp;
 mod wire;
 
 use std::ffi::OsString;

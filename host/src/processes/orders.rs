@@ -11,6 +11,7 @@ use tq_core::Epoch;
 use tq_proto::v1::Assignment;
 
 use super::forms::Form;
+use super::tcp;
 use super::wire::{Answer, Answered, LoadForm, Order, Returned, Stop, put_order, put_run};
 use crate::runner::StopReason;
 
@@ -34,6 +35,8 @@ pub(super) enum Item {
     Answer(u64, Answered),
     /// Say what came of a call.
     Return(Returned),
+    /// Say what became of a look-up or a connection.
+    Tcp(tcp::Answer),
 }
 
 /// Orders for one process. As many wait as attempts are sent to it, with a few of each: that is bounded by whoever sends.
@@ -77,6 +80,7 @@ impl Orders {
                         put_order(Order::Answer(Answer { id, answered }), &mut buffer);
                     }
                     Item::Return(returned) => put_order(Order::Return(returned), &mut buffer),
+                    Item::Tcp(answer) => put_order(Order::Tcp(answer), &mut buffer),
                     Item::Load(form) => {
                         let announced = LoadForm {
                             digest: Bytes::copy_from_slice(&form.digest.0),

@@ -22,11 +22,13 @@ use super::answering::{Account, Requests};
 use super::forms::{Form, Forms};
 use super::orders::{Item, Orders};
 use super::process::{Begun, Process, Spawner, StartError};
+use super::tcp;
 use super::wire::{Ask, Asked, Call, Ear, Returned, Told, Violation};
 use crate::agent::Executor;
 use crate::agent::convert::{self, Resolved};
 use crate::clock;
 use crate::egress::Egress;
+use crate::egress::tcp::Dial;
 use crate::metrics::Metrics;
 use crate::runner::{Event, Finished, StopReason};
 use crate::services::Services;
@@ -107,6 +109,8 @@ struct Sent {
     account: Option<Arc<Account>>,
     /// It waits for what it has asked the broker for.
     is_calling: bool,
+    /// What connects for it; most attempts do not.
+    dial: Option<Arc<dyn Dial>>,
     stopping: Option<StopReason>,
     /// When it has to have ended; none while it may wait for a slot.
     stuck_at: Option<Instant>,
@@ -119,6 +123,7 @@ struct Runner {
     /// In the order in which they were sent, which is that in which they begin.
     sent: VecDeque<Sent>,
     requests: Requests,
+    calls: tcp::Calls,
     loaded: HashSet<Digest>,
     attempts: u64,
     born: Instant,
@@ -381,6 +386,7 @@ impl Shared {
                     Told::Ask(ask) => violation = self.asked(id, ask).err().or(violation),
                     Told::Taken(request) => self.with_requests(id, |all| all.taken(request)),
                     Told::GivenUp(request) => self.with_requests(id, |all| all.end(request)),
+                    Told::Tcp(ask) => violation = self.asked_tcp(id, ask).err().or(violation),
                     Told::Ready(_) => violation = Some(Violation::OutOfPlace("it is ready again")),
                 }
                 next = told.ready_now()?;
@@ -475,6 +481,45 @@ impl Shared {
         {
             sent.is_calling = false;
         }
+    }
+
+    /// Looks up and connects as a process asks for it.
+    fn asked_tcp(self: &Arc<Self>, runner_id: RunnerId, ask: tcp::Ask) -> Result<(), Violation> {
+        let mut state = self.lock();
+        let Some(Runner {
+            sent,
+            calls,
+            orders,
+            ..
+        }) = state.runners.get_mut(&runner_id)
+        else {
+            return Ok(());
+        };
+        let dial = |epoch| {
+            let asks = sent.iter_mut().find(|sent| sent.work.epoch == epoch);
+            let Sent { work, dial, .. } = asks.ok_or(Violation::OutOfPlace(
+                "it connects for an attempt that it does not run",
+            ))?;
+            if let Some(dial) = dial {
+                return Ok(Arc::clone(dial));
+            }
+            let scope = tcp::scope(&work.assignment).map_err(Violation::Unreadable)?;
+            Ok(Arc::clone(dial.insert(self.egress.dial(scope))))
+        };
+        let Some(begun) = calls.asked(ask, dial)? else {
+            return Ok(());
+        };
+        let (orders, shared, id) = (Arc::clone(orders), Arc::clone(self), begun.id);
+        let over = move || {
+            if let Some(runner) = shared.lock().runners.get_mut(&runner_id) {
+                runner.calls.end(id);
+            }
+        };
+        // Boxed: it is large.
+        let running = Box::pin(begun.run(orders, over));
+        let stopped = self.stopped.clone();
+        self.tasks.spawn(stopped.run_until_cancelled_owned(running));
+        Ok(())
     }
 
     fn with_requests(&self, id: RunnerId, change: impl FnOnce(&mut Requests)) {
@@ -646,6 +691,7 @@ impl Runner {
             kill,
             sent: VecDeque::new(),
             requests: Requests::default(),
+            calls: tcp::Calls::default(),
             loaded: HashSet::new(),
             attempts: 0,
             born: now,
@@ -664,6 +710,7 @@ impl Runner {
             work,
             account: None,
             is_calling: false,
+            dial: None,
             stopping: None,
             stuck_at: None,
         });
@@ -714,6 +761,7 @@ impl Runner {
             self.sent.remove(at);
             // Mostly there are none. Those that are left have nobody to be answered to.
             self.requests.end_of(epoch);
+            self.calls.end_of(epoch);
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use tq_core::outcome::Usage;
 use tq_core::{Epoch, Outcome};
 use tq_proto::v1::{Assignment, KeyValueAnswer, KeyValueCall, key_value_answer};
 
+use super::tcp;
 use crate::egress::{Failure, Kind, Request, Scope, Timeouts};
 use crate::runner::{self, Event, Finished, StopReason, cut};
 use crate::services::Refusal;
@@ -38,7 +39,7 @@ const RUN_TAG: u32 = 2;
 /// From the agent.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ToRunner {
-    #[prost(oneof = "Order", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "Order", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub(super) order: Option<Order>,
 }
 
@@ -62,6 +63,9 @@ pub(super) enum Order {
     /// What came of a call.
     #[prost(message, tag = "6")]
     Return(Returned),
+    /// More of what became of a look-up or a connection.
+    #[prost(message, tag = "7")]
+    Tcp(tcp::Answer),
 }
 
 /// What came of a [`Call`].
@@ -254,7 +258,7 @@ impl Stop {
 /// From a runner process.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct FromRunner {
-    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     message: Option<Message>,
 }
 
@@ -280,6 +284,8 @@ enum Message {
     GivenUp(u64),
     #[prost(message, tag = "10")]
     Call(Call),
+    #[prost(message, tag = "11")]
+    Tcp(tcp::Ask),
 }
 
 /// Ask the broker for something. Answered by [`Returned`].
@@ -501,6 +507,8 @@ pub(super) enum Told {
     /// Nobody wants the rest of this request.
     GivenUp(u64),
     Call(Call),
+    /// About a look-up or a connection.
+    Tcp(tcp::Ask),
 }
 
 /// A runner process said what none of ours says.
@@ -553,6 +561,10 @@ pub(super) fn put_taken(id: u64, buffer: &mut BytesMut) {
 
 pub(super) fn put_given_up(id: u64, buffer: &mut BytesMut) {
     put_message(Message::GivenUp(id), buffer);
+}
+
+pub(super) fn put_tcp_ask(ask: tcp::Ask, buffer: &mut BytesMut) {
+    put_message(Message::Tcp(ask), buffer);
 }
 
 /// Appends an event as a frame.
@@ -677,6 +689,7 @@ fn read(frame: Bytes) -> Result<Told, Violation> {
         Some(Message::Taken(id)) => Told::Taken(id),
         Some(Message::GivenUp(id)) => Told::GivenUp(id),
         Some(Message::Call(call)) => Told::Call(call),
+        Some(Message::Tcp(ask)) => Told::Tcp(ask),
         Some(Message::Log(State { epoch, bytes })) => Told::Event(Event::Log {
             epoch: Epoch(epoch),
             text: bytes,

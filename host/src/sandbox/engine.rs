@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::Notify;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::Linker;
 use wasmtime::{
     Config, Enabled, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     Strategy, WasmBacktraceDetails,
@@ -21,8 +21,8 @@ use tq_core::limits::{
 };
 
 use super::Guest;
+use super::link::link;
 use crate::egress::Egress;
-use crate::imports::{bindings, keyvalue};
 use crate::services::Services;
 
 /// How linear memories lie in the address space. It decides how compiled code checks its bounds, so that a compiled
@@ -120,29 +120,7 @@ impl Engine {
 
     fn with(engine: wasmtime::Engine, layout: Layout) -> Result<Self, EngineError> {
         let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-        bindings::tq::task::runtime::add_to_linker::<_, HasSelf<Guest>>(
-            &mut linker,
-            |guest: &mut Guest| {
-                guest.budget.count_call();
-                guest
-            },
-        )?;
-        bindings::tq::task::secrets::add_to_linker::<_, HasSelf<Guest>>(
-            &mut linker,
-            |guest: &mut Guest| {
-                guest.budget.count_call();
-                guest
-            },
-        )?;
-        keyvalue::bindings::Imports::add_to_linker::<_, HasSelf<Guest>>(
-            &mut linker,
-            |guest: &mut Guest| {
-                guest.budget.count_call();
-                guest
-            },
-        )?;
+        link(&mut linker)?;
         let ticker = Arc::new(Ticker::default());
         let ticker_thread = std::thread::Builder::new()
             .name("tq-epoch".to_owned())
@@ -169,7 +147,7 @@ impl Engine {
         self.0.layout
     }
 
-    /// Guests of this engine send their requests through `egress`. Without it, and before, all of them are refused. The first
+    /// Guests of this engine send their requests and connect through `egress`. Without it, and before, all of them are refused. The first
     /// one stays.
     #[must_use]
     pub fn with_egress(self, egress: Arc<dyn Egress>) -> Self {

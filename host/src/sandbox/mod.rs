@@ -4,7 +4,9 @@ mod ambient;
 mod budget;
 mod engine;
 mod limits;
+mod link;
 mod requests;
+mod sockets;
 mod stdio;
 mod wasi;
 

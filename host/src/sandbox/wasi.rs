@@ -17,6 +17,7 @@ use super::ambient::{Coarse, Random, Stepping, Use, seed_of_task};
 use super::budget::Budget;
 use super::limits::Meter;
 use super::requests::Requests;
+use super::sockets::{self, Sockets};
 use super::stdio::{LogStream, ResultStream};
 use crate::component::Entry;
 use crate::runner::{Attempt, Interrupt, Outbox, Timing};
@@ -27,6 +28,7 @@ pub(crate) struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     requests: Requests,
+    sockets: Sockets,
     pub(crate) services: Option<Arc<dyn Services>>,
     pub(crate) table: ResourceTable,
     pub(crate) meter: Meter,
@@ -108,6 +110,7 @@ impl Guest {
                 http,
                 requests: Requests::new(engine.egress(), attempt, outbox),
                 services: engine.services(),
+                sockets: Sockets::new(engine.egress(), attempt, outbox),
                 table,
                 meter: Meter::new(limits.memory_bytes),
                 budget,
@@ -135,6 +138,15 @@ impl Guest {
     /// The first thing that the guest was refused because of a limit, and could go on without.
     pub(crate) fn refused(&self) -> Option<&Refused> {
         self.refused.as_ref().or_else(|| self.requests.refused())
+    }
+
+    /// What calls of `wasi:sockets` work on.
+    pub(super) fn sockets(&mut self) -> sockets::View<'_> {
+        self.budget.count_call();
+        sockets::View {
+            sockets: &mut self.sockets,
+            table: &mut self.table,
+        }
     }
 
     fn tick(&self) -> Option<Interrupt> {

@@ -8,7 +8,7 @@ use memchr::memmem;
 use tq_core::grant::{Destination, SecretName};
 
 use super::{Holders, Refusal};
-use crate::egress::{Egress, Failure, Request, Response, Scope};
+use crate::egress::{Egress, Failure, Request, Response, Scope, tcp};
 
 /// What a guest writes in place of a secret: `{{secret:NAME}}`.
 const OPEN: &[u8] = b"{{secret:";
@@ -42,6 +42,10 @@ impl Egress for WithSecrets {
             put_in(&holders, &scope, &mut request).await?;
             egress.send(scope, request).await
         })
+    }
+
+    fn dial(&self, scope: tcp::Scope) -> Arc<dyn tcp::Dial> {
+        self.egress.dial(scope)
     }
 }
 

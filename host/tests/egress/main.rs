@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test relies on fails the test")]
 
 mod server;
+mod tcp;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -83,7 +84,7 @@ impl Sending {
             Handle::current(),
             tasks.clone(),
             stopped.clone(),
-            move |outcome| count.lock().unwrap().push(outcome),
+            move |_, outcome| count.lock().unwrap().push(outcome),
         );
         Self {
             sender,
