@@ -110,6 +110,9 @@ limits! {
     http_bytes: "http_bytes", Bytes, 64 * MIB, KIB, 4096 * MIB;
     /// Wall time of one request, from its beginning to the end of its response.
     http_time_ms: "http_time", Millis, 30_000, 1, 3600 * 1000;
+    /// What its directory `/scratch` takes of the host's memory, where one is granted: contents, names, and
+    /// `SCRATCH_NODE_BYTES` for each file and directory.
+    scratch_bytes: "scratch", Bytes, 16 * MIB, 64 * KIB, 256 * MIB;
 }
 
 /// What a limit counts.
@@ -362,6 +365,22 @@ pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 pub const STACK_BYTES_MAX: usize = 512 * KIB as usize;
 /// Bytes that a guest passes to its host in one call, but for the result.
 pub const HOSTCALL_BYTES_MAX: usize = 16 * MIB as usize;
+/// What a file or directory of `/scratch` counts beside its name and contents: its times, its place among the others, and
+/// what the maps around it keep free. A million empty files would otherwise cost a guest nothing.
+pub const SCRATCH_NODE_BYTES: u64 = KIB;
+/// The pieces in which contents of `/scratch` are held. What was never written takes none, a small file takes a part of one,
+/// and a large one grows without being copied.
+pub const SCRATCH_BLOCK_BYTES: usize = 16 * KIB as usize;
+/// What a piece counts beside its bytes: its place among the others.
+pub const SCRATCH_BLOCK_COST_BYTES: u64 = 128;
+/// The name of a file or directory of `/scratch`, as on most file systems.
+pub const SCRATCH_NAME_BYTES_MAX: usize = 255;
+/// A path below `/scratch`, as on Linux.
+pub const SCRATCH_PATH_BYTES_MAX: usize = 4 * KIB as usize;
+/// What one call reads of a file of `/scratch`; the rest takes further ones.
+pub const SCRATCH_READ_BYTES_MAX: usize = 64 * KIB as usize;
+/// How deep in `/scratch` a directory may be moved to. The way up from there is looked at, so that none is moved into itself.
+pub const SCRATCH_RENAME_DEPTH_MAX: usize = 1_024;
 /// Secrets of one namespace. The broker holds them in memory, sealed.
 pub const SECRETS_MAX: usize = 100;
 /// A secret. Shorter ones would be found everywhere, and could not be kept out of logs.

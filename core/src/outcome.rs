@@ -63,6 +63,8 @@ outcomes! {
     HttpByteLimit = "http_byte_limit", Permanent;
     /// The attempt failed after a request took longer than it may.
     HttpTimeLimit = "http_time_limit", Retryable;
+    /// The attempt failed after its scratch directory was full.
+    ScratchLimit = "scratch_limit", Permanent;
     /// The attempt failed after it was refused a checkpoint that is larger than the limit.
     CheckpointLimit = "checkpoint_limit", Permanent;
     /// The function said that its payload is wrong.

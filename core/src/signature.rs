@@ -129,6 +129,7 @@ fn is_where_it_failed(outcome: Outcome) -> bool {
         | Outcome::HttpRequestLimit
         | Outcome::HttpByteLimit
         | Outcome::HttpTimeLimit
+        | Outcome::ScratchLimit
         | Outcome::CheckpointLimit
         | Outcome::InvalidInput
         | Outcome::RetryableError

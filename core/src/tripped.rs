@@ -42,6 +42,8 @@ pub enum Limit {
     HttpBytes,
     /// Wall time of one HTTP request, in milliseconds.
     HttpTime,
+    /// What the scratch directory takes, in bytes.
+    Scratch,
     /// Hosts that were lost with the task.
     Losses,
     /// Crashes of the process that ran the task alone.
@@ -67,6 +69,7 @@ impl Limit {
             Self::HttpRequests => "http_requests",
             Self::HttpBytes => "http_bytes",
             Self::HttpTime => "http_time",
+            Self::Scratch => "scratch",
             Self::Losses => "losses",
             Self::Strikes => "strikes",
             Self::Attempts => "attempts",
@@ -82,7 +85,8 @@ impl Limit {
             | Self::Output
             | Self::Checkpoint
             | Self::Random
-            | Self::HttpBytes => "bytes",
+            | Self::HttpBytes
+            | Self::Scratch => "bytes",
             Self::Timeout | Self::HttpTime => "ms",
             Self::HttpRequests
             | Self::Fuel
@@ -129,6 +133,7 @@ impl Tripped {
             Outcome::HttpRequestLimit => (Limit::HttpRequests, None, limits.http_requests),
             Outcome::HttpByteLimit => (Limit::HttpBytes, None, limits.http_bytes),
             Outcome::HttpTimeLimit => (Limit::HttpTime, None, limits.http_time_ms),
+            Outcome::ScratchLimit => (Limit::Scratch, None, limits.scratch_bytes),
             Outcome::Succeeded
             | Outcome::Trap
             | Outcome::Exit
@@ -278,6 +283,11 @@ mod tests {
             1,
             Outcome::HttpTimeLimit,
             &[(Limit::HttpTime, None, 30_000)],
+        );
+        check(
+            3,
+            Outcome::ScratchLimit,
+            &[(Limit::Scratch, None, 16 << 20)],
         );
         check(3, Outcome::FatalError, &[]);
         // One attempt that fails is no limit that somebody ran into.

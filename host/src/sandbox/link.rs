@@ -2,17 +2,16 @@
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async;
-use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
+use wasmtime_wasi::p2::bindings::{cli, random};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView as _};
 
-use super::{Guest, sockets};
+use super::{Guest, scratch, sockets};
 use crate::imports::bindings::tq::task::{runtime, secrets};
 use crate::imports::keyvalue;
 
-/// Everything that a component may import. The engine's WASI is linked one interface after the other, since its sockets are not:
-/// ours are in their place.
+/// Everything that a component may import. The engine's WASI is linked one interface after the other, since its files and sockets are
+/// not: ours are in their place.
 ///
 /// # Errors
 /// If something is there twice.
@@ -28,8 +27,7 @@ pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
     cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, Guest::cli)?;
-    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
-    filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, Guest::filesystem)?;
+    scratch::add_to_linker(linker)?;
     sockets::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     runtime::add_to_linker::<_, HasSelf<Guest>>(linker, counted)?;

@@ -6,6 +6,7 @@ mod engine;
 mod limits;
 mod link;
 mod requests;
+mod scratch;
 mod sockets;
 mod stdio;
 mod wasi;

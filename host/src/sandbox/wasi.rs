@@ -17,6 +17,7 @@ use super::ambient::{Coarse, Random, Stepping, Use, seed_of_task};
 use super::budget::Budget;
 use super::limits::Meter;
 use super::requests::Requests;
+use super::scratch::{Scratch, View};
 use super::sockets::{self, Sockets};
 use super::stdio::{LogStream, ResultStream};
 use crate::component::Entry;
@@ -28,6 +29,8 @@ pub(crate) struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     requests: Requests,
+    /// Its directory, if it was granted one.
+    scratch: Option<Arc<Scratch>>,
     sockets: Sockets,
     pub(crate) services: Option<Arc<dyn Services>>,
     pub(crate) table: ResourceTable,
@@ -85,20 +88,26 @@ impl Guest {
         for (name, value) in &attempt.grants.env {
             wasi.env(name, value);
         }
-        if attempt.grants.is_deterministic {
+        let scratch_of = |clock| {
+            let is_granted = attempt.grants.has_scratch;
+            is_granted.then(|| Scratch::new(limits.scratch_bytes, clock))
+        };
+        let scratch = if attempt.grants.is_deterministic {
             let id = attempt.task_id;
             let clock = Stepping::of_task(id);
             wasi.secure_random(Random::of_task(id, Use::Secure, &budget))
                 .insecure_random(Random::of_task(id, Use::Insecure, &budget))
                 .insecure_random_seed(seed_of_task(id))
                 .wall_clock(clock.clone())
-                .monotonic_clock(clock);
+                .monotonic_clock(clock.clone());
+            scratch_of(Box::new(clock))
         } else {
             wasi.secure_random(Random::real(&budget))
                 .insecure_random(Random::real(&budget))
                 .wall_clock(Coarse::new(timing.started()))
                 .monotonic_clock(Coarse::new(timing.started()));
-        }
+            scratch_of(Box::new(Coarse::new(timing.started())))
+        };
         let mut table = ResourceTable::new();
         table.set_max_capacity(handles);
         let mut http = WasiHttpCtx::new();
@@ -109,6 +118,7 @@ impl Guest {
                 wasi: wasi.build(),
                 http,
                 requests: Requests::new(engine.egress(), attempt, outbox),
+                scratch,
                 services: engine.services(),
                 sockets: Sockets::new(engine.egress(), attempt, outbox),
                 table,
@@ -136,8 +146,19 @@ impl Guest {
     }
 
     /// The first thing that the guest was refused because of a limit, and could go on without.
-    pub(crate) fn refused(&self) -> Option<&Refused> {
-        self.refused.as_ref().or_else(|| self.requests.refused())
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        let refused = self.refused.as_ref().or_else(|| self.requests.refused());
+        let of_scratch = || self.scratch.as_ref()?.refused();
+        refused.cloned().or_else(of_scratch)
+    }
+
+    /// Its files, for one of its calls.
+    pub(super) fn files(&mut self) -> View<'_> {
+        self.budget.count_call();
+        View {
+            scratch: self.scratch.as_ref(),
+            table: &mut self.table,
+        }
     }
 
     /// What calls of `wasi:sockets` work on.

@@ -47,6 +47,8 @@ pub struct Limits {
     pub http_bytes: u64,
     #[prost(uint64, tag = "12")]
     pub http_time_ms: u64,
+    #[prost(uint64, tag = "13")]
+    pub scratch_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LimitOverrides {
@@ -74,6 +76,8 @@ pub struct LimitOverrides {
     pub http_bytes: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "12")]
     pub http_time_ms: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "13")]
+    pub scratch_bytes: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Grants {

@@ -187,6 +187,8 @@ struct LimitsRow {
     http_bytes: u64,
     #[prost(uint64, tag = "12")]
     http_time_ms: u64,
+    #[prost(uint64, tag = "13")]
+    scratch_bytes: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -46,6 +46,7 @@ pub(super) struct AttemptLimits {
     http_requests: u64,
     http_bytes: u64,
     http_time_ms: u64,
+    scratch_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
