@@ -3,6 +3,7 @@
 mod behaves;
 mod buckets;
 mod connections;
+mod files;
 mod misbehaves;
 mod requests;
 mod secrets;
