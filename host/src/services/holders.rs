@@ -439,12 +439,8 @@ mod tests {
         let uri = format!("http://{broker}").parse().unwrap();
         let client = link::client(link::endpoint(uri).connect_lazy());
         let metrics = Arc::new(Metrics::new(1));
-        let holders = Holders::new(
-            client,
-            metrics,
-            TaskTracker::new(),
-            CancellationToken::new(),
-        );
+        let (tasks, stopped) = (TaskTracker::new(), CancellationToken::new());
+        let holders = Holders::with_patience(client, metrics, tasks, stopped, PATIENCE);
         let list = GrantList {
             grants: vec!["cache".to_owned()],
         };
