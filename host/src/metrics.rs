@@ -186,7 +186,6 @@ impl Metrics {
         }
     }
 
-    /// A request of a guest came to its end.
     /// A guest asked for a secret, or named one in a header.
     pub(crate) fn asked_for_secret(&self, outcome: &'static str) {
         self.secrets_asked
@@ -194,6 +193,7 @@ impl Metrics {
             .inc();
     }
 
+    /// A request of a guest came to its end.
     pub(crate) fn requested(&self, outcome: &'static str) {
         self.http_requests
             .get_or_create(&OutcomeLabel { outcome })

@@ -39,7 +39,8 @@ pub(super) enum Item {
     Tcp(tcp::Answer),
 }
 
-/// Orders for one process. As many wait as attempts are sent to it, with a few of each: that is bounded by whoever sends.
+/// Orders for one process. As many wait as attempts are sent to it, with a few of each: that is bounded by whoever sends. What is
+/// said about connections has no end of its own, so that what waits of it is counted.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     queue: Mutex<Queue>,
@@ -49,13 +50,25 @@ pub(super) struct Orders {
 #[derive(Debug, Default)]
 struct Queue {
     items: Vec<Item>,
+    /// What is said about connections, in bytes.
+    tcp_bytes: usize,
     is_closed: bool,
 }
 
 impl Orders {
     pub(super) fn push(&self, item: Item) {
-        self.lock().items.push(item);
+        let mut queue = self.lock();
+        if let Item::Tcp(answer) = &item {
+            queue.tcp_bytes += size_of::<Item>() + answer.len();
+        }
+        queue.items.push(item);
+        drop(queue);
         self.wake.notify_one();
+    }
+
+    /// How much about connections waits for a process that does not read it, in bytes.
+    pub(super) fn tcp_bytes(&self) -> usize {
+        self.lock().tcp_bytes
     }
 
     /// Nothing comes any more: when all is sent, the process is to end.
@@ -113,6 +126,7 @@ impl Orders {
             {
                 let mut queue = self.lock();
                 if !queue.items.is_empty() {
+                    queue.tcp_bytes = 0;
                     return Some(std::mem::take(&mut queue.items));
                 }
                 if queue.is_closed {

@@ -495,6 +495,12 @@ impl Shared {
         else {
             return Ok(());
         };
+        // One that says that it took what it did not read would have all of it held here.
+        if orders.tcp_bytes() > tcp::WAITING_BYTES_MAX {
+            return Err(Violation::OutOfPlace(
+                "it does not read what it is answered",
+            ));
+        }
         let dial = |epoch| {
             let asks = sent.iter_mut().find(|sent| sent.work.epoch == epoch);
             let Sent { work, dial, .. } = asks.ok_or(Violation::OutOfPlace(

@@ -300,6 +300,8 @@ fn is_granted(interface: &str, functions: &[Function]) -> bool {
         let grants = &function.grants;
         is_of("wasi:http/") && !grants.http.is_empty()
             || is_of("wasi:keyvalue/") && !grants.keyvalue.is_empty()
+            || is_of("wasi:sockets/") && !grants.tcp.is_empty()
+            || is_of("wasi:filesystem/") && grants.has_scratch
     })
 }
 

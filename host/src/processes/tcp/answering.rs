@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tq_core::Epoch;
 use tq_core::limits::{
-    TCP_LINGER_TIME, TCP_LOOKUPS_MAX, TCP_OPEN_MAX, TCP_PART_BYTES, TCP_PARTS_AHEAD,
+    TCP_LINGER_TIME, TCP_LOOKUPS_MAX, TCP_OPEN_HOST_MAX, TCP_OPEN_MAX, TCP_PART_BYTES,
+    TCP_PARTS_AHEAD,
 };
 use tq_proto::v1::Assignment;
 
@@ -19,6 +20,10 @@ use crate::agent::convert;
 use crate::egress::tcp::{Connection, Dial, Failure, Outgoing, Part, Scope, Window};
 use crate::processes::orders::{Item, Orders};
 use crate::processes::wire::Violation;
+
+/// What waits for a process that reads what it is told: at most the parts of all connections of a host, and little beside them.
+pub(in crate::processes) const WAITING_BYTES_MAX: usize =
+    2 * TCP_OPEN_HOST_MAX * TCP_PARTS_AHEAD * TCP_PART_BYTES;
 
 /// Look-ups and connections of one runner process that are open, by what it calls them.
 #[derive(Debug, Default)]

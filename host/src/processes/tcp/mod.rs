@@ -10,6 +10,6 @@ mod answering;
 mod asking;
 mod wire;
 
-pub(super) use answering::{Calls, scope};
+pub(super) use answering::{Calls, WAITING_BYTES_MAX, scope};
 pub(super) use asking::Asking;
 pub(super) use wire::{Answer, Ask};

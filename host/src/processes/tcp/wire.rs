@@ -110,6 +110,16 @@ pub(super) struct TcpFailure {
     message: String,
 }
 
+impl Answer {
+    /// How many bytes of data it has.
+    pub(in crate::processes) fn len(&self) -> usize {
+        match &self.answered {
+            Some(Answered::Data(data)) => data.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl Connect {
     pub(super) fn new(epoch: u64, address: SocketAddr) -> Self {
         Self {
