@@ -31,10 +31,13 @@ struct Open {
     calls: HashMap<u64, Call>,
 }
 
+/// What comes over a connection, and how much may go.
+type Ends = (mpsc::Receiver<Part>, Arc<Window>);
+
 /// Who waits for what becomes of a call.
 enum Call {
     Resolving(oneshot::Sender<Result<Vec<IpAddr>, Failure>>),
-    Connecting(oneshot::Sender<Result<(mpsc::Receiver<Part>, Arc<Window>), Failure>>),
+    Connecting(oneshot::Sender<Result<Ends, Failure>>),
     Connected {
         parts: mpsc::Sender<Part>,
         window: Arc<Window>,
