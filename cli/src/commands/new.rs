@@ -27,8 +27,9 @@ const TEMPLATE: &[Carried] = carried!("" from "templates/rust":
 
 /// The SDK is on no registry, so its source is written beside the code that uses it.
 const SDK: &[Carried] = carried!("tq-sdk/" from "../sdk":
-    "Cargo.toml" "src/bindings.rs" "src/context.rs" "src/error.rs" "src/host_native.rs" "src/host_wasm.rs" "src/lib.rs"
-    "src/payload.rs" "src/registry.rs" "macros/Cargo.toml" "macros/src/doc.rs" "macros/src/lib.rs" "macros/src/signature.rs");
+    "Cargo.toml" "src/bindings.rs" "src/context.rs" "src/error.rs" "src/host_native.rs" "src/host_wasm.rs"
+    "src/keyvalue/bindings.rs" "src/keyvalue/mod.rs" "src/keyvalue/native.rs" "src/keyvalue/wasm.rs" "src/lib.rs" "src/payload.rs"
+    "src/registry.rs" "macros/Cargo.toml" "macros/src/doc.rs" "macros/src/lib.rs" "macros/src/signature.rs");
 
 pub(crate) fn run(args: &NewArgs) -> anyhow::Result<Exit> {
     let NewArgs { name, path } = args;
