@@ -119,6 +119,32 @@ impl Asking {
         }
     }
 
+    /// Asks the host for what the broker has.
+    fn call(
+        &self,
+        epoch: Epoch,
+        asked: Asked,
+    ) -> impl Future<Output = Result<Returned, Refusal>> + use<> {
+        let (sender, answer) = oneshot::channel();
+        let id = {
+            let mut open = self.open();
+            open.last += 1;
+            let id = open.last;
+            open.calls.insert(id, sender);
+            id
+        };
+        let call = Call {
+            id,
+            epoch: epoch.0,
+            asked: Some(asked),
+        };
+        self.0.output.put(|buffer| put_call(call, buffer));
+        async move {
+            let stopped = |_| Refusal::Unavailable("the host stopped".to_owned());
+            answer.await.map_err(stopped)
+        }
+    }
+
     fn open(&self) -> MutexGuard<'_, Open> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,34 +185,6 @@ impl Egress for Asking {
 
     fn dial(&self, scope: egress::tcp::Scope) -> Arc<dyn egress::tcp::Dial> {
         Arc::new(self.0.tcp.dial(&scope))
-    }
-}
-
-impl Asking {
-    /// Asks the host for what the broker has.
-    fn call(
-        &self,
-        epoch: Epoch,
-        asked: Asked,
-    ) -> impl Future<Output = Result<Returned, Refusal>> + use<> {
-        let (sender, answer) = oneshot::channel();
-        let id = {
-            let mut open = self.open();
-            open.last += 1;
-            let id = open.last;
-            open.calls.insert(id, sender);
-            id
-        };
-        let call = Call {
-            id,
-            epoch: epoch.0,
-            asked: Some(asked),
-        };
-        self.0.output.put(|buffer| put_call(call, buffer));
-        async move {
-            let stopped = |_| Refusal::Unavailable("the host stopped".to_owned());
-            answer.await.map_err(stopped)
-        }
     }
 }
 

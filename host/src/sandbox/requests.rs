@@ -71,6 +71,11 @@ impl Requests {
         }
     }
 
+    /// What sends them.
+    pub(super) fn egress(&self) -> Option<&Arc<dyn Egress>> {
+        self.egress.as_ref()
+    }
+
     /// The first limit that a request met.
     pub(super) fn refused(&self) -> Option<&Refused> {
         self.session.get()?.refused.get()

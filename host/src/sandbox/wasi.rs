@@ -31,7 +31,7 @@ pub(crate) struct Guest {
     requests: Requests,
     /// Its directory, if it was granted one.
     scratch: Option<Arc<Scratch>>,
-    sockets: Sockets,
+    sockets: Option<sockets::Session>,
     pub(crate) services: Option<Arc<dyn Services>>,
     pub(crate) table: ResourceTable,
     pub(crate) meter: Meter,
@@ -120,7 +120,7 @@ impl Guest {
                 requests: Requests::new(engine.egress(), attempt, outbox),
                 scratch,
                 services: engine.services(),
-                sockets: Sockets::new(engine.egress(), attempt, outbox),
+                sockets: None,
                 table,
                 meter: Meter::new(limits.memory_bytes),
                 budget,
@@ -165,7 +165,12 @@ impl Guest {
     pub(super) fn sockets(&mut self) -> sockets::View<'_> {
         self.budget.count_call();
         sockets::View {
-            sockets: &mut self.sockets,
+            sockets: Sockets {
+                egress: self.requests.egress(),
+                attempt: &self.attempt,
+                outbox: &self.outbox,
+                session: &mut self.sockets,
+            },
             table: &mut self.table,
         }
     }

@@ -305,9 +305,7 @@ impl Holders {
     fn held(&self) -> MutexGuard<'_, HashMap<Epoch, Holder>> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Holders {
     /// Has the work done where there is a run time for it. Nobody waits for the answer when the attempt was stopped.
     fn drive<T: Send + 'static>(
         &self,

@@ -73,7 +73,7 @@ impl HasData for InView {
 
 /// What a call of a guest works on.
 pub(super) struct View<'a> {
-    pub(super) sockets: &'a mut Sockets,
+    pub(super) sockets: Sockets<'a>,
     pub(super) table: &'a mut ResourceTable,
 }
 
@@ -82,15 +82,16 @@ pub(super) struct View<'a> {
 pub struct Network;
 
 /// The sockets of one attempt, if it may have any.
-pub(super) struct Sockets {
-    egress: Option<Arc<dyn Egress>>,
-    attempt: Arc<Attempt>,
-    outbox: Arc<Outbox>,
+pub(super) struct Sockets<'a> {
+    pub(super) egress: Option<&'a Arc<dyn Egress>>,
+    pub(super) attempt: &'a Attempt,
+    pub(super) outbox: &'a Outbox,
     /// Made with the first use: most attempts have none.
-    session: Option<Session>,
+    pub(super) session: &'a mut Option<Session>,
 }
 
-struct Session {
+/// What all sockets of an attempt have in common.
+pub(super) struct Session {
     dial: Option<Arc<dyn Dial>>,
     open: Arc<Semaphore>,
     lookups: Arc<Semaphore>,
@@ -98,20 +99,7 @@ struct Session {
     told: BTreeSet<String>,
 }
 
-impl Sockets {
-    pub(super) fn new(
-        egress: Option<Arc<dyn Egress>>,
-        attempt: &Arc<Attempt>,
-        outbox: &Arc<Outbox>,
-    ) -> Self {
-        Self {
-            egress,
-            attempt: Arc::clone(attempt),
-            outbox: Arc::clone(outbox),
-            session: None,
-        }
-    }
-
+impl Sockets<'_> {
     fn session(&mut self) -> &mut Session {
         self.session.get_or_insert_with(|| {
             let Attempt {
@@ -120,7 +108,7 @@ impl Sockets {
                 task_id,
                 grants,
                 ..
-            } = &*self.attempt;
+            } = self.attempt;
             let scope = || Scope {
                 epoch: *epoch,
                 namespace: namespace.clone(),
@@ -128,7 +116,7 @@ impl Sockets {
                 grants: Arc::new(grants.tcp.clone()),
             };
             Session {
-                dial: self.egress.as_ref().map(|egress| egress.dial(scope())),
+                dial: self.egress.map(|egress| egress.dial(scope())),
                 open: Arc::new(Semaphore::new(TCP_OPEN_MAX)),
                 lookups: Arc::new(Semaphore::new(TCP_LOOKUPS_MAX)),
                 told: BTreeSet::new(),
@@ -168,7 +156,7 @@ impl Sockets {
             "failed"
         };
         let line = format!("tq: {what} {how}: {failure}\n");
-        let outbox = Arc::clone(&self.outbox);
+        let outbox = self.outbox;
         let told = &mut self.session().told;
         // A guest may try the same again and again, and its own words are to be found in its log too.
         if told.len() < TCP_LINES_MAX && !told.contains(&line) {
