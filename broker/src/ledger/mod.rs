@@ -164,8 +164,8 @@ pub struct Shared {
     pub namespaces: RwLock<HashMap<String, Namespace>>,
     /// The settings of namespaces, as far as any were set.
     settings: RwLock<HashMap<String, NamespaceSettings>>,
-    /// Secrets, by the name of their namespace.
-    secrets: RwLock<HashMap<String, Secrets>>,
+    /// Secrets, sealed.
+    secrets: RwLock<HashMap<Namespace, Secrets>>,
     /// How far running attempts say they are: a fraction from 0 to 1, and a note.
     pub progress: Mutex<HashMap<TaskId, (f64, String)>>,
     /// The sequence of the last commit in which tasks ended, and that is on disk.
@@ -213,13 +213,16 @@ impl Shared {
 
     /// The secrets of a namespace, sealed. What it says may not be on disk yet.
     pub fn secrets(&self, namespace: &str) -> Secrets {
+        let number = read(&self.namespaces).get(namespace).copied();
         let secrets = read(&self.secrets);
-        secrets.get(namespace).cloned().unwrap_or_default()
+        let of_namespace = number.and_then(|number| secrets.get(&number));
+        of_namespace.cloned().unwrap_or_default()
     }
 
     /// One of them.
     pub fn secret(&self, namespace: &str, name: &str) -> Option<StoredSecret> {
-        read(&self.secrets).get(namespace)?.get(name).cloned()
+        let number = read(&self.namespaces).get(namespace).copied()?;
+        read(&self.secrets).get(&number)?.get(name).cloned()
     }
 }
 

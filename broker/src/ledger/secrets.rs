@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tq_core::Timestamp;
 use tq_core::limits::SECRETS_MAX;
 
-use super::{Error, Ledger, Refused, Reply, read, write};
+use super::{Error, Ledger, Refused, Reply, write};
 use crate::secrets::Sealed;
 use crate::store::Space;
 use crate::tables::{key, row};
@@ -57,33 +57,34 @@ impl Ledger {
         name: String,
         sealed: Sealed,
     ) -> Result<StoredSecret, Refused> {
-        let before = self.shared.secret(namespace, &name);
-        if before.is_none() && self.shared.secrets(namespace).len() >= SECRETS_MAX {
-            return Err(Refused::TooManySecrets);
-        }
         let number = self.namespace_or_new(namespace);
+        let mut secrets = write(&self.shared.secrets);
+        let secrets = secrets.entry(number).or_default();
+        let version = match secrets.get(&name) {
+            Some(before) => before.version + 1,
+            None if secrets.len() >= SECRETS_MAX => return Err(Refused::TooManySecrets),
+            None => 1,
+        };
         let secret = StoredSecret {
             sealed,
-            version: before.map_or(0, |before| before.version) + 1,
+            version,
             updated_at: self.time,
         };
         self.step
             .batch
             .put(key::secret_of(number, &name), row::encode_secret(&secret));
         self.step.durable = true;
-        write(&self.shared.secrets)
-            .entry(namespace.to_owned())
-            .or_default()
-            .insert(name, secret.clone());
+        secrets.insert(name, secret.clone());
         Ok(secret)
     }
 
     fn remove_secret(&mut self, namespace: &str, name: String) -> Result<StoredSecret, Refused> {
-        let number = self.namespace(namespace);
-        let before = write(&self.shared.secrets)
-            .get_mut(namespace)
-            .and_then(|secrets| secrets.remove(&name));
-        let (Some(number), Some(before)) = (number, before) else {
+        let removed = self.namespace(namespace).and_then(|number| {
+            let mut secrets = write(&self.shared.secrets);
+            let before = secrets.get_mut(&number)?.remove(&name)?;
+            Some((number, before))
+        });
+        let Some((number, before)) = removed else {
             return Err(Refused::NoSecret {
                 namespace: namespace.to_owned(),
                 name,
@@ -95,20 +96,12 @@ impl Ledger {
     }
 
     pub(super) fn recover_secrets(&mut self) -> Result<(), Error> {
-        let namespaces = read(&self.shared.namespaces).clone();
-        for (namespace, number) in namespaces {
-            let prefix = key::secrets_of(number);
-            let mut secrets = Secrets::new();
-            for (at, bytes) in self.read_all(Space::Meta, &prefix)? {
-                if let Some(name) = at
-                    .strip_prefix(&prefix[..])
-                    .and_then(|name| std::str::from_utf8(name).ok())
-                {
-                    secrets.insert(name.to_owned(), row::decode_secret(bytes)?);
-                }
-            }
-            if !secrets.is_empty() {
-                write(&self.shared.secrets).insert(namespace, secrets);
+        let rows = self.read_all(Space::Meta, &key::secrets())?;
+        let mut secrets = write(&self.shared.secrets);
+        for (at, bytes) in rows {
+            if let Some((namespace, name)) = key::secret_name_of(&at) {
+                let of_namespace = secrets.entry(namespace).or_default();
+                of_namespace.insert(name.to_owned(), row::decode_secret(bytes)?);
             }
         }
         Ok(())

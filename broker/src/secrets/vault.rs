@@ -4,7 +4,7 @@
 //! of itself, so that no row can take the place of another.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom as _, SystemRandom};
+
+use crate::store::sync_directory;
 
 const KEY_LEN: usize = 32;
 /// The name of a key: enough to tell two of them apart, and nothing of the key.
@@ -230,10 +232,7 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    sync_directory(path.parent().unwrap_or(Path::new("/")))
 }
 
 /// What a sealed value is bound to. Names have no NUL.

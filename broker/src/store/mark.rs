@@ -112,7 +112,7 @@ impl Mark {
 }
 
 /// Makes the names in a directory outlive a loss of power.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     // The parent of a bare file name is the empty path.
     let path = if path.as_os_str().is_empty() {
         Path::new(".")

@@ -17,6 +17,7 @@ use std::{fmt, ops::Bound, sync::Arc};
 
 pub use bytes::Bytes;
 
+pub(crate) use self::mark::sync_directory;
 pub use self::{
     error::Error,
     fjall::{OpenOptions, open},

@@ -263,13 +263,22 @@ pub fn settings(namespace: Namespace) -> Key {
 pub fn secret_of(namespace: Namespace, name: &str) -> Key {
     Key::new(
         Space::Meta,
-        [&secrets_of(namespace)[..], name.as_bytes()].concat(),
+        [&secrets()[..], &namespace.0.to_be_bytes(), name.as_bytes()].concat(),
     )
 }
 
-/// Before all secrets of a namespace.
-pub fn secrets_of(namespace: Namespace) -> Vec<u8> {
-    [&[meta::SECRET_OF], &namespace.0.to_be_bytes()[..]].concat()
+/// Before all secrets.
+pub fn secrets() -> Vec<u8> {
+    vec![meta::SECRET_OF]
+}
+
+/// What a key of [`secret_of`] says.
+pub fn secret_name_of(key: &[u8]) -> Option<(Namespace, &str)> {
+    let (namespace, name) = key.strip_prefix(&[meta::SECRET_OF])?.split_first_chunk()?;
+    Some((
+        Namespace(u32::from_be_bytes(*namespace)),
+        std::str::from_utf8(name).ok()?,
+    ))
 }
 
 /// What a bucket has.

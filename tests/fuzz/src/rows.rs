@@ -57,4 +57,5 @@ fn keys(bytes: &[u8]) {
     key::death_of(bytes);
     key::due_of(bytes);
     key::retention_of(bytes);
+    key::secret_name_of(bytes);
 }

@@ -18,6 +18,7 @@ use super::blocking::blocking;
 use super::request::{named, over};
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
+use crate::dispatch::message::AttemptRef;
 use crate::ledger::{
     BucketChange, Changed, ChangedBy, Command, Handle, Refused, WhatChanges, read,
 };
@@ -175,7 +176,7 @@ pub(super) async fn keyvalue_for(
                 without_values,
             } = get;
             check_keys(&keys)?;
-            let namespace = may_read(&context.ledger, attempt, &bucket).await?;
+            let namespace = may_read(context, attempt, &bucket).await?;
             let found = reading(context, &namespace, move |reads| {
                 reads.find_all(&bucket, &keys, !without_values)
             });
@@ -184,7 +185,7 @@ pub(super) async fn keyvalue_for(
             return Ok(v1::KeyValueAnswer { came: Some(came) });
         }
         What::List(v1::KeyValueList { after }) => {
-            let namespace = may_read(&context.ledger, attempt, &bucket).await?;
+            let namespace = may_read(context, attempt, &bucket).await?;
             let page = reading(context, &namespace, move |reads| {
                 reads.page(&bucket, after.as_deref())
             });
@@ -222,13 +223,12 @@ pub(super) async fn keyvalue_for(
 
 /// The namespace of an attempt that may read a bucket.
 async fn may_read(
-    ledger: &Handle,
-    attempt: crate::dispatch::message::AttemptRef,
+    context: &Context,
+    attempt: AttemptRef,
     bucket: &BucketName,
 ) -> Result<String, Status> {
     let namespace = attempt.namespace.clone();
-    let granted = ledger.ask(|reply| Command::Granted(attempt, reply)).await;
-    let granted = granted.map_err(ApiError::from)?.map_err(ApiError::from)?;
+    let granted = context.granted(attempt).await?;
     match granted.keyvalue.contains(bucket) {
         true => Ok(namespace),
         false => Err(ApiError::from(Refused::BucketNotGranted(bucket.clone())).into()),

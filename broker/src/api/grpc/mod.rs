@@ -25,6 +25,8 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tq_core::Grants;
 use tq_core::limits::MESSAGE_BYTES_MAX;
 use tq_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use tq_proto::v1::host_link_server::HostLinkServer;
@@ -37,8 +39,10 @@ use tq_proto::v1::retention_service_server::RetentionServiceServer;
 use tq_proto::v1::secret_service_server::SecretServiceServer;
 use tq_proto::v1::task_service_server::TaskServiceServer;
 
+use crate::api::status::ApiError;
 use crate::blobs::Blobs;
-use crate::ledger::{Handle, lock};
+use crate::dispatch::message::AttemptRef;
+use crate::ledger::{Command, Handle, lock};
 use crate::secrets::Vault;
 
 /// What every service works with.
@@ -49,6 +53,15 @@ struct Context {
     vault: Arc<Vault>,
     /// Long streams end when the broker stops.
     stop: CancellationToken,
+}
+
+impl Context {
+    /// What an attempt was granted that asks for something while it runs.
+    async fn granted(&self, attempt: AttemptRef) -> Result<Arc<Grants>, Status> {
+        let granted = self.ledger.ask(|reply| Command::Granted(attempt, reply));
+        let granted = granted.await.map_err(ApiError::from)?;
+        Ok(granted.map_err(ApiError::from)?)
+    }
 }
 
 /// Every route of the broker: `tq.v1` with reflection and health, and `/metrics`.

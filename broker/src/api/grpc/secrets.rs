@@ -108,12 +108,7 @@ pub(super) async fn secret_for(
     let attempt = convert::held_in(attempt.unwrap_or_default())?;
     let name: SecretName = name.parse().map_err(invalid)?;
     let namespace = attempt.namespace.clone();
-    let granted = context
-        .ledger
-        .ask(|reply| Command::Granted(attempt, reply))
-        .await
-        .map_err(ApiError::from)?
-        .map_err(ApiError::from)?;
+    let granted = context.granted(attempt).await?;
     if !granted.secrets.iter().any(|grant| grant.name == name) {
         return Err(Status::permission_denied(format!(
             "secret `{name}` is not granted to the function"
