@@ -30,6 +30,13 @@ pub struct Ran {
     pub stderr: String,
 }
 
+/// The message with which the first attempt of a task failed, in the record that `tq run --output json` prints; empty if it did not.
+#[must_use]
+pub fn failure(task: &Value) -> &str {
+    let message = &task["attempts"][0]["failure"]["message"];
+    message.as_str().unwrap_or_default()
+}
+
 impl Tq {
     /// Commands that find the broker at `url` in `TQ_BROKER`.
     #[must_use]

@@ -61,6 +61,22 @@ fn build() -> PathBuf {
     target.join("wasm32-wasip2").join("release")
 }
 
+/// Makes a folder below `folder` that can be deployed: an example, tried once, with `manifest` behind that. Returns its path.
+///
+/// # Panics
+/// There is no such example, or the folder cannot be written.
+#[must_use]
+pub fn placed(folder: &Path, name: &str, manifest: &str) -> String {
+    let place = folder.join(name);
+    let manifest = format!(
+        "[module]\nname = \"{name}\"\nartifact = \"{name}.wasm\"\n[retry]\nmax_attempts = 1\n{manifest}"
+    );
+    std::fs::create_dir_all(&place).expect("the folder can be made");
+    std::fs::copy(example(name), place.join(format!("{name}.wasm"))).expect("it was built");
+    std::fs::write(place.join("tq.toml"), manifest).expect("the disk takes it");
+    place.display().to_string()
+}
+
 /// Writes a component that is given as text into `folder`, and returns its file.
 ///
 /// # Panics

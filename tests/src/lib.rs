@@ -9,6 +9,7 @@
 
 mod command;
 mod disk;
+mod everywhere;
 pub mod guest;
 pub mod help;
 pub mod history;
@@ -25,7 +26,7 @@ pub mod trace;
 pub mod usage;
 mod wait;
 
-pub use command::{Ran, Tq};
+pub use command::{Ran, Tq, failure};
 pub use disk::Disk;
 pub use http_server::HttpServer;
 pub use kill_run::{Faults, Plan, Report, kill_run};

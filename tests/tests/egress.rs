@@ -1,10 +1,8 @@
 //! Guests send requests to what their module was granted, and nowhere else: through the binary, to a server on loopback.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tq_tests::{Dev, HttpServer, Ran, eventually, guest, within};
+use tq_tests::{Dev, HttpServer, Ran, eventually, failure, guest, within};
 
 /// A node whose tasks may reach this machine, with the examples deployed that send requests.
 struct Node {
@@ -29,13 +27,8 @@ impl Node {
 
     /// Deploys an example with these destinations.
     async fn deploy(&self, name: &str, http: &[&str], flags: &[&str]) -> Ran {
-        let place = self.folder.path().join(name);
-        let manifest = format!(
-            "[module]\nname = \"{name}\"\nartifact = \"{name}.wasm\"\n[retry]\nmax_attempts = 1\n[capabilities]\nhttp = {}\n",
-            json!(http)
-        );
-        write(&place, name, &manifest);
-        let place = place.display().to_string();
+        let manifest = format!("[capabilities]\nhttp = {}\n", json!(http));
+        let place = guest::placed(self.folder.path(), name, &manifest);
         let words = ["deploy", &place].into_iter().chain(flags.iter().copied());
         self.dev.tq().run(words).await
     }
@@ -63,7 +56,7 @@ impl Node {
     async fn refused(&self, url: &str) -> (String, String) {
         let task = self.fetch(json!({ "url": url })).await;
         assert_eq!(task["state"], "dead", "{url}: {task}");
-        (message(&task).to_owned(), self.log(&task).await)
+        (failure(&task).to_owned(), self.log(&task).await)
     }
 
     fn url(&self, path: &str) -> String {
@@ -81,18 +74,6 @@ impl Node {
         assert!(!log.contains("panicked at"), "{log}");
         within("it stops", self.dev.process.stop()).await;
     }
-}
-
-fn write(place: &Path, name: &str, manifest: &str) {
-    std::fs::create_dir_all(place).expect("the folder can be made");
-    let artifact = place.join(format!("{name}.wasm"));
-    std::fs::copy(guest::example(name), artifact).expect("it was built");
-    std::fs::write(place.join("tq.toml"), manifest).expect("the disk takes it");
-}
-
-fn message(task: &Value) -> &str {
-    let message = &task["attempts"][0]["failure"]["message"];
-    message.as_str().unwrap_or_default()
 }
 
 /// The response that a task returned.
@@ -156,7 +137,7 @@ async fn what_is_granted_is_sent_and_what_is_not_is_explained(isolation: &str) {
     let put = node
         .fetch(json!({ "url": node.url("/c"), "method": "PUT" }))
         .await;
-    assert!(message(&put).contains("HttpRequestDenied"), "{put}");
+    assert!(failure(&put).contains("HttpRequestDenied"), "{put}");
 
     // Whoever redirects does not decide where requests go.
     let redirected = node.fetch(json!({ "url": node.url("/redirect") })).await;
@@ -243,7 +224,7 @@ async fn requests_have_limits_with_names(isolation: &str) {
         let function = format!("faults/{function}");
         let ended = node.call(&function, &format!("{to}{path}"), &[limit]).await;
         assert_eq!(ended["outcome"], outcome, "{ended}");
-        assert!(message(&ended).contains(said), "{ended}");
+        assert!(failure(&ended).contains(said), "{ended}");
     }
     node.is_quiet().await;
     node.end().await;
@@ -262,7 +243,7 @@ async fn what_no_honest_client_does_is_an_error_and_no_harm(isolation: &str) {
     assert!(open <= 16 + 1, "{open} connections at once");
 
     let upload = run("endless_upload", &to).await;
-    assert!(message(&upload).contains("HttpRequestBodySize"), "{upload}");
+    assert!(failure(&upload).contains("HttpRequestBodySize"), "{upload}");
     let many = run("header_flood", "").await;
     assert_eq!(many["outcome"], "host_limit", "{many}");
     let huge = run("huge_request", &to).await;
@@ -270,7 +251,7 @@ async fn what_no_honest_client_does_is_an_error_and_no_harm(isolation: &str) {
     assert!(huge.contains("HttpRequestUriTooLong"), "{huge}");
     assert!(huge.contains("HttpRequestHeaderSectionSize"), "{huge}");
     let zero = run("zero_timeout", &to).await;
-    assert!(message(&zero).contains("Timeout"), "{zero}");
+    assert!(failure(&zero).contains("Timeout"), "{zero}");
     let set = run("headers_of_others", "").await;
     assert_eq!(result(&set), "", "these headers can be set");
     for _ in 0..5 {
@@ -282,22 +263,4 @@ async fn what_no_honest_client_does_is_an_error_and_no_harm(isolation: &str) {
     node.end().await;
 }
 
-/// Runs each test in the host's own process, and in a runner process, which has no network.
-macro_rules! everywhere {
-    ($($test:ident)+) => {
-        mod in_one_process {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                super::$test("none").await;
-            })+
-        }
-        mod in_runner_processes {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                super::$test("process").await;
-            })+
-        }
-    };
-}
-
-everywhere! { what_is_granted_is_sent_and_what_is_not_is_explained inside_is_not_reached_however_it_is_spelled requests_have_limits_with_names what_no_honest_client_does_is_an_error_and_no_harm }
+tq_tests::everywhere! { what_is_granted_is_sent_and_what_is_not_is_explained inside_is_not_reached_however_it_is_spelled requests_have_limits_with_names what_no_honest_client_does_is_an_error_and_no_harm }

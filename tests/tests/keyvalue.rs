@@ -5,20 +5,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tq_tests::{Broker, Dev, Host, Ran, Tq, eventually, free_port, guest, metrics, within};
+use tq_tests::{
+    Broker, Dev, Host, Ran, Tq, eventually, failure, free_port, guest, metrics, within,
+};
 
 async fn deploy(tq: &Tq, folder: &Path, buckets: &[&str]) -> String {
-    let place = folder.join("faults");
-    let manifest = format!(
-        "[module]\nname = \"faults\"\nartifact = \"faults.wasm\"\n[retry]\nmax_attempts = 1\n[capabilities]\nkeyvalue = {}\n",
-        json!(buckets)
-    );
-    std::fs::create_dir_all(&place).expect("the folder can be made");
-    std::fs::copy(guest::example("faults"), place.join("faults.wasm")).expect("it was built");
-    std::fs::write(place.join("tq.toml"), manifest).expect("the disk takes it");
-    tq.run(["deploy", &place.display().to_string()])
-        .await
-        .text()
+    let manifest = format!("[capabilities]\nkeyvalue = {}\n", json!(buckets));
+    let place = guest::placed(folder, "faults", &manifest);
+    tq.run(["deploy", &place]).await.text()
 }
 
 async fn call(tq: &Tq, function: &str, payload: &str) -> Value {
@@ -40,11 +34,6 @@ async fn get(tq: &Tq, bucket: &str, key: &str) -> Value {
 #[track_caller]
 fn done(ran: &Ran) {
     assert_eq!(ran.code, Some(0), "{}: {}", ran.line, ran.stderr);
-}
-
-fn failure(task: &Value) -> &str {
-    let message = &task["attempts"][0]["failure"]["message"];
-    message.as_str().unwrap_or_default()
 }
 
 fn result(task: &Value) -> &str {
@@ -191,25 +180,7 @@ async fn a_namespace_has_room_for_so_much(isolation: &str) {
     node.end().await;
 }
 
-/// Runs each test in the host's own process, and in a runner process, which has no network.
-macro_rules! everywhere {
-    ($($test:ident)+) => {
-        mod in_one_process {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test("none").await;
-            })+
-        }
-        mod in_runner_processes {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test("process").await;
-            })+
-        }
-    };
-}
-
-everywhere! {
+tq_tests::everywhere! {
     a_function_uses_what_it_was_granted
     nothing_is_lost_when_many_count
     a_namespace_has_room_for_so_much

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tq_tests::{Dev, guest, within};
+use tq_tests::{Dev, failure, guest, within};
 
 struct Node {
     dev: Dev,
@@ -20,14 +20,7 @@ impl Node {
 
     /// Deploys `faults` with this in its manifest.
     async fn deploy(&self, manifest: &str) -> String {
-        let place = self.folder.path().join("faults");
-        let manifest = format!(
-            "[module]\nname = \"faults\"\nartifact = \"faults.wasm\"\n[retry]\nmax_attempts = 1\n{manifest}"
-        );
-        std::fs::create_dir_all(&place).expect("the folder can be made");
-        std::fs::copy(guest::example("faults"), place.join("faults.wasm")).expect("it was built");
-        std::fs::write(place.join("tq.toml"), manifest).expect("the disk takes it");
-        let place = place.display().to_string();
+        let place = guest::placed(self.folder.path(), "faults", manifest);
         self.dev.tq().run(["deploy", &place]).await.text()
     }
 
@@ -51,11 +44,6 @@ impl Node {
 fn result(task: &Value) -> &str {
     assert_eq!(task["outcome"], "succeeded", "{task}");
     task["result"].as_str().expect("it is text")
-}
-
-fn message(task: &Value) -> &str {
-    let message = &task["attempts"][0]["failure"]["message"];
-    message.as_str().unwrap_or_default()
 }
 
 async fn an_attempt_has_its_own_files_if_it_was_granted_any(isolation: &str) {
@@ -87,10 +75,10 @@ async fn what_it_holds_is_limited_by_name(isolation: &str) {
     let full = node.call("fill_files", &[]).await;
     assert_eq!(full["outcome"], "scratch_limit", "{full}");
     let said = "`/scratch` is limited to 1048576 bytes by `scratch`, and ";
-    assert!(message(&full).starts_with(said), "{full}");
+    assert!(failure(&full).starts_with(said), "{full}");
     // The C library below the standard library makes `EIO` of every failure of a stream.
     assert!(
-        message(&full).contains("ended with: 1030000 bytes, then "),
+        failure(&full).contains("ended with: 1030000 bytes, then "),
         "{full}"
     );
     // Lowered for one call, and never raised.
@@ -107,25 +95,7 @@ async fn what_it_holds_is_limited_by_name(isolation: &str) {
     node.end().await;
 }
 
-/// Runs each test in the host's own process, and in a runner process, which can open no file.
-macro_rules! everywhere {
-    ($($test:ident)+) => {
-        mod in_one_process {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test("none").await;
-            })+
-        }
-        mod in_runner_processes {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test("process").await;
-            })+
-        }
-    };
-}
-
-everywhere! {
+tq_tests::everywhere! {
     an_attempt_has_its_own_files_if_it_was_granted_any
     nobody_leaves_the_directory
     what_it_holds_is_limited_by_name

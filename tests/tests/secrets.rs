@@ -4,29 +4,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tq_tests::{Broker, Dev, Host, HttpServer, Tq, guest, within};
+use tq_tests::{Broker, Dev, Host, HttpServer, Tq, failure, guest, within};
 
 const VALUE: &str = "sk_live_0123456789abcdef";
 
-fn deployed_at(folder: &Path, name: &str, capabilities: &Value) -> String {
-    let place = folder.join(name);
-    let list = |key: &str| match &capabilities[key] {
-        Value::Null => json!([]),
-        list => list.clone(),
-    };
-    let manifest = format!(
-        "[module]\nname = \"{name}\"\nartifact = \"{name}.wasm\"\n[retry]\nmax_attempts = 1\n[capabilities]\nhttp = {}\nsecrets = {}\n",
-        list("http"),
-        list("secrets")
-    );
-    std::fs::create_dir_all(&place).expect("the folder can be made");
-    std::fs::copy(guest::example(name), place.join(format!("{name}.wasm"))).expect("it was built");
-    std::fs::write(place.join("tq.toml"), manifest).expect("the disk takes it");
-    place.display().to_string()
-}
-
-async fn deploy(tq: &Tq, folder: &Path, name: &str, capabilities: Value) -> String {
-    let place = deployed_at(folder, name, &capabilities);
+async fn deploy(tq: &Tq, folder: &Path, name: &str, capabilities: &str) -> String {
+    let manifest = format!("[capabilities]\n{capabilities}");
+    let place = guest::placed(folder, name, &manifest);
     tq.run(["deploy", &place]).await.text()
 }
 
@@ -39,11 +23,6 @@ async fn set(tq: &Tq, name: &str, value: &str) -> Value {
 async fn call(tq: &Tq, function: &str, payload: &str) -> Value {
     let words = ["run", "--output", "json", function, payload];
     tq.run(words).await.json()
-}
-
-fn failure(task: &Value) -> &str {
-    let message = &task["attempts"][0]["failure"]["message"];
-    message.as_str().unwrap_or_default()
 }
 
 /// Whether the bytes stand in any file of a folder.
@@ -75,7 +54,7 @@ impl Node {
         Self { dev, tq, folder }
     }
 
-    async fn deploy(&self, name: &str, capabilities: Value) -> String {
+    async fn deploy(&self, name: &str, capabilities: &str) -> String {
         deploy(&self.tq, self.folder.path(), name, capabilities).await
     }
 
@@ -98,7 +77,7 @@ impl Node {
 async fn a_guest_reads_what_it_was_granted_and_cannot_tell_it(isolation: &str) {
     let node = Node::start(isolation).await;
     let deployed = node
-        .deploy("faults", json!({"secrets": ["stripe-key", "absent"]}))
+        .deploy("faults", "secrets = [\"stripe-key\", \"absent\"]\n")
         .await;
     assert!(
         deployed.contains("secret absent, secret stripe-key"),
@@ -155,9 +134,9 @@ async fn a_header_gets_what_the_guest_never_sees(isolation: &str) {
     set(&node.tq, "key", VALUE).await;
     let grant = format!("key for POST {}", url(&server, ""));
     let origins = [url(&server, ""), url(&other, "")];
-    let capabilities = json!({"http": origins, "secrets": [grant]});
-    node.deploy("fetch", capabilities.clone()).await;
-    node.deploy("faults", capabilities).await;
+    let capabilities = format!("http = {}\nsecrets = {}\n", json!(origins), json!([grant]));
+    node.deploy("fetch", &capabilities).await;
+    node.deploy("faults", &capabilities).await;
     let fetch = async |server: &HttpServer, path: &str, method: &str, header: &str| {
         let request = json!({
             "url": url(server, path),
@@ -201,25 +180,7 @@ async fn a_header_gets_what_the_guest_never_sees(isolation: &str) {
     node.end().await;
 }
 
-/// Runs each test in the host's own process, and in a runner process, which has no network.
-macro_rules! everywhere {
-    ($($test:ident)+) => {
-        mod in_one_process {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test("none").await;
-            })+
-        }
-        mod in_runner_processes {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test("process").await;
-            })+
-        }
-    };
-}
-
-everywhere! {
+tq_tests::everywhere! {
     a_guest_reads_what_it_was_granted_and_cannot_tell_it
     a_header_gets_what_the_guest_never_sees
 }
@@ -243,7 +204,7 @@ async fn a_secret_outlives_the_broker_and_needs_its_key() {
 
     broker.kill9_and_restart().await;
     let host = Host::start(&broker, &folder.path().join("host"), "h1", 1).await;
-    deploy(&tq, folder.path(), "faults", json!({"secrets": ["key"]})).await;
+    deploy(&tq, folder.path(), "faults", "secrets = [\"key\"]\n").await;
     let told = call(&tq, "faults/tell_secret", "key").await;
     assert_eq!(told["result"], format!("{} bytes: [redacted]", VALUE.len()));
     let list = tq.run(["secret", "list"]).await.text();

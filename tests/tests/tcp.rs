@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tq_tests::{Dev, Ran, eventually, guest, within};
+use tq_tests::{Dev, Ran, eventually, failure, guest, within};
 
 /// What a server does with each connection.
 #[derive(Clone, Copy)]
@@ -133,13 +132,8 @@ impl Node {
 
     /// Deploys `faults` with these grants.
     async fn deploy(&self, tcp: &[&str], flags: &[&str]) -> Ran {
-        let place = self.folder.path().join("faults");
-        let manifest = format!(
-            "[module]\nname = \"faults\"\nartifact = \"faults.wasm\"\n[retry]\nmax_attempts = 1\n[capabilities]\ntcp = {}\n",
-            json!(tcp)
-        );
-        write(&place, &manifest);
-        let place = place.display().to_string();
+        let manifest = format!("[capabilities]\ntcp = {}\n", json!(tcp));
+        let place = guest::placed(self.folder.path(), "faults", &manifest);
         let words = ["deploy", &place].into_iter().chain(flags.iter().copied());
         self.dev.tq().run(words).await
     }
@@ -166,18 +160,6 @@ impl Node {
     }
 }
 
-fn write(place: &Path, manifest: &str) {
-    std::fs::create_dir_all(place).expect("the folder can be made");
-    let artifact = place.join("faults.wasm");
-    std::fs::copy(guest::example("faults"), artifact).expect("it was built");
-    std::fs::write(place.join("tq.toml"), manifest).expect("the disk takes it");
-}
-
-fn message(task: &Value) -> &str {
-    let message = &task["attempts"][0]["failure"]["message"];
-    message.as_str().unwrap_or_default()
-}
-
 /// The result of a task that has one.
 #[track_caller]
 fn result(task: &Value) -> &str {
@@ -191,7 +173,7 @@ async fn what_is_granted_is_reached_and_what_is_not_is_explained(isolation: &str
     let (address, port) = (server.address.to_string(), server.address.port());
     node.deploy(&[], &[]).await.ok();
     let refused = node.call("tcp_connect", &address, &[]).await;
-    assert!(message(&refused).contains("PermissionDenied"), "{refused}");
+    assert!(failure(&refused).contains("PermissionDenied"), "{refused}");
     let log = node.log(&refused).await;
     let expected = "tq: a TCP socket was refused: its module is granted no TCP connection; `[capabilities] tcp` in tq.toml grants some\n";
     assert!(log.contains(expected), "{log}");
@@ -208,7 +190,7 @@ async fn what_is_granted_is_reached_and_what_is_not_is_explained(isolation: &str
     let reached = node.call("tcp_connect", &named, &[]).await;
     assert_eq!(result(&reached), address);
     let refused = node.call("tcp_connect", &address, &[]).await;
-    assert!(message(&refused).contains("PermissionDenied"), "{refused}");
+    assert!(failure(&refused).contains("PermissionDenied"), "{refused}");
     let log = node.log(&refused).await;
     let expected = format!(
         "tq: connection to {address} was refused: its module is not granted that address and port, and no name that it is granted has led there; `[capabilities] tcp` in tq.toml grants them\n"
@@ -217,9 +199,9 @@ async fn what_is_granted_is_reached_and_what_is_not_is_explained(isolation: &str
     let other = Server::start(Habit::Listen).await;
     let other_port = format!("localhost:{}", other.address.port());
     let refused = node.call("tcp_connect", &other_port, &[]).await;
-    assert!(message(&refused).contains("PermissionDenied"), "{refused}");
+    assert!(failure(&refused).contains("PermissionDenied"), "{refused}");
     let unknown = node.call("tcp_resolve", "example.com", &[]).await;
-    assert!(message(&unknown).contains("PermissionDenied"), "{unknown}");
+    assert!(failure(&unknown).contains("PermissionDenied"), "{unknown}");
     let log = node.log(&unknown).await;
     let expected = "tq: looking up example.com was refused: its module is not granted that host; `[capabilities] tcp` in tq.toml grants it\n";
     assert!(log.contains(expected), "{log}");
@@ -245,7 +227,7 @@ async fn inside_is_not_reached(isolation: &str) {
     node.deploy(&inside, &[]).await.ok();
     for to in inside {
         let refused = node.call("tcp_connect", to, &[]).await;
-        assert!(message(&refused).contains("PermissionDenied"), "{refused}");
+        assert!(failure(&refused).contains("PermissionDenied"), "{refused}");
         let log = node.log(&refused).await;
         let expected = format!("tq: connection to {to} was refused: its host has the address ");
         assert!(log.contains(&expected), "{to}: {log}");
@@ -330,7 +312,7 @@ async fn what_no_honest_client_does_is_an_error_and_no_harm(isolation: &str) {
     let gone = Server::start(Habit::Listen).await.address.to_string();
     node.deploy(&[&gone], &[]).await.ok();
     let refused = node.call("tcp_connect", &gone, &[]).await;
-    assert!(message(&refused).contains("ConnectionRefused"), "{refused}");
+    assert!(failure(&refused).contains("ConnectionRefused"), "{refused}");
     let knocked = node.call("tcp_knock", "10.0.0.1:80", &[]).await;
     assert_eq!(result(&knocked), "1000");
     let log = node.log(&knocked).await;
@@ -347,25 +329,7 @@ async fn what_no_honest_client_does_is_an_error_and_no_harm(isolation: &str) {
     node.end().await;
 }
 
-/// Runs each test in the host's own process, and in a runner process, which has no network.
-macro_rules! everywhere {
-    ($($test:ident)+) => {
-        mod in_one_process {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                super::$test("none").await;
-            })+
-        }
-        mod in_runner_processes {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                super::$test("process").await;
-            })+
-        }
-    };
-}
-
-everywhere! {
+tq_tests::everywhere! {
     what_is_granted_is_reached_and_what_is_not_is_explained
     inside_is_not_reached
     data_goes_both_ways_and_no_faster_than_it_is_taken
