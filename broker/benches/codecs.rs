@@ -111,6 +111,7 @@ fn ended(task: &Task) -> Task {
             memory_bytes_peak: 1 << 20,
             wall_ns: 35_000,
             cpu_ns: 34_000,
+            log_bytes: 0,
         },
     };
     report(task, &ended, NOW).expect("it runs").next

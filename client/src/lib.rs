@@ -25,6 +25,7 @@
 mod connection;
 mod dead_letters;
 mod error;
+mod follow;
 mod hosts;
 mod keyvalue;
 mod modules;
@@ -38,19 +39,20 @@ mod watch;
 pub use connection::Client;
 pub use dead_letters::{DeadLetters, RedriveOptions};
 pub use error::{Code, Error};
+pub use follow::Following;
 pub use modules::{Component, Upload};
 pub use queues::QueueSettings;
 pub use retention::RetentionChange;
-pub use tasks::{TaskUpdate, Which};
+pub use tasks::{TaskUpdate, Which, WhichLive};
 pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
-    Attempt, Bucket, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter,
-    DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment, Failure, Function,
-    FunctionSettings, GetValueResponse, GrantList, Grants, Host, HostState, KeyInfo,
-    LimitOverrides, Limits, ListBucketsResponse, ListDeadLettersResponse, ListKeysResponse,
-    ListSignaturesResponse, ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask,
-    PlacementSettings, Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention,
-    RetryOverrides, RetryPolicy, Secret, SignatureSummary, Submitted, Task, TaskState, Tripped,
-    UploadModuleResponse, Usage,
+    Attempt, Bucket, CancelTasksResponse, Concurrency, ConcurrencyRule, CrashCard, DeadLetter,
+    DeadLetterFilter, DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment, Failure,
+    FollowTaskResponse, Function, FunctionSettings, GetValueResponse, GrantList, Grants, Host,
+    HostState, KeyInfo, LimitOverrides, Limits, ListBucketsResponse, ListDeadLettersResponse,
+    ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk, Module,
+    NamespaceSettings, NewTask, PlacementSettings, Progress, Queue, QueueOrder, Rate,
+    RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, Secret, SignatureSummary,
+    Submitted, Task, TaskState, Tripped, UploadModuleResponse, Usage,
 };

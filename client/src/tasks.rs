@@ -6,9 +6,10 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::time::Instant;
 use tq_core::limits::{MESSAGE_BYTES_MAX, SUBMIT_BATCH_MAX};
 use tq_proto::v1::{
-    CancelTaskRequest, DeleteTaskRequest, DeleteTasksRequest, DeleteTasksResponse,
-    GetTaskLogsRequest, GetTaskRequest, Labels, ListTasksRequest, ListTasksResponse, LogChunk,
-    NewTask, RedriveTaskRequest, SubmitRequest, Submitted, Task, TaskState, UpdateTaskRequest,
+    CancelTaskRequest, CancelTasksRequest, CancelTasksResponse, DeleteTaskRequest,
+    DeleteTasksRequest, DeleteTasksResponse, GetTaskLogsRequest, GetTaskRequest, Labels,
+    ListTasksRequest, ListTasksResponse, LogChunk, NewTask, RedriveTaskRequest, SubmitRequest,
+    Submitted, Task, TaskState, UpdateTaskRequest,
 };
 
 use crate::watch::{PATIENCE, PAUSE_FIRST, PAUSE_MAX};
@@ -265,6 +266,36 @@ impl Client {
         Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
     }
 
+    /// Cancels tasks that have not ended and match, as many as one request may; or, in a dry run, counts them. An answer with a
+    /// `next` is to be followed by another call, with that as its cursor.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a state that is an end, [`Error::Unreachable`].
+    pub async fn cancel_tasks(
+        &self,
+        which: &WhichLive,
+        dry_run: bool,
+        cursor: &str,
+    ) -> Result<CancelTasksResponse, Error> {
+        let WhichLive {
+            state,
+            function,
+            queue,
+            submitted_before_ms,
+        } = which;
+        let request = CancelTasksRequest {
+            namespace: self.namespace.to_string(),
+            state: state.unwrap_or_default().into(),
+            function: function.clone().unwrap_or_default(),
+            queue: queue.clone().unwrap_or_default(),
+            submitted_before_ms: *submitted_before_ms,
+            dry_run,
+            cursor: cursor.to_owned(),
+        };
+        let answer = self.tasks().cancel_tasks(request).await;
+        Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+    }
+
     /// What the attempts of a task have logged so far, oldest first. Logs are kept as well as may be, and promised to nobody.
     ///
     /// # Errors
@@ -293,6 +324,19 @@ pub struct Which {
     pub function: Option<String>,
     /// They ended before this time, in milliseconds since the Unix epoch.
     pub ended_before_ms: Option<u64>,
+}
+
+/// Which tasks are meant that have not ended: those to which all of this applies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WhichLive {
+    /// The state that they are in; every one if it is none.
+    pub state: Option<TaskState>,
+    /// `MODULE` or `MODULE/FUNCTION`; every one if it is none.
+    pub function: Option<String>,
+    /// Where they wait; every queue if it is none.
+    pub queue: Option<String>,
+    /// They were submitted before this time, in milliseconds since the Unix epoch.
+    pub submitted_before_ms: Option<u64>,
 }
 
 /// Cuts tasks into requests: at most 1,000 each, and no more payload than a message may carry.

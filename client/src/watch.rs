@@ -210,8 +210,9 @@ mod tests {
     use tonic::{Request, Response, Status};
     use tq_proto::v1::task_service_server::{TaskService, TaskServiceServer};
     use tq_proto::v1::{
-        CancelTaskRequest, DeleteTaskRequest, DeleteTaskResponse, DeleteTasksRequest,
-        DeleteTasksResponse, GetTaskLogsRequest, GetTaskRequest, ListTasksRequest,
+        CancelTaskRequest, CancelTasksRequest, CancelTasksResponse, DeleteTaskRequest,
+        DeleteTaskResponse, DeleteTasksRequest, DeleteTasksResponse, FollowTaskRequest,
+        FollowTaskResponse, GetTaskLogsRequest, GetTaskRequest, ListTasksRequest,
         ListTasksResponse, LogChunk, RedriveTaskRequest, SubmitRequest, SubmitResponse,
     };
 
@@ -237,6 +238,7 @@ mod tests {
     impl TaskService for Scripted {
         type WatchTasksStream = Answers<WatchTasksResponse>;
         type GetTaskLogsStream = Answers<LogChunk>;
+        type FollowTaskStream = Answers<FollowTaskResponse>;
 
         async fn watch_tasks(
             &self,
@@ -285,6 +287,12 @@ mod tests {
         ) -> Result<Response<Task>, Status> {
             Err(Status::unimplemented("not scripted"))
         }
+        async fn cancel_tasks(
+            &self,
+            _: Request<CancelTasksRequest>,
+        ) -> Result<Response<CancelTasksResponse>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
         async fn update_task(
             &self,
             _: Request<tq_proto::v1::UpdateTaskRequest>,
@@ -313,6 +321,12 @@ mod tests {
             &self,
             _: Request<GetTaskLogsRequest>,
         ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+        async fn follow_task(
+            &self,
+            _: Request<FollowTaskRequest>,
+        ) -> Result<Response<Self::FollowTaskStream>, Status> {
             Err(Status::unimplemented("not scripted"))
         }
     }

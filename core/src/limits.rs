@@ -292,6 +292,10 @@ pub const SIGNATURE_COUNT_MAX: usize = 1_000;
 pub const LOG_TAIL_LINES: usize = 20;
 /// Bytes of its log that are looked at for them.
 pub const LOG_TAIL_BYTES: usize = 16 * KIB as usize;
+/// Tasks that one request cancels.
+pub const CANCEL_BATCH_MAX: usize = 1_000;
+/// Of those, how many the ledger is asked for at once: as many fit into one commit beside other work.
+pub const CANCELS_AT_ONCE: usize = 128;
 /// Ended tasks that one request may remove: one such request is half of a commit.
 pub const DELETE_BATCH_MAX: usize = 1_000;
 /// Rows of logs that one step of the ledger removes: with the largest chunks, reading them takes a few milliseconds. What
@@ -348,8 +352,12 @@ pub const LOG_LINE_BYTES_MAX: usize = 16 * KIB as usize;
 pub const LOG_CHUNK_BYTES: usize = 16 * KIB as usize;
 /// How often a running attempt's log, progress and checkpoints are passed on at most.
 pub const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the end of a log may come after its attempt's before it counts as missing: they take different ways to the broker.
+pub const LOG_LATE: Duration = Duration::from_secs(5);
 /// A checkpoint.
 pub const CHECKPOINT_BYTES_MAX: usize = MIB as usize;
+/// What a checkpoint may have more as it is kept: a frame around what cannot be compressed.
+pub const CHECKPOINT_FRAME_BYTES: usize = KIB as usize;
 /// The note of a progress report.
 pub const PROGRESS_NOTE_BYTES_MAX: usize = 512;
 /// Memories of one attempt; the sum of their sizes is limited by [`Limits::memory_bytes`]. Generous, so that it is

@@ -142,6 +142,8 @@ pub struct Usage {
     pub wall_ns: u64,
     /// Time on a processor, in nanoseconds.
     pub cpu_ns: u64,
+    /// Bytes of its log, after what is over the limit was cut out.
+    pub log_bytes: u64,
 }
 
 #[cfg(test)]

@@ -198,6 +198,7 @@ mod tests {
         memory_bytes_peak: 80,
         wall_ns: 31_000_000,
         cpu_ns: 1,
+        log_bytes: 0,
     };
 
     /// A task that runs for the first time.

@@ -173,6 +173,7 @@ fn finished(epoch: Epoch) -> Finished {
             memory_bytes_peak: 1 << 20,
             wall_ns: 35_000,
             cpu_ns: 34_000,
+            log_bytes: 0,
         },
     }
 }

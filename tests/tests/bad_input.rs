@@ -271,7 +271,7 @@ async fn calls_that_cannot_be_made_are_refused() {
         (
             "run faults a",
             4,
-            "module `faults` has 57 functions, so name one: `faults/ask_too_much`",
+            "module `faults` has 58 functions, so name one: `faults/ask_too_much`",
         ),
         (
             "run faults@9/echo a",

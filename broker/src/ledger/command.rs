@@ -286,6 +286,8 @@ pub struct LogChunk {
     pub id: TaskId,
     /// The attempt.
     pub epoch: Epoch,
+    /// How many bytes of the attempt's log come before it.
+    pub offset: u64,
     /// The text.
     pub text: Bytes,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tq_core::limits::{CHECKPOINT_BYTES_MAX, RESULT_BYTES_MAX};
+use tq_core::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINT_FRAME_BYTES, RESULT_BYTES_MAX};
 use tq_core::outcome::{Class, Outcome};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{DataRef, Failure, Lease, Report, State};
@@ -142,14 +142,18 @@ impl Ledger {
                 }
             }
             FromHost::Progress(reports) => {
-                let mut progress = lock(&self.shared.progress);
-                for (id, epoch, fraction, note) in reports {
-                    if session.held().get(&epoch).is_some_and(|held| held.id == id)
+                let is_sound = |(id, epoch, fraction, _): &(TaskId, Epoch, f64, String)| {
+                    session.held().get(epoch).is_some_and(|held| held.id == *id)
                         && !fraction.is_nan()
-                    {
-                        progress.insert(id, (fraction.clamp(0.0, 1.0), note));
-                    }
-                }
+                };
+                let reports: Vec<_> = reports.into_iter().filter(is_sound).collect();
+                let ids: Vec<_> = reports.iter().map(|(id, ..)| *id).collect();
+                lock(&self.shared.progress).extend(
+                    reports
+                        .into_iter()
+                        .map(|(id, _, fraction, note)| (id, (fraction.clamp(0.0, 1.0), note))),
+                );
+                self.shared.tell_followers(ids.iter());
             }
             FromHost::Checkpoint { attempt, state } => self.checkpoint(&name, &attempt, state)?,
             FromHost::Outcomes(outcomes) => {
@@ -537,7 +541,7 @@ impl Ledger {
         let Some(number) = self.namespace(namespace) else {
             return Ok(());
         };
-        if size(&state) > CHECKPOINT_BYTES_MAX as u64
+        if size(&state) > (CHECKPOINT_BYTES_MAX + CHECKPOINT_FRAME_BYTES) as u64
             || !self.secret.verify(*id, *epoch, name, *token)
             || !self.load(number, *id)?
             || !self.is_held(*id, *epoch)

@@ -22,6 +22,7 @@ mod claims;
 mod command;
 mod dispatch;
 mod ends;
+mod following;
 mod hosts;
 mod ids;
 mod keyvalue;
@@ -51,6 +52,7 @@ pub use command::{
     Submitted, Target, Watch, WatchId,
 };
 pub use ends::{Ended, Recent};
+pub use following::Following;
 pub use keyvalue::{BucketChange, Changed, ChangedBy, WhatChanges};
 pub use namespaces::{NamespaceSettings, SetNamespace};
 pub use redrive::RedriveDead;
@@ -168,6 +170,8 @@ pub struct Shared {
     secrets: RwLock<HashMap<Namespace, Secrets>>,
     /// How far running attempts say they are: a fraction from 0 to 1, and a note.
     pub progress: Mutex<HashMap<TaskId, (f64, String)>>,
+    /// Who is to be told of which tasks' changes.
+    followed: Mutex<following::Followed>,
     /// The sequence of the last commit in which tasks ended, and that is on disk.
     pub settled: watch::Sender<u64>,
     /// Who ended in the last commits that are on disk.

@@ -59,6 +59,7 @@ impl Ledger {
             settings: RwLock::default(),
             secrets: RwLock::default(),
             progress: Mutex::new(HashMap::new()),
+            followed: Mutex::default(),
             settled: watch::Sender::new(settled),
             recent: Mutex::new(Recent::new(settled)),
             owed: AtomicU64::new(0),

@@ -311,6 +311,8 @@ impl Ledger {
         drop(step.holds);
         self.publish_claims(claims);
         self.forget_progress(step.touched.keys());
+        self.shared
+            .tell_followers(step.touched.keys().chain(&step.logged));
         let ends = self.take_ends(&step.ended);
         self.settle_memory(step.touched.keys().chain(&step.loaded).copied());
         self.lanes.note_commit();

@@ -238,71 +238,53 @@ impl Ledger {
                 .open
                 .get(&chunk.id)
                 .map_or(0, |open| open.task.spec.limits.log_bytes);
-            let (bytes, pieces) = self.written_log(namespace, chunk.id, chunk.epoch)?;
-            // With room for the notices of what was cut.
-            let bytes_max = limit + limit / 8;
             let size = LogSize {
-                bytes,
-                pieces,
-                bytes_max,
+                bytes: self.written_log(namespace, chunk.id, chunk.epoch)?,
+                // With room for the notices of what was cut.
+                bytes_max: limit + limit / 8,
             };
             self.log_sizes.insert(attempt, size);
         }
-        let Some(LogSize {
-            bytes,
-            pieces,
-            bytes_max,
-        }) = self.log_sizes.get_mut(&attempt)
-        else {
+        let Some(LogSize { bytes, bytes_max }) = self.log_sizes.get_mut(&attempt) else {
             return Ok(());
         };
-        let len = chunk.text.len() as u64;
-        if *bytes + len > *bytes_max {
+        let end = chunk.offset.saturating_add(chunk.text.len() as u64);
+        // What begins before the end is there already.
+        if chunk.text.is_empty() || chunk.offset < *bytes || end > *bytes_max {
             return Ok(());
         }
-        *bytes += len;
-        *pieces += 1;
-        let at = key::log(namespace, chunk.id, chunk.epoch, *pieces);
+        let Ok(number) = u32::try_from(chunk.offset + 1) else {
+            return Ok(());
+        };
+        *bytes = end;
+        let at = key::log(namespace, chunk.id, chunk.epoch, number);
         self.step.logged.insert(chunk.id);
         self.step.batch.put(at, chunk.text.clone());
         Ok(())
     }
 
-    /// Bytes and pieces that the log of an attempt has in the store, so that a broker that has forgotten or never knew
-    /// them goes on where they end.
-    fn written_log(
-        &self,
-        namespace: Namespace,
-        id: TaskId,
-        epoch: Epoch,
-    ) -> Result<(u64, u32), Error> {
-        const PAGE: usize = 1_000;
-        let prefix = [&key::logs(namespace, id)[..], &epoch.0.to_be_bytes()].concat();
-        let (mut bytes, mut pieces) = (0, 0);
-        loop {
-            let from = key::log(namespace, id, epoch, pieces + 1).bytes;
-            let page =
-                self.store
-                    .scan(Space::Payloads, &prefix, &from, Direction::Ascending, PAGE)?;
-            bytes += page
-                .iter()
-                .map(|piece| piece.value.len() as u64)
-                .sum::<u64>();
-            let last = page
-                .last()
-                .and_then(|piece| piece.key.last_chunk().copied());
-            pieces = last.map_or(pieces, u32::from_be_bytes);
-            if page.len() < PAGE {
-                return Ok((bytes, pieces));
-            }
-        }
+    /// How far the log of an attempt goes in the store, so that a broker that has forgotten or never knew that goes on
+    /// where it ends.
+    fn written_log(&self, namespace: Namespace, id: TaskId, epoch: Epoch) -> Result<u64, Error> {
+        let last = self.store.scan(
+            Space::Payloads,
+            &key::logs_of(namespace, id, epoch),
+            &[],
+            Direction::Descending,
+            1,
+        )?;
+        let end = last.first().and_then(|piece| {
+            let (_, number) = key::log_piece_of(&piece.key)?;
+            Some(u64::from(number).saturating_sub(1) + piece.value.len() as u64)
+        });
+        Ok(end.unwrap_or(0))
     }
 }
 
 /// What there is of the log of an attempt.
 pub(super) struct LogSize {
+    /// Where it ends.
     bytes: u64,
-    pieces: u32,
     bytes_max: u64,
 }
 

@@ -524,12 +524,17 @@ pub fn checkpoint(namespace: Namespace, id: TaskId) -> Key {
     in_payloads(payloads::CHECKPOINT, namespace, id)
 }
 
-/// A piece of a task's log: the `chunk`th of an attempt.
-pub fn log(namespace: Namespace, id: TaskId, epoch: Epoch, chunk: u32) -> Key {
+/// A piece of an attempt's log, by its number: one more than the bytes of the log that come before it.
+pub fn log(namespace: Namespace, id: TaskId, epoch: Epoch, number: u32) -> Key {
     let mut key = in_payloads(payloads::LOG, namespace, id);
     key.bytes.extend_from_slice(&epoch.0.to_be_bytes());
-    key.bytes.extend_from_slice(&chunk.to_be_bytes());
+    key.bytes.extend_from_slice(&number.to_be_bytes());
     key
+}
+
+/// Before all pieces of an attempt's log.
+pub fn logs_of(namespace: Namespace, id: TaskId, epoch: Epoch) -> Vec<u8> {
+    [&logs(namespace, id)[..], &epoch.0.to_be_bytes()].concat()
 }
 
 /// Before all pieces of a task's log.
@@ -537,11 +542,14 @@ pub fn logs(namespace: Namespace, id: TaskId) -> Vec<u8> {
     in_payloads(payloads::LOG, namespace, id).bytes
 }
 
-/// The attempt in a key of [`log`].
-pub fn log_epoch_of(key: &[u8]) -> Option<Epoch> {
-    Some(Epoch(u64::from_be_bytes(
-        *key.get(..key.len().checked_sub(4)?)?.last_chunk()?,
-    )))
+/// The attempt in a key of [`log`], and the number of the piece.
+pub fn log_piece_of(key: &[u8]) -> Option<(Epoch, u32)> {
+    let (rest, number) = key.split_last_chunk()?;
+    let (_, epoch) = rest.split_last_chunk()?;
+    Some((
+        Epoch(u64::from_be_bytes(*epoch)),
+        u32::from_be_bytes(*number),
+    ))
 }
 
 /// The tasks that hosts got in one commit. The number is the commit's sequence.
@@ -770,12 +778,12 @@ mod tests {
             prop_assert_eq!(entry_of(&entry), Some((namespace, "a-b", "c\0d")));
             prop_assert_eq!(entry_of(&value), Some((namespace, "a-b", "")));
             prop_assert_eq!(log_task_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some((namespace, id)));
-            prop_assert_eq!(log_epoch_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some(Epoch(position.0)));
+            prop_assert_eq!(log_piece_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some((Epoch(position.0), 9)));
         }
 
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
-            let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_epoch_of(&bytes));
+            let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_piece_of(&bytes));
             let _ = (namespace_of(&bytes), current_of(&bytes), counters_of(&bytes), queue_of(&bytes));
             let _ = (dead_signature_of(&bytes), death_of(&bytes), log_task_of(&bytes));
             let _ = (due_of(&bytes), retention_of(&bytes), bucket_of(&bytes), entry_of(&bytes));

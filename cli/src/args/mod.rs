@@ -50,7 +50,8 @@ pub(crate) use run::RunArgs;
 pub(crate) use secret::SecretCommand;
 pub(crate) use submit::SubmitArgs;
 pub(crate) use task::{
-    EndArg, StateArg, TaskCommand, TaskDeleteArgs, TaskListArgs, TaskUpdateArgs,
+    EndArg, LOGS_HELP, LiveArg, LogsArgs, StateArg, TaskCancelArgs, TaskCommand, TaskDeleteArgs,
+    TaskListArgs, TaskUpdateArgs,
 };
 
 /// Runs other people's code as background tasks, each call in its own WebAssembly sandbox.
@@ -118,6 +119,9 @@ pub(crate) enum Command {
     /// Look at tasks, and act on them
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Print what a task's attempts wrote to their logs, and follow it with `-f`
+    #[command(after_help = LOGS_HELP)]
+    Logs(LogsArgs),
     /// Look at dead letters, tasks that will not be tried again, and give them another chance
     #[command(subcommand)]
     Dead(DeadCommand),

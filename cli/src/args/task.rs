@@ -22,18 +22,37 @@ pub(crate) enum TaskCommand {
   tq task list --limit 1000 --output json
   tq task list --cursor CURSOR      with the `next` of the list before")]
     List(TaskListArgs),
-    /// Print what a task's attempts wrote to their logs
-    #[command(after_help = "Example:\n  tq task logs 01980c5e-…")]
-    Logs {
+    /// Watch a task until it has ended: its attempts, its progress, its log; exit code 0 if it has succeeded
+    #[command(
+        after_help = "On a terminal there is a bar of the task's progress. If the connection is lost, it goes on where it was: no line comes \
+twice, and what is missing of the log is said in its place.
+
+Examples:
+  tq task watch 01980c5e-…
+  tq task watch $(tq submit greet '\"Ada\"')
+  tq task watch 01980c5e-… --no-log --output json"
+    )]
+    Watch {
         /// The task's id
         id: String,
+        /// Leave the log out
+        #[arg(long)]
+        no_log: bool,
     },
-    /// Cancel a task
-    #[command(after_help = "Example:\n  tq task cancel 01980c5e-…")]
-    Cancel {
-        /// The task's id
-        id: String,
-    },
+    /// Print what a task's attempts wrote to their logs, as `tq logs` does
+    #[command(after_help = LOGS_HELP)]
+    Logs(LogsArgs),
+    /// Cancel tasks that have not ended: by id, or all that match
+    #[command(
+        after_help = "A task that waits is cancelled at once. One that runs is told to stop, interrupted a little later, and ends as cancelled unless \
+its success comes first.
+
+Examples:
+  tq task cancel 01980c5e-…
+  tq task cancel --function thumbnail --state ready --dry-run
+  tq task cancel --queue imports --submitted-before 1h"
+    )]
+    Cancel(TaskCancelArgs),
     /// Change a task that has not ended: its priority, time, deadline or labels
     #[command(after_help = "Examples:
   tq task update 01980c5e-… --priority 250
@@ -64,6 +83,22 @@ Examples:
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
+}
+
+/// Behind the help of `tq logs`.
+pub(crate) const LOGS_HELP: &str = "Lines of the attempts stand one after the other; what is missing of a log is said in its place, in a line that begins with `[tq:`.
+
+Examples:
+  tq logs 01980c5e-…
+  tq logs -f 01980c5e-…";
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The task's id
+    pub(crate) id: String,
+    /// Go on until the task has ended
+    #[arg(long, short)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +160,44 @@ pub(crate) struct TaskUpdateArgs {
     /// Labels of hosts that are taken first, likewise
     #[arg(long, value_name = "LABELS")]
     pub(crate) prefer: Option<OrNone<LabelList>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskCancelArgs {
+    /// Their ids
+    #[arg(value_name = "ID", conflicts_with_all = ["state", "function", "queue", "submitted_before", "all", "dry_run"], required_unless_present_any = ["state", "function", "queue", "submitted_before", "all"])]
+    pub(crate) ids: Vec<String>,
+    /// Every task in this state
+    #[arg(long)]
+    pub(crate) state: Option<LiveArg>,
+    /// Every task of MODULE, or of MODULE/FUNCTION
+    #[arg(long)]
+    pub(crate) function: Option<String>,
+    /// Every task of this queue
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Every task that was submitted before this time, or longer ago: `2030-01-31T12:00:00Z`, `30d`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) submitted_before: Option<Past>,
+    /// Every task of the namespace
+    #[arg(long, conflicts_with_all = ["state", "function", "queue", "submitted_before"])]
+    pub(crate) all: bool,
+    /// Only say how many there are
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// The state of a task that has not ended.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LiveArg {
+    /// Waits for other tasks
+    Blocked,
+    /// Waits for a time
+    Scheduled,
+    /// Waits for a host
+    Ready,
+    /// Is being run
+    Running,
 }
 
 #[derive(Debug, Args)]

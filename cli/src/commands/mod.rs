@@ -60,13 +60,15 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
         Command::Task(task) => match task {
             TaskCommand::Show { id, payload } => task::show::run(config, &id, payload).await,
             TaskCommand::List(args) => task::list::run(config, args).await,
-            TaskCommand::Logs { id } => task::logs::run(config, &id).await,
-            TaskCommand::Cancel { id } => task::cancel::run(config, &id).await,
+            TaskCommand::Watch { id, no_log } => task::watch::run(config, &id, !no_log).await,
+            TaskCommand::Logs(args) => task::logs::run(config, &args).await,
+            TaskCommand::Cancel(args) => task::cancel::run(config, args).await,
             TaskCommand::Update(args) => task::update::run(config, args).await,
             TaskCommand::Redrive { id } => task::redrive::run(config, &id).await,
             TaskCommand::Delete(args) => task::delete::run(config, args).await,
             TaskCommand::Wait { ids } => task::wait::run(config, ids).await,
         },
+        Command::Logs(args) => task::logs::run(config, &args).await,
         Command::Queue(command) => match command {
             QueueCommand::List => queue::list::run(config).await,
             QueueCommand::Show { name } => queue::show::run(config, &name).await,

@@ -93,6 +93,7 @@ fn limits(tripped: &[Tripped], task: &Task) -> Vec<String> {
         memory_bytes_peak,
         wall_ns,
         cpu_ns: _,
+        log_bytes: _,
     } = task
         .attempts
         .last()
@@ -225,6 +226,7 @@ mod tests {
                         memory_bytes_peak: (128 << 20) - 1024,
                         wall_ns: 12_300_000,
                         cpu_ns: 1,
+                        log_bytes: 0,
                     }),
                     ..Attempt::default()
                 }],

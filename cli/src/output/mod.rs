@@ -118,6 +118,14 @@ pub(crate) fn task_bar(tasks: u64) -> ProgressBar {
     )
 }
 
+/// A bar for how far one task is, in percent, with its note.
+pub(crate) fn fraction_bar() -> ProgressBar {
+    bar(
+        100,
+        ProgressStyle::with_template("{bar:30} {pos} % {msg} ({elapsed})"),
+    )
+}
+
 /// A sign that something goes on, with a word on what; invisible where standard error is no terminal.
 pub(crate) fn spinner(what: impl Into<String>) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(what.into());

@@ -81,6 +81,41 @@ fn checkpoint(cx: Context, Json(last): Json<u8>) -> Result<String> {
     Ok(format!("{step}/{}", cx.attempt()))
 }
 
+#[derive(Deserialize)]
+struct Steps {
+    count: u32,
+    step_ms: u64,
+    /// The first attempt goes no further than this one.
+    hold_at: Option<u32>,
+}
+
+/// Goes from the last checkpoint to step `count`, one step every `step_ms` milliseconds; logs and saves each. Returns after which
+/// step the last attempt began.
+#[tq_sdk::task]
+fn steps(
+    cx: Context,
+    Json(Steps {
+        count,
+        step_ms,
+        hold_at,
+    }): Json<Steps>,
+) -> Result<Json<u32>> {
+    let saved = cx.load_checkpoint();
+    let saved = saved.and_then(|state| state.try_into().ok());
+    let done = saved.map_or(0, u32::from_be_bytes);
+    for step in done + 1..=count {
+        std::thread::sleep(Duration::from_millis(step_ms));
+        eprintln!("step {step}");
+        cx.save_checkpoint(&step.to_be_bytes())?;
+        let fraction = f64::from(step) / f64::from(count);
+        cx.progress(fraction, format!("step {step} of {count}"));
+        if hold_at == Some(step) && done == 0 {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+    }
+    Ok(Json(done))
+}
+
 /// Writes the payload to the log, once at each level, and to standard output and standard error.
 #[tq_sdk::task]
 fn log(cx: Context, message: &str) {

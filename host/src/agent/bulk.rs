@@ -189,8 +189,8 @@ async fn sha256(bytes: Bytes) -> Option<Digest> {
 pub(crate) struct Logs {
     queue: mpsc::Sender<(PutLogsRequest, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
-    /// Bytes of attempts that were dropped and not told yet.
-    dropped: HashMap<Epoch, usize>,
+    /// Bytes of the logs of attempts, whether queued or dropped: who reads them finds by these what is missing.
+    written: HashMap<Epoch, u64>,
     metrics: Arc<Metrics>,
 }
 
@@ -205,39 +205,30 @@ impl Logs {
         let logs = Self {
             queue,
             room: Arc::new(Semaphore::new(LOG_QUEUE_BYTES)),
-            dropped: HashMap::new(),
+            written: HashMap::new(),
             metrics,
         };
         (logs, send_logs(client, queued, Backoff::new(seed)))
     }
 
-    /// Queues the next part of an attempt's log, or counts it as dropped.
-    pub(crate) fn put(&mut self, mut message: PutLogsRequest, text: Bytes) {
-        let epoch = Epoch(message.epoch);
-        let len = text.len();
-        message.text = match self.dropped.get(&epoch) {
-            Some(bytes) => [notice(*bytes).as_bytes(), &text].concat().into(),
-            None => text,
+    /// Queues the next part of an attempt's log, or counts it as dropped. `head` is a message without it.
+    pub(crate) fn put(&mut self, head: PutLogsRequest, text: Bytes) {
+        let len = text.len() as u64;
+        let written = self.written.entry(Epoch(head.epoch)).or_default();
+        let message = PutLogsRequest {
+            text,
+            offset: *written,
+            ..head
         };
-        if self.queue(message) {
-            self.dropped.remove(&epoch);
-        } else {
-            *self.dropped.entry(epoch).or_default() += len;
-            self.metrics.log_dropped_bytes.inc_by(len as u64);
+        *written += len;
+        if !self.queue(message) {
+            self.metrics.log_dropped_bytes.inc_by(len);
         }
     }
 
-    /// Whether the attempt has lost some of its log, and was not told so.
-    pub(crate) fn has_dropped(&self, epoch: Epoch) -> bool {
-        self.dropped.contains_key(&epoch)
-    }
-
-    /// The attempt's log is complete.
-    pub(crate) fn end(&mut self, mut message: PutLogsRequest) {
-        if let Some(bytes) = self.dropped.remove(&Epoch(message.epoch)) {
-            message.text = notice(bytes).into();
-            self.queue(message);
-        }
+    /// The attempt's log is complete. Returns how many bytes it has.
+    pub(crate) fn end(&mut self, epoch: Epoch) -> u64 {
+        self.written.remove(&epoch).unwrap_or(0)
     }
 
     fn queue(&self, message: PutLogsRequest) -> bool {
@@ -247,10 +238,6 @@ impl Logs {
         };
         self.queue.try_send((message, room)).is_ok()
     }
-}
-
-fn notice(bytes: usize) -> String {
-    format!("[tq: {bytes} bytes of the log were dropped on their way]\n")
 }
 
 /// Sends logs in one long call for each connection. There is no call while there are no logs.

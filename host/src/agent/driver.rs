@@ -604,15 +604,11 @@ impl<E: Executor> Agent<E> {
         }
     }
 
-    fn ended(&mut self, finished: Finished) {
+    fn ended(&mut self, mut finished: Finished) {
         let epoch = finished.epoch;
+        finished.usage.log_bytes = self.logs.end(epoch);
         self.metrics.ended(finished.outcome, &finished.usage);
         self.forget(epoch, finished.outcome);
-        if self.logs.has_dropped(epoch)
-            && let Some(head) = self.session.log_head(epoch)
-        {
-            self.logs.end(head);
-        }
         self.session.finished(finished);
     }
 

@@ -725,6 +725,7 @@ impl From<Finished> for Ended {
             memory_bytes_peak,
             wall_ns,
             cpu_ns,
+            log_bytes: _,
         } = usage;
         let (message, backtrace) = failure.map_or((None, None), |failure| {
             (Some(failure.message), failure.backtrace)
@@ -777,6 +778,7 @@ impl TryFrom<Ended> for Finished {
                 memory_bytes_peak: ended.memory_bytes_peak,
                 wall_ns: ended.wall_ns,
                 cpu_ns: ended.cpu_ns,
+                ..Usage::default()
             },
         })
     }
@@ -820,6 +822,7 @@ mod tests {
                 memory_bytes_peak: 2,
                 wall_ns: 3,
                 cpu_ns: 4,
+                ..Usage::default()
             },
         }))
     }

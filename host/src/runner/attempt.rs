@@ -371,6 +371,8 @@ fn conclude(
         memory_bytes_peak: store.data().meter.peak(),
         wall_ns: nanos(timing.elapsed()),
         cpu_ns: nanos(cpu_now.saturating_sub(*cpu)),
+        // The agent counts it, once it has taken out what must not stand there.
+        log_bytes: 0,
     };
     *cpu = cpu_now;
     let (outcome, result, failure) = match verdict {

@@ -169,6 +169,8 @@ pub struct Usage {
     pub wall_ns: u64,
     #[prost(uint64, tag = "4")]
     pub cpu_ns: u64,
+    #[prost(uint64, tag = "5")]
+    pub log_bytes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failure {
@@ -302,6 +304,32 @@ pub struct CancelTaskRequest {
     pub id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelTasksRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(enumeration = "TaskState", tag = "2")]
+    pub state: i32,
+    #[prost(string, tag = "3")]
+    pub function: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub queue: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "5")]
+    pub submitted_before_ms: ::core::option::Option<u64>,
+    #[prost(bool, tag = "6")]
+    pub dry_run: bool,
+    #[prost(string, tag = "7")]
+    pub cursor: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelTasksResponse {
+    #[prost(uint32, tag = "1")]
+    pub cancelled: u32,
+    #[prost(uint32, tag = "2")]
+    pub stopping: u32,
+    #[prost(string, tag = "3")]
+    pub next: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RedriveTaskRequest {
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
@@ -372,6 +400,30 @@ pub struct LogChunk {
     pub attempt: u32,
     #[prost(bytes = "bytes", tag = "2")]
     pub text: ::prost::bytes::Bytes,
+    #[prost(bool, tag = "3")]
+    pub is_notice: bool,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub cursor: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FollowTaskRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub include_log: bool,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub log_cursor: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FollowTaskResponse {
+    #[prost(message, optional, tag = "1")]
+    pub task: ::core::option::Option<Task>,
+    #[prost(message, optional, tag = "2")]
+    pub progress: ::core::option::Option<Progress>,
+    #[prost(message, repeated, tag = "3")]
+    pub log: ::prost::alloc::vec::Vec<LogChunk>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Attempt {
@@ -714,6 +766,30 @@ pub mod task_service_client {
                 .insert(GrpcMethod::new("tq.v1.TaskService", "CancelTask"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn cancel_tasks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CancelTasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelTasksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.TaskService/CancelTasks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.TaskService", "CancelTasks"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn update_task(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateTaskRequest>,
@@ -852,6 +928,30 @@ pub mod task_service_client {
                 .insert(GrpcMethod::new("tq.v1.TaskService", "GetTaskLogs"));
             self.inner.server_streaming(req, path, codec).await
         }
+        pub async fn follow_task(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FollowTaskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FollowTaskResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.TaskService/FollowTask",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.TaskService", "FollowTask"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -886,6 +986,13 @@ pub mod task_service_server {
             &self,
             request: tonic::Request<super::CancelTaskRequest>,
         ) -> std::result::Result<tonic::Response<super::Task>, tonic::Status>;
+        async fn cancel_tasks(
+            &self,
+            request: tonic::Request<super::CancelTasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CancelTasksResponse>,
+            tonic::Status,
+        >;
         async fn update_task(
             &self,
             request: tonic::Request<super::UpdateTaskRequest>,
@@ -931,6 +1038,16 @@ pub mod task_service_server {
             tonic::Response<Self::GetTaskLogsStream>,
             tonic::Status,
         >;
+        /// Server streaming response type for the FollowTask method.
+        type FollowTaskStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::FollowTaskResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn follow_task(
+            &self,
+            request: tonic::Request<super::FollowTaskRequest>,
+        ) -> std::result::Result<tonic::Response<Self::FollowTaskStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct TaskServiceServer<T> {
@@ -1173,6 +1290,51 @@ pub mod task_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelTaskSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.TaskService/CancelTasks" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelTasksSvc<T: TaskService>(pub Arc<T>);
+                    impl<
+                        T: TaskService,
+                    > tonic::server::UnaryService<super::CancelTasksRequest>
+                    for CancelTasksSvc<T> {
+                        type Response = super::CancelTasksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CancelTasksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TaskService>::cancel_tasks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelTasksSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1445,6 +1607,52 @@ pub mod task_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetTaskLogsSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.TaskService/FollowTask" => {
+                    #[allow(non_camel_case_types)]
+                    struct FollowTaskSvc<T: TaskService>(pub Arc<T>);
+                    impl<
+                        T: TaskService,
+                    > tonic::server::ServerStreamingService<super::FollowTaskRequest>
+                    for FollowTaskSvc<T> {
+                        type Response = super::FollowTaskResponse;
+                        type ResponseStream = T::FollowTaskStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FollowTaskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TaskService>::follow_task(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FollowTaskSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -7086,6 +7294,8 @@ pub struct PutLogsRequest {
     pub attempt: u32,
     #[prost(bytes = "bytes", tag = "5")]
     pub text: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "6")]
+    pub offset: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PutLogsResponse {}

@@ -50,7 +50,7 @@ fn keys(bytes: &[u8]) {
     key::ready_of(bytes);
     key::timer_of(bytes);
     key::settled_of(bytes);
-    key::log_epoch_of(bytes);
+    key::log_piece_of(bytes);
     key::claims_of(bytes);
     key::blob_of(bytes);
     key::dead_signature_of(bytes);

@@ -320,12 +320,14 @@ fn usage_out(usage: Usage) -> v1::Usage {
         memory_bytes_peak,
         wall_ns,
         cpu_ns,
+        log_bytes,
     } = usage;
     v1::Usage {
         fuel,
         memory_bytes_peak,
         wall_ns,
         cpu_ns,
+        log_bytes,
     }
 }
 
@@ -335,12 +337,14 @@ fn usage_in(usage: Option<v1::Usage>) -> Usage {
         memory_bytes_peak,
         wall_ns,
         cpu_ns,
+        log_bytes,
     } = usage.unwrap_or_default();
     Usage {
         fuel,
         memory_bytes_peak,
         wall_ns,
         cpu_ns,
+        log_bytes,
     }
 }
 

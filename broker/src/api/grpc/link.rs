@@ -274,6 +274,7 @@ impl HostLink for Link {
                 namespace: chunk.namespace,
                 id: convert::task_id(&chunk.task_id)?,
                 epoch: Epoch(chunk.epoch),
+                offset: chunk.offset,
                 text: chunk.text,
             };
             self.0

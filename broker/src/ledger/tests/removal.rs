@@ -48,12 +48,14 @@ fn succeeded(sim: &mut Sim, spec: Spec) -> TaskId {
 }
 
 fn log(sim: &mut Sim, id: TaskId, epoch: Epoch, pieces: usize) {
-    sim.inbox.extend((0..pieces).map(|_| {
+    let text = Bytes::from_static(b"a line\n");
+    sim.inbox.extend((0..pieces).map(|piece| {
         Command::Log(LogChunk {
             namespace: TENANT.to_owned(),
             id,
             epoch,
-            text: Bytes::from_static(b"a line\n"),
+            offset: (piece * text.len()) as u64,
+            text: text.clone(),
         })
     }));
 }

@@ -609,12 +609,13 @@ fn log_is_bounded_and_goes_on_after_a_restart(store: NewStore) {
     sim.connect("a", 1);
     let id = sim.submit(spec());
     let epoch = sim.hosts["a"].only();
-    let chunk = |epoch, len| {
+    let chunk = |epoch, offset, len| {
         let text = Bytes::from(vec![b'x'; len]);
         Command::Log(LogChunk {
             namespace: TENANT.to_owned(),
             id,
             epoch,
+            offset,
             text,
         })
     };
@@ -633,8 +634,11 @@ fn log_is_bounded_and_goes_on_after_a_restart(store: NewStore) {
             .map(|pair| pair.value.len())
             .collect::<Vec<_>>()
     };
-    sim.inbox
-        .extend([chunk(epoch, 10), chunk(epoch, 20), chunk(Epoch(77), 30)]);
+    sim.inbox.extend([
+        chunk(epoch, 0, 10),
+        chunk(epoch, 10, 20),
+        chunk(Epoch(77), 0, 30),
+    ]);
     sim.settle();
     assert_eq!(
         pieces(&sim),
@@ -642,17 +646,21 @@ fn log_is_bounded_and_goes_on_after_a_restart(store: NewStore) {
         "an attempt that the task never had has no log"
     );
     sim.restart();
-    sim.inbox.push(chunk(epoch, 40));
+    // What a host sends again is there already; what it dropped in between is not there.
+    sim.inbox
+        .extend([chunk(epoch, 10, 20), chunk(epoch, 50, 40)]);
     sim.settle();
     assert_eq!(pieces(&sim), [10, 20, 40]);
-    let log_bytes = Limits::DEFAULT.log_bytes as usize;
+    let log_bytes = Limits::DEFAULT.log_bytes;
+    let len = log_bytes as usize;
     sim.inbox.extend([
-        chunk(epoch, log_bytes),
-        chunk(epoch, log_bytes),
-        chunk(epoch, 5),
+        chunk(epoch, 90, len),
+        chunk(epoch, 90 + log_bytes, len),
+        chunk(epoch, u64::MAX, 5),
+        chunk(epoch, 90 + log_bytes, 5),
     ]);
     sim.settle();
-    assert_eq!(pieces(&sim), [10, 20, 40, log_bytes, 5]);
+    assert_eq!(pieces(&sim), [10, 20, 40, len, 5]);
 }
 
 fn module_that_two_hosts_cannot_compile_ends_its_tasks_until_it_is_deployed_again(store: NewStore) {

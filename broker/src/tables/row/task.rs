@@ -136,6 +136,8 @@ struct AttemptRow {
     started_ms: u64,
     #[prost(uint64, tag = "13")]
     ended_ms: u64,
+    #[prost(uint64, tag = "14")]
+    log_bytes: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -696,6 +698,7 @@ fn encode_attempt(attempt: &Attempt, row: &mut Vec<u8>) {
         memory_bytes_peak,
         wall_ns,
         cpu_ns,
+        log_bytes,
     } = *usage;
     number(1, (*ordinal).into(), row);
     number(2, (*round).into(), row);
@@ -712,6 +715,7 @@ fn encode_attempt(attempt: &Attempt, row: &mut Vec<u8>) {
     number(11, cpu_ns, row);
     number(12, started_at.0, row);
     number(13, ended_at.0, row);
+    number(14, log_bytes, row);
 }
 
 fn attempt(row: AttemptRow) -> Result<Attempt, Error> {
@@ -720,6 +724,7 @@ fn attempt(row: AttemptRow) -> Result<Attempt, Error> {
         memory_bytes_peak,
         wall_ns,
         cpu_ns,
+        log_bytes,
         ..
     } = row;
     let backtrace = row.backtrace;
@@ -738,6 +743,7 @@ fn attempt(row: AttemptRow) -> Result<Attempt, Error> {
             memory_bytes_peak,
             wall_ns,
             cpu_ns,
+            log_bytes,
         },
         started_at: Timestamp(row.started_ms),
         ended_at: Timestamp(row.ended_ms),
@@ -856,6 +862,7 @@ mod tests {
                 memory_bytes_peak: 2,
                 wall_ns: 3,
                 cpu_ns: 4,
+                log_bytes: 5,
             },
             started_at: Timestamp(6),
             ended_at: Timestamp(7),

@@ -8,6 +8,7 @@ pub(crate) mod redrive;
 pub(crate) mod show;
 pub(crate) mod update;
 pub(crate) mod wait;
+pub(crate) mod watch;
 
 use tq_client::Task;
 

@@ -24,6 +24,7 @@ struct Usage {
     memory_bytes_peak: u64,
     wall_ns: u64,
     cpu_ns: u64,
+    log_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,6 +79,7 @@ impl<'a> From<&'a Attempt> for TaskAttempt<'a> {
                 memory_bytes_peak: usage.memory_bytes_peak,
                 wall_ns: usage.wall_ns,
                 cpu_ns: usage.cpu_ns,
+                log_bytes: usage.log_bytes,
             }),
             failure: failure.as_ref().map(|failure| Failure {
                 message: &failure.message,

@@ -25,7 +25,7 @@ pub(crate) use module::{Deployed, ModuleInfo, ModuleList, entry};
 pub(crate) use namespace::NamespaceInfo;
 pub(crate) use queue::{QueueInfo, QueueList, order};
 pub(crate) use secret::SecretList;
-pub(crate) use task::{Submitted, Task, TaskList, state};
+pub(crate) use task::{LogChunk, Submitted, Task, TaskChange, TaskList, state};
 
 /// Prints a value, indented, with a line feed behind it.
 ///

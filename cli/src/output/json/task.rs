@@ -58,9 +58,47 @@ struct Concurrency<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Progress<'a> {
+pub(crate) struct Progress<'a> {
     fraction: f64,
     note: &'a str,
+}
+
+impl<'a> From<&'a tq_client::Progress> for Progress<'a> {
+    fn from(progress: &'a tq_client::Progress) -> Self {
+        Self {
+            fraction: progress.fraction,
+            note: &progress.note,
+        }
+    }
+}
+
+/// A piece of a task's log.
+#[derive(Debug, Serialize)]
+pub(crate) struct LogChunk<'a> {
+    attempt: u32,
+    text: Bytes<'a>,
+    /// It is not of the attempt: it says what is missing of its log here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    notice: bool,
+}
+
+impl<'a> From<&'a tq_client::LogChunk> for LogChunk<'a> {
+    fn from(chunk: &'a tq_client::LogChunk) -> Self {
+        Self {
+            attempt: chunk.attempt,
+            text: Bytes(&chunk.text),
+            notice: chunk.is_notice,
+        }
+    }
+}
+
+/// What has come of a task that is watched.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TaskChange<'a> {
+    Task(Box<Task<'a>>),
+    Progress(Progress<'a>),
+    Log(LogChunk<'a>),
 }
 
 impl<'a> From<&'a tq_client::Task> for Task<'a> {
@@ -130,10 +168,7 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             ended_ms: known(*ended_ms),
             limits: limits.as_ref().map(AttemptLimits::from),
             retry: retry.as_ref().map(Retry::from),
-            progress: progress.as_ref().map(|progress| Progress {
-                fraction: progress.fraction,
-                note: &progress.note,
-            }),
+            progress: progress.as_ref().map(Progress::from),
             content_type,
             arguments,
             idempotency_key: named(idempotency_key),
@@ -222,6 +257,7 @@ mod tests {
                     memory_bytes_peak: 2,
                     wall_ns: 3,
                     cpu_ns: 4,
+                    log_bytes: 5,
                 }),
                 failure: None,
                 started_ms: 10,

@@ -21,6 +21,7 @@ pub(crate) fn print_attempts(attempts: &[Attempt]) -> anyhow::Result<()> {
                 memory_bytes_peak,
                 wall_ns,
                 cpu_ns,
+                log_bytes: _,
             } = attempt.usage.unwrap_or_default();
             [
                 attempt.number.to_string(),

@@ -152,6 +152,7 @@ impl Session {
                 memory_bytes_peak: usage.memory_bytes_peak,
                 wall_ns: usage.wall_ns,
                 cpu_ns: usage.cpu_ns,
+                log_bytes: usage.log_bytes,
             }),
         });
     }
@@ -199,6 +200,7 @@ impl Session {
             epoch: epoch.0,
             attempt: held.attempt,
             text: Bytes::new(),
+            offset: 0,
         })
     }
 

@@ -1,12 +1,13 @@
 //! Removing tasks that have ended.
 
 use tonic::{Response, Status};
-use tq_core::limits::{DELETE_BATCH_MAX, LIST_SCAN_MAX};
+use tq_core::limits::DELETE_BATCH_MAX;
 use tq_core::task::{State, Task};
 use tq_core::{TaskId, Timestamp};
 use tq_proto::v1;
 
 use super::Tasks;
+use super::scan::{Page, until};
 use crate::api::grpc::blocking::blocking;
 use crate::api::grpc::convert;
 use crate::api::grpc::function_filter::FunctionFilter;
@@ -14,11 +15,6 @@ use crate::api::grpc::reads::Reads;
 use crate::api::grpc::request::named;
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Delete, Doomed};
-use crate::store::{Direction, Space};
-use crate::tables::{key, row};
-
-/// What was found, and where to go on.
-type Page<T> = (Vec<T>, Option<TaskId>);
 
 impl Tasks {
     /// Removes those that match, as many as one request may; or only counts them.
@@ -131,52 +127,14 @@ impl Reads {
         filter: &Filter,
         before: Option<TaskId>,
     ) -> Result<Page<(TaskId, State)>, ApiError> {
-        const PAGE: usize = 1_000;
-        let Some(namespace) = self.namespace else {
-            return Ok((Vec::new(), None));
+        // A task's end is after its submit, so that what is newer needs no look.
+        let before = match filter.ended_before {
+            Some(at) => Some(until(at, before)),
+            None => before,
         };
-        // An id begins with the time of its submit, which is before its end. So what is newer than that needs no look.
-        let latest = filter.ended_before.map(newest_id);
-        let mut last = match (before, latest) {
-            (Some(before), Some(latest)) => before.min(latest),
-            (Some(id), None) | (None, Some(id)) => id,
-            (None, None) => TaskId([u8::MAX; 16]),
-        };
-        let mut found = Vec::new();
-        let mut looked = 0;
-        while looked < LIST_SCAN_MAX {
-            let Some(from) = u128::from_be_bytes(last.0).checked_sub(1) else {
-                return Ok((found, None));
-            };
-            let pairs = self.store.scan(
-                Space::Calls,
-                &key::tasks(namespace),
-                &key::call(namespace, TaskId(from.to_be_bytes())).bytes,
-                Direction::Descending,
-                PAGE,
-            )?;
-            looked += pairs.len();
-            let is_last = pairs.len() < PAGE;
-            for record in row::with_states::<ApiError>(&*self.store, &pairs)? {
-                last = record.task.id;
-                if filter.takes(&record.task) {
-                    found.push((last, record.task.state));
-                    if found.len() == DELETE_BATCH_MAX {
-                        return Ok((found, Some(last)));
-                    }
-                }
-            }
-            if is_last {
-                return Ok((found, None));
-            }
-        }
-        Ok((found, Some(last)))
+        self.scan(before, DELETE_BATCH_MAX, |record| {
+            let task = record.task;
+            filter.takes(&task).then_some((task.id, task.state))
+        })
     }
-}
-
-/// After every id that was given up to a time.
-fn newest_id(at: Timestamp) -> TaskId {
-    let mut id = [u8::MAX; 16];
-    id[..6].copy_from_slice(&at.0.saturating_add(1).to_be_bytes()[2..]);
-    TaskId(id)
 }

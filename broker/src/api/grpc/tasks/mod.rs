@@ -1,23 +1,27 @@
 //! Tasks: submitting, reading and watching them, and what changes them. Here requests are decoded and answers encoded.
 
+mod cancel;
 mod change;
 pub(super) mod delete;
+mod follow;
 mod list;
 mod logs;
+mod scan;
 mod submit;
 mod times;
 mod watch;
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use futures_core::Stream;
 use tonic::{Request, Response, Status};
+use tq_core::TaskId;
 use tq_core::limits::{LIST_PAGE_MAX, WATCH_IDS_MAX};
 use tq_proto::v1;
 use tq_proto::v1::task_service_server::TaskService;
 use tracing::Instrument;
 
+use self::logs::Place;
 use super::blocking::blocking;
 use super::reads::{Reads, Shows, no_task};
 use super::request::named;
@@ -121,6 +125,13 @@ impl TaskService for Tasks {
         self.change(namespace, &id, Command::Cancel).await
     }
 
+    async fn cancel_tasks(
+        &self,
+        request: Request<v1::CancelTasksRequest>,
+    ) -> Result<Response<v1::CancelTasksResponse>, Status> {
+        self.cancel_matching(request.into_inner()).await
+    }
+
     async fn update_task(
         &self,
         request: Request<v1::UpdateTaskRequest>,
@@ -195,19 +206,44 @@ impl TaskService for Tasks {
         request: Request<v1::GetTaskLogsRequest>,
     ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
         let v1::GetTaskLogsRequest { namespace, id } = request.into_inner();
-        let namespace = named(namespace)?;
-        let id = convert::task_id(&id)?;
-        let reads = Arc::new(self.reads(&namespace));
-        let of_task = Arc::clone(&reads);
-        let found = blocking(move || of_task.find(id)).await?;
-        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
-        let task = found.ok_or_else(|| no_task(namespace, id))?.task;
-        Ok(Response::new(logs::pieces(reads, task)))
+        let (namespace, id) = self.found(namespace, &id).await?;
+        Ok(Response::new(follow::log(self.0.clone(), namespace, id)))
+    }
+
+    type FollowTaskStream = Outgoing<v1::FollowTaskResponse>;
+
+    async fn follow_task(
+        &self,
+        request: Request<v1::FollowTaskRequest>,
+    ) -> Result<Response<Self::FollowTaskStream>, Status> {
+        let v1::FollowTaskRequest {
+            namespace,
+            id,
+            include_log,
+            log_cursor,
+        } = request.into_inner();
+        let place = Place::from_cursor(&log_cursor)?;
+        let (namespace, id) = self.found(namespace, &id).await?;
+        let updates = follow::updates(self.0.clone(), namespace, id, include_log.then_some(place));
+        Ok(Response::new(updates))
     }
 }
 
 impl Tasks {
     fn reads(&self, namespace: &str) -> Reads {
         Reads::new(&self.0, namespace)
+    }
+
+    /// The task of a request, which is there.
+    async fn found(&self, namespace: String, id: &str) -> Result<(String, TaskId), Status> {
+        let namespace = named(namespace)?;
+        let id = convert::task_id(id)?;
+        let reads = self.reads(&namespace);
+        let found = blocking(move || reads.find(id)).await?;
+        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
+        match found {
+            Some(_) => Ok((namespace, id)),
+            None => Err(no_task(namespace, id)),
+        }
     }
 }

@@ -1,0 +1,137 @@
+//! Cancelling tasks that match a filter.
+
+use futures_util::StreamExt as _;
+use tonic::{Response, Status};
+use tq_core::limits::{CANCEL_BATCH_MAX, CANCELS_AT_ONCE, NAME_BYTES_MAX};
+use tq_core::task::Task;
+use tq_core::{TaskId, Timestamp};
+use tq_proto::v1;
+
+use super::Tasks;
+use super::scan::until;
+use crate::api::grpc::blocking::blocking;
+use crate::api::grpc::convert;
+use crate::api::grpc::function_filter::FunctionFilter;
+use crate::api::grpc::request::{named, over};
+use crate::api::status::{ApiError, invalid};
+use crate::ledger::{Command, Refused, Target};
+
+/// Which tasks are to be cancelled.
+struct Filter {
+    state: v1::TaskState,
+    function: FunctionFilter,
+    queue: String,
+    submitted_before: Option<Timestamp>,
+}
+
+impl Filter {
+    fn takes(&self, task: &Task) -> bool {
+        let Self {
+            state,
+            function,
+            queue,
+            submitted_before,
+        } = self;
+        !task.state.is_terminal()
+            && (*state == v1::TaskState::Unspecified || *state == convert::state_out(&task.state))
+            && function.takes(task)
+            && (queue.is_empty() || queue == task.spec.placement.queue())
+            && submitted_before.is_none_or(|before| task.spec.submitted_at < before)
+    }
+}
+
+impl Tasks {
+    /// Cancels those that match, as many as one request may; or only counts them.
+    pub(super) async fn cancel_matching(
+        &self,
+        request: v1::CancelTasksRequest,
+    ) -> Result<Response<v1::CancelTasksResponse>, Status> {
+        let v1::CancelTasksRequest {
+            namespace,
+            state,
+            function,
+            queue,
+            submitted_before_ms,
+            dry_run,
+            cursor,
+        } = request;
+        let namespace = named(namespace)?;
+        let state = v1::TaskState::try_from(state)
+            .map_err(|_| invalid(format_args!("state {state} is not one")))?;
+        if matches!(
+            state,
+            v1::TaskState::Succeeded
+                | v1::TaskState::Dead
+                | v1::TaskState::Cancelled
+                | v1::TaskState::Expired
+        ) {
+            return Err(invalid(
+                "only tasks that have not ended can be cancelled: blocked, scheduled, ready or running ones",
+            ));
+        }
+        over("queue", queue.len(), NAME_BYTES_MAX)?;
+        let filter = Filter {
+            state,
+            function: FunctionFilter::new("tasks", &function)?,
+            queue,
+            submitted_before: submitted_before_ms.map(Timestamp),
+        };
+        let cursor = match cursor.is_empty() {
+            true => None,
+            false => Some(convert::task_id(&cursor)?),
+        };
+        let before = match filter.submitted_before {
+            Some(at) => Some(until(at, cursor)),
+            None => cursor,
+        };
+        let reads = self.reads(&namespace);
+        let found = move || {
+            reads.scan(before, CANCEL_BATCH_MAX, |record| {
+                let task = record.task;
+                filter
+                    .takes(&task)
+                    .then(|| (task.id, task.lease().is_some()))
+            })
+        };
+        let (matching, next) = blocking(found).await?;
+        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
+        let runs = match dry_run {
+            true => matching.into_iter().map(|(_, runs)| runs).collect(),
+            false => self.cancel_all(&namespace, matching).await?,
+        };
+        let count = |which: bool| runs.iter().filter(|runs| **runs == which).count();
+        Ok(Response::new(v1::CancelTasksResponse {
+            cancelled: u32::try_from(count(false)).unwrap_or(u32::MAX),
+            stopping: u32::try_from(count(true)).unwrap_or(u32::MAX),
+            next: next.map(|id| id.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    /// Cancels tasks, and returns of each that had not ended whether it runs.
+    async fn cancel_all(
+        &self,
+        namespace: &str,
+        tasks: Vec<(TaskId, bool)>,
+    ) -> Result<Vec<bool>, Status> {
+        let cancels = tasks.into_iter().map(|(id, _)| {
+            self.0.ledger.ask(move |reply| {
+                Command::Cancel(Target {
+                    namespace: namespace.to_owned(),
+                    id,
+                    reply,
+                })
+            })
+        });
+        let mut cancelling = futures_util::stream::iter(cancels).buffer_unordered(CANCELS_AT_ONCE);
+        let mut runs = Vec::new();
+        while let Some(cancelled) = cancelling.next().await {
+            match cancelled.map_err(ApiError::from)? {
+                Ok(task) => runs.push(task.lease().is_some()),
+                // It ended since it was found, or was deleted even.
+                Err(Refused::Rejected(_) | Refused::NoTask { .. }) => {}
+                Err(refused) => return Err(ApiError::from(refused).into()),
+            }
+        }
+        Ok(runs)
+    }
+}

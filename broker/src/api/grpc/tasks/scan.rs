@@ -1,0 +1,71 @@
+//! Looking for tasks, from the newest to the oldest.
+
+use tq_core::limits::LIST_SCAN_MAX;
+use tq_core::{TaskId, Timestamp};
+
+use crate::api::grpc::reads::Reads;
+use crate::api::status::ApiError;
+use crate::store::{Direction, Space};
+use crate::tables::row::Record;
+use crate::tables::{key, row};
+
+/// What was found, and where to go on.
+pub(super) type Page<T> = (Vec<T>, Option<TaskId>);
+
+impl Reads {
+    /// What `take` makes of tasks, from the first one before a cursor on, at most `max`; and where to go on. It looks at a
+    /// bounded number of rows.
+    pub(super) fn scan<T>(
+        &self,
+        before: Option<TaskId>,
+        max: usize,
+        mut take: impl FnMut(Record) -> Option<T>,
+    ) -> Result<Page<T>, ApiError> {
+        let Some(namespace) = self.namespace else {
+            return Ok((Vec::new(), None));
+        };
+        let mut last = before.unwrap_or(TaskId([u8::MAX; 16]));
+        let mut found = Vec::new();
+        let mut looked = 0;
+        while looked < LIST_SCAN_MAX {
+            let Some(from) = u128::from_be_bytes(last.0).checked_sub(1) else {
+                return Ok((found, None));
+            };
+            let page = (max - found.len()).clamp(16, 1_000);
+            let pairs = self.store.scan(
+                Space::Calls,
+                &key::tasks(namespace),
+                &key::call(namespace, TaskId(from.to_be_bytes())).bytes,
+                Direction::Descending,
+                page,
+            )?;
+            looked += pairs.len();
+            let is_last = pairs.len() < page;
+            let claims: Vec<_> = pairs
+                .iter()
+                .map(|pair| self.shared.claim(key::task_of(&pair.key)?.1))
+                .collect();
+            let records = row::with_states::<ApiError>(&*self.store, &pairs)?;
+            for (record, claim) in records.into_iter().zip(claims) {
+                last = record.task.id;
+                found.extend(take(record.claimed(claim)));
+                if found.len() == max {
+                    return Ok((found, Some(last)));
+                }
+            }
+            if is_last {
+                return Ok((found, None));
+            }
+        }
+        Ok((found, Some(last)))
+    }
+}
+
+/// Before no task that was submitted until then: a cursor that leaves out what is newer.
+pub(super) fn until(at: Timestamp, cursor: Option<TaskId>) -> TaskId {
+    // An id begins with the time of its submit.
+    let mut latest = [u8::MAX; 16];
+    latest[..6].copy_from_slice(&at.0.saturating_add(1).to_be_bytes()[2..]);
+    let latest = TaskId(latest);
+    cursor.map_or(latest, |cursor| cursor.min(latest))
+}
