@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use tq_core::id::{Digest, Epoch};
-use tq_core::limits::{CHECKPOINT_BYTES_MAX, LimitOverrides, Limits, PAYLOAD_BYTES_MAX};
+use tq_core::limits::{
+    CHECKPOINT_BYTES_MAX, CHECKPOINT_FRAME_BYTES, LimitOverrides, Limits, PAYLOAD_BYTES_MAX,
+};
 use tq_core::time::Timestamp;
 use tq_core::{Grants, each_limit};
 use tq_proto::v1::data::Kind as DataKind;
@@ -57,7 +59,8 @@ pub(crate) async fn resolve<L: Load>(
     };
     fetch("payload", &mut assignment.payload, PAYLOAD_BYTES_MAX, bulk).await?;
     let checkpoint = &mut assignment.checkpoint;
-    fetch("checkpoint", checkpoint, CHECKPOINT_BYTES_MAX, bulk).await?;
+    let checkpoint_bytes_max = CHECKPOINT_BYTES_MAX + CHECKPOINT_FRAME_BYTES;
+    fetch("checkpoint", checkpoint, checkpoint_bytes_max, bulk).await?;
     Ok(Box::new(Resolved {
         assignment,
         component,

@@ -12,7 +12,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tq_core::limits::{
-    EVENTS_MAX, READY_MODULES_MAX, RUNNER_STUCK_AFTER, RUNNERS_IDLE_MAX, SHUTDOWN_WAIT,
+    CHECKPOINT_FRAME_BYTES, EVENTS_MAX, READY_MODULES_MAX, RUNNER_STUCK_AFTER, RUNNERS_IDLE_MAX,
+    SHUTDOWN_WAIT,
 };
 use tq_core::{Digest, Epoch, Limits, Outcome};
 use tq_proto::v1::Assignment;
@@ -752,7 +753,10 @@ impl Runner {
         ))?;
         let limits = &self.sent[at].work.limits;
         let (len, max) = match event {
-            Event::Checkpoint { state, .. } => (state.len(), limits.checkpoint_bytes),
+            Event::Checkpoint { state, .. } => (
+                state.len(),
+                limits.checkpoint_bytes + CHECKPOINT_FRAME_BYTES as u64,
+            ),
             Event::Finished(finished) => (
                 finished.result.as_ref().map_or(0, bytes::Bytes::len),
                 limits.output_bytes,

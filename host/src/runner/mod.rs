@@ -3,6 +3,7 @@
 //! A [`Pool`] takes attempts and is told to stop them; what becomes of them comes out as [`Event`]s.
 
 mod attempt;
+pub(crate) mod checkpoint;
 mod failure;
 mod outbox;
 mod pool;
@@ -68,7 +69,7 @@ pub struct Attempt {
     pub attempt: u32,
     /// How many the task has at most.
     pub max_attempts: u32,
-    /// The newest state that an earlier attempt saved.
+    /// The newest state that an earlier attempt saved, as it is kept.
     pub checkpoint: Option<Bytes>,
     /// It may have crashed a runner before. Where runners are processes, it gets one of its own.
     pub is_alone: bool,

@@ -11,6 +11,7 @@ use tq_core::Epoch;
 use tq_core::limits::{FLUSH_INTERVAL, LOG_CHUNK_BYTES};
 
 use super::Event;
+use super::checkpoint::packed;
 use crate::clock;
 use crate::sandbox::Log;
 
@@ -101,6 +102,7 @@ impl Outbox {
         if let Some(state) = pending.checkpoint.take()
             && !has_succeeded
         {
+            let state = packed(state);
             self.events
                 .blocking_send(Event::Checkpoint { epoch, state })?;
         }
@@ -125,7 +127,7 @@ impl Outbox {
         };
         if pending.checkpoint.is_some() {
             send(&mut || {
-                let state = pending.checkpoint.take()?;
+                let state = packed(pending.checkpoint.take()?);
                 Some(Event::Checkpoint { epoch, state })
             });
         }

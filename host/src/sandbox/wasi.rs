@@ -21,6 +21,7 @@ use super::scratch::{Scratch, View};
 use super::sockets::{self, Sockets};
 use super::stdio::{LogStream, ResultStream};
 use crate::component::Entry;
+use crate::runner::checkpoint::unpacked;
 use crate::runner::{Attempt, Interrupt, Outbox, Timing};
 use crate::services::Services;
 
@@ -59,7 +60,7 @@ impl Guest {
     /// A fresh store for one attempt, with its fuel and every limit set.
     ///
     /// # Errors
-    /// If the engine has no room for another store.
+    /// If the engine has no room for another store, or the attempt's checkpoint cannot be read.
     pub(crate) fn store(
         engine: &Engine,
         attempt: &Arc<Attempt>,
@@ -129,7 +130,7 @@ impl Guest {
                 outbox: Arc::clone(outbox),
                 attempt: Arc::clone(attempt),
                 timing,
-                checkpoint: attempt.checkpoint.clone(),
+                checkpoint: attempt.checkpoint.as_ref().map(unpacked).transpose()?,
             },
         )?;
         store.limiter(|guest| &mut guest.meter);
