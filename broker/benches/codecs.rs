@@ -137,6 +137,7 @@ fn spec() -> Spec {
         deadline: None,
         result_ttl: None,
         idempotency_key: String::new(),
+        unique_key: String::new(),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         submitted_at: NOW,
         redriven_from: None,

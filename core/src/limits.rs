@@ -266,10 +266,14 @@ pub const CHUNK_BYTES: usize = 256 * KIB as usize;
 pub const ARGUMENTS_BYTES_MAX: usize = 16 * KIB as usize;
 /// Arguments of a plain program, in number.
 pub const ARGUMENTS_MAX: usize = 256;
-/// An idempotency key.
+/// An idempotency key, and a unique key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
-/// How long an idempotency key is remembered after the submit that brought it.
+/// How long an idempotency key is remembered after the submit that brought it, if that does not say.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// The shortest time for which one can be remembered.
+pub const IDEMPOTENCY_WINDOW_MIN: Duration = Duration::from_secs(1);
+/// The longest: a task is kept at least so long.
+pub const IDEMPOTENCY_WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A media type.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
 /// Tasks that one submit may bring. A message of this many small payloads stays under [`MESSAGE_BYTES_MAX`].

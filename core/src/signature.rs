@@ -406,6 +406,7 @@ mod tests {
             run_at: None,
             deadline: None,
             idempotency_key: String::new(),
+            unique_key: String::new(),
             traceparent: String::new(),
             submitted_at: Timestamp(1),
             redriven_from: None,

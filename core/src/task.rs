@@ -71,6 +71,8 @@ pub struct Spec {
     pub result_ttl: Option<Duration>,
     /// Empty if none was given.
     pub idempotency_key: String,
+    /// Of the tasks that have it, one at a time waits for its first start. Empty if none was given.
+    pub unique_key: String,
     /// W3C trace context of the submitter; empty if there is none.
     pub traceparent: String,
     /// When the broker received it.
@@ -309,5 +311,20 @@ impl Task {
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
         self.state.lease()
+    }
+
+    /// The key that no other task may have, since this one waits for its first start.
+    #[must_use]
+    pub fn holds_unique_key(&self) -> Option<&str> {
+        let waits = match self.state {
+            State::Blocked { .. } | State::Scheduled { .. } | State::Ready { .. } => true,
+            State::Running { .. }
+            | State::Succeeded { .. }
+            | State::Dead { .. }
+            | State::Cancelled { .. }
+            | State::Expired { .. } => false,
+        };
+        let key = &*self.spec.unique_key;
+        (waits && self.started == 0 && !key.is_empty()).then_some(key)
     }
 }

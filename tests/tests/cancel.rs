@@ -153,8 +153,9 @@ tq_tests::everywhere! {
 
 async fn task_is_cancelled_whatever_it_does(isolation: &str) {
     // Takes connections, as far as the system does that by itself, and never says a word.
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let to = silent.local_addr().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await;
+    let silent = silent.expect("a port can be had");
+    let to = silent.local_addr().expect("it is bound");
     let flags = ["--allow-network", "127.0.0.1/32", "--isolation", isolation];
     let (dev, folder) = dev(&flags).await;
     let (tq, client) = (dev.tq(), dev.client().await);

@@ -214,6 +214,7 @@ fn submission() -> Submission {
         deadline: None,
         result_ttl: None,
         idempotency_key: String::new(),
+        unique_key: String::new(),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         submitted_at: Timestamp(1_700_000_000_000),
         redriven_from: None,
@@ -222,6 +223,7 @@ fn submission() -> Submission {
         spec,
         payload: Some(Bytes::from_static(&[b'x'; 100])),
         request: [0; 32],
+        key_window: tq_core::limits::IDEMPOTENCY_WINDOW,
     }
 }
 

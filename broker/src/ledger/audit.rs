@@ -321,6 +321,19 @@ impl Ledger {
             wakes.is_empty() && deadlines.is_empty(),
             "timers lead to tasks: {wakes:?} {deadlines:?}"
         );
+        let holders = self.rows(Space::Index, &key::uniques());
+        let mut holders: BTreeMap<_, _> = holders.into_iter().collect();
+        for (id, (namespace, task, _)) in tasks {
+            if let Some(unique) = task.holds_unique_key() {
+                let row = holders.remove(&key::unique(*namespace, unique).bytes);
+                assert_eq!(
+                    row.as_deref(),
+                    Some(&id.0[..]),
+                    "{task:?} alone waits under its unique key"
+                );
+            }
+        }
+        assert!(holders.is_empty(), "unique keys lead to tasks: {holders:?}");
         let namespaces = self
             .shared
             .namespaces

@@ -150,6 +150,8 @@ pub struct Submission {
     pub payload: Option<Bytes>,
     /// BLAKE3 of what was asked for, to tell the same request from another one under the same idempotency key.
     pub request: [u8; 32],
+    /// How long its idempotency key is remembered.
+    pub key_window: Duration,
 }
 
 /// A task that is on disk.
@@ -157,7 +159,7 @@ pub struct Submission {
 pub struct Submitted {
     /// Its id.
     pub id: TaskId,
-    /// It was there already, under its idempotency key.
+    /// It was there already, under its idempotency key or its unique key.
     pub existed: bool,
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Step {
     pub(super) unread: HashMap<Key, Bytes>,
     /// Idempotency keys that the step has given, or freed.
     pub(super) keys: HashMap<Key, Option<IdempotencyRow>>,
+    /// Tasks that it has taken in under unique keys.
+    pub(super) unique: HashMap<Key, TaskId>,
     /// Ended tasks that it removes. They are in memory until the commit, and for nobody to see.
     pub(super) removed: FxHashSet<TaskId>,
     /// The first due row that it writes.
@@ -188,6 +190,8 @@ impl Ledger {
         let mut touched: Vec<_> = step.touched.iter().collect();
         touched.sort_unstable_by_key(|(id, _)| u128::from_be_bytes(id.0));
         let mut claims = claims::Changes::default();
+        // One task may leave a unique key and another take it: a batch may not change a key twice.
+        let mut unique: BTreeMap<Key, Option<TaskId>> = BTreeMap::new();
         for (id, touched) in touched {
             let Some(open) = self.open.get(id) else {
                 continue;
@@ -220,10 +224,18 @@ impl Ledger {
                     !is_planted(Bug::DeadRowStays) || key::dead_signature_of(&row.bytes).is_none()
                 })
                 .for_each(|row| {
+                    if key::is_unique(&row.bytes) {
+                        unique.entry(row.clone()).or_default();
+                        return;
+                    }
                     unnamed.extend(key::blob_of(&row.bytes));
                     batch.delete(row.clone());
                 });
             for row in rows.iter().filter(|row| !rows_before.contains(row)) {
+                if key::is_unique(&row.bytes) {
+                    unique.insert(row.clone(), Some(*id));
+                    continue;
+                }
                 let timer = key::timer_of(&row.bytes).map(|(at, ..)| at);
                 first_timer = first_timer.into_iter().chain(timer).min();
                 batch.put(row.clone(), id.0.to_vec());
@@ -264,6 +276,12 @@ impl Ledger {
                 self.leave_ready_row(position, &mut batch);
             }
             self.note_lease(*id, before.and_then(State::lease), &mut claims);
+        }
+        for (key, holder) in unique {
+            match holder {
+                Some(id) => batch.put(key, id.0.to_vec()),
+                None => batch.delete(key),
+            }
         }
         self.write_claims(&mut claims, &mut batch);
         self.write_ready_rows(step.ready, &mut batch);
@@ -553,6 +571,10 @@ fn rows(open: &Open) -> Vec<Key> {
         DataRef::Blob { digest, .. } => Some(key::blob_use(digest, *namespace, task.id)),
         DataRef::Row { .. } => None,
     }));
+    rows.extend(
+        task.holds_unique_key()
+            .map(|unique| key::unique(*namespace, unique)),
+    );
     if !task.state.is_terminal() {
         rows.extend(
             task.spec

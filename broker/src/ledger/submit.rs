@@ -1,12 +1,12 @@
 //! Taking tasks in.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
 use tq_core::TaskId;
-use tq_core::limits::IDEMPOTENCY_WINDOW;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::transition::{self, Effect};
 
@@ -57,7 +57,8 @@ impl Ledger {
     ) -> Result<Result<Vec<Submitted>, Refused>, Error> {
         // Everything that can be refused comes before the first change, so that a refused request changes nothing.
         let mut known = Vec::with_capacity(tasks.len());
-        let mut in_request = std::collections::HashMap::new();
+        let mut in_request = HashMap::new();
+        let mut unique_in_request = HashMap::new();
         let mut seen_module = None;
         for (index, task) in tasks.iter().enumerate() {
             let key = &task.spec.idempotency_key;
@@ -84,6 +85,19 @@ impl Ledger {
                     Some(first) => known.push(Known::Twin(first)),
                     None => known.push(Known::No),
                 },
+            }
+            let unique = &task.spec.unique_key;
+            if !unique.is_empty()
+                && let Some(last) = known.last_mut()
+            {
+                *last = match unique_in_request.get(unique) {
+                    Some(first) => Known::Twin(*first),
+                    None => match self.unique_holder(namespace, unique)? {
+                        Some(id) => Known::Task(id),
+                        None => Known::No,
+                    },
+                };
+                unique_in_request.entry(unique.clone()).or_insert(index);
             }
             if let Err(refused) = self.has_queue(&task.spec.namespace, &task.spec) {
                 return Ok(Err(refused));
@@ -131,12 +145,13 @@ impl Ledger {
             spec,
             payload,
             request,
+            key_window,
         } = submission;
         let id = self.ids.next(self.time);
         self.last_id = id;
         self.submitted += 1;
         if !spec.idempotency_key.is_empty() {
-            let expires = self.time.after(IDEMPOTENCY_WINDOW);
+            let expires = self.time.after(key_window);
             let row = IdempotencyRow {
                 id: id.0.to_vec(),
                 request: request.to_vec(),
@@ -150,6 +165,10 @@ impl Ledger {
             );
             self.step.keys.insert(key, Some(row));
             self.step.first_timer = self.step.first_timer.into_iter().chain([expires]).min();
+        }
+        if !spec.unique_key.is_empty() {
+            let at = key::unique(namespace, &spec.unique_key);
+            self.step.unique.insert(at, id);
         }
         let payload = payload.unwrap_or_default();
         let in_row = if row::in_row(spec.payload) {
@@ -228,6 +247,29 @@ impl Ledger {
                 row.request.try_into().ok()?,
             ))
         }))
+    }
+
+    /// The task that waits for its first start under a unique key.
+    fn unique_holder(&mut self, namespace: Namespace, key: &str) -> Result<Option<TaskId>, Error> {
+        let at = key::unique(namespace, key);
+        let in_step = self.step.unique.get(&at).copied();
+        let holder = match in_step.filter(|_| !is_planted(Bug::KeyUnseen)) {
+            Some(id) => Some(id),
+            None => {
+                let row = self.store.get(&at)?;
+                row.and_then(|row| Some(TaskId(row.as_ref().try_into().ok()?)))
+            }
+        };
+        let Some(id) = holder else {
+            return Ok(None);
+        };
+        // What this step has made of it is in memory only.
+        let holds = self.load(namespace, id)?
+            && self
+                .open
+                .get(&id)
+                .is_some_and(|open| open.task.holds_unique_key() == Some(key));
+        Ok(holds.then_some(id))
     }
 
     /// The row of an idempotency key, which may be past its time.

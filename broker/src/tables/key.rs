@@ -61,6 +61,7 @@ mod index {
     pub(super) const IDEMPOTENCY: u8 = 4;
     pub(super) const SETTLED: u8 = 5;
     pub(super) const CLAIMS: u8 = 6;
+    pub(super) const UNIQUE: u8 = 7;
     pub(super) const DEAD: u8 = 40;
     pub(super) const DEAD_AT: u8 = 41;
     pub(super) const LEFTOVER: u8 = 60;
@@ -478,14 +479,29 @@ pub fn opens() -> Vec<u8> {
 
 /// The task that an idempotency key stands for.
 pub fn idempotency(namespace: Namespace, key: &str) -> Key {
+    by_name(index::IDEMPOTENCY, namespace, key)
+}
+
+/// The task that waits for its first start and alone may have a unique key.
+pub fn unique(namespace: Namespace, key: &str) -> Key {
+    by_name(index::UNIQUE, namespace, key)
+}
+
+/// Before all unique keys.
+pub fn uniques() -> Vec<u8> {
+    vec![index::UNIQUE]
+}
+
+/// Whether a key of an index is one of [`unique`].
+pub fn is_unique(key: &[u8]) -> bool {
+    key.first() == Some(&index::UNIQUE)
+}
+
+fn by_name(kind: u8, namespace: Namespace, name: &str) -> Key {
+    let namespace = namespace.0.to_be_bytes();
     Key::new(
         Space::Index,
-        [
-            &[index::IDEMPOTENCY],
-            &namespace.0.to_be_bytes()[..],
-            key.as_bytes(),
-        ]
-        .concat(),
+        [&[kind], &namespace[..], name.as_bytes()].concat(),
     )
 }
 

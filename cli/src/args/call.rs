@@ -23,9 +23,15 @@ pub(crate) struct CallArgs {
     /// The task expires at this time, or so long from now: `10m`, `2030-01-31T12:00:00Z`
     #[arg(long, value_name = "TIME")]
     pub(crate) deadline: Option<Deadline>,
-    /// Tasks with one key in one namespace are one task, for 24 hours
+    /// Tasks with one key in one namespace are one task, as long as its window lasts
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
+    /// How long the idempotency key is remembered, up to 30 days [default: 24h]
+    #[arg(long, value_name = "DURATION", requires = "idempotency_key")]
+    pub(crate) idempotency_window: Option<Span>,
+    /// While a task with this key in the namespace waits for its first start, this call is that task, whatever else it asks for
+    #[arg(long, value_name = "KEY", conflicts_with = "idempotency_key")]
+    pub(crate) unique_key: Option<String>,
     /// Its result goes so long after its end, if that is before the task itself goes, such as `1h`; what the function or the
     /// namespace says if it is not given
     #[arg(long, value_name = "DURATION")]

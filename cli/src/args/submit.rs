@@ -12,11 +12,12 @@ use crate::units::{Moment, Span};
 Examples:
   tq submit greet '{\"name\":\"Ada\"}' --delay 10m
   tq submit report --run-at 2030-01-31T06:00:00Z --idempotency-key report-2030-01
+  tq submit reindex '{\"customer\":42}' --unique-key reindex-42    one of them waits at a time
   tq submit greet '{}' --count 10000 --idempotency-key load    with keys load-0 to load-9999"
 )]
 pub(crate) struct SubmitArgs {
     /// Submit this many equal tasks, in batches of 1,000; with --idempotency-key K their keys are K-0, K-1 and so on
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "unique_key", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
     /// Start not before so long from now
     #[arg(long, value_name = "DURATION", conflicts_with = "run_at")]

@@ -32,6 +32,7 @@ fn spec() -> Spec {
         deadline: None,
         result_ttl: None,
         idempotency_key: String::new(),
+        unique_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp(1),
         redriven_from: None,

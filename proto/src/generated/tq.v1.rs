@@ -205,6 +205,10 @@ pub struct NewTask {
     pub retry: ::core::option::Option<RetryOverrides>,
     #[prost(string, tag = "12")]
     pub traceparent: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "13")]
+    pub idempotency_window_ms: ::core::option::Option<u64>,
+    #[prost(string, tag = "14")]
+    pub unique_key: ::prost::alloc::string::String,
     #[prost(string, tag = "20")]
     pub queue: ::prost::alloc::string::String,
     #[prost(btree_map = "string, string", tag = "21")]
@@ -525,6 +529,8 @@ pub struct Task {
     pub concurrency: ::core::option::Option<Concurrency>,
     #[prost(string, tag = "44")]
     pub redriven_from: ::prost::alloc::string::String,
+    #[prost(string, tag = "45")]
+    pub unique_key: ::prost::alloc::string::String,
     #[prost(uint64, tag = "60")]
     pub result_expired_ms: u64,
     #[prost(uint64, optional, tag = "61")]

@@ -34,6 +34,8 @@ pub(crate) const PAUSED: &str = QUEUES[0].0;
 pub(crate) const CONCURRENCY: [(&str, u32); 3] = [("c0", 1), ("c1", 1), ("c2", 2)];
 /// Idempotency keys that there are: few, so that they meet.
 const KEYS: u32 = 12;
+/// Unique keys: few, so that tasks meet.
+const UNIQUE_KEYS: u32 = 3;
 
 /// What clients wait for.
 #[derive(Default)]
@@ -299,6 +301,7 @@ impl World {
         let delay = Duration::from_millis(self.random.u64(..8_000));
         let until = Duration::from_millis(self.random.u64(1..20_000));
         let key = self.random.u32(..KEYS);
+        let unique = self.one_in(6).then(|| self.random.u32(..UNIQUE_KEYS));
         let placement = self.placement();
         let ttl = Duration::from_secs(self.random.u64(1..10));
         let ttl = self.one_in(6).then_some(ttl);
@@ -333,6 +336,10 @@ impl World {
             idempotency_key: match has_key {
                 true => format!("k{key}"),
                 false => String::new(),
+            },
+            unique_key: match unique.filter(|_| !has_key) {
+                Some(unique) => format!("u{unique}"),
+                None => String::new(),
             },
             traceparent: tag.clone(),
             submitted_at: wall,
@@ -382,6 +389,7 @@ impl World {
             (spec.run_at, spec.deadline, spec.digest) = (None, None, MODULES[0]);
             (spec.module, spec.version) = (module_name(MODULES[0]), version);
             spec.idempotency_key.clear();
+            spec.unique_key.clear();
             spec.placement = Placement::default();
             request
         });
@@ -395,6 +403,7 @@ impl World {
             spec: request.spec.clone(),
             payload: Some(request.payload.clone()),
             request: [request.variant; 32],
+            key_window: tq_core::limits::IDEMPOTENCY_WINDOW,
         });
         let submit = Submit {
             namespace: NAMESPACE.to_owned(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
 use tq_core::limits::{
-    CONTENT_TYPE_BYTES_MAX, LIST_PAGE_MAX, LIST_SCAN_MAX, LOG_TAIL_BYTES, LOG_TAIL_LINES,
-    PAYLOAD_BYTES_MAX, REDRIVE_BATCH_MAX, SIGNATURE_COUNT_MAX, SIGNATURES_PAGE_MAX,
+    CONTENT_TYPE_BYTES_MAX, IDEMPOTENCY_WINDOW, LIST_PAGE_MAX, LIST_SCAN_MAX, LOG_TAIL_BYTES,
+    LOG_TAIL_LINES, PAYLOAD_BYTES_MAX, REDRIVE_BATCH_MAX, SIGNATURE_COUNT_MAX, SIGNATURES_PAGE_MAX,
 };
 use tq_core::name::DEFAULT_NAMESPACE;
 use tq_core::task::{DataRef, Spec, State, Task};
@@ -298,6 +298,7 @@ impl DeadLetterService for DeadLetters {
             deadline: spec.deadline.filter(|deadline| *deadline > now),
             // It stands for the dead task.
             idempotency_key: String::new(),
+            unique_key: String::new(),
             submitted_at: now,
             redriven_from: Some(id),
             ..spec
@@ -306,6 +307,7 @@ impl DeadLetterService for DeadLetters {
             spec,
             payload: (!payload.is_empty()).then_some(payload),
             request: [0; 32],
+            key_window: IDEMPOTENCY_WINDOW,
         }];
         let holds = put_large(&self.0.blobs, &mut submissions).await?;
         let submit = self.0.ledger.ask(|reply| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tq_core::limits::LOG_ROWS_PER_STEP;
+use tq_core::limits::{IDEMPOTENCY_WINDOW, LOG_ROWS_PER_STEP};
 use tq_core::outcome::Outcome;
 use tq_core::task::{DataRef, Spec, State};
 use tq_core::{Digest, Epoch, TaskId, Timestamp};
@@ -87,7 +87,7 @@ fn deleted_task_leaves_nothing_behind_and_its_key_is_free(store: NewStore) {
     let again = sim.submit_all(vec![submission(keyed("k"), 9)]);
     assert!(matches!(&again, Ok(tasks) if !tasks[0].existed && tasks[0].id != id));
     // The timer that was to forget the key went with it, and does not forget the new one.
-    sim.skip(tq_core::limits::IDEMPOTENCY_WINDOW - SECOND);
+    sim.skip(IDEMPOTENCY_WINDOW - SECOND);
     sim.settle();
 }
 
@@ -242,6 +242,7 @@ fn blob_is_told_of_when_the_last_task_ceases_to_name_it(store: NewStore) {
                 ..spec()
             },
             request: [0; 32],
+            key_window: IDEMPOTENCY_WINDOW,
         };
         let id = sim.submit_all(vec![with_blob]).expect("it is taken")[0].id;
         let epoch = sim.hosts["a"].only();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_core::label::Labels;
+use tq_core::limits::IDEMPOTENCY_WINDOW;
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::placement::Placement;
 use tq_core::task::{DataRef, Spec, Stop, Task};
@@ -166,6 +167,7 @@ pub(super) fn spec() -> Spec {
         deadline: None,
         result_ttl: None,
         idempotency_key: String::new(),
+        unique_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp::EPOCH,
         redriven_from: None,
@@ -201,6 +203,7 @@ pub(super) fn submission(spec: Spec, request: u8) -> Submission {
         payload: Some(payload(&spec.arguments)),
         spec,
         request: [request; 32],
+        key_window: IDEMPOTENCY_WINDOW,
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_core::limits::{IDEMPOTENCY_WINDOW, Limits, READY_WINDOW_PAYLOAD_BYTES};
 use tq_core::outcome::Outcome;
-use tq_core::task::{DataRef, State, Stop};
+use tq_core::task::{DataRef, Spec, State, Stop};
 use tq_core::{Epoch, TaskId, Timestamp};
 
 use super::sim::{
@@ -16,7 +16,7 @@ use super::sim::{
 };
 use super::stores::NewStore;
 use crate::dispatch::message::{Data, FromHost};
-use crate::ledger::{Command, Ended, LogChunk, Refused, Watch, WatchId, lock};
+use crate::ledger::{Command, Ended, LogChunk, Refused, Submission, Watch, WatchId, lock};
 use crate::store::memory::Crash;
 use crate::store::{Batch, Committed, Direction, Level, Space};
 use crate::tables::key;
@@ -31,6 +31,9 @@ on_every_store![
     batch_is_taken_whole_or_not_at_all,
     idempotency_key_names_one_task,
     idempotency_key_is_forgotten_after_a_day_and_not_before,
+    each_key_has_a_window_of_its_own,
+    one_task_waits_under_a_unique_key,
+    unique_key_passes_on_within_one_step,
     same_request_is_answered_after_its_deadline_too,
     delayed_task_starts_at_its_time_and_not_before,
     ledger_asks_to_be_called_when_a_timer_is_due,
@@ -253,6 +256,86 @@ fn idempotency_key_is_forgotten_after_a_day_and_not_before(store: NewStore) {
         sim.ledger().store.get(&key).expect("the store can be read"),
         None
     );
+}
+
+fn each_key_has_a_window_of_its_own(store: NewStore) {
+    let mut sim = Sim::new(store);
+    let keyed = |window| {
+        let spec = Spec {
+            idempotency_key: "k".to_owned(),
+            ..spec()
+        };
+        Submission {
+            key_window: window,
+            ..submission(spec, 1)
+        }
+    };
+    let mut submit = |window, skip| {
+        let taken = sim.submit_all(vec![keyed(window)]).expect("it is taken");
+        sim.skip(skip);
+        taken[0].id
+    };
+    let first = submit(SECOND * 60, SECOND * 59);
+    // What the first submit said counts.
+    assert_eq!(submit(SECOND, SECOND), first);
+    let second = submit(IDEMPOTENCY_WINDOW * 2, IDEMPOTENCY_WINDOW * 2 - SECOND);
+    assert_ne!(second, first);
+    assert_eq!(submit(SECOND, SECOND), second);
+    assert_ne!(submit(SECOND, SECOND), second);
+}
+
+fn one_task_waits_under_a_unique_key(store: NewStore) {
+    let mut sim = Sim::new(store);
+    let unique = |argument: &str| Spec {
+        unique_key: "u".to_owned(),
+        arguments: vec![argument.to_owned()],
+        ..spec()
+    };
+    // Whatever else they ask for, and in one request too.
+    let twins = sim
+        .submit_all(vec![submission(unique("1"), 1), submission(unique("2"), 2)])
+        .expect("they are one");
+    let first = twins[0].id;
+    assert_eq!((twins[1].id, twins[1].existed), (first, true));
+    for crash in [Crash::Process, Crash::Power] {
+        sim.crash(crash);
+        assert_eq!(sim.submit(unique("3")), first);
+    }
+    // Once it has begun, another one may wait; and no third one beside that.
+    sim.connect("a", 1);
+    let epoch = sim.hosts["a"].only();
+    let second = sim.submit(unique("4"));
+    assert_ne!(second, first);
+    assert_eq!(sim.submit(unique("5")), second);
+    // The first one waits for its second attempt, which does not count.
+    sim.finish("a", epoch, Outcome::Trap);
+    sim.settle();
+    assert_eq!(sim.state(second), "running");
+    let third = sim.submit(unique("6"));
+    assert!(![first, second].contains(&third));
+    sim.cancel(third).expect("it waits");
+    assert_ne!(sim.submit(unique("7")), third);
+    let other = Spec {
+        unique_key: "v".to_owned(),
+        ..spec()
+    };
+    let other = sim.submit(other);
+    assert_eq!(sim.state(other), "ready");
+}
+
+fn unique_key_passes_on_within_one_step(store: NewStore) {
+    let mut sim = Sim::new(store);
+    let unique = Spec {
+        unique_key: "u".to_owned(),
+        ..spec()
+    };
+    let first = sim.submit(unique.clone());
+    let mut cancelled = sim.send_cancel(first);
+    let second = sim.submit(unique.clone());
+    assert!(cancelled.try_recv().is_ok_and(|answer| answer.is_ok()));
+    assert_ne!(second, first);
+    sim.crash(Crash::Process);
+    assert_eq!(sim.submit(unique), second);
 }
 
 fn same_request_is_answered_after_its_deadline_too(store: NewStore) {

@@ -77,6 +77,8 @@ struct SpecRow {
     /// A task's id; empty if it is nobody's call again.
     #[prost(bytes = "vec", tag = "40")]
     redriven_from: Vec<u8>,
+    #[prost(string, tag = "41")]
+    unique_key: String,
     #[prost(uint64, optional, tag = "60")]
     result_ttl_ms: Option<u64>,
 }
@@ -528,6 +530,7 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
         deadline,
         result_ttl,
         idempotency_key,
+        unique_key,
         traceparent,
         submitted_at,
         redriven_from,
@@ -558,6 +561,7 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
     if let Some(id) = redriven_from {
         slice(40, &id.0, row);
     }
+    text(41, unique_key, row);
     if let Some(ttl) = result_ttl {
         encoding::uint64::encode(60, &millis(*ttl), row);
     }
@@ -668,6 +672,7 @@ fn spec(row: SpecRow) -> Result<Spec, Error> {
         deadline: row.deadline_ms.map(Timestamp),
         result_ttl: row.result_ttl_ms.map(Duration::from_millis),
         idempotency_key: row.idempotency_key,
+        unique_key: row.unique_key,
         traceparent: row.traceparent,
         submitted_at: Timestamp(row.submitted_ms),
         redriven_from: match row.redriven_from.is_empty() {
@@ -843,6 +848,7 @@ mod tests {
             deadline: Some(Timestamp(u64::MAX)),
             result_ttl: Some(Duration::from_secs(9)),
             idempotency_key: "k".to_owned(),
+            unique_key: "u".to_owned(),
             traceparent: "00-4bf9-00f0-01".to_owned(),
             submitted_at: Timestamp(5),
             redriven_from: Some(TaskId([6; 16])),
@@ -956,6 +962,7 @@ mod tests {
             deadline: None,
             result_ttl: None,
             idempotency_key: String::new(),
+            unique_key: String::new(),
             traceparent: String::new(),
             submitted_at: Timestamp::EPOCH,
             redriven_from: None,

@@ -1,11 +1,13 @@
 //! What comes in: checked whole, and made what the ledger takes of it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tonic::Status;
 use tq_core::limits::{
     ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, CONTENT_TYPE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
-    PAYLOAD_BYTES_MAX, SUBMIT_BATCH_MAX,
+    IDEMPOTENCY_WINDOW, IDEMPOTENCY_WINDOW_MAX, IDEMPOTENCY_WINDOW_MIN, PAYLOAD_BYTES_MAX,
+    SUBMIT_BATCH_MAX,
 };
 use tq_core::placement::Placement;
 use tq_core::task::{DataRef, Spec};
@@ -83,6 +85,17 @@ impl Tasks {
             IDEMPOTENCY_KEY_BYTES_MAX,
         )?;
         over(
+            "unique key",
+            task.unique_key.len(),
+            IDEMPOTENCY_KEY_BYTES_MAX,
+        )?;
+        if !task.idempotency_key.is_empty() && !task.unique_key.is_empty() {
+            return Err(invalid(
+                "idempotency key and unique key are both given; a task may have one of them",
+            ));
+        }
+        let key_window = key_window(&task)?;
+        over(
             "content type",
             task.content_type.len(),
             CONTENT_TYPE_BYTES_MAX,
@@ -150,6 +163,7 @@ impl Tasks {
             deadline,
             result_ttl: convert::result_ttl(task.result_ttl_ms)?.or(function.result_ttl),
             idempotency_key: task.idempotency_key,
+            unique_key: task.unique_key,
             traceparent: task.traceparent,
             submitted_at: now,
             redriven_from: None,
@@ -158,8 +172,29 @@ impl Tasks {
             spec,
             payload: (!task.payload.is_empty()).then_some(task.payload),
             request,
+            key_window,
         })
     }
+}
+
+/// How long a task's idempotency key is remembered.
+fn key_window(task: &v1::NewTask) -> Result<Duration, Status> {
+    let Some(ms) = task.idempotency_window_ms else {
+        return Ok(IDEMPOTENCY_WINDOW);
+    };
+    if task.idempotency_key.is_empty() {
+        return Err(invalid(
+            "idempotency_window_ms is given without an idempotency key",
+        ));
+    }
+    let window = Duration::from_millis(ms);
+    if !(IDEMPOTENCY_WINDOW_MIN..=IDEMPOTENCY_WINDOW_MAX).contains(&window) {
+        return Err(invalid(format_args!(
+            "idempotency window of {ms} ms is out of its range, which is 1 s to {} days",
+            IDEMPOTENCY_WINDOW_MAX.as_secs() / (24 * 3600)
+        )));
+    }
+    Ok(window)
 }
 
 /// The same error, saying which task of the request has it.
@@ -246,6 +281,9 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
         delay_ms,
         deadline_ms: _,
         idempotency_key: _,
+        idempotency_window_ms: _,
+        // It is not there together with an idempotency key.
+        unique_key: _,
         limits,
         retry,
         traceparent: _,
