@@ -325,6 +325,8 @@ impl Task {
             | State::Expired { .. } => false,
         };
         let key = &*self.spec.unique_key;
-        (waits && self.started == 0 && !key.is_empty()).then_some(key)
+        // One that is redriven was given up before: its key may be another's by now.
+        let is_first = self.started == 0 && self.round == 1;
+        (waits && is_first && !key.is_empty()).then_some(key)
     }
 }

@@ -1,5 +1,6 @@
 //! What is removed is gone with everything that is its own, and nothing else is.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,9 +48,9 @@ fn succeeded(sim: &mut Sim, spec: Spec) -> TaskId {
     id
 }
 
-fn log(sim: &mut Sim, id: TaskId, epoch: Epoch, pieces: usize) {
+fn log(sim: &mut Sim, id: TaskId, epoch: Epoch, pieces: Range<usize>) {
     let text = Bytes::from_static(b"a line\n");
-    sim.inbox.extend((0..pieces).map(|piece| {
+    sim.inbox.extend(pieces.map(|piece| {
         Command::Log(LogChunk {
             namespace: TENANT.to_owned(),
             id,
@@ -72,7 +73,7 @@ fn deleted_task_leaves_nothing_behind_and_its_key_is_free(store: NewStore) {
     sim.connect("a", 1);
     let id = succeeded(&mut sim, keyed("k"));
     let epoch = sim.task(id).attempts[0].epoch;
-    log(&mut sim, id, epoch, 3);
+    log(&mut sim, id, epoch, 0..3);
     sim.settle();
     assert_eq!(data_rows(&sim), 5);
     assert_eq!(sim.delete(Doomed::One(id)), Ok(1));
@@ -150,16 +151,17 @@ fn many_logs_go_a_bounded_number_at_a_time_over_restarts_too(store: NewStore) {
     sim.connect("a", 1);
     let other = succeeded(&mut sim, spec());
     let other_epoch = sim.task(other).attempts[0].epoch;
-    log(&mut sim, other, other_epoch, 2);
+    log(&mut sim, other, other_epoch, 0..2);
     let id = succeeded(&mut sim, spec());
     let epoch = sim.task(id).attempts[0].epoch;
-    log(&mut sim, id, epoch, 3 * LOG_ROWS_PER_STEP);
+    log(&mut sim, id, epoch, 0..3 * LOG_ROWS_PER_STEP);
     sim.settle();
     let before = data_rows(&sim);
     let mut deleted = sim.send_delete(Doomed::One(id));
     // Its last words come in the same step.
     let words = sim.inbox.pop().expect("there is one");
-    log(&mut sim, id, epoch, 1);
+    let pieces = 3 * LOG_ROWS_PER_STEP;
+    log(&mut sim, id, epoch, pieces..pieces + 1);
     sim.inbox.push(words);
     sim.step();
     assert_eq!(deleted.try_recv().expect("it is answered"), Ok(1));
@@ -168,7 +170,7 @@ fn many_logs_go_a_bounded_number_at_a_time_over_restarts_too(store: NewStore) {
     sim.crash(Crash::Process);
     sim.step();
     assert_eq!(data_rows(&sim), before - 2 * LOG_ROWS_PER_STEP);
-    log(&mut sim, id, epoch, 1);
+    log(&mut sim, id, epoch, 0..1);
     sim.settle();
     // The result and the log of the other.
     assert_eq!(data_rows(&sim), 3);
@@ -180,7 +182,7 @@ fn logs_of_tasks_that_are_deleted_together_go_and_those_between_them_stay(store:
     let ids: Vec<_> = (0..5).map(|_| succeeded(&mut sim, spec())).collect();
     for id in [ids[0], ids[1], ids[3]] {
         let epoch = sim.task(id).attempts[0].epoch;
-        log(&mut sim, id, epoch, 70);
+        log(&mut sim, id, epoch, 0..70);
     }
     sim.settle();
     let doomed = [0, 2, 3, 4].map(|index| (ids[index], sim.task(ids[index]).state));

@@ -314,7 +314,11 @@ fn one_task_waits_under_a_unique_key(store: NewStore) {
     let third = sim.submit(unique("6"));
     assert!(![first, second].contains(&third));
     sim.cancel(third).expect("it waits");
-    assert_ne!(sim.submit(unique("7")), third);
+    let fourth = sim.submit(unique("7"));
+    assert_ne!(fourth, third);
+    // It never started, and yet does not have the key again.
+    sim.redrive(third).expect("it was cancelled");
+    assert_eq!(sim.submit(unique("8")), fourth);
     let other = Spec {
         unique_key: "v".to_owned(),
         ..spec()

@@ -1,12 +1,13 @@
 //! `tq task watch`
 
 use std::io::{self, IsTerminal as _};
+use std::pin::pin;
 
 use indicatif::ProgressBar;
 use tokio::signal;
 use tq_client::{Attempt, FollowTaskResponse, Progress, Task, TaskState};
 
-use crate::commands::connect;
+use crate::commands::{connect, waiting};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{self, Format, escaped, json};
@@ -16,9 +17,11 @@ pub(crate) async fn run(config: &Config, id: &str, with_log: bool) -> anyhow::Re
     let client = connect(config).await?;
     let mut following = client.follow(id, with_log);
     let mut screen = Screen::new(config.output.value);
+    let mut note = pin!(waiting::for_tasks(&client));
     loop {
         let update = tokio::select! {
             update = following.next() => update?,
+            never = &mut note => match never {},
             interrupted = signal::ctrl_c() => {
                 interrupted?;
                 screen.bar.finish_and_clear();
@@ -164,13 +167,14 @@ fn changes(before: Option<&Task>, now: &Task) -> Vec<String> {
     if !now.stop.is_empty() && before.is_none_or(|before| before.stop.is_empty()) {
         lines.push(format!("told to stop: {}", now.stop));
     }
-    let is_new =
-        before.is_none_or(|before| before.state != now.state || before.run_at_ms != now.run_at_ms);
+    let is_as_before = before.is_some_and(|before| before.state == now.state);
     match now.state() {
         // Its attempt says so.
         TaskState::Running => {}
-        TaskState::Scheduled if is_new && now.run_at_ms > 0 => {
-            lines.push(format!("scheduled for {}", Moment(now.run_at_ms)));
+        TaskState::Scheduled if now.run_at_ms > 0 => {
+            if !is_as_before || before.is_some_and(|before| before.run_at_ms != now.run_at_ms) {
+                lines.push(format!("scheduled for {}", Moment(now.run_at_ms)));
+            }
         }
         TaskState::Unspecified
         | TaskState::Blocked
@@ -180,7 +184,7 @@ fn changes(before: Option<&Task>, now: &Task) -> Vec<String> {
         | TaskState::Dead
         | TaskState::Cancelled
         | TaskState::Expired => {
-            if before.is_none_or(|before| before.state != now.state) {
+            if !is_as_before {
                 lines.push(json::state(now.state()).to_owned());
             }
         }
