@@ -535,7 +535,7 @@ pub const BREAKER_PROBES: u32 = 3;
 /// Changes of a breaker that are remembered.
 pub const BREAKER_CHANGES_MAX: usize = 50;
 /// Breakers of one namespace: functions that failed lately, or whose breaker somebody has forced. What fails beyond it has
-/// none. Each takes up to 10 KiB of the broker's memory.
+/// none. Each takes up to 20 KiB of the broker's memory.
 pub const BREAKERS_MAX: usize = 1_000;
 /// How long a breaker is remembered after its last change, to show what it did.
 pub const BREAKER_KEPT: Duration = Duration::from_secs(24 * 3600);
