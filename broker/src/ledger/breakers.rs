@@ -3,6 +3,7 @@
 
 use tq_core::Epoch;
 use tq_core::breaker::{Change, Forced, Phase, Tally};
+use tq_core::limits::BREAKER_CHANGES_MAX;
 use tq_core::outcome::Outcome;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::Task;
@@ -90,10 +91,8 @@ impl Ledger {
             return Vec::new();
         };
         self.tend_breakers();
-        let views = self
-            .breakers
-            .of(number)
-            .map(|entry| self.view_breaker(entry));
+        let of_namespace = self.breakers.of(number);
+        let views = of_namespace.map(|entry| self.view_breaker(entry, 1));
         let mut views: Vec<_> = views.filter(BreakerView::is_remarkable).collect();
         views.sort_by(|a, b| name(&a.function).cmp(&name(&b.function)));
         views
@@ -130,7 +129,7 @@ impl Ledger {
         }
         self.let_go(of);
         let view = match self.breakers.get(of) {
-            Some(entry) => self.view_breaker(entry),
+            Some(entry) => self.view_breaker(entry, BREAKER_CHANGES_MAX),
             None => BreakerView::quiet(function.clone()),
         };
         // Under the name by which it was asked for.
@@ -212,14 +211,16 @@ impl Ledger {
         Ok(())
     }
 
-    fn view_breaker(&self, entry: &Entry) -> BreakerView {
+    /// A breaker as it is shown, with its last `changes`.
+    fn view_breaker(&self, entry: &Entry, changes: usize) -> BreakerView {
+        let past = entry.history().len().saturating_sub(changes);
         BreakerView {
             function: entry.function.clone(),
             phase: entry.phase(),
             forced: entry.forced.clone(),
             until: entry.changes_at(),
             tally: entry.tally(self.time),
-            history: entry.history().cloned().collect(),
+            history: entry.history().skip(past).cloned().collect(),
         }
     }
 }

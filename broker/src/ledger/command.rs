@@ -256,7 +256,7 @@ pub struct BreakerView {
     pub until: Option<Timestamp>,
     /// The attempts that ended lately, as far as they count.
     pub tally: Tally,
-    /// What has become of it, the oldest first.
+    /// What has become of it, the oldest first; of one that is listed with others, only the last change.
     pub history: Vec<Event>,
 }
 
