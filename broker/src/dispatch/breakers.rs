@@ -169,7 +169,7 @@ impl Entry {
     }
 
     /// What has become of it, the oldest first.
-    pub fn history(&self) -> impl Iterator<Item = &Event> {
+    pub fn history(&self) -> impl ExactSizeIterator<Item = &Event> {
         self.history.iter()
     }
 
@@ -196,8 +196,15 @@ impl Entry {
 
     /// Whether nothing speaks for remembering it; `is_full` if there is no room for others.
     fn is_forgettable(&self, now: Timestamp, is_full: bool) -> bool {
-        let is_past = |event: &Event| is_full || now.since(event.at) >= BREAKER_KEPT;
-        self.forced.is_none() && self.breaker.is_quiet(now) && self.last().is_none_or(is_past)
+        let is_past = |event: &Event| now.since(event.at) >= BREAKER_KEPT;
+        let is_past = self.last().is_none_or(is_past);
+        let is_idle = match self.phase() {
+            Phase::Closed => self.breaker.is_quiet(now) && (is_past || is_full),
+            Phase::Open => false,
+            // It could be tried all the time, and nobody calls it.
+            Phase::HalfOpen => self.probe.is_none() && is_past,
+        };
+        is_idle && self.forced.is_none()
     }
 }
 
@@ -451,13 +458,18 @@ impl Breakers {
         true
     }
 
-    /// Forgets what there is nothing more to say of. Those that are not closed stay, so that nothing else changes.
+    /// Forgets what there is nothing more to say of.
     fn sweep(&mut self, now: Timestamp) {
-        self.all.retain(|_, entries| {
+        let entries = self.all.values().flat_map(|entries| {
             let is_full = entries.len() >= BREAKERS_MAX;
-            entries.retain(|_, entry| !entry.is_forgettable(now, is_full));
-            !entries.is_empty()
+            entries
+                .iter()
+                .filter(move |(_, entry)| entry.is_forgettable(now, is_full))
         });
+        let forgettable: Vec<_> = entries.map(|(of, _)| *of).collect();
+        for of in forgettable {
+            self.forget(of);
+        }
     }
 
     fn forget(&mut self, of: FunctionId) -> Option<Entry> {

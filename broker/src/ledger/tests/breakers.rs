@@ -6,7 +6,8 @@ use tokio::sync::oneshot;
 use tq_core::Epoch;
 use tq_core::breaker::{Forced, Phase};
 use tq_core::limits::{
-    BREAKER_ATTEMPTS_MIN, BREAKER_CHANGES_MAX, BREAKER_PAUSE_MIN, BREAKER_WINDOW, BREAKERS_MAX,
+    BREAKER_ATTEMPTS_MIN, BREAKER_CHANGES_MAX, BREAKER_KEPT, BREAKER_PAUSE_MIN, BREAKER_WINDOW,
+    BREAKERS_MAX,
 };
 use tq_core::outcome::Outcome;
 use tq_core::task::Spec;
@@ -33,6 +34,7 @@ on_every_store![
     a_breaker_goes_with_its_version,
     a_restart_begins_with_closed_breakers,
     breakers_are_bounded_and_so_is_what_they_remember,
+    a_breaker_of_what_nobody_calls_is_forgotten_in_time,
 ];
 
 impl Sim {
@@ -516,4 +518,19 @@ fn breakers_are_bounded_and_so_is_what_they_remember(store: NewStore) {
     sim.advance(BREAKER_WINDOW + Duration::from_secs(10));
     assert_eq!(sim.breakers().len(), 1);
     sim.order_breaker("m@2/f", order).expect("there is room");
+}
+
+fn a_breaker_of_what_nobody_calls_is_forgotten_in_time(store: NewStore) {
+    let mut sim = opened(store, 0);
+    for (pause, other, left) in [(BREAKER_KEPT / 2, "g", 2), (BREAKER_KEPT, "h", 1)] {
+        sim.skip(pause);
+        sim.hello("a");
+        sim.settle();
+        assert_eq!(sim.breaker().phase, Phase::HalfOpen);
+        // It is looked when another one fails.
+        sim.submit(once(of_function(other)));
+        sim.end_all(other, Outcome::FatalError);
+        assert_eq!(sim.breakers().len(), left);
+    }
+    assert_eq!(sim.breaker().phase, Phase::Closed);
 }
