@@ -12,6 +12,7 @@ use tq_proto::v1::key_value_service_client::KeyValueServiceClient;
 use tq_proto::v1::module_service_client::ModuleServiceClient;
 use tq_proto::v1::namespace_service_client::NamespaceServiceClient;
 use tq_proto::v1::queue_service_client::QueueServiceClient;
+use tq_proto::v1::resilience_service_client::ResilienceServiceClient;
 use tq_proto::v1::retention_service_client::RetentionServiceClient;
 use tq_proto::v1::secret_service_client::SecretServiceClient;
 use tq_proto::v1::task_service_client::TaskServiceClient;
@@ -116,6 +117,11 @@ impl Client {
 
     pub(crate) fn queue_service(&self) -> QueueServiceClient<Channel> {
         QueueServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn resilience_service(&self) -> ResilienceServiceClient<Channel> {
+        ResilienceServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn refusal(&self, status: &tonic::Status) -> Error {

@@ -22,6 +22,7 @@
 //!
 //! Every method that waits for the broker is safe to drop at any point; what the broker has received by then is done.
 
+mod breakers;
 mod connection;
 mod dead_letters;
 mod error;
@@ -36,6 +37,7 @@ mod secrets;
 mod tasks;
 mod watch;
 
+pub use breakers::Forced;
 pub use connection::Client;
 pub use dead_letters::{DeadLetters, RedriveOptions};
 pub use error::{Code, Error};
@@ -47,12 +49,13 @@ pub use tasks::{TaskUpdate, Which, WhichLive};
 pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
-    Attempt, Bucket, CancelTasksResponse, Concurrency, ConcurrencyRule, CrashCard, DeadLetter,
-    DeadLetterFilter, DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment, Failure,
-    FollowTaskResponse, Function, FunctionSettings, GetValueResponse, GrantList, Grants, Host,
-    HostState, KeyInfo, LimitOverrides, Limits, ListBucketsResponse, ListDeadLettersResponse,
-    ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk, Module,
-    NamespaceSettings, NewTask, PlacementSettings, Progress, Queue, QueueOrder, Rate,
-    RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, Secret, SignatureSummary,
-    Submitted, Task, TaskState, Tripped, UploadModuleResponse, Usage,
+    Attempt, Breaker, BreakerChange, BreakerState, Bucket, CancelTasksResponse, Concurrency,
+    ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter, DeleteTasksResponse,
+    DiscardDeadLettersResponse, Entry, Environment, Failure, FollowTaskResponse, Function,
+    FunctionSettings, GetValueResponse, GrantList, Grants, Host, HostState, KeyInfo,
+    LimitOverrides, Limits, ListBucketsResponse, ListDeadLettersResponse, ListKeysResponse,
+    ListSignaturesResponse, ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask,
+    PlacementSettings, Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention,
+    RetryOverrides, RetryPolicy, Secret, SignatureSummary, Submitted, Task, TaskState, Tripped,
+    UploadModuleResponse, Usage,
 };

@@ -528,6 +528,31 @@ pub const QUARANTINE_PAUSE_MIN: Duration = Duration::from_secs(10);
 /// The longest such pause: a host that was mended is back at work so soon at the latest, and each probe of one that was
 /// not costs one task one loss of [`LOSSES_MAX`].
 pub const QUARANTINE_PAUSE_MAX: Duration = Duration::from_secs(10 * 60);
+/// How far back a circuit breaker looks: long enough for a function that is called every few seconds to come to
+/// [`BREAKER_ATTEMPTS_MIN`], short enough for what was a minute ago not to speak against it.
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(60);
+/// Attempts that have to have ended in that time before the breaker opens: of fewer, half may fail by chance.
+pub const BREAKER_ATTEMPTS_MIN: u32 = 20;
+/// Of a hundred of them, so many have to have failed. A function of which fewer fail gets more done by retries than by
+/// waiting.
+pub const BREAKER_FAILURE_PERCENT: u32 = 50;
+/// The first pause of a breaker that opened before a task of its function may start as a probe; doubled after each probe
+/// that fails.
+pub const BREAKER_PAUSE_MIN: Duration = Duration::from_secs(5);
+/// The longest such pause: a function that was mended runs again so soon at the latest, and one that was not costs its
+/// tasks one attempt in that time.
+pub const BREAKER_PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Probes that have to succeed one after the other before the breaker closes: one may by chance.
+pub const BREAKER_PROBES: u32 = 3;
+/// Changes of a breaker that are remembered.
+pub const BREAKER_CHANGES_MAX: usize = 50;
+/// Breakers of one namespace: functions that failed lately, or whose breaker somebody has forced. What fails beyond it has
+/// none. Each takes up to 20 KiB of the broker's memory.
+pub const BREAKERS_MAX: usize = 1_000;
+/// How long a breaker is remembered after its last change, to show what it did.
+pub const BREAKER_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Why somebody forces a breaker, in their words.
+pub const BREAKER_REASON_BYTES_MAX: usize = 256;
 /// Slots that one host may offer.
 pub const SLOTS_MAX: u32 = 4_096;
 /// A runner process is replaced after so many attempts, so that what one of them may have left in it does not last.

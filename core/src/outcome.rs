@@ -108,6 +108,61 @@ pub enum Class {
     Crash,
 }
 
+/// What an outcome says of the function that was called, to its circuit breaker ([`crate::breaker`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It works.
+    For,
+    /// It fails, or what it depends on does.
+    Against,
+    /// It fails, if the attempt ran alone. Otherwise whatever ran beside it may be the cause.
+    AgainstIfAlone,
+    /// Nothing.
+    Neither,
+}
+
+impl Outcome {
+    /// What it says of the function that was called.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::Succeeded => Verdict::For,
+            Self::FuelExhausted
+            | Self::Timeout
+            | Self::MemoryLimit
+            | Self::StackOverflow
+            | Self::Trap
+            | Self::Exit
+            | Self::OutputLimit
+            | Self::NoResult
+            | Self::HostLimit
+            | Self::HandleLimit
+            | Self::HostCallLimit
+            | Self::RandomLimit
+            | Self::HttpRequestLimit
+            | Self::HttpByteLimit
+            | Self::HttpTimeLimit
+            | Self::ScratchLimit
+            | Self::CheckpointLimit
+            | Self::RetryableError
+            | Self::FatalError
+            | Self::MissingExport => Verdict::Against,
+            Self::RunnerCrashed => Verdict::AgainstIfAlone,
+            // Its caller's fault: the function did what it should.
+            Self::InvalidInput
+            // Nothing of it ran. All tasks of such a module end by themselves, and should not wait for that.
+            | Self::CompileFailed
+            // Somebody else's will.
+            | Self::Cancelled
+            | Self::DeadlineExceeded
+            // The host's doing.
+            | Self::HostLost
+            | Self::HostError
+            | Self::HostDrained => Verdict::Neither,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

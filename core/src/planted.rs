@@ -78,11 +78,21 @@ pub enum Bug {
     MemoryIgnored,
     /// A task that may have crashed a runner is run beside others.
     SuspectUnmarked,
+    /// Tasks start though the breaker of their function is open.
+    BreakerIgnored,
+    /// As many tasks as there are start as probes.
+    ProbesUnbounded,
+    /// The end of a probe is not noted.
+    ProbeForgotten,
+    /// Lines that wait for a breaker are not told that it lets tasks through.
+    BreakerUntold,
+    /// What an operator wants of a breaker is not written.
+    OverrideForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 42] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -120,6 +130,11 @@ impl Bug {
         Self::LabelsIgnored,
         Self::MemoryIgnored,
         Self::SuspectUnmarked,
+        Self::BreakerIgnored,
+        Self::ProbesUnbounded,
+        Self::ProbeForgotten,
+        Self::BreakerUntold,
+        Self::OverrideForgotten,
     ];
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "common",
     "tasks",
     "queues",
@@ -15,6 +15,7 @@ const FILES: [&str; 11] = [
     "retention",
     "secrets",
     "keyvalue",
+    "resilience",
     "modules",
     "hosts",
     "link",

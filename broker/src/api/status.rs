@@ -111,6 +111,7 @@ impl From<Refused> for ApiError {
                 Status::failed_precondition(text)
             }
             Refused::TooManyQueues
+            | Refused::TooManyBreakers
             | Refused::TooManySecrets
             | Refused::TooManyBuckets
             | Refused::BucketsFull { .. } => Status::resource_exhausted(text),

@@ -6,13 +6,14 @@
 //! Only the front of each line is in memory: the *window*. What is behind it are index rows, read when the window of
 //! that line runs empty.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tq_core::queue::Order;
 use tq_core::{Priority, TaskId, Timestamp};
 
+use super::breakers::FunctionId;
 use super::needs::{Conditions, Needs, NeedsId};
 use super::turns::{Standing, Turns};
 use crate::tables::Namespace;
@@ -54,7 +55,7 @@ struct Line {
     since: Timestamp,
     /// When it was served last.
     served: u64,
-    /// As many tasks of its concurrency key run as may.
+    /// As many tasks of its concurrency key run as may, or the breaker of its function lets nothing through.
     is_held: bool,
 }
 
@@ -116,6 +117,8 @@ pub struct Lanes {
     last_ticket: u64,
     /// Where there are rows that the commit under way writes.
     fresh: Vec<Place>,
+    /// Lines that are held back because the breaker of their function lets nothing through.
+    stopped: FxHashMap<FunctionId, BTreeSet<Place>>,
     /// Starts so far.
     starts: u64,
 }
@@ -130,6 +133,7 @@ impl Lanes {
             in_window: 0,
             last_ticket: 0,
             fresh: Vec::new(),
+            stopped: FxHashMap::default(),
             starts: 0,
         }
     }
@@ -275,7 +279,8 @@ impl Lanes {
     }
 
     /// The line whose turn it is. Nothing is taken yet: if it turns out that nothing of it can run, whoever asks
-    /// [closes its queue](Self::set_queue), [its needs](Self::close_needs) or [holds it back](Self::hold), and asks again.
+    /// [closes its queue](Self::set_queue), [its needs](Self::close_needs), [holds it back](Self::hold) or
+    /// [stops it](Self::stop), and asks again.
     pub fn pick(&mut self) -> Option<(Place, Arc<Conditions>)> {
         let place = self.turns.pick()?;
         let line = self.lines.get(&place)?;
@@ -321,6 +326,31 @@ impl Lanes {
         let needs = Arc::clone(&line.conditions.needs);
         self.rank(place);
         Some(needs)
+    }
+
+    /// Holds a line back until its [function](Self::let_go) may run again.
+    pub fn stop(&mut self, place: Place) {
+        if let Some(line) = self.lines.get_mut(&place) {
+            line.is_held = true;
+            let function = line.conditions.function;
+            self.stopped.entry(function).or_default().insert(place);
+            self.rank(place);
+        }
+    }
+
+    /// Lets the lines of a function go that were [stopped](Self::stop). Returns what their tasks need of hosts.
+    pub fn let_go(&mut self, function: FunctionId) -> Vec<Arc<Needs>> {
+        let places = self.stopped.remove(&function).unwrap_or_default();
+        places
+            .into_iter()
+            .filter_map(|place| self.hold(place, false))
+            .collect()
+    }
+
+    /// The functions of which lines are stopped, and how many.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn stopped(&self) -> impl Iterator<Item = (FunctionId, usize)> {
+        self.stopped.iter().map(|(of, places)| (*of, places.len()))
     }
 
     /// A line of tasks whose needs are `of`, whether it may run or not.
@@ -386,6 +416,12 @@ impl Lanes {
             let conditions = Arc::clone(&line.conditions);
             self.lines.remove(&place);
             self.turns.set(&conditions, place.priority, None);
+            if let Some(stopped) = self.stopped.get_mut(&conditions.function) {
+                stopped.remove(&place);
+                if stopped.is_empty() {
+                    self.stopped.remove(&conditions.function);
+                }
+            }
         }
     }
 
@@ -451,6 +487,7 @@ mod tests {
                 queue: QueueId(queue),
                 needs_id: needed.id(),
                 needs: Arc::new(needed),
+                function: FunctionId::of(namespace, &Digest([needs; 32]), "f"),
                 concurrency: None,
             }),
             priority: Priority(priority),

@@ -1,5 +1,6 @@
 //! Which ready task goes to which host next. Plain data, in the hands of the ledger: no I/O and no clock.
 
+pub mod breakers;
 pub mod duty;
 pub mod health;
 pub mod hosts;

@@ -7,6 +7,7 @@ use tq_core::label::Labels;
 use tq_core::placement::Concurrency;
 use tq_core::task::Spec;
 
+use super::breakers::FunctionId;
 use super::queues::KeyId;
 use crate::tables::Namespace;
 use crate::tables::key::{Lane, LaneId, QueueId};
@@ -39,6 +40,8 @@ pub struct Conditions {
     pub needs: Arc<Needs>,
     /// Their name.
     pub needs_id: NeedsId,
+    /// What they call, for its circuit breaker.
+    pub function: FunctionId,
     /// Of how many that run at once it is one.
     pub concurrency: Option<(KeyId, u32)>,
 }
@@ -70,6 +73,7 @@ impl Conditions {
             queue,
             needs: Arc::new(needs),
             needs_id,
+            function: FunctionId::of(namespace, &spec.digest, &spec.function),
             concurrency: concurrency.map(|it| (KeyId::of(&it.key), it.limit)),
         }
     }

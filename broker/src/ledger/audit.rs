@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
+use tq_core::breaker::Phase;
 use tq_core::task::{DataRef, Lease, State, Task};
 use tq_core::{Signature, TaskId, Timestamp};
 
 use super::{Ledger, keyvalue, lock, read, removal};
+use crate::dispatch::breakers::{Entry, Function, FunctionId};
 use crate::dispatch::lanes::Place;
 use crate::dispatch::queues::KeyId;
 use crate::store::{Direction, Space};
@@ -42,6 +44,7 @@ impl Ledger {
         self.check_modules(&tasks);
         self.check_retention(&tasks);
         self.check_buckets();
+        self.check_breakers(&tasks);
     }
 
     /// Every task as of the last commit.
@@ -598,6 +601,74 @@ impl Ledger {
             values.collect::<BTreeMap<_, _>>(),
             apart,
             "values are those of entries"
+        );
+    }
+
+    /// Nothing of a function has started since its breaker opened, but for the probe; what waits for a breaker waits for
+    /// one that lets nothing through; and what operators want is on disk.
+    fn check_breakers(&self, tasks: &Tasks) {
+        let mut probes: BTreeSet<_> = self
+            .breakers
+            .iter()
+            .filter_map(|(_, entry)| entry.probe())
+            .collect();
+        for (namespace, task, _) in tasks.values() {
+            let Some(lease) = task.lease() else {
+                continue;
+            };
+            let spec = &task.spec;
+            let of = FunctionId::of(*namespace, &spec.digest, &spec.function);
+            let entry = self.breakers.get(of);
+            assert!(
+                entry.is_none_or(|entry| entry.may_run(lease.epoch)),
+                "{task:?} started although {entry:?}"
+            );
+            if entry.and_then(Entry::probe) == Some(lease.epoch) {
+                probes.remove(&lease.epoch);
+            }
+        }
+        assert!(
+            probes.is_empty(),
+            "probes that do not run are waited for: {probes:?}"
+        );
+        for (of, lines) in self.lanes.stopped() {
+            assert!(
+                !self.breakers.lets_through(of),
+                "{lines} lines wait for {:?}",
+                self.breakers.get(of)
+            );
+        }
+        let rows = self.rows(Space::Meta, &key::breakers()).into_iter();
+        let on_disk: BTreeMap<_, _> = rows
+            .map(|(at, row)| {
+                let (namespace, digest, name) = key::breaker_of(&at).expect("a key of a breaker");
+                let of = FunctionId::of(namespace, &digest, name);
+                let (forced, module, version) =
+                    row::decode_breaker(row.into()).expect("a row of a breaker");
+                let registry = read(&self.shared.registry);
+                assert!(registry.by_digest(&digest).is_some(), "{module} is there");
+                (of, (forced, module, version))
+            })
+            .collect();
+        let in_memory = self.breakers.iter().filter_map(|(of, entry)| {
+            let Function {
+                module, version, ..
+            } = &entry.function;
+            Some((of, (entry.forced.clone()?, module.clone(), *version)))
+        });
+        assert_eq!(
+            in_memory.collect::<BTreeMap<_, _>>(),
+            on_disk,
+            "what operators want of breakers is on disk"
+        );
+        let count = |phase| {
+            let phases = self.breakers.iter().map(|(_, entry)| entry.phase());
+            phases.filter(|it| *it == phase).count()
+        };
+        assert_eq!(
+            self.breakers.counts(),
+            (count(Phase::Open), count(Phase::HalfOpen)),
+            "breakers are counted"
         );
     }
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tq_core::breaker::{Forced, Phase, Tally};
 use tq_core::grant::BucketName;
 use tq_core::label::Labels;
 use tq_core::limits::{
-    KEYVALUE_BUCKETS_MAX, KEYVALUE_NAMESPACE_BYTES_MAX, OutOfRange, QUEUES_MAX, SECRETS_MAX,
+    BREAKERS_MAX, KEYVALUE_BUCKETS_MAX, KEYVALUE_NAMESPACE_BYTES_MAX, OutOfRange, QUEUES_MAX,
+    SECRETS_MAX,
 };
 use tq_core::queue::{Order, Rate, Settings, SettingsError};
 use tq_core::task::{Spec, State, Task};
@@ -18,6 +20,7 @@ use tq_core::{Digest, Epoch, Grants, TaskId, Timestamp};
 use super::{BucketChange, Ended, Keep, RedriveDead, SecretChange, SetNamespace};
 use crate::blobs::Hold;
 use crate::dispatch::SessionId;
+use crate::dispatch::breakers::{Event, Function, Override};
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{AttemptRef, FromHost, Hello};
 use crate::dispatch::queues::Closed;
@@ -58,6 +61,19 @@ pub enum Command {
     Queue(QueueChange),
     /// Lists the queues of a namespace.
     Queues(String, Reply<Vec<QueueView>>),
+    /// Lists the breakers of a namespace of which there is something to say.
+    Breakers(String, Reply<Vec<BreakerView>>),
+    /// Looks at the breaker of a function, forces or releases it.
+    Breaker {
+        /// The namespace's name.
+        namespace: String,
+        /// The function, as `MODULE/FUNCTION`, with or without a version.
+        function: String,
+        /// What is wanted.
+        order: BreakerOrder,
+        /// The breaker as it is from now on.
+        reply: Reply<Result<BreakerView, Refused>>,
+    },
     /// Redrives dead letters.
     RedriveDead(RedriveDead),
     /// Changes the settings of a namespace.
@@ -216,6 +232,34 @@ pub struct QueueView {
     pub oldest: Option<Timestamp>,
     /// Why nothing of it starts.
     pub closed: Option<Closed>,
+}
+
+/// What is wanted of a breaker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BreakerOrder {
+    /// To be shown.
+    Show,
+    /// To be so until it is released, and why; the reason may be empty.
+    Force(Forced, String),
+    /// To be left to itself. If it is open, its function is tried at once.
+    Release,
+}
+
+/// A breaker as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerView {
+    /// The function.
+    pub function: Function,
+    /// Where it is.
+    pub phase: Phase,
+    /// What an operator wants of it.
+    pub forced: Option<Override>,
+    /// When it changes by itself.
+    pub until: Option<Timestamp>,
+    /// The attempts that ended lately, as far as they count.
+    pub tally: Tally,
+    /// What has become of it, the oldest first; of one that is listed with others, only the last change.
+    pub history: Vec<Event>,
 }
 
 /// Ended tasks to be removed.
@@ -511,6 +555,11 @@ pub enum Refused {
         "the namespace has {QUEUES_MAX} queues, which is the limit; delete one, or use concurrency keys for many small lanes"
     )]
     TooManyQueues,
+    /// There are too many breakers.
+    #[error(
+        "the namespace has {BREAKERS_MAX} functions that fail or whose breaker is forced, which is the limit; release one"
+    )]
+    TooManyBreakers,
     /// There are too many secrets.
     #[error("the namespace has {SECRETS_MAX} secrets, which is the limit; delete one")]
     TooManySecrets,

@@ -63,6 +63,7 @@ impl Ledger {
             match self.claim(id, lease) {
                 Ok(()) => {
                     chosen += 1;
+                    self.breakers.started(conditions.function, epoch);
                     if !self.assign(&host, id, epoch)? {
                         self.give_up(id, epoch);
                     }
@@ -86,6 +87,10 @@ impl Ledger {
         let closed = self.queues.closed(namespace, conditions.queue, self.time);
         if closed.is_some() {
             self.lanes.set_queue(namespace, conditions.queue, false);
+            return None;
+        }
+        if !self.breakers.lets_through(conditions.function) {
+            self.lanes.stop(place);
             return None;
         }
         if let Some((key, limit)) = conditions.concurrency

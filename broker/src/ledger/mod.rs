@@ -18,6 +18,7 @@
 mod answers;
 #[cfg(any(test, feature = "simulation"))]
 pub mod audit;
+mod breakers;
 mod claims;
 mod command;
 mod dispatch;
@@ -47,9 +48,9 @@ mod token;
 
 pub use answers::Answers;
 pub use command::{
-    Command, Delete, Deploy, Deployed, Doomed, HelloRefused, HostOrder, HostState, HostView,
-    LogChunk, QueueChange, QueuePatch, QueueView, Readiness, Refused, Reply, Submission, Submit,
-    Submitted, Target, Watch, WatchId,
+    BreakerOrder, BreakerView, Command, Delete, Deploy, Deployed, Doomed, HelloRefused, HostOrder,
+    HostState, HostView, LogChunk, QueueChange, QueuePatch, QueueView, Readiness, Refused, Reply,
+    Submission, Submit, Submitted, Target, Watch, WatchId,
 };
 pub use ends::{Ended, Recent};
 pub use following::Following;
@@ -80,6 +81,7 @@ use self::ids::Ids;
 use self::step::Step;
 use self::token::Secret;
 use crate::blobs::Unnamed;
+use crate::dispatch::breakers::Breakers;
 use crate::dispatch::hosts::Held;
 use crate::dispatch::lanes::{Spot, Ticket};
 use crate::dispatch::queues::Queues;
@@ -297,6 +299,7 @@ pub struct Ledger {
     submitted: u64,
     lanes: Lanes,
     queues: Queues,
+    breakers: Breakers,
     /// Where the task went that became ready last: the next one is often like it.
     last_spot: Option<(Arc<Spec>, Spot)>,
     ready_rows: ready::Known,
@@ -347,6 +350,7 @@ impl Ledger {
         }
         self.expire_leases();
         self.tend_hosts();
+        self.tend_breakers();
         let timers_left = self.fire_timers()?;
         let dead_left = self.bury_broken()?;
         let logs_left = self.clear_leftovers()?;
@@ -368,6 +372,7 @@ impl Ledger {
             self.next_timer,
             self.hosts.next_change(),
             self.queues.next_opening(),
+            self.breakers.next_change(),
         ];
         let times = times.into_iter().flatten();
         let timer = times.map(|at| at.since(self.time).max(Duration::from_millis(1)));
@@ -465,6 +470,21 @@ impl Ledger {
             Command::Queues(namespace, reply) => {
                 let queues = self.queue_views(&namespace);
                 self.answer(reply, queues);
+                Ok(())
+            }
+            Command::Breakers(namespace, reply) => {
+                let breakers = self.breaker_views(&namespace);
+                self.answer(reply, breakers);
+                Ok(())
+            }
+            Command::Breaker {
+                namespace,
+                function,
+                order,
+                reply,
+            } => {
+                let result = self.order_breaker(&namespace, &function, order);
+                self.answer(reply, result);
                 Ok(())
             }
             Command::Hosts(reply) => {

@@ -359,6 +359,7 @@ impl Ledger {
         self.shared.owed.store(self.steps + 1, Ordering::Release);
         // Whoever reads it before the commit is done finds nothing; a submit that found it earlier is refused by the ledger.
         write(&self.shared.registry).remove(namespace, name, *version);
+        self.remove_breakers(namespace, number, module);
         self.shared.metrics.modules_removed.inc();
     }
 

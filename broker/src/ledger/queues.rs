@@ -117,8 +117,10 @@ impl Ledger {
         let charged_us = std::mem::take(&mut open.charged_us);
         let lease = before.lease();
         let attempt = open.task.attempts.last();
+        let attempt =
+            attempt.filter(|attempt| lease.is_some_and(|lease| lease.epoch == attempt.epoch));
+        let outcome = attempt.map(|attempt| attempt.outcome);
         let measured = attempt
-            .filter(|attempt| lease.is_some_and(|lease| lease.epoch == attempt.epoch))
             .map(|attempt| attempt.usage.wall_ns / 1_000)
             .filter(|used_us| *used_us > 0);
         let since_start =
@@ -130,6 +132,7 @@ impl Ledger {
         let Some(spot) = spot else {
             return;
         };
+        self.note_verdict(spot.conditions.function, before, outcome);
         let queue = spot.conditions.queue;
         if self.queues.ended(namespace, queue) {
             self.lanes.set_queue(namespace, queue, true);

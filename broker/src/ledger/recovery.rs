@@ -21,6 +21,7 @@ use super::step::needs_open_row;
 use super::token::Secret;
 use super::{Config, Error, Ledger, Now, Recent, Shared};
 use crate::blobs::Unnamed;
+use crate::dispatch::breakers::Breakers;
 use crate::dispatch::queues::Queues;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
@@ -85,6 +86,7 @@ impl Ledger {
             submitted: 0,
             lanes: Lanes::new(config.ready_window),
             queues: Queues::default(),
+            breakers: Breakers::default(),
             last_spot: None,
             ready_rows: FxHashMap::default(),
             claims: Claims::default(),
@@ -110,6 +112,7 @@ impl Ledger {
         ledger.recover_secret()?;
         ledger.recover_modules()?;
         ledger.recover_queues()?;
+        ledger.recover_breakers()?;
         ledger.recover_settings()?;
         ledger.recover_secrets()?;
         ledger.recover_buckets()?;

@@ -260,6 +260,8 @@ fn class(command: &Command) -> Class {
         | Command::Amend(..)
         | Command::Queue(_)
         | Command::Queues(..)
+        | Command::Breakers(..)
+        | Command::Breaker { .. }
         | Command::RedriveDead(_)
         | Command::SetNamespace(_)
         | Command::Secret(_)

@@ -8,6 +8,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tq_core::Outcome;
+use tq_core::breaker::Phase;
 use tq_core::outcome::Usage;
 
 use crate::tables::row::Counters;
@@ -51,6 +52,9 @@ pub struct Metrics {
     pub hosts: Gauge,
     /// Quarantines of hosts that began, those after a probe that failed included.
     pub quarantines: Counter,
+    /// Openings of circuit breakers, those after a probe that failed included.
+    pub breaker_openings: Counter,
+    breakers: Family<ByState, Gauge>,
     ended: Family<ByState, Counter>,
     attempts: Family<ByOutcome, Counter>,
     attempt_seconds: Seconds,
@@ -83,6 +87,16 @@ impl Metrics {
         self.attempt_seconds
             .0
             .observe(std::time::Duration::from_nanos(usage.wall_ns).as_secs_f64());
+    }
+
+    /// Sets how many circuit breakers are open, and how many half open.
+    pub fn breakers(&self, open: usize, half_open: usize) {
+        for (phase, count) in [(Phase::Open, open), (Phase::HalfOpen, half_open)] {
+            let state = phase.name();
+            self.breakers
+                .get_or_create(&ByState { state })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// All metrics as OpenMetrics text, with the number of tasks in each state.
@@ -134,6 +148,8 @@ impl Metrics {
             invariant_violations,
             hosts,
             quarantines,
+            breaker_openings,
+            breakers,
             ended,
             attempts,
             attempt_seconds,
@@ -162,6 +178,16 @@ impl Metrics {
             "host_quarantines",
             "Quarantines of hosts that began",
             quarantines,
+        );
+        registry.register(
+            "breakers",
+            "Circuit breakers that are not closed, by state",
+            breakers,
+        );
+        registry.register(
+            "breaker_openings",
+            "Openings of circuit breakers",
+            breaker_openings,
         );
         registry.register(
             "attempts_lost",

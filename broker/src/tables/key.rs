@@ -51,6 +51,7 @@ mod meta {
     pub(super) const COLLECTOR: u8 = 61;
     pub(super) const SECRET_OF: u8 = 80;
     pub(super) const BUCKET: u8 = 100;
+    pub(super) const BREAKER: u8 = 120;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -279,6 +280,36 @@ pub fn secret_name_of(key: &[u8]) -> Option<(Namespace, &str)> {
     Some((
         Namespace(u32::from_be_bytes(*namespace)),
         std::str::from_utf8(name).ok()?,
+    ))
+}
+
+/// What an operator wants of the breaker of a function.
+pub fn breaker(namespace: Namespace, digest: &Digest, function: &str) -> Key {
+    Key::new(
+        Space::Meta,
+        [
+            &breakers()[..],
+            &namespace.0.to_be_bytes(),
+            &digest.0,
+            function.as_bytes(),
+        ]
+        .concat(),
+    )
+}
+
+/// Before all of them.
+pub fn breakers() -> Vec<u8> {
+    vec![meta::BREAKER]
+}
+
+/// What a key of [`breaker`] says.
+pub fn breaker_of(key: &[u8]) -> Option<(Namespace, Digest, &str)> {
+    let (namespace, rest) = key.strip_prefix(&[meta::BREAKER])?.split_first_chunk()?;
+    let (digest, function) = rest.split_first_chunk()?;
+    Some((
+        Namespace(u32::from_be_bytes(*namespace)),
+        Digest(*digest),
+        std::str::from_utf8(function).ok()?,
     ))
 }
 
@@ -790,6 +821,8 @@ mod tests {
             prop_assert_eq!(module_uses_of(&uses), Some((namespace, "a-b", queue)));
             let of = bucket(namespace, "a-b").bytes;
             prop_assert_eq!(bucket_of(&of), Some((namespace, "a-b")));
+            let of = breaker(namespace, &Digest([9; 32]), "a/b#c").bytes;
+            prop_assert_eq!(breaker_of(&of), Some((namespace, Digest([9; 32]), "a/b#c")));
             let (entry, value) = (entry(namespace, "a-b", "c\0d").bytes, value(namespace, "a-b", "").bytes);
             prop_assert_eq!(entry_of(&entry), Some((namespace, "a-b", "c\0d")));
             prop_assert_eq!(entry_of(&value), Some((namespace, "a-b", "")));
@@ -802,7 +835,7 @@ mod tests {
             let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_piece_of(&bytes));
             let _ = (namespace_of(&bytes), current_of(&bytes), counters_of(&bytes), queue_of(&bytes));
             let _ = (dead_signature_of(&bytes), death_of(&bytes), log_task_of(&bytes));
-            let _ = (due_of(&bytes), retention_of(&bytes), bucket_of(&bytes), entry_of(&bytes));
+            let _ = (due_of(&bytes), retention_of(&bytes), bucket_of(&bytes), entry_of(&bytes), breaker_of(&bytes));
         }
     }
 

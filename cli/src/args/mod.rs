@@ -3,6 +3,7 @@
 mod admin;
 mod attempt;
 mod bench;
+mod breaker;
 mod broker;
 mod call;
 mod config;
@@ -31,6 +32,7 @@ use crate::telemetry::LogFormat;
 pub(crate) use admin::{AdminArgs, AdminCommand};
 pub(crate) use attempt::{LimitArgs, RetryArgs};
 pub(crate) use bench::{BenchArgs, BenchScenario};
+pub(crate) use breaker::{BreakerCommand, BreakerForceArgs, ForcedArg};
 pub(crate) use broker::BrokerArgs;
 pub(crate) use call::{CallArgs, PlacementArgs};
 pub(crate) use config::ConfigCommand;
@@ -128,6 +130,9 @@ pub(crate) enum Command {
     /// Look at queues, set them up, pause and resume them
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Look at circuit breakers, which hold the tasks of functions that fail; force and release them
+    #[command(subcommand)]
+    Breaker(BreakerCommand),
     /// Look at modules, and act on them
     #[command(subcommand)]
     Module(ModuleCommand),

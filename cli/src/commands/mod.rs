@@ -2,6 +2,7 @@
 
 mod admin;
 mod bench;
+mod breaker;
 mod broker;
 mod call;
 mod completions;
@@ -26,8 +27,8 @@ mod waiting;
 use tq_client::Client;
 
 use crate::args::{
-    AdminCommand, Command, ConfigCommand, DeadCommand, HostVerb, KvCommand, ModuleCommand,
-    NamespaceCommand, QueueCommand, RetentionCommand, SecretCommand, TaskCommand,
+    AdminCommand, BreakerCommand, Command, ConfigCommand, DeadCommand, HostVerb, KvCommand,
+    ModuleCommand, NamespaceCommand, QueueCommand, RetentionCommand, SecretCommand, TaskCommand,
 };
 use crate::config::Config;
 use crate::exit::Exit;
@@ -76,6 +77,14 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             QueueCommand::Pause { name } => queue::change::pause(config, &name).await,
             QueueCommand::Resume { name } => queue::change::resume(config, &name).await,
             QueueCommand::Delete { name } => queue::change::delete(config, &name).await,
+        },
+        Command::Breaker(command) => match command {
+            BreakerCommand::List => breaker::list::run(config).await,
+            BreakerCommand::Show { function } => breaker::show::run(config, &function).await,
+            BreakerCommand::Force(args) => breaker::change::force(config, args).await,
+            BreakerCommand::Release { function } => {
+                breaker::change::release(config, &function).await
+            }
         },
         Command::Dead(dead) => match dead {
             DeadCommand::List(args) => dead::list::run(config, args).await,

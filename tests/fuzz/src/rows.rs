@@ -33,6 +33,7 @@ pub(crate) fn read(bytes: &[u8]) {
         12 => drop(row::decode_secret(row)),
         13 => drop(row::Bucket::read(row)),
         14 => drop(row::Entry::read(row)),
+        15 => drop(row::decode_breaker(row)),
         _ => keys(rest),
     }
 }
@@ -40,6 +41,7 @@ pub(crate) fn read(bytes: &[u8]) {
 fn keys(bytes: &[u8]) {
     key::namespace_of(bytes);
     key::bucket_of(bytes);
+    key::breaker_of(bytes);
     key::entry_of(bytes);
     key::module_uses_of(bytes);
     key::current_of(bytes);

@@ -13,6 +13,7 @@ mod payloads;
 mod queues;
 mod reads;
 mod request;
+mod resilience;
 mod retention;
 mod secrets;
 #[cfg(feature = "simulation")]
@@ -35,6 +36,7 @@ use tq_proto::v1::key_value_service_server::KeyValueServiceServer;
 use tq_proto::v1::module_service_server::ModuleServiceServer;
 use tq_proto::v1::namespace_service_server::NamespaceServiceServer;
 use tq_proto::v1::queue_service_server::QueueServiceServer;
+use tq_proto::v1::resilience_service_server::ResilienceServiceServer;
 use tq_proto::v1::retention_service_server::RetentionServiceServer;
 use tq_proto::v1::secret_service_server::SecretServiceServer;
 use tq_proto::v1::task_service_server::TaskServiceServer;
@@ -101,6 +103,9 @@ pub(crate) async fn routes(
         .set_serving::<NamespaceServiceServer<namespaces::Namespaces>>()
         .await;
     health
+        .set_serving::<ResilienceServiceServer<resilience::Resilience>>()
+        .await;
+    health
         .set_serving::<RetentionServiceServer<retention::Retentions>>()
         .await;
     health
@@ -126,6 +131,9 @@ pub(crate) async fn routes(
                 .max_decoding_message_size(modules::UPLOAD_MESSAGE_BYTES_MAX),
         )
         .add_service(QueueServiceServer::new(queues::Queues(context.clone())))
+        .add_service(ResilienceServiceServer::new(resilience::Resilience(
+            context.clone(),
+        )))
         .add_service(RetentionServiceServer::new(retention::Retentions(
             context.clone(),
         )))

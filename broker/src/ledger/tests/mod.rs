@@ -12,6 +12,7 @@ macro_rules! on_every_store {
     };
 }
 
+mod breakers;
 mod dead_letters;
 mod faults;
 mod hosts;

@@ -30,7 +30,7 @@ on_every_store![
     the_oldest_of_a_queue_tells_its_age,
 ];
 
-const LIMITS: QueuePatch = QueuePatch::Set {
+pub(super) const LIMITS: QueuePatch = QueuePatch::Set {
     order: None,
     concurrency: None,
     rate: None,
@@ -38,7 +38,11 @@ const LIMITS: QueuePatch = QueuePatch::Set {
 
 impl Sim {
     #[track_caller]
-    fn change_queue(&mut self, name: &str, patch: QueuePatch) -> Result<QueueView, Refused> {
+    pub(super) fn change_queue(
+        &mut self,
+        name: &str,
+        patch: QueuePatch,
+    ) -> Result<QueueView, Refused> {
         let (reply, mut answer) = oneshot::channel();
         self.inbox.push(Command::Queue(QueueChange {
             namespace: TENANT.to_owned(),
@@ -77,7 +81,7 @@ impl Sim {
     }
 
     /// The tasks that a host holds, in the order of their submits.
-    fn held(&self, name: &str) -> Vec<TaskId> {
+    pub(super) fn held(&self, name: &str) -> Vec<TaskId> {
         let held = self.hosts[name].held.values();
         let mut held: Vec<_> = held.map(|assignment| assignment.id).collect();
         held.sort();
@@ -85,7 +89,7 @@ impl Sim {
     }
 }
 
-fn in_queue(queue: &str) -> Spec {
+pub(super) fn in_queue(queue: &str) -> Spec {
     Spec {
         placement: Placement {
             queue: queue.to_owned(),
@@ -95,7 +99,7 @@ fn in_queue(queue: &str) -> Spec {
     }
 }
 
-fn of_key(key: &str, limit: u32) -> Spec {
+pub(super) fn of_key(key: &str, limit: u32) -> Spec {
     Spec {
         placement: Placement {
             concurrency: Some(Concurrency::new(key.to_owned(), limit).expect("a key")),
@@ -105,7 +109,7 @@ fn of_key(key: &str, limit: u32) -> Spec {
     }
 }
 
-fn with_priority(spec: Spec, priority: u8) -> Spec {
+pub(super) fn with_priority(spec: Spec, priority: u8) -> Spec {
     Spec {
         priority: Priority(priority),
         ..spec

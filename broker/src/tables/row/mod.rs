@@ -1,5 +1,6 @@
 //! Rows, and their conversion to and from the domain. Tags are never reused.
 
+mod breaker;
 mod claims;
 mod host;
 mod keyvalue;
@@ -21,6 +22,7 @@ use tq_core::{Digest, Limits, RetryPolicy, TaskId, Timestamp, each_limit};
 
 use super::key::{self, Namespace};
 
+pub use breaker::{decode_breaker, encode_breaker};
 pub use claims::{Claim, decode_claims, encode_claims};
 pub use host::{decode_host, encode_host};
 pub use keyvalue::{Bucket, Entry, Page, find_value, list_buckets, list_entries};

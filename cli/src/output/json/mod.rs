@@ -1,6 +1,7 @@
 //! JSON for programs. What is here is an interface: fields are added, never renamed or removed.
 
 mod attempt;
+mod breaker;
 mod dead;
 mod host;
 mod kv;
@@ -18,6 +19,7 @@ use serde::{Serialize, Serializer};
 
 use crate::output;
 
+pub(crate) use breaker::{BreakerInfo, BreakerList, breaker_state};
 pub(crate) use dead::{Card, DeadLetterList, Discarded, Redriven, SignatureList};
 pub(crate) use host::{HostInfo, HostList, HostRemoved, host_state};
 pub(crate) use kv::{BucketList, KeyDeleted, KeyList, KeySet, KeyValue};

@@ -1,6 +1,7 @@
 //! Tables for people: plain columns, so that they can be read by `grep` and `awk` as well.
 
 mod attempt;
+mod breaker;
 mod dead;
 mod host;
 mod kv;
@@ -18,6 +19,7 @@ use crate::output::{self, escaped};
 use crate::units::Moment;
 
 pub(crate) use attempt::{failure, print_attempts};
+pub(crate) use breaker::{print_breaker, print_breakers};
 pub(crate) use dead::{at_least, digits, print_dead_letters, print_signatures};
 pub(crate) use host::{print_host, print_hosts};
 pub(crate) use kv::{print_buckets, print_keys};

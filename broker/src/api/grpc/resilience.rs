@@ -1,0 +1,137 @@
+use tonic::{Request, Response, Status};
+use tq_core::breaker::{Forced, Phase, Tally};
+use tq_core::limits::{BREAKER_REASON_BYTES_MAX, NAME_BYTES_MAX};
+use tq_proto::v1;
+use tq_proto::v1::resilience_service_server::ResilienceService;
+
+use super::Context;
+use super::request::{named, over};
+use crate::api::status::{ApiError, invalid};
+use crate::dispatch::breakers::Event;
+use crate::ledger::{BreakerOrder, BreakerView, Command};
+
+/// `MODULE@VERSION/FUNCTION`.
+const FUNCTION_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + "@4294967295/".len();
+
+pub(super) struct Resilience(pub(super) Context);
+
+#[tonic::async_trait]
+impl ResilienceService for Resilience {
+    async fn list_breakers(
+        &self,
+        request: Request<v1::ListBreakersRequest>,
+    ) -> Result<Response<v1::ListBreakersResponse>, Status> {
+        let namespace = named(request.into_inner().namespace)?;
+        let of = namespace.clone();
+        let breakers = self.0.ledger.ask(|reply| Command::Breakers(of, reply));
+        let breakers = breakers.await.map_err(ApiError::from)?.into_iter();
+        let breakers = breakers.map(|breaker| breaker_out(&namespace, breaker));
+        Ok(Response::new(v1::ListBreakersResponse {
+            breakers: breakers.collect(),
+        }))
+    }
+
+    async fn get_breaker(
+        &self,
+        request: Request<v1::GetBreakerRequest>,
+    ) -> Result<Response<v1::Breaker>, Status> {
+        let v1::GetBreakerRequest {
+            namespace,
+            function,
+        } = request.into_inner();
+        self.order(namespace, function, BreakerOrder::Show).await
+    }
+
+    async fn force_breaker(
+        &self,
+        request: Request<v1::ForceBreakerRequest>,
+    ) -> Result<Response<v1::Breaker>, Status> {
+        let v1::ForceBreakerRequest {
+            namespace,
+            function,
+            state,
+            reason,
+        } = request.into_inner();
+        let forced = match v1::BreakerState::try_from(state) {
+            Ok(v1::BreakerState::Open) => Forced::Open,
+            Ok(v1::BreakerState::Closed) => Forced::Closed,
+            Ok(v1::BreakerState::Unspecified | v1::BreakerState::HalfOpen) | Err(_) => {
+                return Err(invalid("a breaker is forced to be open or closed"));
+            }
+        };
+        over("reason", reason.len(), BREAKER_REASON_BYTES_MAX)?;
+        let order = BreakerOrder::Force(forced, reason);
+        self.order(namespace, function, order).await
+    }
+
+    async fn release_breaker(
+        &self,
+        request: Request<v1::ReleaseBreakerRequest>,
+    ) -> Result<Response<v1::Breaker>, Status> {
+        let v1::ReleaseBreakerRequest {
+            namespace,
+            function,
+        } = request.into_inner();
+        self.order(namespace, function, BreakerOrder::Release).await
+    }
+}
+
+impl Resilience {
+    /// Passes an order on, and answers with the breaker as it is then.
+    async fn order(
+        &self,
+        namespace: String,
+        function: String,
+        order: BreakerOrder,
+    ) -> Result<Response<v1::Breaker>, Status> {
+        let namespace = named(namespace)?;
+        over("function", function.len(), FUNCTION_BYTES_MAX)?;
+        let command = |reply| Command::Breaker {
+            namespace: namespace.clone(),
+            function,
+            order,
+            reply,
+        };
+        let breaker = self.0.ledger.ask(command).await.map_err(ApiError::from)?;
+        let breaker = breaker.map_err(ApiError::from)?;
+        Ok(Response::new(breaker_out(&namespace, breaker)))
+    }
+}
+
+fn breaker_out(namespace: &str, breaker: BreakerView) -> v1::Breaker {
+    let BreakerView {
+        function,
+        phase,
+        forced,
+        until,
+        tally: Tally { ended, failed },
+        history,
+    } = breaker;
+    let changes = history.into_iter().map(|event| {
+        let Event { at, phase, reason } = event;
+        v1::BreakerChange {
+            at_ms: at.0,
+            state: state(phase).into(),
+            reason,
+        }
+    });
+    v1::Breaker {
+        namespace: namespace.to_owned(),
+        function: function.to_string(),
+        digest: function.digest.to_string(),
+        state: state(phase).into(),
+        forced: forced.is_some(),
+        until_ms: until.map_or(0, |at| at.0),
+        ended,
+        failed,
+        changes: changes.collect(),
+    }
+}
+
+fn state(phase: Phase) -> v1::BreakerState {
+    match phase {
+        Phase::Closed => v1::BreakerState::Closed,
+        Phase::Open => v1::BreakerState::Open,
+        Phase::HalfOpen => v1::BreakerState::HalfOpen,
+    }
+}
