@@ -11,8 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::limits::{
-    BREAKER_ATTEMPTS_MIN, BREAKER_FAILURE_PERCENT, BREAKER_PAUSE_MAX, BREAKER_PAUSE_MIN,
-    BREAKER_PROBES, BREAKER_WINDOW,
+    BREAKER_FAILURE_PERCENT, BREAKER_PAUSE_MAX, BREAKER_PAUSE_MIN, BREAKER_PROBES, BREAKER_WINDOW,
 };
 use crate::{Outcome, Timestamp};
 
@@ -72,11 +71,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Whether so many failed that the breaker opens.
+    /// Whether so many failed that the breaker opens, if at least `attempts_min` have ended.
     #[must_use]
-    pub fn is_too_much(self) -> bool {
+    pub fn is_too_much(self, attempts_min: u32) -> bool {
         let Self { ended, failed } = self;
-        ended >= BREAKER_ATTEMPTS_MIN
+        ended >= attempts_min
             && u64::from(failed) * 100 >= u64::from(ended) * u64::from(BREAKER_FAILURE_PERCENT)
     }
 }
@@ -231,15 +230,21 @@ impl Breaker {
         }
     }
 
-    /// Takes note of an attempt that ended and was no probe; `failure` is how it failed, if it did.
-    pub fn ended(&mut self, failure: Option<Outcome>, now: Timestamp) -> Option<Change> {
+    /// Takes note of an attempt that ended and was no probe; `failure` is how it failed, if it did. The breaker does not
+    /// open before `attempts_min` have ended.
+    pub fn ended(
+        &mut self,
+        failure: Option<Outcome>,
+        attempts_min: u32,
+        now: Timestamp,
+    ) -> Option<Change> {
         let Self::Closed { window } = self else {
             return None;
         };
         window.count(failure.is_some(), now);
         let last = failure?;
         let tally = window.tally(now);
-        tally.is_too_much().then(|| {
+        tally.is_too_much(attempts_min).then(|| {
             let pause = BREAKER_PAUSE_MIN;
             self.open(pause, now);
             Change::Opened { tally, last, pause }
@@ -317,6 +322,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::BREAKER_ATTEMPTS_MIN;
 
     const LAST: Outcome = Outcome::RetryableError;
     const START: Timestamp = Timestamp(1_700_000_000_000);
@@ -328,7 +334,7 @@ mod tests {
         let opened = pattern.iter().cycle().take(10_000).find_map(|is_failure| {
             now = now.after(pause);
             count += 1;
-            breaker.ended(is_failure.then_some(LAST), now)
+            breaker.ended(is_failure.then_some(LAST), BREAKER_ATTEMPTS_MIN, now)
         });
         assert_eq!(opened.is_some(), expected.is_some());
         if let Some(expected) = expected {
@@ -350,7 +356,7 @@ mod tests {
     fn opened() -> (Breaker, Timestamp) {
         let mut breaker = Breaker::default();
         let changes: Vec<_> = (0..BREAKER_ATTEMPTS_MIN)
-            .filter_map(|_| breaker.ended(Some(LAST), START))
+            .filter_map(|_| breaker.ended(Some(LAST), BREAKER_ATTEMPTS_MIN, START))
             .collect();
         let tally = Tally {
             ended: BREAKER_ATTEMPTS_MIN,
@@ -376,8 +382,8 @@ mod tests {
     fn what_was_handed_out_before_says_nothing_new() {
         let (mut breaker, now) = opened();
         let before = breaker.clone();
-        assert_eq!(breaker.ended(Some(LAST), now), None);
-        assert_eq!(breaker.ended(None, now), None);
+        assert_eq!(breaker.ended(Some(LAST), BREAKER_ATTEMPTS_MIN, now), None);
+        assert_eq!(breaker.ended(None, BREAKER_ATTEMPTS_MIN, now), None);
         assert_eq!(breaker.probed(None, now), None);
         assert_eq!(breaker, before);
     }
@@ -459,8 +465,8 @@ mod tests {
                 now = Timestamp(now.0 + pause_ms);
                 let _change: Option<Change> = match what {
                     0 => breaker.tick(now),
-                    1 => breaker.ended(None, now),
-                    2 | 3 => breaker.ended(Some(LAST), now),
+                    1 => breaker.ended(None, BREAKER_ATTEMPTS_MIN, now),
+                    2 | 3 => breaker.ended(Some(LAST), BREAKER_ATTEMPTS_MIN, now),
                     _ => breaker.probed((pause_ms % 2 == 0).then_some(LAST), now),
                 };
                 let (mut later, then) = (breaker.clone(), now.after(BREAKER_PAUSE_MAX));

@@ -209,8 +209,10 @@ impl Entry {
 }
 
 /// All breakers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Breakers {
+    /// Attempts of a function that have to have ended before its breaker opens.
+    attempts_min: u32,
     all: FxHashMap<Namespace, FxHashMap<FunctionId, Entry>>,
     /// When the pauses of those are over that are open by themselves.
     pauses: BTreeSet<(Timestamp, FunctionId)>,
@@ -221,6 +223,17 @@ pub struct Breakers {
 }
 
 impl Breakers {
+    /// None yet. They do not open before `attempts_min` attempts have ended.
+    pub fn new(attempts_min: u32) -> Self {
+        Self {
+            attempts_min,
+            all: FxHashMap::default(),
+            pauses: BTreeSet::new(),
+            counts: (0, 0),
+            swept: Timestamp::EPOCH,
+        }
+    }
+
     /// The breaker of a function, if there is something to say of it.
     pub fn get(&self, of: FunctionId) -> Option<&Entry> {
         self.all.get(&of.namespace)?.get(&of)
@@ -273,6 +286,7 @@ impl Breakers {
         {
             return None;
         }
+        let attempts_min = self.attempts_min;
         self.change(of, at.newest, |entry| {
             let is_probe = entry.probe == Some(epoch);
             if is_probe && !is_planted(Bug::ProbeForgotten) {
@@ -287,7 +301,7 @@ impl Breakers {
             let change = if is_probe {
                 entry.breaker.probed(failure, at.now)
             } else if epoch > entry.since {
-                entry.breaker.ended(failure, at.now)
+                entry.breaker.ended(failure, attempts_min, at.now)
             } else {
                 None
             };

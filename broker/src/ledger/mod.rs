@@ -71,7 +71,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
-use tq_core::limits::{FREE_BYTES_FLOOR, READY_WINDOW};
+use tq_core::limits::{BREAKER_ATTEMPTS_MIN, FREE_BYTES_FLOOR, READY_WINDOW};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{Lease, Spec, Task};
 use tq_core::{Epoch, Limits, Retention, TaskId, Timestamp};
@@ -143,6 +143,8 @@ pub struct Config {
     pub unindexed_span: u64,
     /// How long namespaces keep what has ended that set nothing.
     pub retention: Retention,
+    /// Attempts of a function that have to have ended before its circuit breaker opens.
+    pub breaker_attempts_min: u32,
 }
 
 impl Default for Config {
@@ -153,6 +155,7 @@ impl Default for Config {
             ready_window: READY_WINDOW,
             unindexed_span: UNINDEXED_SPAN,
             retention: Retention::DEFAULT,
+            breaker_attempts_min: BREAKER_ATTEMPTS_MIN,
         }
     }
 }

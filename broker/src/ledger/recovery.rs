@@ -86,7 +86,7 @@ impl Ledger {
             submitted: 0,
             lanes: Lanes::new(config.ready_window),
             queues: Queues::default(),
-            breakers: Breakers::default(),
+            breakers: Breakers::new(config.breaker_attempts_min),
             last_spot: None,
             ready_rows: FxHashMap::default(),
             claims: Claims::default(),

@@ -17,7 +17,7 @@ impl World {
         if self.is_calm {
             return;
         }
-        match self.random.u32(..104) {
+        match self.random.u32(..112) {
             0..18 => self.cut_some(),
             18..30 => self.stop_some_line(),
             30..38 => {
@@ -88,6 +88,11 @@ impl World {
                 self.broker.skew_ms += jump;
             }
             92..96 => self.some_order(),
+            96..104 => {
+                self.is_broken = !self.is_broken;
+                let is_broken = self.is_broken;
+                self.say(|| format!("a function fails from now on: {is_broken}"));
+            }
             _ => self.claim_anothers(),
         }
         let pause = self.micros(5_000..1_500_000);

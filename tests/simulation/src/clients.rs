@@ -6,12 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_broker::ledger::{
-    Command, Delete, Deploy, Doomed, Ended, Keep, QueueChange, QueuePatch, QueueView, RedriveDead,
-    Refused, RetentionChange, Submission, Submit, Submitted, Target, Watch, WatchId,
+    BreakerOrder, BreakerView, Command, Delete, Deploy, Doomed, Ended, Keep, QueueChange,
+    QueuePatch, QueueView, RedriveDead, Refused, RetentionChange, Submission, Submit, Submitted,
+    Target, Watch, WatchId,
 };
 use tq_broker::modules::Entry;
 use tq_broker::modules::registry::{Function, Module};
 use tq_broker::tables::dead;
+use tq_core::breaker::Forced;
 use tq_core::label::Labels;
 use tq_core::placement::{Concurrency, Placement};
 use tq_core::queue::{Order, Rate};
@@ -26,6 +28,10 @@ use crate::world::{Event, World};
 const NAMESPACE: &str = "default";
 /// The modules that there are. Most tasks are of the first.
 pub(crate) const MODULES: [Digest; 2] = [Digest([7; 32]), Digest([9; 32])];
+/// The functions of each. The second fails for a while now and then.
+pub(crate) const FUNCTIONS: [&str; 2] = ["f", "g"];
+/// The module and the function whose breaker is forced now and then.
+pub(crate) const FORCED: (Digest, &str) = (MODULES[0], FUNCTIONS[1]);
 /// Queues that there are beside the default one, and how many of their tasks run at once.
 pub(crate) const QUEUES: [(&str, u32); 3] = [("narrow", 2), ("steps", 1), ("rated", 1_000)];
 /// The queue that is paused now and then.
@@ -46,6 +52,10 @@ pub(crate) struct Clients {
     again: Vec<Vec<Request>>,
     changes: Vec<(TaskId, oneshot::Receiver<Result<Task, Refused>>)>,
     pauses: Vec<(bool, oneshot::Receiver<Result<QueueView, Refused>>)>,
+    /// What is wanted of a breaker. Whether it is to be open counts no more if it may be taken back meanwhile.
+    orders: Vec<(bool, oneshot::Receiver<Result<BreakerView, Refused>>)>,
+    /// Someone may have forced a breaker, and nobody has released it since.
+    has_forced: bool,
     redrives: Vec<oneshot::Receiver<Result<Vec<TaskId>, Refused>>>,
     deletes: Vec<(TaskId, oneshot::Receiver<Result<usize, Refused>>)>,
     watches: Vec<mpsc::UnboundedReceiver<Arc<Ended>>>,
@@ -69,7 +79,7 @@ struct Request {
 impl Clients {
     /// Whether nobody waits for an answer.
     pub(crate) fn is_done(&self) -> bool {
-        self.waiting() == 0
+        self.waiting() == 0 && !self.has_forced
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -77,6 +87,7 @@ impl Clients {
             + self.again.len()
             + self.changes.len()
             + self.pauses.len()
+            + self.orders.len()
             + self.redrives.len()
             + self.deletes.len()
     }
@@ -91,6 +102,7 @@ impl Clients {
         }
         self.changes.clear();
         self.pauses.clear();
+        self.orders.clear();
         self.redrives.clear();
         self.deletes.clear();
         self.watches.clear();
@@ -151,10 +163,36 @@ impl World {
         self.clients.pauses.push((is_paused, answer));
     }
 
+    /// An operator forces a breaker, or releases it.
+    fn order_breaker(&mut self, forced: Option<Forced>) {
+        if self.broker.process.is_none() {
+            return;
+        }
+        let is_open = forced == Some(Forced::Open);
+        if !is_open {
+            self.promises.open_after = None;
+        }
+        self.clients.has_forced |= forced.is_some();
+        let (reply, answer) = oneshot::channel();
+        let (digest, function) = FORCED;
+        self.say(|| format!("operator wants of the breaker of {function}: {forced:?}"));
+        let reason = "on a whim".to_owned();
+        self.command(Command::Breaker {
+            namespace: NAMESPACE.to_owned(),
+            function: format!("{}/{function}", module_name(digest)),
+            order: forced.map_or(BreakerOrder::Release, |to| BreakerOrder::Force(to, reason)),
+            reply,
+        });
+        self.clients.orders.push((is_open, answer));
+    }
+
     pub(crate) fn client_acts(&mut self) {
         if self.is_calm {
             self.end_endless();
             self.pause(false);
+            if self.clients.has_forced {
+                self.order_breaker(None);
+            }
             if let Some(requests) = self.clients.again.pop() {
                 self.send(requests);
             }
@@ -187,9 +225,14 @@ impl World {
                 true => self.watch(),
                 false => self.redrive_dead(),
             },
-            18 => match self.random.u32(..4) {
-                0 => self.pause(true),
-                1 => self.pause(false),
+            18 => match self.random.u32(..8) {
+                0 | 1 => self.pause(true),
+                2 | 3 => self.pause(false),
+                4 => {
+                    let forced = [None, Some(Forced::Open), Some(Forced::Closed)];
+                    let forced = forced[self.random.usize(..forced.len())];
+                    self.order_breaker(forced);
+                }
                 _ => self.amend(),
             },
             19 => self.change_modules(),
@@ -225,12 +268,18 @@ impl World {
                     reply: oneshot::channel().0,
                 }))
             }
-            2 => Command::DeleteModule {
-                namespace,
-                name: module_name(digest),
-                version: self.random.u32(..5),
-                reply: oneshot::channel().0,
-            },
+            2 => {
+                // A breaker goes with the last version.
+                self.promises.open_after = None;
+                let orders = self.clients.orders.iter_mut();
+                orders.for_each(|(is_open, _)| *is_open = false);
+                Command::DeleteModule {
+                    namespace,
+                    name: module_name(digest),
+                    version: self.random.u32(..5),
+                    reply: oneshot::channel().0,
+                }
+            }
             _ => Command::Keep(Keep {
                 namespace,
                 change: Some(RetentionChange {
@@ -300,6 +349,7 @@ impl World {
         let (has_key, is_other, has_backoff) = (self.one_in(3), self.one_in(10), !self.one_in(4));
         let delay = Duration::from_millis(self.random.u64(..8_000));
         let until = Duration::from_millis(self.random.u64(1..20_000));
+        let function = FUNCTIONS[usize::from(self.one_in(2))];
         let key = self.random.u32(..KEYS);
         let unique = self.one_in(6).then(|| self.random.u32(..UNIQUE_KEYS));
         let placement = self.placement();
@@ -315,7 +365,7 @@ impl World {
             module: module_name(digest),
             version: self.version(digest),
             digest,
-            function: "f".to_owned(),
+            function: function.to_owned(),
             payload: DataRef::Row { len },
             content_type: String::new(),
             arguments: Vec::new(),
@@ -388,6 +438,7 @@ impl World {
             let spec = &mut request.spec;
             (spec.run_at, spec.deadline, spec.digest) = (None, None, MODULES[0]);
             (spec.module, spec.version) = (module_name(MODULES[0]), version);
+            spec.function = FUNCTIONS[0].to_owned();
             spec.idempotency_key.clear();
             spec.unique_key.clear();
             spec.placement = Placement::default();
@@ -588,6 +639,22 @@ impl World {
         if clients.pauses.iter().any(|(is_paused, _)| !is_paused) {
             promises.paused_after = None;
         }
+        clients.orders.retain_mut(|(is_open, answer)| {
+            let answer = answer.try_recv();
+            match &answer {
+                Ok(Ok(_)) if *is_open => promises.open_after = newest(),
+                // Without its module there is no breaker.
+                Ok(Ok(_) | Err(_)) => {
+                    promises.open_after = None;
+                    clients.has_forced &= !self.is_calm;
+                }
+                Err(_) => {}
+            }
+            matches!(answer, Err(oneshot::error::TryRecvError::Empty))
+        });
+        if clients.orders.iter().any(|(is_open, _)| !is_open) {
+            promises.open_after = None;
+        }
         clients.redrives.retain_mut(|answer| {
             let answer = answer.try_recv();
             if let Ok(redriven) = &answer {
@@ -616,17 +683,17 @@ fn module_name(digest: Digest) -> String {
 }
 
 fn module(digest: Digest) -> Module {
-    let function = Function {
-        name: "f".to_owned(),
+    let functions = FUNCTIONS.map(|name| Function {
+        name: name.to_owned(),
         ..Function::default()
-    };
+    });
     Module {
         name: module_name(digest),
         version: 0,
         digest,
         size_bytes: 100,
         entry: Entry::Handler,
-        functions: vec![function],
+        functions: functions.into(),
         uploaded_at: Timestamp::EPOCH,
         retired_at: Timestamp::EPOCH,
         not_granted: Vec::new(),

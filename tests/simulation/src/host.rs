@@ -12,6 +12,7 @@ use tq_host::agent::session::{Breach, Command, Identity, Seen, Session, UploadId
 use tq_host::runner::{Failure, Finished, StopReason};
 use tq_proto::v1::{self, Assignment, AttemptOutcome, Blob};
 
+use crate::clients::FUNCTIONS;
 use crate::network::UNDER_WAY_MAX;
 use crate::promises::{name_of, result};
 use crate::world::{Event, World};
@@ -485,14 +486,19 @@ impl World {
                 Outcome::Succeeded,
                 Outcome::Succeeded,
                 Outcome::Succeeded,
+                Outcome::Succeeded,
+                Outcome::Succeeded,
                 Outcome::Trap,
                 Outcome::FatalError,
                 Outcome::HostError,
                 Outcome::RunnerCrashed,
             ];
-            let outcome = match self.is_calm {
-                true => Outcome::Succeeded,
-                false => outcomes[self.random.usize(..outcomes.len())],
+            let broken = [Outcome::RetryableError, Outcome::FatalError];
+            let is_broken = self.is_broken && assignment.function == FUNCTIONS[1];
+            let outcome = match (self.is_calm, is_broken) {
+                (true, _) => Outcome::Succeeded,
+                (false, true) => broken[self.random.usize(..broken.len())],
+                (false, false) => outcomes[self.random.usize(..outcomes.len())],
             };
             let is_dear = self.promises.sent[&assignment.traceparent].is_dear;
             let took = match self.random.u32(..10) {

@@ -75,11 +75,12 @@ fn main() -> ExitCode {
         steps,
         tasks,
         attempts,
+        openings,
         crashes,
         ..
     } = sum;
     println!(
-        "{seeds} histories in {:.0?}: {events} events, {steps} steps, {crashes} crashes of the broker, {tasks} tasks, {attempts} attempts; {broken} broken",
+        "{seeds} histories in {:.0?}: {events} events, {steps} steps, {crashes} crashes of the broker, {tasks} tasks, {attempts} attempts, {openings} openings of breakers; {broken} broken",
         began.elapsed()
     );
     ExitCode::from(u8::from(broken > 0))

@@ -15,7 +15,7 @@ use tq_core::task::{DataRef, State, Task};
 use tq_core::{Epoch, Retention, TaskId, Timestamp};
 use tq_proto::v1;
 
-use crate::clients::{CONCURRENCY, PAUSED, QUEUES};
+use crate::clients::{CONCURRENCY, FORCED, PAUSED, QUEUES};
 use crate::host::label_of_others;
 
 /// What was asked for.
@@ -49,6 +49,8 @@ pub(crate) struct Promises {
     accepted: BTreeSet<Epoch>,
     /// A queue is paused since this attempt; none if it may not be.
     pub(crate) paused_after: Option<Epoch>,
+    /// A breaker is forced open since this attempt; none if it may not be.
+    pub(crate) open_after: Option<Epoch>,
     /// A loss of power may have forgotten attempts that go on, and are beyond the limits when they are found.
     pub(crate) has_lost_power: bool,
     /// How long what has ended is kept.
@@ -281,7 +283,7 @@ impl Promises {
         }
     }
 
-    /// No more runs at once than limits say, and nothing of a paused queue has started.
+    /// No more runs at once than limits say, and nothing of a paused queue or an open breaker has started.
     fn check_limits<'a>(&self, tasks: impl Iterator<Item = &'a Task>) {
         let (mut queues, mut keys): (BTreeMap<&str, u32>, BTreeMap<&str, u32>) = Default::default();
         let mut reserved = BTreeMap::<&str, u64>::new();
@@ -311,6 +313,13 @@ impl Promises {
             assert!(
                 !self.paused_after.is_some_and(is_late),
                 "{task:?} started in a paused queue"
+            );
+            let is_late = |after: Epoch| {
+                (task.spec.digest, &*task.spec.function) == FORCED && lease.epoch > after
+            };
+            assert!(
+                !self.open_after.is_some_and(is_late),
+                "{task:?} started although its breaker is forced open"
             );
         }
         if self.has_lost_power {

@@ -72,6 +72,8 @@ pub struct Report {
     pub tasks: u64,
     /// Attempts that hosts got.
     pub attempts: u64,
+    /// Breakers that opened.
+    pub openings: u64,
     /// Ends of the broker's process or machine that were not orderly.
     pub crashes: u64,
     /// What happened, in its order, as a number: the same for the same history.
@@ -87,6 +89,7 @@ impl Report {
             steps: self.steps + other.steps,
             tasks: self.tasks + other.tasks,
             attempts: self.attempts + other.attempts,
+            openings: self.openings + other.openings,
             crashes: self.crashes + other.crashes,
             fingerprint: self.fingerprint ^ other.fingerprint,
         }
@@ -107,6 +110,8 @@ pub(crate) struct World {
     pub(crate) handed_out: BTreeMap<TaskId, Vec<(usize, Epoch, Token)>>,
     /// Nothing goes wrong any more.
     pub(crate) is_calm: bool,
+    /// A function fails, whatever hosts do.
+    pub(crate) is_broken: bool,
     /// Hosts of which an operator wanted something.
     pub(crate) has_orders: Vec<bool>,
     /// Answers to those that are to work again.
@@ -132,6 +137,8 @@ impl World {
         let mut random = fastrand::Rng::with_seed(seed);
         let windows = [1, 2, 4, 16, 1_000];
         let spans = [1, 4, 8, 1_000];
+        // Of one function few attempts end between two restarts. Without breakers, the others have more to do.
+        let attempts = [3, 6, u32::MAX];
         let config = Config {
             seed,
             ready_window: windows[random.usize(..windows.len())],
@@ -140,6 +147,7 @@ impl World {
                 true => SHORT,
                 false => Retention::DEFAULT,
             },
+            breaker_attempts_min: attempts[random.usize(..attempts.len())],
             ..Config::default()
         };
         let hosts = Host::some(&mut random);
@@ -156,6 +164,7 @@ impl World {
             report: Report::default(),
             handed_out: BTreeMap::new(),
             is_calm: true,
+            is_broken: false,
             watcher: options.watcher,
             events: BTreeMap::new(),
             scheduled: 0,
@@ -361,7 +370,11 @@ impl World {
         }
         let inbox = std::mem::take(&mut process.inbox);
         self.report.steps += 1;
+        let shared = process.ledger.shared();
+        let openings = &shared.metrics.breaker_openings;
+        let before = openings.get();
         let stepped = process.ledger.step(clocks, inbox);
+        self.report.openings += openings.get() - before;
         // Even a commit that failed may be on disk.
         for (task, at) in process.ledger.take_removed() {
             self.promises.was_removed(&task, at);

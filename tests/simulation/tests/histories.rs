@@ -7,13 +7,16 @@ const SEEDS: u64 = 500;
 
 #[track_caller]
 fn check(first: u64) {
+    let mut openings = 0;
     for seed in first..first + SEEDS {
-        if let Err(why) = run(seed, Options::default()) {
-            panic!(
+        match run(seed, Options::default()) {
+            Ok(report) => openings += report.openings,
+            Err(why) => panic!(
                 "history {seed}: {why}\nsee it with `cargo xtask evidence simulation --first {seed} --seeds 1 --verbose`"
-            );
+            ),
         }
     }
+    assert!(openings > SEEDS / 4, "breakers open: {openings}");
 }
 
 #[test]

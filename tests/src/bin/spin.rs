@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tq_client::{Client, LimitOverrides, NewTask, RetryOverrides, Task, Watch, Watching};
+use tq_client::{Client, Forced, LimitOverrides, NewTask, RetryOverrides, Task, Watch, Watching};
 use tq_tests::{Dev, guest};
 
 const SLOTS: u32 = 4;
@@ -49,6 +49,10 @@ fn main() -> anyhow::Result<ExitCode> {
         dev.tq().deploy(&example, "faults", &[]).await;
         dev.tq().run(["run", "faults/echo", "warm"]).await.ok();
         let client = dev.client().await;
+        // Every one of them fails, and none is to wait.
+        client
+            .force_breaker("faults/spin", Forced::Closed, "")
+            .await?;
         let mut latest = 0_f64;
         writeln!(
             io::stdout(),
