@@ -253,7 +253,7 @@ mod tests {
         waiting.run_at_ms = 1_000;
         assert_eq!(
             changes(None, &waiting),
-            ["scheduled for 1970-01-01T00:00:01Z"]
+            ["scheduled for 1970-01-01T00:00:01.000Z"]
         );
     }
 }

@@ -299,7 +299,7 @@ mod tests {
                 "round": 1,
                 "host": "a",
                 "outcome": "succeeded",
-                "usage": {"fuel": 1, "memory_bytes_peak": 2, "wall_ns": 3, "cpu_ns": 4},
+                "usage": {"fuel": 1, "memory_bytes_peak": 2, "wall_ns": 3, "cpu_ns": 4, "log_bytes": 5},
                 "failure": null,
                 "started_ms": 10,
                 "ended_ms": 11,
