@@ -1,11 +1,10 @@
 //! Following one task.
 
 use bytes::Bytes;
-use tokio::time::Instant;
 use tonic::Streaming;
 use tq_proto::v1::{FollowTaskRequest, FollowTaskResponse};
 
-use crate::watch::{PATIENCE, PAUSE_FIRST, PAUSE_MAX};
+use crate::patience::Patience;
 use crate::{Client, Error};
 
 impl Client {
@@ -49,21 +48,15 @@ impl Following {
     /// # Cancel safety
     /// Dropped before it returns, it loses nothing.
     pub async fn next(&mut self) -> Result<Option<FollowTaskResponse>, Error> {
-        let mut give_up = Instant::now() + PATIENCE;
-        let mut pause = PAUSE_FIRST;
+        let mut patience = Patience::new();
         loop {
             match self.step().await {
                 Ok(Some(update)) => return Ok(Some(update)),
                 Ok(None) if self.has_ended => return Ok(None),
-                // The stream was open until now, so the broker has not been away for long.
-                Ok(None) => give_up = Instant::now() + PATIENCE,
-                Err(error) if !error.is_retryable() || Instant::now() + pause >= give_up => {
-                    return Err(error);
-                }
-                Err(_) => {}
+                // The stream was open until now.
+                Ok(None) => patience.renew().await,
+                Err(error) => patience.after(error).await?,
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 

@@ -31,6 +31,7 @@ mod hosts;
 mod keyvalue;
 mod modules;
 mod namespaces;
+mod patience;
 mod queues;
 mod retention;
 mod secrets;

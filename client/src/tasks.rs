@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use futures_util::stream::{self, Stream, StreamExt as _};
-use tokio::time::Instant;
 use tq_core::limits::{MESSAGE_BYTES_MAX, SUBMIT_BATCH_MAX};
 use tq_proto::v1::{
     CancelTaskRequest, CancelTasksRequest, CancelTasksResponse, DeleteTaskRequest,
@@ -12,7 +11,7 @@ use tq_proto::v1::{
     Submitted, Task, TaskState, UpdateTaskRequest,
 };
 
-use crate::watch::{PATIENCE, PAUSE_FIRST, PAUSE_MAX};
+use crate::patience::Patience;
 use crate::{Client, Error};
 
 /// Payload bytes of one request, so that a message stays well under its limit whatever else the tasks carry.
@@ -52,8 +51,7 @@ impl Client {
             namespace: self.namespace.to_string(),
             tasks,
         };
-        let give_up = Instant::now() + PATIENCE;
-        let mut pause = PAUSE_FIRST;
+        let mut patience = Patience::new();
         loop {
             let this_time = match is_repeatable {
                 true => request.clone(),
@@ -69,14 +67,7 @@ impl Client {
                     }
                     return Ok(submitted);
                 }
-                Err(error)
-                    if is_repeatable
-                        && error.is_retryable()
-                        && Instant::now() + pause < give_up =>
-                {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
-                }
+                Err(error) if is_repeatable => patience.after(error).await?,
                 Err(error) => return Err(error),
             }
         }

@@ -3,21 +3,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tonic::Streaming;
 use tq_core::limits::WATCH_IDS_MAX;
 use tq_proto::v1::{Task, TaskView, WatchTasksRequest, WatchTasksResponse};
 
+use crate::patience::Patience;
 use crate::{Client, Error};
 
-/// How long a broker may be away before a call that may be repeated gives up: long enough for a restart.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// The first pause before another try, doubled each time.
-pub(crate) const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// How long a broker may take to close a stream that has told all it was asked for.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-/// The longest pause: what a broker that is back waits for its clients at most.
-pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -94,8 +88,7 @@ impl Watching {
     /// # Cancel safety
     /// Dropped before it returns, it loses nothing.
     pub async fn next(&mut self) -> Result<Option<Vec<Task>>, Error> {
-        let mut give_up = Instant::now() + PATIENCE;
-        let mut pause = PAUSE_FIRST;
+        let mut patience = Patience::new();
         loop {
             self.read_to_end().await;
             if self.open.as_ref().is_some_and(HashSet::is_empty) {
@@ -103,15 +96,10 @@ impl Watching {
             }
             match self.step().await {
                 Ok(Some(ended)) => return Ok(Some(ended)),
-                // The stream was open until now, so the broker has not been away for long.
-                Ok(None) => give_up = Instant::now() + PATIENCE,
-                Err(error) if !error.is_retryable() || Instant::now() + pause >= give_up => {
-                    return Err(error);
-                }
-                Err(_) => {}
+                // The stream was open until now.
+                Ok(None) => patience.renew().await,
+                Err(error) => patience.after(error).await?,
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 

@@ -38,6 +38,11 @@ pub(super) fn task_id(text: &str) -> Result<TaskId, Status> {
     text.parse().map_err(invalid)
 }
 
+/// Where a listing goes on; none for its beginning.
+pub(super) fn cursor(text: &str) -> Result<Option<TaskId>, Status> {
+    (!text.is_empty()).then(|| task_id(text)).transpose()
+}
+
 pub(super) fn digest(bytes: &[u8]) -> Result<Digest, Status> {
     bytes.try_into().map(Digest).map_err(|_| {
         invalid(format_args!(
@@ -363,6 +368,16 @@ fn attempt_out(attempt: &Attempt) -> v1::Attempt {
         ended_ms: attempt.ended_at.0,
         round: attempt.round,
     }
+}
+
+/// The state that a request names; unspecified if it names none.
+pub(super) fn state_in(state: i32) -> Result<v1::TaskState, Status> {
+    v1::TaskState::try_from(state).map_err(|_| invalid(format_args!("state {state} is not one")))
+}
+
+/// Whether a task is in the state that a request names.
+pub(super) fn is_in(wanted: v1::TaskState, state: &State) -> bool {
+    wanted == v1::TaskState::Unspecified || wanted == state_out(state)
 }
 
 pub(super) fn state_out(state: &State) -> v1::TaskState {

@@ -93,9 +93,14 @@ impl Reads {
                 return Err(lost(id));
             }
         }
-        let progress = lock(&self.shared.progress).get(&id).cloned();
-        shown.progress = progress.map(|(fraction, note)| v1::Progress { fraction, note });
+        shown.progress = self.progress(id);
         Ok(Some(shown))
+    }
+
+    /// How far a task that runs says it is.
+    pub(super) fn progress(&self, id: TaskId) -> Option<v1::Progress> {
+        let progress = lock(&self.shared.progress).get(&id).cloned();
+        progress.map(|(fraction, note)| v1::Progress { fraction, note })
     }
 
     pub(super) fn shown(

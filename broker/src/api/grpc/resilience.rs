@@ -1,3 +1,5 @@
+//! Circuit breakers of functions: requests are decoded and answers encoded here.
+
 use tonic::{Request, Response, Status};
 use tq_core::breaker::{Forced, Phase, Tally};
 use tq_core::limits::{BREAKER_REASON_BYTES_MAX, NAME_BYTES_MAX};

@@ -33,7 +33,7 @@ impl Filter {
             submitted_before,
         } = self;
         !task.state.is_terminal()
-            && (*state == v1::TaskState::Unspecified || *state == convert::state_out(&task.state))
+            && convert::is_in(*state, &task.state)
             && function.takes(task)
             && (queue.is_empty() || queue == task.spec.placement.queue())
             && submitted_before.is_none_or(|before| task.spec.submitted_at < before)
@@ -56,8 +56,7 @@ impl Tasks {
             cursor,
         } = request;
         let namespace = named(namespace)?;
-        let state = v1::TaskState::try_from(state)
-            .map_err(|_| invalid(format_args!("state {state} is not one")))?;
+        let state = convert::state_in(state)?;
         if matches!(
             state,
             v1::TaskState::Succeeded
@@ -76,14 +75,7 @@ impl Tasks {
             queue,
             submitted_before: submitted_before_ms.map(Timestamp),
         };
-        let cursor = match cursor.is_empty() {
-            true => None,
-            false => Some(convert::task_id(&cursor)?),
-        };
-        let before = match filter.submitted_before {
-            Some(at) => Some(until(at, cursor)),
-            None => cursor,
-        };
+        let before = until(filter.submitted_before, convert::cursor(&cursor)?);
         let reads = self.reads(&namespace);
         let found = move || {
             reads.scan(before, CANCEL_BATCH_MAX, |record| {

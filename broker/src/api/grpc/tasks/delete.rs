@@ -31,13 +31,9 @@ impl Tasks {
             cursor,
         } = request;
         let namespace = named(namespace)?;
-        let state = v1::TaskState::try_from(state)
-            .map_err(|_| invalid(format_args!("state {state} is not one")))?;
+        let state = convert::state_in(state)?;
         let filter = Filter::new(state, function, ended_before_ms)?;
-        let before = match cursor.is_empty() {
-            true => None,
-            false => Some(convert::task_id(&cursor)?),
-        };
+        let before = convert::cursor(&cursor)?;
         let reads = self.reads(&namespace);
         let (matching, next) = blocking(move || reads.ended_like(&filter, before)).await?;
         self.0.ledger.on_disk().await.map_err(ApiError::from)?;
@@ -112,7 +108,7 @@ impl Filter {
             ended_before,
         } = self;
         task.state.ended_at().is_some_and(|at| {
-            (*state == v1::TaskState::Unspecified || *state == convert::state_out(&task.state))
+            convert::is_in(*state, &task.state)
                 && function.takes(task)
                 && ended_before.is_none_or(|before| at < before)
         })
@@ -128,10 +124,7 @@ impl Reads {
         before: Option<TaskId>,
     ) -> Result<Page<(TaskId, State)>, ApiError> {
         // A task's end is after its submit, so that what is newer needs no look.
-        let before = match filter.ended_before {
-            Some(at) => Some(until(at, before)),
-            None => before,
-        };
+        let before = until(filter.ended_before, before);
         self.scan(before, DELETE_BATCH_MAX, |record| {
             let task = record.task;
             filter.takes(&task).then_some((task.id, task.state))

@@ -13,7 +13,7 @@ use crate::api::grpc::Context;
 use crate::api::grpc::blocking::blocking;
 use crate::api::grpc::reads::{Reads, Shows, no_task};
 use crate::api::status::ApiError;
-use crate::ledger::{Following, lock};
+use crate::ledger::Following;
 
 /// Follows a task until it has ended, and its log from a place on if one is given. Its end comes after its log.
 pub(super) fn updates(
@@ -174,7 +174,7 @@ impl Reads {
         };
         let gone = found.beside.result_gone;
         let shown = self.shown(namespace, &found.task, found.result, gone, shows)?;
-        let progress = lock(&self.shared.progress).get(&id).cloned();
+        let progress = self.progress(id);
         let log = match log {
             Some(mut log) => {
                 let read = log.read(self, &found.task)?;
@@ -185,7 +185,7 @@ impl Reads {
         Ok(Some(Look {
             task: found.task,
             shown,
-            progress: progress.map(|(fraction, note)| v1::Progress { fraction, note }),
+            progress,
             log,
         }))
     }

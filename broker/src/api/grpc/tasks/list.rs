@@ -18,9 +18,7 @@ impl Reads {
     ) -> Result<Page<v1::Task>, ApiError> {
         self.scan(before, limit, |record| {
             let (task, gone) = (record.task, record.beside.result_gone);
-            let is_wanted =
-                state == v1::TaskState::Unspecified || state == convert::state_out(&task.state);
-            is_wanted.then(|| v1::Task {
+            convert::is_in(state, &task.state).then(|| v1::Task {
                 result_expired_ms: gone.map_or(0, |at| at.0),
                 ..convert::task_out(&task)
             })

@@ -94,8 +94,7 @@ impl TaskService for Tasks {
             cursor,
         } = request.into_inner();
         let namespace = named(namespace)?;
-        let state = v1::TaskState::try_from(state)
-            .map_err(|_| invalid(format_args!("state {state} is not one")))?;
+        let state = convert::state_in(state)?;
         let limit = match limit as usize {
             0 => 100,
             limit if limit <= LIST_PAGE_MAX => limit,
@@ -105,11 +104,7 @@ impl TaskService for Tasks {
                 )));
             }
         };
-        let before = if cursor.is_empty() {
-            None
-        } else {
-            Some(convert::task_id(&cursor)?)
-        };
+        let before = convert::cursor(&cursor)?;
         let reads = self.reads(&namespace);
         let (tasks, next) = blocking(move || reads.list(state, limit, before)).await?;
         self.0.ledger.on_disk().await.map_err(ApiError::from)?;

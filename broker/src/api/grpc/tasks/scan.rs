@@ -61,11 +61,13 @@ impl Reads {
     }
 }
 
-/// Before no task that was submitted until then: a cursor that leaves out what is newer.
-pub(super) fn until(at: Timestamp, cursor: Option<TaskId>) -> TaskId {
-    // An id begins with the time of its submit.
-    let mut latest = [u8::MAX; 16];
-    latest[..6].copy_from_slice(&at.0.saturating_add(1).to_be_bytes()[2..]);
-    let latest = TaskId(latest);
-    cursor.map_or(latest, |cursor| cursor.min(latest))
+/// A cursor that leaves out what was submitted after a time, if one is given.
+pub(super) fn until(at: Option<Timestamp>, cursor: Option<TaskId>) -> Option<TaskId> {
+    let latest = at.map(|at| {
+        // An id begins with the time of its submit.
+        let mut latest = [u8::MAX; 16];
+        latest[..6].copy_from_slice(&at.0.saturating_add(1).to_be_bytes()[2..]);
+        TaskId(latest)
+    });
+    cursor.into_iter().chain(latest).min()
 }
