@@ -163,6 +163,7 @@ fn open(config: &Config) -> Result<(Ledger, Blobs, Clock), Error> {
     );
     let settings = ledger::Config {
         free_bytes_floor: config.free_bytes_floor,
+        waiting_max: config.waiting_max,
         seed,
         ..ledger::Config::default()
     };

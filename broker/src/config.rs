@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tq_core::limits::FREE_BYTES_FLOOR;
+use tq_core::limits::{FREE_BYTES_FLOOR, WAITING_MAX};
 
 /// What a broker is set up with.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Free space under which submits and uploads of modules are refused, in bytes.
     pub free_bytes_floor: u64,
+    /// Tasks that may wait before every submit is refused; tasks of the low and the normal tier are refused before. At least 1.
+    pub waiting_max: u64,
     /// How long requests may take to finish when it stops.
     pub drain_timeout: Duration,
     /// The file with the key that secrets are sealed with, 64 hexadecimal digits. Made if it is not there when it is needed.
@@ -30,6 +32,7 @@ impl Config {
             data_dir,
             listen,
             free_bytes_floor: FREE_BYTES_FLOOR,
+            waiting_max: WAITING_MAX,
             drain_timeout: Duration::from_secs(5),
         }
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{env, fs, io};
@@ -85,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) broker_listen: Setting<SocketAddr>,
     /// `tq broker`: the file with the key of secrets; `None` is in its folder.
     pub(crate) broker_secrets_key: Setting<Option<PathBuf>>,
+    /// `tq broker`: tasks that may wait.
+    pub(crate) broker_max_waiting: Setting<NonZeroU64>,
     /// `tq host`: its name.
     pub(crate) host_name: Setting<String>,
     /// `tq host`: tasks at once.
@@ -124,7 +127,10 @@ const KEYS: &[(&str, &[&str])] = &[
         "dev",
         &["data_dir", "listen", "slots", "isolation", "allow_networks"],
     ),
-    ("broker", &["data_dir", "listen", "secrets_key"]),
+    (
+        "broker",
+        &["data_dir", "listen", "secrets_key", "max_waiting"],
+    ),
     (
         "host",
         &[
@@ -194,13 +200,14 @@ impl Config {
             }
             _ => (None, None, None, None, None),
         };
-        let (broker_data_dir, broker_listen, secrets_key) = match &cli.command {
+        let (broker_data_dir, broker_listen, secrets_key, max_waiting) = match &cli.command {
             Command::Broker(BrokerArgs {
                 data_dir,
                 listen,
                 secrets_key,
-            }) => (data_dir.clone(), *listen, secrets_key.clone()),
-            _ => (None, None, None),
+                max_waiting,
+            }) => (data_dir.clone(), *listen, secrets_key.clone(), *max_waiting),
+            _ => (None, None, None, None),
         };
         let host = match &cli.command {
             Command::Host(host) => Some(&host.args),
@@ -331,6 +338,13 @@ impl Config {
                     "broker",
                     "secrets_key",
                 )?,
+                broker_max_waiting: layers.pick(
+                    max_waiting,
+                    &["TQ_BROKER_MAX_WAITING"],
+                    "broker",
+                    "max_waiting",
+                    default_max_waiting,
+                )?,
                 host_slots: layers.pick(
                     host_slots,
                     &["TQ_HOST_SLOTS"],
@@ -398,6 +412,7 @@ impl Config {
             broker_data_dir,
             broker_listen,
             broker_secrets_key,
+            broker_max_waiting,
             host_name,
             host_slots,
             host_labels,
@@ -449,6 +464,7 @@ impl Config {
                 value: secrets_key,
                 origin: broker_secrets_key.origin.clone(),
             },
+            show("broker.max_waiting", broker_max_waiting),
             show("host.name", host_name),
             show("host.slots", host_slots),
             show("host.labels", host_labels),
@@ -576,6 +592,10 @@ fn machine_name() -> String {
     } else {
         name.to_owned()
     }
+}
+
+fn default_max_waiting() -> NonZeroU64 {
+    NonZeroU64::new(tq_core::limits::WAITING_MAX).unwrap_or(NonZeroU64::MAX)
 }
 
 /// Twice the processors: a task that waits leaves its processor to another.

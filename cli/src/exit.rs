@@ -93,6 +93,7 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
                     Code::Unavailable => Exit::Unreachable,
                     _ => Exit::Refused,
                 },
+                tq_client::Error::Overloaded { .. } => Exit::Refused,
                 tq_client::Error::NotFound { .. } => Exit::NotFound,
                 tq_client::Error::File { source, .. } => match source.kind() {
                     io::ErrorKind::NotFound => Exit::NotFound,

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use tonic::Code;
 use tonic::Status;
@@ -34,6 +35,16 @@ pub enum Error {
         message: String,
         /// What to do about it.
         hint: Option<String>,
+    },
+    /// The broker has too much to do, and takes in only what is more urgent. Nothing was changed.
+    #[error("{message}")]
+    Overloaded {
+        /// What is short.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+        /// How long from now there may be room.
+        retry_after: Duration,
     },
     /// There is no such task, module or function.
     #[error("{message}")]
@@ -76,7 +87,7 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Overloaded { .. } => true,
             Self::Refused { code, .. } => *code == Code::Unavailable,
             Self::Address { .. }
             | Self::NotFound { .. }
@@ -90,7 +101,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Refused { hint, .. } | Self::NotFound { hint, .. } => hint.as_deref(),
+            Self::Refused { hint, .. }
+            | Self::Overloaded { hint, .. }
+            | Self::NotFound { hint, .. } => hint.as_deref(),
             Self::Address { .. }
             | Self::Unreachable { .. }
             | Self::File { .. }
@@ -108,6 +121,15 @@ impl Error {
             };
         }
         let (message, hint) = split(status.message());
+        let pushback = status.metadata().get(tq_proto::RETRY_PUSHBACK_MS);
+        let pushback = pushback.and_then(|ms| ms.to_str().ok()?.parse().ok());
+        if let (Code::ResourceExhausted, Some(ms)) = (status.code(), pushback) {
+            return Self::Overloaded {
+                message,
+                hint,
+                retry_after: Duration::from_millis(ms),
+            };
+        }
         match status.code() {
             Code::NotFound => Self::NotFound { message, hint },
             code => Self::Refused {
@@ -160,6 +182,17 @@ mod tests {
         let refused = Error::from_status("u", &Status::resource_exhausted("disk is full"));
         assert!(!refused.is_retryable(), "{refused:?}");
         assert_eq!(refused.to_string(), "disk is full");
+
+        let mut overloaded = Status::resource_exhausted("too much\nhint: wait");
+        let pushback = overloaded.metadata_mut();
+        pushback.insert(tq_proto::RETRY_PUSHBACK_MS, 1_500.into());
+        let overloaded = Error::from_status("u", &overloaded);
+        assert!(overloaded.is_retryable(), "{overloaded:?}");
+        assert_eq!(overloaded.hint(), Some("wait"));
+        assert!(
+            matches!(overloaded, Error::Overloaded { retry_after, .. } if retry_after.as_millis() == 1_500),
+            "{overloaded:?}"
+        );
 
         let lost = Status::from_error(Box::new(std::io::Error::other("connection reset")));
         let lost = Error::from_status("http://b", &lost);

@@ -31,6 +31,7 @@ mod hosts;
 mod keyvalue;
 mod modules;
 mod namespaces;
+mod overload;
 mod patience;
 mod queues;
 mod retention;
@@ -53,10 +54,11 @@ pub use tq_proto::v1::{
     Attempt, Breaker, BreakerChange, BreakerState, Bucket, CancelTasksResponse, Concurrency,
     ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter, DeleteTasksResponse,
     DiscardDeadLettersResponse, Entry, Environment, Failure, FollowTaskResponse, Function,
-    FunctionSettings, GetValueResponse, GrantList, Grants, Host, HostState, KeyInfo,
-    LimitOverrides, Limits, ListBucketsResponse, ListDeadLettersResponse, ListKeysResponse,
-    ListSignaturesResponse, ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask,
-    PlacementSettings, Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention,
-    RetryOverrides, RetryPolicy, Secret, SignatureSummary, Submitted, Task, TaskState, Tripped,
+    FunctionSettings, GetValueResponse, GrantList, Grants, Host, HostChange, HostHealth, HostState,
+    KeyInfo, LimitOverrides, Limits, ListBucketsResponse, ListDeadLettersResponse,
+    ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk, Module,
+    NamespaceSettings, NewTask, Overload, OverloadChange, OverloadGauge, PlacementSettings,
+    Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention, RetryOverrides,
+    RetryPolicy, Secret, SignatureSummary, Submitted, Task, TaskState, Tier, Tripped,
     UploadModuleResponse, Usage,
 };

@@ -1,4 +1,4 @@
-//! Asking a broker again that is away.
+//! Asking a broker again that is away, or has too much to do.
 
 use std::time::Duration;
 
@@ -34,20 +34,29 @@ impl Patience {
         self.wait().await;
     }
 
-    /// Pauses before another try.
+    /// Pauses before another try: as long as the broker said, if it did.
     ///
     /// # Errors
     /// The error of this one, if another would not go better or the broker has been away for too long.
     pub(crate) async fn after(&mut self, error: Error) -> Result<(), Error> {
-        if !error.is_retryable() || Instant::now() + self.pause >= self.give_up {
+        let pause = match &error {
+            Error::Overloaded { retry_after, .. } => *retry_after,
+            _ => self.pause,
+        };
+        if !error.is_retryable() || Instant::now() + pause >= self.give_up {
             return Err(error);
         }
-        self.wait().await;
+        tokio::time::sleep(pause).await;
+        self.lengthen();
         Ok(())
     }
 
     async fn wait(&mut self) {
         tokio::time::sleep(self.pause).await;
+        self.lengthen();
+    }
+
+    fn lengthen(&mut self) {
         self.pause = (self.pause * 2).min(PAUSE_MAX);
     }
 }

@@ -40,11 +40,21 @@ impl Client {
     ///
     /// If the connection is lost, the tasks may have been submitted or not. Only when *every* task has an idempotency key
     /// does this try again, for up to a minute: then a second submit finds the tasks of the first. Without keys it returns
-    /// [`Error::Unreachable`] at once, because trying again could make the tasks twice.
+    /// [`Error::Unreachable`] at once, because trying again could make the tasks twice. [`Error::Overloaded`] says when to try
+    /// again, which is the caller's to do.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for an unknown function, [`Error::Refused`] for what a task may not have, [`Error::Unreachable`].
+    /// [`Error::NotFound`] for an unknown function, [`Error::Refused`] for what a task may not have, [`Error::Overloaded`],
+    /// [`Error::Unreachable`].
     pub async fn submit(&self, tasks: Vec<NewTask>) -> Result<Vec<Submitted>, Error> {
+        self.send(tasks, false).await
+    }
+
+    async fn send(
+        &self,
+        tasks: Vec<NewTask>,
+        waits_for_room: bool,
+    ) -> Result<Vec<Submitted>, Error> {
         let is_repeatable = tasks.iter().all(|task| !task.idempotency_key.is_empty());
         let count = tasks.len();
         let mut request = SubmitRequest {
@@ -53,7 +63,7 @@ impl Client {
         };
         let mut patience = Patience::new();
         loop {
-            let this_time = match is_repeatable {
+            let this_time = match is_repeatable || waits_for_room {
                 true => request.clone(),
                 // There is no second time.
                 false => std::mem::take(&mut request),
@@ -67,15 +77,21 @@ impl Client {
                     }
                     return Ok(submitted);
                 }
-                Err(error) if is_repeatable => patience.after(error).await?,
-                Err(error) => return Err(error),
+                Err(error) => match error {
+                    // Nothing was submitted: it cannot come twice.
+                    Error::Overloaded { .. } if waits_for_room => patience.after(error).await?,
+                    Error::Overloaded { .. } => return Err(error),
+                    _ if is_repeatable => patience.after(error).await?,
+                    _ => return Err(error),
+                },
             }
         }
     }
 
     /// Submits any number of tasks in as many requests as that takes, one after the other, and hands the ids of each
     /// request to `submitted` as they come. Each request is all or none; what was handed over stays submitted if a later
-    /// one fails.
+    /// one fails. While the broker is overloaded, each is tried again when that says that there may be room, for up to a
+    /// minute.
     ///
     /// # Errors
     /// As [`Client::submit`].
@@ -85,7 +101,7 @@ impl Client {
         mut submitted: impl FnMut(Vec<Submitted>),
     ) -> Result<(), Error> {
         for batch in Batches(tasks.into_iter().peekable()) {
-            submitted(self.submit(batch).await?);
+            submitted(self.send(batch, true).await?);
         }
         Ok(())
     }

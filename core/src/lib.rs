@@ -11,6 +11,7 @@ pub mod label;
 pub mod limits;
 pub mod name;
 pub mod outcome;
+pub mod overload;
 pub mod placement;
 pub mod planted;
 pub mod priority;

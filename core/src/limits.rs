@@ -553,6 +553,28 @@ pub const BREAKERS_MAX: usize = 1_000;
 pub const BREAKER_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Why somebody forces a breaker, in their words.
 pub const BREAKER_REASON_BYTES_MAX: usize = 256;
+/// Changes of a host's health that are remembered.
+pub const HOST_CHANGES_MAX: usize = 50;
+/// Tasks that may wait, over all namespaces, unless a broker is told otherwise: 12 GB of rows. It is there for the disk, and
+/// far beyond what a queue that is worked on has.
+pub const WAITING_MAX: u64 = 20_000_000;
+/// Memory for submits that are being taken in, from when they are read until they are answered.
+pub const SUBMITS_BYTES_MAX: u64 = 256 * MIB;
+/// What a task counts in that, beside its payload and its arguments.
+pub const SUBMIT_TASK_BYTES: u64 = KIB;
+/// Of a hundred parts of what may run short, so many may be taken before tasks of the low tier are refused.
+pub const OVERLOAD_LOW_PERCENT: u64 = 80;
+/// The same for the normal tier. The high one has all of it.
+pub const OVERLOAD_NORMAL_PERCENT: u64 = 90;
+/// A tier counts as refused until none of it was for so long: clients that were told to come back in a second do not make
+/// the level flicker.
+pub const OVERLOAD_CALM: Duration = Duration::from_secs(10);
+/// Changes of the level of overload that are remembered.
+pub const OVERLOAD_CHANGES_MAX: usize = 100;
+/// The shortest time after which a client that was refused is told to try again.
+pub const OVERLOAD_RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest: what an overload that is over keeps clients away at most.
+pub const OVERLOAD_RETRY_MAX: Duration = Duration::from_secs(10);
 /// Slots that one host may offer.
 pub const SLOTS_MAX: u32 = 4_096;
 /// A runner process is replaced after so many attempts, so that what one of them may have left in it does not last.

@@ -88,11 +88,15 @@ pub enum Bug {
     BreakerUntold,
     /// What an operator wants of a breaker is not written.
     OverrideForgotten,
+    /// Tasks are taken in however many wait.
+    OverloadIgnored,
+    /// Tasks that are no longer waiting still count as such.
+    WaitingDrifts,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -135,6 +139,8 @@ impl Bug {
         Self::ProbeForgotten,
         Self::BreakerUntold,
         Self::OverrideForgotten,
+        Self::OverloadIgnored,
+        Self::WaitingDrifts,
     ];
 }
 

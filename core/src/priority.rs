@@ -1,5 +1,7 @@
 //! Priorities and their tiers.
 
+use std::fmt;
+
 /// How urgent a task is: 0 to 255, higher first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(pub u8);
@@ -40,6 +42,16 @@ impl Tier {
     /// All tiers, the most urgent first.
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 
+    /// Its name on the wire and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+
     /// Its share of dispatch while all tiers have work: 8 : 4 : 1.
     #[must_use]
     pub fn weight(self) -> u32 {
@@ -48,5 +60,11 @@ impl Tier {
             Self::Normal => 4,
             Self::Low => 1,
         }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -15,5 +15,9 @@ pub mod v1 {
     include!("generated/tq.v1.rs");
 }
 
+/// Metadata of a refusal: after how many milliseconds the same call may succeed. The name and its meaning are those of gRPC's
+/// retry design (gRFC A6, *pushback*).
+pub const RETRY_PUSHBACK_MS: &str = "grpc-retry-pushback-ms";
+
 /// The descriptors of all of `tq.v1`, an encoded `google.protobuf.FileDescriptorSet`, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/tq.v1.bin");

@@ -215,11 +215,19 @@ impl Flood {
     /// # Errors
     /// The broker cannot be reached.
     pub async fn start(client: Client, function: &str) -> anyhow::Result<Self> {
+        Self::of(client, function, Bytes::from_static(&[b'x'; 100])).await
+    }
+
+    /// Gets ready to submit tasks of any function that succeeds with this payload.
+    ///
+    /// # Errors
+    /// The broker cannot be reached.
+    pub async fn of(client: Client, function: &str, payload: Bytes) -> anyhow::Result<Self> {
         Ok(Self {
             ends: watch(&client).await?,
             client,
             template: NewTask {
-                payload: Bytes::from_static(&[b'x'; 100]),
+                payload,
                 ..template(function)
             },
             submits: FuturesUnordered::new(),

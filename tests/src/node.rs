@@ -18,6 +18,7 @@ pub struct Broker {
     url: String,
     data_dir: PathBuf,
     port: u16,
+    flags: Vec<String>,
 }
 
 impl Broker {
@@ -26,17 +27,27 @@ impl Broker {
     /// # Panics
     /// It does not come to serve.
     pub async fn start(data_dir: &Path) -> Self {
-        Self::start_at(data_dir, free_port()).await
+        Self::start_with(data_dir, &[]).await
     }
 
-    async fn start_at(data_dir: &Path, port: u16) -> Self {
-        let mut process = Self::spawn(data_dir, port);
+    /// Starts one with further flags.
+    ///
+    /// # Panics
+    /// It does not come to serve.
+    pub async fn start_with(data_dir: &Path, flags: &[&str]) -> Self {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Self::start_at(data_dir, free_port(), flags).await
+    }
+
+    async fn start_at(data_dir: &Path, port: u16, flags: Vec<String>) -> Self {
+        let mut process = Self::spawn(data_dir, port, &flags);
         let url = ready_url(&mut process).await;
         Self {
             process,
             url,
             data_dir: data_dir.to_owned(),
             port,
+            flags,
         }
     }
 
@@ -45,18 +56,19 @@ impl Broker {
     /// # Panics
     /// It goes on.
     pub async fn refused(data_dir: &Path) -> (Option<i32>, String) {
-        let mut process = Self::spawn(data_dir, 0);
+        let mut process = Self::spawn(data_dir, 0, &[]);
         let status = process.end().await;
         (status.code(), process.log())
     }
 
-    fn spawn(data_dir: &Path, port: u16) -> Process {
+    fn spawn(data_dir: &Path, port: u16, flags: &[String]) -> Process {
         let mut command = command(binary());
         command
             .arg("broker")
             .arg("--data-dir")
             .arg(data_dir)
-            .args(["--listen", &format!("127.0.0.1:{port}")]);
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(flags);
         Process::spawn("tq broker", command)
     }
 
@@ -68,7 +80,8 @@ impl Broker {
 
     /// Starts the next one on the same data and port, after this one has ended.
     pub async fn restart(&mut self) {
-        *self = Self::start_at(&self.data_dir, self.port).await;
+        let flags = std::mem::take(&mut self.flags);
+        *self = Self::start_at(&self.data_dir, self.port, flags).await;
     }
 
     /// Where it serves.

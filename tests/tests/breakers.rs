@@ -149,6 +149,10 @@ async fn what_an_operator_forces_outlives_the_broker_until_it_is_released() {
     let shown = tq.run(["breaker", "show", FAILS]).await.text();
     let said = "yes; `tq breaker release` leaves it to itself";
     assert!(shown.contains(said), "{shown}");
+    let waits = submit(&tq, FAILS, PAYLOAD, 1).await.remove(0);
+    let shown = tq.run(["task", "show", &waits]).await;
+    let said = "it waits: the circuit breaker of `faults@1/get_key` is open";
+    assert!(shown.stderr.contains(said), "{}", shown.stderr);
     let released = breaker(&tq, &["release", FAILS]).await;
     let state = (&released["state"], &released["forced"]);
     assert_eq!(state, (&"half_open".into(), &false.into()));

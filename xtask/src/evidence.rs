@@ -59,6 +59,11 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "how long the tasks of two tenants wait while a third floods the broker",
     ),
     (
+        "overload",
+        "[--seconds N] [--times N] [--function sleep|echo]",
+        "ten times as many tasks as get done, for five minutes: what is done, refused and held up, and how it ends",
+    ),
+    (
         "idle",
         "[--seconds N]",
         "what wakes, thread by thread, when there is nothing to do",
@@ -126,7 +131,9 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             let defaults = ["--power-losses", "--seeds", "500", "--tasks", "2000"];
             program("kill_runs", &[&defaults, arguments].concat())
         }
-        "costs" | "fairness" | "idle" | "retention" | "soak" | "spin" => program(name, arguments),
+        "costs" | "fairness" | "idle" | "overload" | "retention" | "soak" | "spin" => {
+            program(name, arguments)
+        }
         "bench" => {
             let mut bench = cargo(&["run", "--release", "--", "bench"]);
             tools::run(bench.args(arguments))

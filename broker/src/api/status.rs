@@ -82,6 +82,18 @@ impl From<Refused> for ApiError {
                 "deploy it without `--deny-new-capabilities` if it is to have that",
             ),
             Refused::KeyConflict { .. } => Status::already_exists(text),
+            Refused::Overloaded { retry_after, .. } => {
+                let mut status = with_hint(
+                    Code::ResourceExhausted,
+                    text,
+                    "`tq overload` shows what is short; tasks of a higher priority may still be taken in",
+                );
+                // As gRPC's retry design has it (gRFC A6): clients that retry by themselves wait so long.
+                let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+                let pushback = status.metadata_mut();
+                pushback.insert(tq_proto::RETRY_PUSHBACK_MS, ms.into());
+                status
+            }
             Refused::DiskFull { .. } => with_hint(
                 Code::ResourceExhausted,
                 text,

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tq_core::Timestamp;
 use tq_core::limits::{
-    QUARANTINE_FAILURES, QUARANTINE_PAUSE_MAX, QUARANTINE_PAUSE_MIN, QUARANTINE_WINDOW,
+    HOST_CHANGES_MAX, QUARANTINE_FAILURES, QUARANTINE_PAUSE_MAX, QUARANTINE_PAUSE_MIN,
+    QUARANTINE_WINDOW,
 };
 
 /// What a host did through its own fault.
@@ -167,6 +168,16 @@ impl Health {
         }
     }
 
+    /// In a word.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        match self {
+            Self::Fit { .. } => Condition::Fit,
+            Self::Quarantined { .. } => Condition::Quarantined,
+            Self::Probing { .. } => Condition::Probing,
+        }
+    }
+
     /// Whether nothing speaks for remembering it, if the host is not there.
     #[must_use]
     pub fn is_forgettable(&self, now: Timestamp) -> bool {
@@ -192,6 +203,100 @@ impl Health {
                 fault.text()
             )),
         }
+    }
+}
+
+/// How a host is, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It gets what it has room for.
+    Fit,
+    /// It gets nothing for a while.
+    Quarantined,
+    /// It gets one attempt, as a probe.
+    Probing,
+}
+
+/// Something that became of a host's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When.
+    pub at: Timestamp,
+    /// How it was from then on.
+    pub condition: Condition,
+    /// Why, for a person to read.
+    pub reason: String,
+}
+
+/// A host's health, and what has become of it.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    health: Health,
+    /// The last [`HOST_CHANGES_MAX`] changes, the oldest first.
+    changes: VecDeque<Change>,
+}
+
+impl Record {
+    /// As [`Health::failed`].
+    pub fn failed(&mut self, fault: Fault, now: Timestamp) -> bool {
+        let begins = self.health.failed(fault, now);
+        if begins {
+            let reason = self.health.reason().unwrap_or_default();
+            self.note(now, reason);
+        }
+        begins
+    }
+
+    /// As [`Health::succeeded`].
+    pub fn succeeded(&mut self, now: Timestamp) -> bool {
+        let ends = self.health.succeeded();
+        if ends {
+            self.note(now, "it ran an attempt to its end".to_owned());
+        }
+        ends
+    }
+
+    /// As [`Health::tick`].
+    pub fn tick(&mut self, now: Timestamp) {
+        let before = self.health.condition();
+        let until = self.health.changes_at();
+        self.health.tick(now);
+        if self.health.condition() != before {
+            let reason = "the pause is over; it gets one attempt as a probe";
+            self.note(until.unwrap_or(now), reason.to_owned());
+        }
+    }
+
+    /// Somebody says that it is fit.
+    pub fn resume(&mut self, now: Timestamp) {
+        let is_news = !self.health.is_fit();
+        self.health = Health::default();
+        if is_news {
+            self.note(now, "it was resumed".to_owned());
+        }
+    }
+
+    /// How it is now.
+    #[must_use]
+    pub fn now(&self) -> &Health {
+        &self.health
+    }
+
+    /// What has become of it, the oldest first.
+    pub fn changes(&self) -> impl DoubleEndedIterator<Item = &Change> + ExactSizeIterator {
+        self.changes.iter()
+    }
+
+    fn note(&mut self, at: Timestamp, reason: String) {
+        if self.changes.len() >= HOST_CHANGES_MAX {
+            self.changes.pop_front();
+        }
+        let condition = self.health.condition();
+        self.changes.push_back(Change {
+            at,
+            condition,
+            reason,
+        });
     }
 }
 
@@ -260,6 +365,37 @@ mod tests {
                 assert!(!health.failed(Fault::HostError, now));
             }
         }
+    }
+
+    #[test]
+    fn what_has_become_of_a_host_is_remembered_and_bounded() {
+        let (mut record, mut now) = (Record::default(), Timestamp(1_000_000));
+        for _ in 0..QUARANTINE_FAILURES {
+            record.failed(Fault::HostError, now);
+        }
+        let until = now.after(QUARANTINE_PAUSE_MIN);
+        record.tick(until.after(SECOND));
+        assert!(record.succeeded(until.after(SECOND)));
+        let seen = record.changes().map(|change| (change.condition, change.at));
+        let expected = [
+            (Condition::Quarantined, now),
+            (Condition::Probing, until),
+            (Condition::Fit, until.after(SECOND)),
+        ];
+        assert_eq!(seen.collect::<Vec<_>>(), expected);
+        record.resume(now);
+        assert_eq!(record.changes().len(), 3, "it was fit already");
+        for _ in 0..HOST_CHANGES_MAX {
+            now = now.after(QUARANTINE_PAUSE_MAX);
+            record.tick(now);
+            for _ in 0..QUARANTINE_FAILURES {
+                record.failed(Fault::SessionLost, now);
+            }
+        }
+        assert_eq!(record.changes().len(), HOST_CHANGES_MAX);
+        record.resume(now);
+        let last = record.changes().next_back();
+        assert_eq!(last.map(|change| change.condition), Some(Condition::Fit));
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use tq_core::planted::{Bug, is_planted};
 use tq_core::{Digest, Epoch, TaskId, Timestamp};
 
 use super::duty::Duty;
-use super::health::{Allowance, Health};
+use super::health::{Allowance, Record};
 use super::message::{Assignment, ToHost};
 use super::needs::Needs;
 use crate::tables::Namespace;
@@ -61,8 +61,8 @@ pub struct Session {
     pub draining: bool,
     /// What its operator wants of it.
     pub duty: Duty,
-    /// Whether it is fit for work.
-    pub health: Health,
+    /// Whether it is fit for work, and was.
+    pub health: Record,
     /// Its lease has run out. It is only remembered.
     pub is_gone: bool,
     /// Modules that it holds compiled.
@@ -133,7 +133,7 @@ impl Session {
             memory_bytes: None,
             draining: false,
             duty: Duty::Working,
-            health: Health::default(),
+            health: Record::default(),
             is_gone: false,
             ready: HashSet::new(),
             held: BTreeMap::new(),
@@ -192,7 +192,7 @@ impl Session {
             true => u64::from(self.slots),
             false => self.granted.saturating_sub(self.sent),
         };
-        match self.health.allowance() {
+        match self.health.now().allowance() {
             Allowance::All => free,
             Allowance::Probe if self.held.is_empty() => free.min(1),
             Allowance::Probe | Allowance::Nothing => 0,
@@ -231,7 +231,7 @@ impl Session {
 
     /// Whether there is anything to remember of it when it is not there.
     fn is_remarkable(&self, now: Timestamp) -> bool {
-        !self.duty.is_working() || !self.health.is_forgettable(now)
+        !self.duty.is_working() || !self.health.now().is_forgettable(now)
     }
 
     /// Takes note of its credits. They only rise.
@@ -431,7 +431,12 @@ impl Hosts {
                 Duty::Draining { until } => Some(until),
                 Duty::Working | Duty::Paused | Duty::Drained => None,
             };
-            session.health.changes_at().into_iter().chain(deadline)
+            session
+                .health
+                .now()
+                .changes_at()
+                .into_iter()
+                .chain(deadline)
         });
         changes.min()
     }

@@ -140,6 +140,12 @@ impl Ledger {
             total,
             "counters in memory are those of the tasks"
         );
+        let [waiting, _] = self.shared.admission.view(Timestamp::EPOCH).gauges;
+        assert_eq!(
+            waiting.taken,
+            total.waiting(),
+            "what is let in goes by the tasks that wait"
+        );
     }
 
     fn check_ready_and_open(&self, tasks: &Tasks) {

@@ -21,6 +21,7 @@ use super::{BucketChange, Ended, Keep, RedriveDead, SecretChange, SetNamespace};
 use crate::blobs::Hold;
 use crate::dispatch::SessionId;
 use crate::dispatch::breakers::{Event, Function, Override};
+use crate::dispatch::health;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{AttemptRef, FromHost, Hello};
 use crate::dispatch::queues::Closed;
@@ -397,6 +398,8 @@ pub struct HostView {
     pub version: String,
     /// When its session began, in milliseconds since the Unix epoch.
     pub connected_ms: u64,
+    /// What has become of its health, the oldest first; of one that is listed with others, only the last change.
+    pub changes: Vec<health::Change>,
 }
 
 /// Who can run a module.
@@ -468,6 +471,17 @@ pub enum Refused {
         key: String,
         /// The task that it stands for; none if that one is in the same submit.
         id: Option<TaskId>,
+    },
+    /// More comes than can be taken in.
+    #[error(
+        "the broker is overloaded: {reason}; nothing was submitted, try again in {}",
+        seconds(*.retry_after)
+    )]
+    Overloaded {
+        /// What is short.
+        reason: String,
+        /// When there may be room.
+        retry_after: Duration,
     },
     /// Too little space is left.
     #[error(
@@ -621,6 +635,11 @@ pub enum Refused {
     /// A host is to be paused that drains.
     #[error("host `{0}` is being drained or was, and takes nothing new already")]
     HostDrains(String),
+}
+
+/// As people are told it: whoever comes back a little later finds room too.
+fn seconds(span: Duration) -> String {
+    format!("{:.1} s", span.as_secs_f64())
 }
 
 fn of(id: Option<TaskId>) -> String {

@@ -211,7 +211,7 @@ impl Ledger {
             && session.health.failed(fault, now)
         {
             self.shared.metrics.quarantines.inc();
-            let until_ms = session.health.changes_at().map(|at| at.0);
+            let until_ms = session.health.now().changes_at().map(|at| at.0);
             tracing::warn!(
                 host = name,
                 fault = fault.text(),
@@ -291,13 +291,14 @@ impl Ledger {
                 until: self.time.after(within),
             },
         };
+        let now = self.time;
         let session = self.known(name)?;
         let before = session.duty;
         let duty = before
             .after(order)
             .map_err(|Drains| Refused::HostDrains(name.to_owned()))?;
         if order == Order::Resume {
-            session.health = Health::default();
+            session.health.resume(now);
         }
         if duty != before {
             if let Duty::Draining { .. } = duty {
@@ -514,8 +515,9 @@ impl Ledger {
         match outcome.class() {
             // The host did its part, whatever the task made of it.
             Class::Success | Class::Retryable | Class::Permanent => {
+                let now = self.time;
                 if let Some(session) = self.hosts.named(name)
-                    && session.health.succeeded()
+                    && session.health.succeeded(now)
                 {
                     tracing::info!(host = name, "host is fit again");
                 }
@@ -601,7 +603,11 @@ impl Ledger {
 
     pub(super) fn host_views(&self) -> Vec<HostView> {
         let hosts = self.hosts.iter().filter(|host| is_shown(host));
-        hosts.map(|host| view(host, self.time)).collect()
+        let last = |mut view: HostView| {
+            view.changes.drain(..view.changes.len().saturating_sub(1));
+            view
+        };
+        hosts.map(|host| last(view(host, self.time))).collect()
     }
 
     pub(super) fn readiness(&self, digest: &tq_core::Digest) -> Readiness {
@@ -623,13 +629,14 @@ impl Ledger {
 /// broker gave it, and not of one that left and failed now and then.
 fn is_shown(host: &Session) -> bool {
     let is_there = host.incarnation.is_some() && !host.is_gone;
-    is_there || !host.duty.is_working() || !host.health.is_fit()
+    is_there || !host.duty.is_working() || !host.health.now().is_fit()
 }
 
 /// A host as it is shown.
 fn view(host: &Session, now: Timestamp) -> HostView {
     let is_connected = host.is_connected();
-    let state = match (host.duty, &host.health) {
+    let health = host.health.now();
+    let state = match (host.duty, health) {
         (Duty::Paused, _) => HostState::Paused,
         (Duty::Draining { .. }, _) => HostState::Draining,
         (Duty::Drained, _) => HostState::Drained,
@@ -641,8 +648,8 @@ fn view(host: &Session, now: Timestamp) -> HostView {
         (Duty::Working, Health::Fit { .. }) => HostState::Connected,
     };
     let (reason, until) = match host.duty {
-        Duty::Working => match host.health.reason() {
-            Some(reason) => (reason, host.health.changes_at()),
+        Duty::Working => match health.reason() {
+            Some(reason) => (reason, health.changes_at()),
             None if host.draining && is_connected => (
                 "it was told to end, and finishes what it has".to_owned(),
                 None,
@@ -666,6 +673,7 @@ fn view(host: &Session, now: Timestamp) -> HostView {
         ready: host.ready.len(),
         version: host.version.clone(),
         connected_ms: host.connected_at.0,
+        changes: host.health.changes().cloned().collect(),
     }
 }
 

@@ -15,6 +15,7 @@
 //!
 //! So recovery reads the claims and open rows, and the tasks from where it begins; the rest is found when its turn comes.
 
+mod admission;
 mod answers;
 #[cfg(any(test, feature = "simulation"))]
 pub mod audit;
@@ -46,6 +47,7 @@ mod thread;
 mod timers;
 mod token;
 
+pub use admission::{Admission, OverloadView, Permit, Weight};
 pub use answers::Answers;
 pub use command::{
     BreakerOrder, BreakerView, Command, Delete, Deploy, Deployed, Doomed, HelloRefused, HostOrder,
@@ -71,7 +73,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
-use tq_core::limits::{BREAKER_ATTEMPTS_MIN, FREE_BYTES_FLOOR, READY_WINDOW};
+use tq_core::limits::{BREAKER_ATTEMPTS_MIN, FREE_BYTES_FLOOR, READY_WINDOW, WAITING_MAX};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::task::{Lease, Spec, Task};
 use tq_core::{Epoch, Limits, Retention, TaskId, Timestamp};
@@ -135,6 +137,8 @@ pub enum Error {
 pub struct Config {
     /// Free space under which submits are refused, in bytes.
     pub free_bytes_floor: u64,
+    /// Tasks that may wait, over all namespaces, before every submit is refused; at least 1.
+    pub waiting_max: u64,
     /// Seeds the random bits of ids.
     pub seed: u64,
     /// Ready tasks held in memory, over all lanes; at least 1. The others are index rows.
@@ -151,6 +155,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             free_bytes_floor: FREE_BYTES_FLOOR,
+            waiting_max: WAITING_MAX,
             seed: 0,
             ready_window: READY_WINDOW,
             unindexed_span: UNINDEXED_SPAN,
@@ -193,6 +198,8 @@ pub struct Shared {
     claims: RwLock<FxHashMap<TaskId, Lease>>,
     /// Blobs that rows have ceased to name.
     pub unnamed: Unnamed,
+    /// Who is let in.
+    pub admission: Arc<Admission>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -354,6 +361,7 @@ impl Ledger {
         self.expire_leases();
         self.tend_hosts();
         self.tend_breakers();
+        self.shared.admission.tend(self.time);
         let timers_left = self.fire_timers()?;
         let dead_left = self.bury_broken()?;
         let logs_left = self.clear_leftovers()?;

@@ -19,7 +19,7 @@ use super::retention::Collector;
 use super::step::Step;
 use super::step::needs_open_row;
 use super::token::Secret;
-use super::{Config, Error, Ledger, Now, Recent, Shared};
+use super::{Admission, Config, Error, Ledger, Now, Recent, Shared};
 use crate::blobs::Unnamed;
 use crate::dispatch::breakers::Breakers;
 use crate::dispatch::queues::Queues;
@@ -69,6 +69,7 @@ impl Ledger {
             counters: Mutex::new(Counters::default()),
             claims: RwLock::default(),
             unnamed: Unnamed::default(),
+            admission: Arc::new(Admission::new(config.waiting_max, metrics.clone())),
             metrics,
         };
         let mut ledger = Self {

@@ -37,6 +37,8 @@ pub(super) struct Step {
     /// Someone is to be told that something is on disk.
     pub(super) durable: bool,
     ended: Vec<(Namespace, TaskId)>,
+    /// Tasks that it has taken in.
+    pub(super) taken_in: u64,
     /// Payloads and checkpoints that the step writes, and that it may have to hand out before they can be read.
     pub(super) unread: HashMap<Key, Bytes>,
     /// Idempotency keys that the step has given, or freed.
@@ -333,6 +335,9 @@ impl Ledger {
             .tell_followers(step.touched.keys().chain(&step.logged));
         let ends = self.take_ends(&step.ended);
         self.settle_memory(step.touched.keys().chain(&step.loaded).copied());
+        let ended = step.ended.len() as u64;
+        let waiting = self.total.waiting();
+        self.shared.admission.publish(waiting, ended, self.time);
         self.lanes.note_commit();
         if self.log_sizes.len() > LOG_SIZES_MAX {
             // What is written is in the store now, and is read there when it is needed again.

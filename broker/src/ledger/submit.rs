@@ -11,7 +11,7 @@ use tq_core::planted::{Bug, is_planted};
 use tq_core::transition::{self, Effect};
 
 use super::step::Call;
-use super::{Error, Ledger, Open, Refused, Submission, Submit, Submitted};
+use super::{Error, Ledger, Open, Refused, Submission, Submit, Submitted, Weight};
 use crate::tables::Namespace;
 use crate::tables::key::{self, Timer};
 use crate::tables::row::{self, Beside, IdempotencyRow};
@@ -29,7 +29,7 @@ impl Ledger {
         } = submit;
         let result = match self.namespace(&namespace) {
             None => Err(Refused::NoNamespace(namespace)),
-            Some(number) => match self.refuse_when_full()? {
+            Some(number) => match self.refuse_new(&tasks)? {
                 Some(refused) => Err(refused),
                 None => self.submit_all(number, tasks)?,
             },
@@ -150,6 +150,7 @@ impl Ledger {
         let id = self.ids.next(self.time);
         self.last_id = id;
         self.submitted += 1;
+        self.step.taken_in += 1;
         if !spec.idempotency_key.is_empty() {
             let expires = self.time.after(key_window);
             let row = IdempotencyRow {
@@ -294,6 +295,26 @@ impl Ledger {
             .map(IdempotencyRow::decode)
             .transpose()
             .map_err(decode)?)
+    }
+
+    /// Refuses submits while there is no room for them: on the disk, or among those that wait.
+    fn refuse_new(&mut self, tasks: &[Submission]) -> Result<Option<Refused>, Error> {
+        if let Some(refused) = self.refuse_when_full()? {
+            return Ok(Some(refused));
+        }
+        let tiers = tasks.iter().map(|task| task.spec.priority.tier());
+        let Some(tier) = tiers.min() else {
+            return Ok(None);
+        };
+        let weight = Weight {
+            tier,
+            tasks: tasks.len() as u64,
+            // They are here already.
+            bytes: 0,
+        };
+        let admission = &self.shared.admission;
+        let admitted = admission.check_waiting(weight, self.step.taken_in, self.time);
+        Ok(admitted.err())
     }
 
     /// Refuses submits and values while too little space is left. It is asked for at most ten times a second.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tq_core::Timestamp;
 use tq_core::limits::{BATCH_COMMANDS_MAX, INBOX_MAX};
@@ -39,19 +40,41 @@ enum Class {
     Submit,
 }
 
+impl Class {
+    /// All of them, in the order of their numbers.
+    const ALL: [Self; 3] = [Self::Settlement, Self::Control, Self::Submit];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Settlement => "settlement",
+            Self::Control => "control",
+            Self::Submit => "submit",
+        }
+    }
+}
+
 struct Inbox {
     queues: Mutex<Queues>,
     arrived: Condvar,
     room: [Arc<Semaphore>; 3],
+    /// How long commands waited, those that there was no room for included.
+    waits: [Histogram; 3],
     /// Watches that were ever asked for.
     watches: AtomicU64,
 }
 
 #[derive(Default)]
 struct Queues {
-    waiting: [VecDeque<(Command, Option<OwnedSemaphorePermit>)>; 3],
+    waiting: [VecDeque<Waiting>; 3],
     /// No more is taken in; what is waiting is still dealt with.
     closing: bool,
+}
+
+/// A command that waits.
+struct Waiting {
+    command: Command,
+    since: Instant,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Handle {
@@ -89,11 +112,19 @@ impl Handle {
     /// A call that is dropped has not sent the command.
     pub async fn send(&self, command: Command) -> Result<(), Stopped> {
         let class = class(&command);
+        let since = instant();
         let permit = Arc::clone(&self.inbox.room[class as usize])
             .acquire_owned()
             .await
             .map_err(|_| Stopped)?;
-        self.inbox.push(class, command, Some(permit))
+        self.inbox.push(
+            class,
+            Waiting {
+                command,
+                since,
+                _room: Some(permit),
+            },
+        )
     }
 
     /// Sends a command that is made from where its answer goes, and waits for the answer.
@@ -161,17 +192,12 @@ impl Drop for Watching {
 }
 
 impl Inbox {
-    fn push(
-        &self,
-        class: Class,
-        command: Command,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Result<(), Stopped> {
+    fn push(&self, class: Class, waiting: Waiting) -> Result<(), Stopped> {
         let mut queues = lock(&self.queues);
         if queues.closing {
             return Err(Stopped);
         }
-        queues.waiting[class as usize].push_back((command, permit));
+        queues.waiting[class as usize].push_back(waiting);
         drop(queues);
         self.arrived.notify_one();
         Ok(())
@@ -180,7 +206,12 @@ impl Inbox {
     /// Takes a command that ends something which was counted when it began.
     fn push_last_words(&self, command: Command) {
         // A ledger that has stopped needs no last words.
-        let _stopped = self.push(Class::Control, command, None);
+        let last = Waiting {
+            command,
+            since: instant(),
+            _room: None,
+        };
+        let _stopped = self.push(Class::Control, last);
     }
 
     /// Waits until there is something to do, or `wait` is over. None when the inbox is closed and empty.
@@ -213,17 +244,24 @@ impl Inbox {
             };
         }
         let mut commands = Vec::new();
+        let mut waited = Vec::new();
         let mut weight = 0;
-        for waiting in &mut queues.waiting {
+        for (class, waiting) in queues.waiting.iter_mut().enumerate() {
             // Each kind gets its share of the commit, even after a full load of the one before it.
             weight = weight.min(BATCH_COMMANDS_MAX - BATCH_COMMANDS_MAX / 4);
             while weight < BATCH_COMMANDS_MAX
-                && let Some((command, permit)) = waiting.pop_front()
+                && let Some(Waiting { command, since, .. }) = waiting.pop_front()
             {
                 weight += cost(&command);
                 commands.push(command);
-                drop(permit);
+                waited.push((class, since));
             }
+        }
+        drop(queues);
+        let now = instant();
+        for (class, since) in waited {
+            let waited = now.saturating_duration_since(since);
+            self.waits[class].observe(waited.as_secs_f64());
         }
         Some(commands)
     }
@@ -314,7 +352,9 @@ pub fn start(
     failed: watch::Sender<Option<String>>,
 ) -> std::io::Result<(Handle, Running)> {
     let room = [(); 3].map(|()| Arc::new(Semaphore::new(INBOX_MAX)));
+    let metrics = &ledger.shared().metrics;
     let inbox = Arc::new(Inbox {
+        waits: Class::ALL.map(|class| metrics.ledger_wait(class.name())),
         queues: Mutex::default(),
         arrived: Condvar::new(),
         room,

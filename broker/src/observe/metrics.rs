@@ -7,9 +7,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use tq_core::Outcome;
 use tq_core::breaker::Phase;
 use tq_core::outcome::Usage;
+use tq_core::{Outcome, Tier};
 
 use crate::tables::row::Counters;
 
@@ -21,6 +21,16 @@ struct ByState {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByOutcome {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByTier {
+    tier: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByClass {
+    class: &'static str,
 }
 
 /// The broker's counters and gauges. Clones share them.
@@ -52,9 +62,13 @@ pub struct Metrics {
     pub hosts: Gauge,
     /// Quarantines of hosts that began, those after a probe that failed included.
     pub quarantines: Counter,
+    /// How much is refused: 0 is nothing, 3 everything.
+    pub overload_level: Gauge,
     /// Openings of circuit breakers, those after a probe that failed included.
     pub breaker_openings: Counter,
     breakers: Family<ByState, Gauge>,
+    tasks_refused: Family<ByTier, Counter>,
+    ledger_waits: Waits,
     ended: Family<ByState, Counter>,
     attempts: Family<ByOutcome, Counter>,
     attempt_seconds: Seconds,
@@ -68,6 +82,15 @@ impl Default for Seconds {
     fn default() -> Self {
         // From 100 µs to about half an hour.
         Self(Histogram::new(exponential_buckets(0.0001, 4.0, 13)))
+    }
+}
+
+#[derive(Clone)]
+struct Waits(Family<ByClass, Histogram, fn() -> Histogram>);
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Seconds::default().0))
     }
 }
 
@@ -87,6 +110,20 @@ impl Metrics {
         self.attempt_seconds
             .0
             .observe(std::time::Duration::from_nanos(usage.wall_ns).as_secs_f64());
+    }
+
+    /// Counts tasks that were refused because there are too many.
+    pub fn tasks_refused(&self, tier: Tier, tasks: u64) {
+        let tier = tier.name();
+        self.tasks_refused
+            .get_or_create(&ByTier { tier })
+            .inc_by(tasks);
+    }
+
+    /// What is told how long commands of a class wait for the ledger, in seconds. To be kept: looking it up takes longer.
+    pub fn ledger_wait(&self, class: &'static str) -> Histogram {
+        let class = ByClass { class };
+        self.ledger_waits.0.get_or_create(&class).clone()
     }
 
     /// Sets how many circuit breakers are open, and how many half open.
@@ -150,6 +187,9 @@ impl Metrics {
             quarantines,
             breaker_openings,
             breakers,
+            overload_level,
+            tasks_refused,
+            ledger_waits,
             ended,
             attempts,
             attempt_seconds,
@@ -188,6 +228,21 @@ impl Metrics {
             "breaker_openings",
             "Openings of circuit breakers",
             breaker_openings,
+        );
+        registry.register(
+            "overload_level",
+            "How much is refused: 0 is nothing, 1 tasks of the low tier, 2 the normal one too, 3 everything",
+            overload_level,
+        );
+        registry.register(
+            "tasks_refused",
+            "Tasks refused because of overload, by tier",
+            tasks_refused,
+        );
+        registry.register(
+            "ledger_wait_seconds",
+            "How long commands waited for the ledger, by class",
+            ledger_waits.0,
         );
         registry.register(
             "attempts_lost",

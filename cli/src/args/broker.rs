@@ -1,13 +1,15 @@
 //! `tq broker`
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::Args;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  tq broker --data-dir /var/lib/tq --listen 127.0.0.1:7171")]
+#[command(after_help = "Examples:
+  tq broker --data-dir /var/lib/tq --listen 127.0.0.1:7171
+  tq broker --max-waiting 100000")]
 pub(crate) struct BrokerArgs {
     /// Where tasks and modules are kept [env: TQ_BROKER_DATA_DIR] [default: `tq/broker` in the user's state folder]
     #[arg(long, value_name = "DIR")]
@@ -18,4 +20,7 @@ pub(crate) struct BrokerArgs {
     /// File with the key that secrets are sealed with, 64 hexadecimal digits; made when the first secret is set [env: TQ_BROKER_SECRETS_KEY] [default: `secrets.key` in the data directory]
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets_key: Option<PathBuf>,
+    /// Tasks that may wait, in all namespaces, before submits are refused: those of a low priority at 80 % of it, of a normal one at 90 % [env: TQ_BROKER_MAX_WAITING] [default: 20000000]
+    #[arg(long, value_name = "TASKS")]
+    pub(crate) max_waiting: Option<NonZeroU64>,
 }

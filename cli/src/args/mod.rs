@@ -133,6 +133,13 @@ pub(crate) enum Command {
     /// Look at circuit breakers, which hold the tasks of functions that fail; force and release them
     #[command(subcommand)]
     Breaker(BreakerCommand),
+    /// Show what the broker refuses because there is too much of it, what is short, and how that has changed
+    #[command(after_help = "Examples:
+  tq overload
+  tq overload --output json
+
+Tasks of a low priority (0 to 84) are refused first, then those of a normal one (85 to 169); `tq broker --max-waiting` sets the limit.")]
+    Overload,
     /// Look at modules, and act on them
     #[command(subcommand)]
     Module(ModuleCommand),

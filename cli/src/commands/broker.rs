@@ -15,6 +15,7 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     if let Some(key) = &config.broker_secrets_key.value {
         settings.secrets_key.clone_from(key);
     }
+    settings.waiting_max = config.broker_max_waiting.value.get();
     let broker = Broker::start(settings).await?;
     output::note(format!(
         "tq broker is ready at {}, with its data in {}",

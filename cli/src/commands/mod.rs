@@ -16,6 +16,7 @@ mod kv;
 mod module;
 mod namespace;
 mod new;
+mod overload;
 mod queue;
 mod retention;
 mod run;
@@ -86,6 +87,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
                 breaker::change::release(config, &function).await
             }
         },
+        Command::Overload => overload::run(config).await,
         Command::Dead(dead) => match dead {
             DeadCommand::List(args) => dead::list::run(config, args).await,
             DeadCommand::Show { id } => dead::show::run(config, &id).await,

@@ -1,6 +1,8 @@
 //! `tq submit`
 
 use std::io;
+use std::pin::pin;
+use std::time::Duration;
 
 use tq_client::NewTask;
 
@@ -9,6 +11,9 @@ use crate::commands::{call, connect, task};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{self, Format, json};
+
+/// How long a broker may take before it is said that it is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(config: &Config, args: SubmitArgs) -> anyhow::Result<Exit> {
     let SubmitArgs {
@@ -27,24 +32,23 @@ pub(crate) async fn run(config: &Config, args: SubmitArgs) -> anyhow::Result<Exi
     let mut ids = Vec::new();
     let mut made = Vec::new();
     let mut printed = Ok(());
-    let sent = client
-        .submit_many(tasks(task, count), |submitted| {
-            match config.output.value {
-                // As they come: an id that is printed is a task on disk, whatever happens to the next batch.
-                Format::Table if printed.is_ok() => {
-                    printed = print_ids(submitted.iter().map(|task| task.id.as_str()));
-                }
-                Format::Table => {}
-                Format::Json => made.extend(submitted.iter().map(|task| json::Submitted {
-                    id: task.id.clone(),
-                    existed: task.existed,
-                })),
+    let sending = client.submit_many(tasks(task, count), |submitted| {
+        match config.output.value {
+            // As they come: an id that is printed is a task on disk, whatever happens to the next batch.
+            Format::Table if printed.is_ok() => {
+                printed = print_ids(submitted.iter().map(|task| task.id.as_str()));
             }
-            if wait {
-                ids.extend(submitted.into_iter().map(|task| task.id));
-            }
-        })
-        .await;
+            Format::Table => {}
+            Format::Json => made.extend(submitted.iter().map(|task| json::Submitted {
+                id: task.id.clone(),
+                existed: task.existed,
+            })),
+        }
+        if wait {
+            ids.extend(submitted.into_iter().map(|task| task.id));
+        }
+    });
+    let sent = with_note(sending).await;
     if config.output.value == Format::Json {
         json::print(&made)?;
     }
@@ -54,6 +58,18 @@ pub(crate) async fn run(config: &Config, args: SubmitArgs) -> anyhow::Result<Exi
         return task::wait::until_ended(config, &client, ids).await;
     }
     Ok(Exit::Succeeded)
+}
+
+/// Waits, and says so if it takes long: a broker that is overloaded, or away, is asked again.
+async fn with_note<T>(sending: impl Future<Output = T>) -> T {
+    let mut sending = pin!(sending);
+    match tokio::time::timeout(PATIENCE, &mut sending).await {
+        Ok(sent) => sent,
+        Err(_) => {
+            output::note("not everything is submitted yet; going on as the broker takes it in");
+            sending.await
+        }
+    }
 }
 
 fn print_ids<'a>(ids: impl Iterator<Item = &'a str>) -> io::Result<()> {

@@ -5538,6 +5538,47 @@ pub struct ReleaseBreakerRequest {
     #[prost(string, tag = "2")]
     pub function: ::prost::alloc::string::String,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetOverloadRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OverloadGauge {
+    #[prost(string, tag = "1")]
+    pub resource: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub taken: u64,
+    #[prost(uint64, tag = "3")]
+    pub low_share: u64,
+    #[prost(uint64, tag = "4")]
+    pub normal_share: u64,
+    #[prost(uint64, tag = "5")]
+    pub limit: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OverloadChange {
+    #[prost(uint64, tag = "1")]
+    pub at_ms: u64,
+    #[prost(uint32, tag = "2")]
+    pub level: u32,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Overload {
+    #[prost(uint32, tag = "1")]
+    pub level: u32,
+    #[prost(enumeration = "Tier", repeated, tag = "2")]
+    pub refuses: ::prost::alloc::vec::Vec<i32>,
+    #[prost(message, repeated, tag = "3")]
+    pub gauges: ::prost::alloc::vec::Vec<OverloadGauge>,
+    #[prost(uint64, tag = "4")]
+    pub refused_low: u64,
+    #[prost(uint64, tag = "5")]
+    pub refused_normal: u64,
+    #[prost(uint64, tag = "6")]
+    pub refused_high: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub changes: ::prost::alloc::vec::Vec<OverloadChange>,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum BreakerState {
@@ -5566,6 +5607,38 @@ impl BreakerState {
             "BREAKER_STATE_CLOSED" => Some(Self::Closed),
             "BREAKER_STATE_OPEN" => Some(Self::Open),
             "BREAKER_STATE_HALF_OPEN" => Some(Self::HalfOpen),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Tier {
+    Unspecified = 0,
+    Low = 1,
+    Normal = 2,
+    High = 3,
+}
+impl Tier {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TIER_UNSPECIFIED",
+            Self::Low => "TIER_LOW",
+            Self::Normal => "TIER_NORMAL",
+            Self::High => "TIER_HIGH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TIER_UNSPECIFIED" => Some(Self::Unspecified),
+            "TIER_LOW" => Some(Self::Low),
+            "TIER_NORMAL" => Some(Self::Normal),
+            "TIER_HIGH" => Some(Self::High),
             _ => None,
         }
     }
@@ -5737,6 +5810,27 @@ pub mod resilience_service_client {
                 .insert(GrpcMethod::new("tq.v1.ResilienceService", "ReleaseBreaker"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn get_overload(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetOverloadRequest>,
+        ) -> std::result::Result<tonic::Response<super::Overload>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.ResilienceService/GetOverload",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.ResilienceService", "GetOverload"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5771,6 +5865,10 @@ pub mod resilience_service_server {
             &self,
             request: tonic::Request<super::ReleaseBreakerRequest>,
         ) -> std::result::Result<tonic::Response<super::Breaker>, tonic::Status>;
+        async fn get_overload(
+            &self,
+            request: tonic::Request<super::GetOverloadRequest>,
+        ) -> std::result::Result<tonic::Response<super::Overload>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct ResilienceServiceServer<T> {
@@ -6016,6 +6114,52 @@ pub mod resilience_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReleaseBreakerSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.ResilienceService/GetOverload" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetOverloadSvc<T: ResilienceService>(pub Arc<T>);
+                    impl<
+                        T: ResilienceService,
+                    > tonic::server::UnaryService<super::GetOverloadRequest>
+                    for GetOverloadSvc<T> {
+                        type Response = super::Overload;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetOverloadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ResilienceService>::get_overload(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetOverloadSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -6906,6 +7050,17 @@ pub struct Host {
     pub until_ms: u64,
     #[prost(bool, tag = "13")]
     pub connected: bool,
+    #[prost(message, repeated, tag = "14")]
+    pub changes: ::prost::alloc::vec::Vec<HostChange>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostChange {
+    #[prost(uint64, tag = "1")]
+    pub at_ms: u64,
+    #[prost(enumeration = "HostHealth", tag = "2")]
+    pub health: i32,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -6944,6 +7099,38 @@ impl HostState {
             "HOST_STATE_PAUSED" => Some(Self::Paused),
             "HOST_STATE_DRAINED" => Some(Self::Drained),
             "HOST_STATE_QUARANTINED" => Some(Self::Quarantined),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HostHealth {
+    Unspecified = 0,
+    Fit = 1,
+    Quarantined = 2,
+    Probing = 3,
+}
+impl HostHealth {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HOST_HEALTH_UNSPECIFIED",
+            Self::Fit => "HOST_HEALTH_FIT",
+            Self::Quarantined => "HOST_HEALTH_QUARANTINED",
+            Self::Probing => "HOST_HEALTH_PROBING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOST_HEALTH_UNSPECIFIED" => Some(Self::Unspecified),
+            "HOST_HEALTH_FIT" => Some(Self::Fit),
+            "HOST_HEALTH_QUARANTINED" => Some(Self::Quarantined),
+            "HOST_HEALTH_PROBING" => Some(Self::Probing),
             _ => None,
         }
     }

@@ -38,6 +38,8 @@ pub(crate) const QUEUES: [(&str, u32); 3] = [("narrow", 2), ("steps", 1), ("rate
 pub(crate) const PAUSED: &str = QUEUES[0].0;
 /// Concurrency keys that there are, and how many of their tasks run at once.
 pub(crate) const CONCURRENCY: [(&str, u32); 3] = [("c0", 1), ("c1", 1), ("c2", 2)];
+/// Tasks of one request, at most.
+pub(crate) const REQUEST_TASKS_MAX: u64 = 6;
 /// Idempotency keys that there are: few, so that they meet.
 const KEYS: u32 = 12;
 /// Unique keys: few, so that tasks meet.

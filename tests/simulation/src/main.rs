@@ -76,11 +76,12 @@ fn main() -> ExitCode {
         tasks,
         attempts,
         openings,
+        refused,
         crashes,
         ..
     } = sum;
     println!(
-        "{seeds} histories in {:.0?}: {events} events, {steps} steps, {crashes} crashes of the broker, {tasks} tasks, {attempts} attempts, {openings} openings of breakers; {broken} broken",
+        "{seeds} histories in {:.0?}: {events} events, {steps} steps, {crashes} crashes of the broker, {tasks} tasks, {attempts} attempts, {openings} openings of breakers, {refused} tasks refused; {broken} broken",
         began.elapsed()
     );
     ExitCode::from(u8::from(broken > 0))

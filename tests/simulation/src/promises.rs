@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use tq_broker::ledger::Ledger;
+use tq_broker::ledger::{Ledger, Shared};
 use tq_broker::store::Read;
 use tq_broker::tables::{Namespace, key, row};
 use tq_core::limits::{ATTEMPTS_KEPT, LOSSES_MAX, STRIKES_MAX};
 use tq_core::outcome::{Class, Outcome};
 use tq_core::task::{DataRef, State, Task};
-use tq_core::{Epoch, Retention, TaskId, Timestamp};
+use tq_core::{Epoch, Retention, TaskId, Tier, Timestamp};
 use tq_proto::v1;
 
-use crate::clients::{CONCURRENCY, FORCED, PAUSED, QUEUES};
+use crate::clients::{CONCURRENCY, FORCED, PAUSED, QUEUES, REQUEST_TASKS_MAX};
 use crate::host::label_of_others;
 
 /// What was asked for.
@@ -63,6 +63,53 @@ pub(crate) struct Promises {
     deleted: BTreeSet<TaskId>,
     /// Tasks that were removed, and had to be. A loss of power may bring them back.
     gone: BTreeSet<TaskId>,
+}
+
+/// Tasks that were let in and refused, before a step of the ledger.
+pub(crate) struct LetIn {
+    waiting: u64,
+    submitted: u64,
+    refused: [(Tier, u64); 3],
+}
+
+impl LetIn {
+    pub(crate) fn so_far(shared: &Shared) -> Self {
+        let counters = shared.counters.lock().expect("nobody panics with it");
+        Self {
+            waiting: counters.waiting(),
+            submitted: shared.metrics.submitted.get(),
+            refused: shared.admission.view(Timestamp::EPOCH).refused,
+        }
+    }
+
+    /// Compares it with what was let in and refused after the step: new tasks were taken in only while fewer waited than may,
+    /// and none was refused for that while fewer waited than its tier may have. Returns how many were.
+    pub(crate) fn check(&self, shared: &Shared) -> u64 {
+        let view = shared.admission.view(Timestamp::EPOCH);
+        let [gauge, _] = view.gauges;
+        let taken_in = shared.metrics.submitted.get() - self.submitted;
+        let room = gauge.limit.saturating_sub(self.waiting);
+        // One request may go beyond it.
+        let most = match room {
+            0 => 0,
+            room => room.saturating_add(REQUEST_TASKS_MAX - 1),
+        };
+        assert!(
+            taken_in <= most,
+            "{taken_in} tasks were taken in although {} waited",
+            self.waiting
+        );
+        let mut refused = 0;
+        for ((tier, before), (_, after)) in self.refused.iter().zip(view.refused) {
+            refused += after - before;
+            assert!(
+                after == *before || self.waiting + taken_in >= gauge.share(*tier),
+                "tasks of {tier} priority were refused although only {} waited",
+                self.waiting
+            );
+        }
+        refused
+    }
 }
 
 /// The payload of a task: its tag again and again, to a length.

@@ -17,7 +17,7 @@ use crate::broker::Broker;
 use crate::clients::Clients;
 use crate::host::Host;
 use crate::network::{Connection, UNDER_WAY_MAX};
-use crate::promises::Promises;
+use crate::promises::{LetIn, Promises};
 
 /// How long things go wrong.
 const TROUBLE: Duration = Duration::from_secs(40);
@@ -74,6 +74,8 @@ pub struct Report {
     pub attempts: u64,
     /// Breakers that opened.
     pub openings: u64,
+    /// Tasks that were refused because too many waited.
+    pub refused: u64,
     /// Ends of the broker's process or machine that were not orderly.
     pub crashes: u64,
     /// What happened, in its order, as a number: the same for the same history.
@@ -90,6 +92,7 @@ impl Report {
             tasks: self.tasks + other.tasks,
             attempts: self.attempts + other.attempts,
             openings: self.openings + other.openings,
+            refused: self.refused + other.refused,
             crashes: self.crashes + other.crashes,
             fingerprint: self.fingerprint ^ other.fingerprint,
         }
@@ -139,6 +142,8 @@ impl World {
         let spans = [1, 4, 8, 1_000];
         // Of one function few attempts end between two restarts. Without breakers, the others have more to do.
         let attempts = [3, 6, u32::MAX];
+        // With few that may wait, much is refused, and others have less to do.
+        let waiting = [u64::MAX, u64::MAX, 12, 40];
         let config = Config {
             seed,
             ready_window: windows[random.usize(..windows.len())],
@@ -148,6 +153,7 @@ impl World {
                 false => Retention::DEFAULT,
             },
             breaker_attempts_min: attempts[random.usize(..attempts.len())],
+            waiting_max: waiting[random.usize(..waiting.len())],
             ..Config::default()
         };
         let hosts = Host::some(&mut random);
@@ -373,8 +379,12 @@ impl World {
         let shared = process.ledger.shared();
         let openings = &shared.metrics.breaker_openings;
         let before = openings.get();
+        let let_in = LetIn::so_far(shared);
         let stepped = process.ledger.step(clocks, inbox);
         self.report.openings += openings.get() - before;
+        if stepped.is_ok() {
+            self.report.refused += let_in.check(process.ledger.shared());
+        }
         // Even a commit that failed may be on disk.
         for (task, at) in process.ledger.take_removed() {
             self.promises.was_removed(&task, at);

@@ -7,16 +7,20 @@ const SEEDS: u64 = 500;
 
 #[track_caller]
 fn check(first: u64) {
-    let mut openings = 0;
+    let (mut openings, mut refused) = (0, 0);
     for seed in first..first + SEEDS {
         match run(seed, Options::default()) {
-            Ok(report) => openings += report.openings,
+            Ok(report) => {
+                openings += report.openings;
+                refused += report.refused;
+            }
             Err(why) => panic!(
                 "history {seed}: {why}\nsee it with `cargo xtask evidence simulation --first {seed} --seeds 1 --verbose`"
             ),
         }
     }
     assert!(openings > SEEDS / 4, "breakers open: {openings}");
+    assert!(refused > SEEDS, "tasks are refused: {refused}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use tq_proto::v1::host_service_server::HostService;
 
 use super::Context;
 use crate::api::status::{ApiError, invalid};
+use crate::dispatch::health::{Change, Condition};
 use crate::ledger::{Command, HostOrder, HostState, HostView};
 
 pub(super) struct Hosts(pub(super) Context);
@@ -111,6 +112,7 @@ fn host_out(host: HostView) -> v1::Host {
         ready,
         version,
         connected_ms,
+        changes,
     } = host;
     let state = match state {
         HostState::Connected => v1::HostState::Connected,
@@ -137,5 +139,24 @@ fn host_out(host: HostView) -> v1::Host {
         reason,
         until_ms: until.map_or(0, |at| at.0),
         connected: is_connected,
+        changes: changes.into_iter().map(change_out).collect(),
+    }
+}
+
+fn change_out(change: Change) -> v1::HostChange {
+    let Change {
+        at,
+        condition,
+        reason,
+    } = change;
+    let health = match condition {
+        Condition::Fit => v1::HostHealth::Fit,
+        Condition::Quarantined => v1::HostHealth::Quarantined,
+        Condition::Probing => v1::HostHealth::Probing,
+    };
+    v1::HostChange {
+        at_ms: at.0,
+        health: health.into(),
+        reason,
     }
 }

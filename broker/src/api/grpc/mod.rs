@@ -44,7 +44,7 @@ use tq_proto::v1::task_service_server::TaskServiceServer;
 use crate::api::status::ApiError;
 use crate::blobs::Blobs;
 use crate::dispatch::message::AttemptRef;
-use crate::ledger::{Command, Handle, lock};
+use crate::ledger::{Command, Handle, lock, wall};
 use crate::secrets::Vault;
 
 /// What every service works with.
@@ -168,6 +168,7 @@ pub(crate) async fn routes(
     let metrics = move || {
         let shared = ledger.shared();
         let counters = *lock(&shared.counters);
+        shared.admission.tend(wall());
         let text = shared.metrics.encode(&counters);
         async move {
             (

@@ -1,8 +1,10 @@
-//! Circuit breakers of functions: requests are decoded and answers encoded here.
+//! Circuit breakers and overload: requests are decoded and answers encoded here.
 
 use tonic::{Request, Response, Status};
+use tq_core::Tier;
 use tq_core::breaker::{Forced, Phase, Tally};
 use tq_core::limits::{BREAKER_REASON_BYTES_MAX, NAME_BYTES_MAX};
+use tq_core::overload;
 use tq_proto::v1;
 use tq_proto::v1::resilience_service_server::ResilienceService;
 
@@ -10,7 +12,7 @@ use super::Context;
 use super::request::{named, over};
 use crate::api::status::{ApiError, invalid};
 use crate::dispatch::breakers::Event;
-use crate::ledger::{BreakerOrder, BreakerView, Command};
+use crate::ledger::{BreakerOrder, BreakerView, Command, OverloadView, wall};
 
 /// `MODULE@VERSION/FUNCTION`.
 const FUNCTION_BYTES_MAX: usize = 2 * NAME_BYTES_MAX + "@4294967295/".len();
@@ -76,6 +78,14 @@ impl ResilienceService for Resilience {
         } = request.into_inner();
         self.order(namespace, function, BreakerOrder::Release).await
     }
+
+    async fn get_overload(
+        &self,
+        _: Request<v1::GetOverloadRequest>,
+    ) -> Result<Response<v1::Overload>, Status> {
+        let view = self.0.ledger.shared().admission.view(wall());
+        Ok(Response::new(overload_out(view)))
+    }
 }
 
 impl Resilience {
@@ -126,6 +136,44 @@ fn breaker_out(namespace: &str, breaker: BreakerView) -> v1::Breaker {
         until_ms: until.map_or(0, |at| at.0),
         ended,
         failed,
+        changes: changes.collect(),
+    }
+}
+
+fn overload_out(overload: OverloadView) -> v1::Overload {
+    let OverloadView {
+        level,
+        gauges,
+        refused: [(_, refused_high), (_, refused_normal), (_, refused_low)],
+        changes,
+    } = overload;
+    let gauges = gauges.map(|gauge| v1::OverloadGauge {
+        resource: gauge.resource.name().to_owned(),
+        taken: gauge.taken,
+        low_share: gauge.share(Tier::Low),
+        normal_share: gauge.share(Tier::Normal),
+        limit: gauge.share(Tier::High),
+    });
+    let changes = changes.into_iter().map(|change| {
+        let overload::Change { at, level, reason } = change;
+        v1::OverloadChange {
+            at_ms: at.0,
+            level: level.number().into(),
+            reason,
+        }
+    });
+    let refuses = level.refuses().map(|tier| match tier {
+        Tier::Low => v1::Tier::Low.into(),
+        Tier::Normal => v1::Tier::Normal.into(),
+        Tier::High => v1::Tier::High.into(),
+    });
+    v1::Overload {
+        level: level.number().into(),
+        refuses: refuses.collect(),
+        gauges: gauges.into(),
+        refused_low,
+        refused_normal,
+        refused_high,
         changes: changes.collect(),
     }
 }

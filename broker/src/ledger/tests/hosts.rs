@@ -11,6 +11,7 @@ use tq_core::{Epoch, TaskId};
 
 use super::sim::{Sim, spec, submission};
 use super::stores::NewStore;
+use crate::dispatch::health::Condition;
 use crate::dispatch::message::FromHost;
 use crate::ledger::{Config, HelloRefused, HostOrder, HostState, HostView, Refused};
 use crate::store::memory::Crash;
@@ -484,7 +485,21 @@ fn host_that_keeps_failing_is_quarantined_and_probes_itself_back(store: NewStore
     );
     sim.advance(QUARANTINE_PAUSE_MIN);
     assert_eq!(sim.finish_all("a"), [id]);
-    assert_eq!(only_view(&mut sim).state, HostState::Connected);
+    let listed = only_view(&mut sim);
+    assert_eq!(listed.state, HostState::Connected);
+    assert_eq!(listed.changes.len(), 1, "a list has the last change");
+    let shown = sim.order("a", HostOrder::Show).expect("it is there");
+    let became: Vec<_> = shown
+        .changes
+        .iter()
+        .map(|change| change.condition)
+        .collect();
+    let (quarantined, probing) = (Condition::Quarantined, Condition::Probing);
+    assert_eq!(
+        became,
+        [quarantined, probing, quarantined, probing, Condition::Fit]
+    );
+    assert_eq!(shown.changes[1].at, until);
 }
 
 fn quarantined_host_gets_one_attempt_as_a_probe_and_a_resume_clears_it(store: NewStore) {

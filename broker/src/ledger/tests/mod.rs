@@ -18,6 +18,7 @@ mod faults;
 mod hosts;
 mod keyvalue;
 mod modules;
+mod overload;
 mod queues;
 mod recovery;
 mod removal;

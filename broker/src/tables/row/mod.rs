@@ -112,6 +112,11 @@ impl Counters {
         *count = count.saturating_sub(1);
     }
 
+    /// Tasks that wait, for whatever it is.
+    pub fn waiting(&self) -> u64 {
+        self.blocked + self.scheduled + self.ready
+    }
+
     /// Adds the counts of another namespace.
     pub fn add(&mut self, other: &Self) {
         let Self {

@@ -1,15 +1,43 @@
 //! `tq task show`
 
+use tq_client::{BreakerState, Client, Task, TaskState};
+
 use crate::commands::connect;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::output::{Format, json, table};
+use crate::output::{self, Format, json, table};
 
 pub(crate) async fn run(config: &Config, id: &str, with_payload: bool) -> anyhow::Result<Exit> {
-    let task = connect(config).await?.task(id, true, with_payload).await?;
+    let client = connect(config).await?;
+    let task = client.task(id, true, with_payload).await?;
     match config.output.value {
-        Format::Table => table::print_task(&task)?,
+        Format::Table => {
+            table::print_task(&task)?;
+            say_what_holds_it(&client, &task).await;
+        }
         Format::Json => json::print(&json::Task::from(&task))?,
     }
     Ok(Exit::Succeeded)
+}
+
+/// Says so if a task is ready and its function's breaker holds it back: nothing about the task itself shows that.
+async fn say_what_holds_it(client: &Client, task: &Task) {
+    let Some((module, function)) = task.function.split_once('/') else {
+        return;
+    };
+    if task.state() != TaskState::Ready {
+        return;
+    }
+    let function = format!("{module}@{}/{function}", task.module_version);
+    // The task was shown; a module that is gone meanwhile has no breaker to speak of.
+    let Ok(breaker) = client.breaker(&function).await else {
+        return;
+    };
+    let state = breaker.state();
+    if state == BreakerState::Open || state == BreakerState::HalfOpen {
+        let state = json::breaker_state(state);
+        output::note(format!(
+            "it waits: the circuit breaker of `{function}` is {state}; `tq breaker show {function}` says why"
+        ));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tq_client::{Host, HostState};
+use tq_client::{Host, HostChange, HostHealth, HostState};
 
 use super::{known, named};
 
@@ -29,6 +29,29 @@ pub(crate) struct HostInfo<'a> {
     until_ms: Option<u64>,
     version: &'a str,
     connected_ms: u64,
+    changes: Vec<ChangeInfo<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChangeInfo<'a> {
+    at_ms: u64,
+    health: &'static str,
+    reason: &'a str,
+}
+
+impl<'a> From<&'a HostChange> for ChangeInfo<'a> {
+    fn from(change: &'a HostChange) -> Self {
+        let HostChange {
+            at_ms,
+            health: _,
+            reason,
+        } = change;
+        Self {
+            at_ms: *at_ms,
+            health: host_health(change.health()),
+            reason,
+        }
+    }
 }
 
 impl<'a> From<&'a Host> for HostInfo<'a> {
@@ -47,6 +70,7 @@ impl<'a> From<&'a Host> for HostInfo<'a> {
             until_ms: known(host.until_ms),
             version: &host.version,
             connected_ms: host.connected_ms,
+            changes: host.changes.iter().map(ChangeInfo::from).collect(),
         }
     }
 }
@@ -67,6 +91,16 @@ pub(crate) struct HostRemoved<'a> {
     pub(crate) name: &'a str,
     /// Attempts that were taken from it.
     pub(crate) taken_back: u32,
+}
+
+/// The name of how a host is.
+pub(crate) fn host_health(health: HostHealth) -> &'static str {
+    match health {
+        HostHealth::Unspecified => "unknown",
+        HostHealth::Fit => "fit",
+        HostHealth::Quarantined => "quarantined",
+        HostHealth::Probing => "probing",
+    }
 }
 
 /// A host's state's name.

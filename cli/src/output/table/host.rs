@@ -3,8 +3,8 @@
 use tq_client::Host;
 
 use super::{dash, labels, print, print_fields, time};
-use crate::output::{escaped, json};
-use crate::units::Size;
+use crate::output::{self, escaped, json};
+use crate::units::{Moment, Size};
 
 /// Prints hosts, one a line.
 ///
@@ -41,7 +41,7 @@ pub(crate) fn print_hosts(hosts: &[Host]) -> anyhow::Result<()> {
     )
 }
 
-/// Prints one host, a field a line.
+/// Prints one host, a field a line, and what has become of its health, the newest first.
 ///
 /// # Errors
 /// As [`output::data`].
@@ -65,7 +65,21 @@ pub(crate) fn print_host(host: &Host) -> anyhow::Result<()> {
         ("labels", labels(&host.labels)),
         ("modules", host.modules_ready.to_string()),
         ("version", host.version.clone()),
-    ])
+    ])?;
+    if host.changes.is_empty() {
+        return Ok(());
+    }
+    output::line("")?;
+    print(
+        ["time", "health", "reason"],
+        host.changes.iter().rev().map(|change| {
+            [
+                Moment(change.at_ms).to_string(),
+                json::host_health(change.health()).to_owned(),
+                escaped(&change.reason),
+            ]
+        }),
+    )
 }
 
 /// What attempts may use of a host's memory, and what it has.

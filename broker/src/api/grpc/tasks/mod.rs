@@ -27,7 +27,7 @@ use super::reads::{Reads, Shows, no_task};
 use super::request::named;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
-use crate::ledger::{Command, Doomed, Submit};
+use crate::ledger::{Command, Doomed, Submit, wall};
 
 pub(super) struct Tasks(pub(super) Context);
 
@@ -39,12 +39,19 @@ impl TaskService for Tasks {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let checked = self.checked(request.into_inner()).await;
+        let request = request.into_inner();
+        let shared = self.0.ledger.shared();
+        let let_in = async {
+            // First, so that what is refused for this costs as little as may be.
+            let permit = shared.admission.enter(submit::weight(&request), wall());
+            let permit = permit.map_err(ApiError::from)?;
+            Ok::<_, Status>((permit, self.checked(request).await?))
+        };
         // What comes as far as the ledger is counted there.
-        let refused = &self.0.ledger.shared().metrics.refused;
-        let (namespace, submissions, holds, span) = checked.inspect_err(|_| {
-            refused.inc();
-        })?;
+        let let_in = let_in.await.inspect_err(|_| {
+            shared.metrics.refused.inc();
+        });
+        let (_permit, (namespace, submissions, holds, span)) = let_in?;
         let submit = self.0.ledger.ask(|reply| {
             Command::Submit(Submit {
                 namespace,

@@ -7,11 +7,11 @@ use tonic::Status;
 use tq_core::limits::{
     ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, CONTENT_TYPE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
     IDEMPOTENCY_WINDOW, IDEMPOTENCY_WINDOW_MAX, IDEMPOTENCY_WINDOW_MIN, PAYLOAD_BYTES_MAX,
-    SUBMIT_BATCH_MAX,
+    SUBMIT_BATCH_MAX, SUBMIT_TASK_BYTES,
 };
 use tq_core::placement::Placement;
 use tq_core::task::{DataRef, Spec};
-use tq_core::{Limits, RetryPolicy, Timestamp};
+use tq_core::{Limits, Priority, RetryPolicy, Tier, Timestamp};
 use tq_proto::v1;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -22,7 +22,7 @@ use crate::api::grpc::payloads::put_large;
 use crate::api::grpc::request::{named, over};
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::Hold;
-use crate::ledger::{Submission, read, wall};
+use crate::ledger::{Submission, Weight, read, wall};
 use crate::modules::registry::{Function, Module};
 
 impl Tasks {
@@ -174,6 +174,25 @@ impl Tasks {
             request,
             key_window,
         })
+    }
+}
+
+/// What of a request counts for whether it is let in.
+pub(super) fn weight(request: &v1::SubmitRequest) -> Weight {
+    let tier = |task: &v1::NewTask| {
+        let given = task.priority.map(|priority| priority.min(u8::MAX.into()));
+        let given = given.and_then(|priority| u8::try_from(priority).ok());
+        given.map_or_else(Priority::default, Priority).tier()
+    };
+    let bytes = |task: &v1::NewTask| {
+        let arguments = task.arguments.iter().map(String::len).sum::<usize>();
+        (task.payload.len() + arguments) as u64 + SUBMIT_TASK_BYTES
+    };
+    let tasks = &request.tasks;
+    Weight {
+        tier: tasks.iter().map(tier).min().unwrap_or(Tier::High),
+        tasks: tasks.len() as u64,
+        bytes: tasks.iter().map(bytes).sum(),
     }
 }
 
