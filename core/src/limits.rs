@@ -558,7 +558,7 @@ pub const HOST_CHANGES_MAX: usize = 50;
 /// Tasks that may wait, over all namespaces, unless a broker is told otherwise: 12 GB of rows. It is there for the disk, and
 /// far beyond what a queue that is worked on has.
 pub const WAITING_MAX: u64 = 20_000_000;
-/// Memory for submits that are being taken in, from when they are read until they are answered.
+/// Memory for submits that are being taken in, from when they are read until they are committed.
 pub const SUBMITS_BYTES_MAX: u64 = 256 * MIB;
 /// What a task counts in that, beside its payload and its arguments.
 pub const SUBMIT_TASK_BYTES: u64 = KIB;

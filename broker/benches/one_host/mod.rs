@@ -149,6 +149,7 @@ impl OneHost {
             commands.push(Command::Submit(Submit {
                 namespace: NAMESPACE.to_owned(),
                 tasks: (0..submitted).map(|_| submission()).collect(),
+                permit: None,
                 reply,
             }));
         }

@@ -20,7 +20,7 @@ pub struct Weight {
     pub tier: Tier,
     /// Its tasks.
     pub tasks: u64,
-    /// The memory that it takes until it is answered.
+    /// The memory that it takes until it is committed.
     pub bytes: u64,
 }
 
@@ -42,7 +42,7 @@ pub struct Admission {
     waiting_max: u64,
     /// Tasks that wait, as of the last commit.
     waiting: AtomicU64,
-    /// Bytes of submits that were let in and are not answered.
+    /// Bytes of submits that were let in and are not committed.
     bytes: AtomicU64,
     state: Mutex<State>,
     metrics: Metrics,

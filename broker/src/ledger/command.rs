@@ -17,7 +17,7 @@ use tq_core::task::{Spec, State, Task};
 use tq_core::transition::{Amendment, Rejected};
 use tq_core::{Digest, Epoch, Grants, TaskId, Timestamp};
 
-use super::{BucketChange, Ended, Keep, RedriveDead, SecretChange, SetNamespace};
+use super::{BucketChange, Ended, Keep, Permit, RedriveDead, SecretChange, SetNamespace};
 use crate::blobs::Hold;
 use crate::dispatch::SessionId;
 use crate::dispatch::breakers::{Event, Function, Override};
@@ -155,6 +155,9 @@ pub struct Submit {
     pub namespace: String,
     /// What was asked for.
     pub tasks: Vec<Submission>,
+    /// By which they were let in, for as long as the ledger has them; none if nobody asked. Whoever waits for the answer may
+    /// go, and they would still take memory.
+    pub permit: Option<Permit>,
     /// Their ids, once they are on disk.
     pub reply: Reply<Result<Vec<Submitted>, Refused>>,
 }
@@ -474,7 +477,7 @@ pub enum Refused {
     },
     /// More comes than can be taken in.
     #[error(
-        "the broker is overloaded: {reason}; nothing was submitted, try again in {}",
+        "the broker is overloaded: {reason}; try again in {}",
         seconds(*.retry_after)
     )]
     Overloaded {

@@ -14,7 +14,7 @@ use tq_core::{Digest, Signature, TaskId, Timestamp, invariants};
 
 use super::answers::Ends;
 use super::ready::is_ready;
-use super::{Answers, Ended, Error, Ledger, Open, claims, keyvalue, lock, ready};
+use super::{Answers, Ended, Error, Ledger, Open, Permit, claims, keyvalue, lock, ready};
 use crate::blobs::Hold;
 use crate::dispatch::needs::Needs;
 use crate::store::{Batch, Committed, Key, Level};
@@ -61,6 +61,8 @@ pub(super) struct Step {
     pub(super) fed: Vec<Arc<Needs>>,
     /// Holds on blobs that it names: they end with its commit.
     pub(super) holds: Vec<Hold>,
+    /// By which its new tasks were let in, likewise.
+    pub(super) permits: Vec<Permit>,
     /// What it has done to buckets.
     pub(super) buckets: keyvalue::Written,
     /// Blobs that were those of versions of modules which it removes.
@@ -329,6 +331,7 @@ impl Ledger {
         }
         self.shared.unnamed.push(unnamed);
         drop(step.holds);
+        drop(step.permits);
         self.publish_claims(claims);
         self.forget_progress(step.touched.keys());
         self.shared

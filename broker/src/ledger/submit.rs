@@ -25,8 +25,10 @@ impl Ledger {
         let Submit {
             namespace,
             tasks,
+            permit,
             reply,
         } = submit;
+        self.step.permits.extend(permit);
         let result = match self.namespace(&namespace) {
             None => Err(Refused::NoNamespace(namespace)),
             Some(number) => match self.refuse_new(&tasks)? {

@@ -461,6 +461,7 @@ impl World {
         let submit = Submit {
             namespace: NAMESPACE.to_owned(),
             tasks: tasks.collect(),
+            permit: None,
             reply,
         };
         if self.broker.process.is_some() {

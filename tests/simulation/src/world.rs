@@ -379,11 +379,11 @@ impl World {
         let shared = process.ledger.shared();
         let openings = &shared.metrics.breaker_openings;
         let before = openings.get();
-        let let_in = LetIn::so_far(shared);
+        let let_in = LetIn::so_far(&shared);
         let stepped = process.ledger.step(clocks, inbox);
         self.report.openings += openings.get() - before;
         if stepped.is_ok() {
-            self.report.refused += let_in.check(process.ledger.shared());
+            self.report.refused += let_in.check(&process.ledger.shared());
         }
         // Even a commit that failed may be on disk.
         for (task, at) in process.ledger.take_removed() {

@@ -314,6 +314,7 @@ impl DeadLetterService for DeadLetters {
             Command::Submit(Submit {
                 namespace: namespace.clone(),
                 tasks: submissions,
+                permit: None,
                 reply,
             })
             .holding(holds)

@@ -594,6 +594,7 @@ impl Sim {
         self.inbox.push(Command::Submit(Submit {
             namespace: TENANT.to_owned(),
             tasks,
+            permit: None,
             reply,
         }));
         answer

@@ -51,11 +51,12 @@ impl TaskService for Tasks {
         let let_in = let_in.await.inspect_err(|_| {
             shared.metrics.refused.inc();
         });
-        let (_permit, (namespace, submissions, holds, span)) = let_in?;
+        let (permit, (namespace, submissions, holds, span)) = let_in?;
         let submit = self.0.ledger.ask(|reply| {
             Command::Submit(Submit {
                 namespace,
                 tasks: submissions,
+                permit: Some(permit),
                 reply,
             })
             .holding(holds)
