@@ -109,27 +109,24 @@ async fn the_less_urgent_is_refused_first_and_what_waits_runs_on() {
     assert_eq!((low, level), (1.0, 3.0));
 
     // Whoever waits for room gets it when there is some.
-    let late = tokio::spawn({
-        let tq = tq.clone();
-        async move {
-            let words = [
-                "submit",
-                "faults/echo",
-                "late",
-                "--priority",
-                "10",
-                "--wait",
-            ];
-            tq.run(words).await
-        }
-    });
-    eventually("it is refused", async || {
-        let shown = overload(&tq).await;
-        (shown["refused"]["low"].as_u64() >= Some(2)).then_some(())
-    })
-    .await;
-    let host = Host::start(&broker, &folder.path().join("host"), "a", 2).await;
-    late.await.expect("it does not panic").ok();
+    let words = [
+        "submit",
+        "faults/echo",
+        "late",
+        "--priority",
+        "10",
+        "--wait",
+    ];
+    let host = async {
+        eventually("it is refused", async || {
+            let shown = overload(&tq).await;
+            (shown["refused"]["low"].as_u64() >= Some(2)).then_some(())
+        })
+        .await;
+        Host::start(&broker, &folder.path().join("host"), "a", 2).await
+    };
+    let (late, host) = tokio::join!(tq.run(words), host);
+    late.ok();
     eventually("what waited has run", async || {
         let shown = overload(&tq).await;
         (shown["gauges"][0]["taken"] == 0).then_some(())
