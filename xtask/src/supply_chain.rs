@@ -49,7 +49,8 @@ fn program() -> Result<PathBuf, Failed> {
     if is_installed("cargo-deny") {
         return Ok("cargo-deny".into());
     }
-    let folder = tools::programs()?.join("cargo-deny");
+    // Under another name than the program's: while it is built, it is a file of that name in the target directory.
+    let folder = tools::programs()?.join("installed");
     let program = folder.join("bin/cargo-deny");
     if !program.is_file() {
         let mut install = cargo(&["install", "cargo-deny", "--locked", "--version", VERSION]);
