@@ -657,6 +657,21 @@ pub const MODULE_TYPE_COPIES_BYTES_MAX: usize = 4 * MIB as usize;
 /// The descriptions that a module carries of its functions (the section `tq:functions`), all together.
 pub const MODULE_DESCRIPTIONS_BYTES_MAX: usize = 256 * KIB as usize;
 
+/// Types in the signature of one typed function, each counted wherever it stands. A component asks for a tree of any size
+/// with few bytes; hosts and the broker write it out.
+pub const TYPED_TYPES_MAX: usize = 1_000;
+/// How deep they are nested. One level is up to two in JSON, of which the parser takes 127.
+pub const TYPED_DEPTH_MAX: usize = 32;
+/// Names in the signature of one typed function: of its types, parameters, fields, cases and flags.
+pub const TYPED_NAMES_BYTES_MAX: usize = 16 * KIB as usize;
+/// Types of all typed functions of one upload. The broker holds them in memory.
+pub const MODULE_TYPED_TYPES_MAX: usize = 20_000;
+/// Names of all typed functions of one upload.
+pub const MODULE_TYPED_NAMES_BYTES_MAX: usize = 256 * KIB as usize;
+/// Values in the payload of a typed function, each byte of a `list<u8>` counted: the engine takes each by itself, in up to 64
+/// bytes of the host's memory, so that these are as much as a guest may pass to its host ([`HOSTCALL_BYTES_MAX`]).
+pub const TYPED_VALUES_MAX: usize = HOSTCALL_BYTES_MAX / 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,10 +13,13 @@ const PICTURE: &[(&str, &[&str])] = &[
         "tq",
         &["tq-broker", "tq-client", "tq-core", "tq-host", "tq-proto"],
     ),
-    ("tq-broker", &["tq-core", "tq-micro", "tq-proto"]),
+    (
+        "tq-broker",
+        &["tq-core", "tq-micro", "tq-proto", "tq-typed"],
+    ),
     ("tq-client", &["tq-core", "tq-proto"]),
     ("tq-core", &["tq-micro"]),
-    ("tq-host", &["tq-core", "tq-micro", "tq-proto"]),
+    ("tq-host", &["tq-core", "tq-micro", "tq-proto", "tq-typed"]),
     // The frame of the benches, for their benches alone.
     ("tq-micro", &[]),
     ("tq-proto", &[]),
@@ -30,6 +33,7 @@ const PICTURE: &[(&str, &[&str])] = &[
         "tq-simulation",
         &["tq-broker", "tq-core", "tq-host", "tq-proto"],
     ),
+    ("tq-typed", &["tq-core"]),
     ("tq-fuzz", &["tq-broker", "tq-core", "tq-host", "tq-proto"]),
     ("xtask", &[]),
 ];
@@ -119,6 +123,7 @@ fn wrong_edges_are_found() -> anyhow::Result<()> {
         ("tq-core", "tokio"),
         ("tq-host", "tq-micro"),
         ("tq-sdk", "tq-core"),
+        ("tq-typed", "tq-proto"),
         ("xtask", "serde"),
     ] {
         let package = packages
@@ -141,6 +146,7 @@ fn wrong_edges_are_found() -> anyhow::Result<()> {
                 "`tq-core` depends on `tokio`",
                 "`tq-host` depends on `tq-micro`",
                 "`tq-sdk` depends on `tq-core`",
+                "`tq-typed` depends on `tq-proto`",
                 "`xtask` depends on `serde`",
                 "crate `tq-client` is in the picture, but not in the workspace",
                 "crate `tq-utils` is not in the picture",

@@ -1,0 +1,46 @@
+//! How functions are called.
+
+use std::collections::BTreeMap;
+
+/// The names of exported functions, which are interface and name in the component, in the order given: the name alone if no
+/// other function has it, and otherwise with the interface before it, `demo:images/ops@1.0.0#resize`. One without an interface
+/// always has its own.
+#[must_use]
+pub fn names(exports: &[(Option<&str>, &str)]) -> Vec<String> {
+    let mut count = BTreeMap::<&str, usize>::new();
+    for (_, function) in exports {
+        *count.entry(function).or_default() += 1;
+    }
+    let name = |(interface, function): &(Option<&str>, &str)| match interface {
+        Some(interface) if count.get(function).is_some_and(|count| *count > 1) => {
+            format!("{interface}#{function}")
+        }
+        Some(_) | None => (*function).to_owned(),
+    };
+    exports.iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_short_as_they_can_be() {
+        assert_eq!(
+            names(&[
+                (None, "add"),
+                (Some("a:b/ops@1.0.0"), "resize"),
+                (Some("a:b/ops@1.0.0"), "add"),
+                (Some("a:b/more"), "crop"),
+                (Some("a:b/ops@1.0.0"), "crop"),
+            ]),
+            [
+                "add",
+                "resize",
+                "a:b/ops@1.0.0#add",
+                "a:b/more#crop",
+                "a:b/ops@1.0.0#crop"
+            ]
+        );
+    }
+}
