@@ -60,5 +60,5 @@ pub use tq_proto::v1::{
     NamespaceSettings, NewTask, Overload, OverloadChange, OverloadGauge, PlacementSettings,
     Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention, RetryOverrides,
     RetryPolicy, Secret, SignatureSummary, Submitted, Task, TaskState, Tier, Tripped,
-    UploadModuleResponse, Usage,
+    TypedFunction, UncallableFunction, UploadModuleResponse, Usage,
 };

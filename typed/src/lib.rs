@@ -38,7 +38,7 @@ mod wit;
 pub use decode::{Error, arguments, value};
 pub use encode::{TooLong, json};
 pub use function::{Field, Function, Measure, Uncallable};
-pub use names::names;
+pub use names::{is_own, names};
 pub use ty::{Case, Type};
 pub use value::Value;
 

@@ -20,6 +20,13 @@ pub fn names(exports: &[(Option<&str>, &str)]) -> Vec<String> {
     exports.iter().map(name).collect()
 }
 
+/// Whether an exported interface is its component's own. Those of `wasi` and `tq` are agreed upon with whoever runs it, and mean
+/// something else than a function that somebody calls by name: a program for another version of WASI should not become one.
+#[must_use]
+pub fn is_own(interface: &str) -> bool {
+    !interface.starts_with("wasi:") && !interface.starts_with("tq:")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -194,6 +194,7 @@ fn module() -> Module {
         uploaded_at: Timestamp::EPOCH,
         retired_at: Timestamp::EPOCH,
         not_granted: Vec::new(),
+        uncallable: Vec::new(),
     }
 }
 

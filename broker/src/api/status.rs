@@ -53,6 +53,7 @@ impl From<Unknown> for ApiError {
             Unknown::Version { .. } | Unknown::Function { .. } => {
                 Status::not_found(error.to_string())
             }
+            Unknown::Uncallable { .. } => Status::failed_precondition(error.to_string()),
             Unknown::Ambiguous { .. } => Status::invalid_argument(error.to_string()),
         })
     }

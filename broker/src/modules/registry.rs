@@ -9,7 +9,7 @@ use tq_core::task::Spec;
 use tq_core::{Digest, Grants, Limits, Timestamp, each_limit};
 
 use super::placement::FunctionPlacement;
-use super::{Entry, nearest};
+use super::{Entry, Typed, Uncallable, nearest};
 
 /// One version of a module: what its component offers and under which settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Module {
     pub retired_at: Timestamp,
     /// What it may ask for and is not granted.
     pub not_granted: Vec<String>,
+    /// What it exports beside its functions, and no task can call.
+    pub uncallable: Vec<Uncallable>,
 }
 
 /// A function of a module, with its settings. The default has no name, and says nothing of itself.
@@ -55,6 +57,17 @@ pub struct Function {
     pub grants: Arc<Grants>,
     /// Results go so long after their tasks' ends; none leaves it to the namespace.
     pub result_ttl: Option<Duration>,
+    /// Its types, if it is called with JSON in place of its arguments.
+    pub typed: Option<Arc<Typed>>,
+}
+
+impl Function {
+    /// Whether it is meant by this name: its own, or the one with its interface, which it keeps when another function of its
+    /// name comes to the module.
+    fn is_named(&self, name: &str) -> bool {
+        let full_name = || self.typed.as_ref().map(|typed| typed.full_name());
+        self.name == name || name.contains('#') && full_name().as_deref() == Some(name)
+    }
 }
 
 /// All versions of one module.
@@ -69,6 +82,29 @@ pub struct Versions {
 }
 
 impl Module {
+    /// Why there is no function of this name.
+    fn lacks(&self, name: &str) -> Unknown {
+        let uncallable = self
+            .uncallable
+            .iter()
+            .find(|function| function.name == name);
+        match uncallable {
+            Some(Uncallable { name, why }) => Unknown::Uncallable {
+                module: self.name.clone(),
+                function: name.clone(),
+                why: why.clone(),
+            },
+            None => Unknown::Function {
+                module: self.name.clone(),
+                function: name.to_owned(),
+                nearest: Nearest::new(
+                    name,
+                    self.functions.iter().map(|function| function.name.as_str()),
+                ),
+            },
+        }
+    }
+
     /// What functions may do here that they may not in `before`: each grant with the functions that have it, `env LANG (resize,
     /// crop)`, or by itself if all of them do.
     pub fn granted_beyond(&self, before: Option<&Self>) -> Vec<String> {
@@ -134,6 +170,16 @@ pub enum Unknown {
         function: String,
         /// The nearest names, as they end the message.
         nearest: Nearest,
+    },
+    /// The module exports it, but no task can call it.
+    #[error("function `{function}` of module `{module}` cannot be called: {why}")]
+    Uncallable {
+        /// The module's name.
+        module: String,
+        /// The function's name.
+        function: String,
+        /// Why not.
+        why: String,
     },
     /// The module has several functions and none was named.
     #[error("module `{module}` has {count} functions, so name one: `{module}/{first}`")]
@@ -312,15 +358,8 @@ impl Registry {
             }
             (Some(name), functions) => functions
                 .iter()
-                .find(|function| function.name == name)
-                .ok_or_else(|| Unknown::Function {
-                    module: module.name.clone(),
-                    function: name.to_owned(),
-                    nearest: Nearest::new(
-                        name,
-                        functions.iter().map(|function| function.name.as_str()),
-                    ),
-                })?,
+                .find(|function| function.is_named(name))
+                .ok_or_else(|| module.lacks(name))?,
         };
         Ok((module, found))
     }
@@ -348,12 +387,17 @@ impl Registry {
         spec
     }
 
-    /// The function of a call, in the version that the task was submitted to.
-    fn as_submitted(&self, spec: &Spec) -> Option<&Function> {
+    /// The function of a call, in the version that it names.
+    pub fn of_call(&self, spec: &Spec) -> Option<(&Module, &Function)> {
         let versions = self.versions(&spec.namespace, &spec.module).ok()?;
         let module = versions.all.get(&spec.version)?;
         let mut functions = module.functions.iter();
-        functions.find(|function| function.name == spec.function)
+        let function = functions.find(|function| function.name == spec.function)?;
+        Some((module, function))
+    }
+
+    fn as_submitted(&self, spec: &Spec) -> Option<&Function> {
+        self.of_call(spec).map(|(_, function)| function)
     }
 
     /// What a task may do beside computing: what its function had granted in the version that the task was submitted to.
@@ -417,7 +461,50 @@ mod tests {
             uploaded_at: Timestamp::EPOCH,
             retired_at: Timestamp::EPOCH,
             not_granted: Vec::new(),
+            uncallable: Vec::new(),
         }
+    }
+
+    #[test]
+    fn typed_functions_are_found_by_both_of_their_names() {
+        let typed = |name: &str, interface: &str, export: &str| Function {
+            name: name.to_owned(),
+            typed: Some(Arc::new(Typed {
+                interface: interface.to_owned(),
+                export: export.to_owned(),
+                function: tq_typed::Function::default(),
+            })),
+            ..Function::default()
+        };
+        let module = Module {
+            functions: vec![
+                typed("add", "", "add"),
+                typed("crop", "a:b/ops@1.0.0", "crop"),
+            ],
+            uncallable: vec![Uncallable {
+                name: "open".to_owned(),
+                why: "it has a resource in its types".to_owned(),
+            }],
+            ..module("m", 1, 1)
+        };
+        let mut registry = Registry::default();
+        registry.insert("a", module);
+        registry.set_current("a", "m", 1, 1);
+        let found = |reference: &str| match registry.function("a", reference) {
+            Ok((_, function)) => function.name.clone(),
+            Err(unknown) => unknown.to_string(),
+        };
+        assert_eq!(found("m/add"), "add");
+        assert_eq!(found("m/crop"), "crop");
+        assert_eq!(found("m@1/a:b/ops@1.0.0#crop"), "crop");
+        assert_eq!(
+            found("m/a:b/ops@2.0.0#crop"),
+            "module `m` has no function `a:b/ops@2.0.0#crop`; there is `add`, `crop`"
+        );
+        assert_eq!(
+            found("m/open"),
+            "function `open` of module `m` cannot be called: it has a resource in its types"
+        );
     }
 
     #[test]

@@ -114,6 +114,15 @@ pub(crate) enum Command {
     New(NewArgs),
     /// Build a module and upload it
     Deploy(DeployArgs),
+    /// Say what a module's functions take and give, and how to call them
+    #[command(after_help = "Examples:
+  tq describe images
+  tq describe images@2/resize
+  tq describe images --output json    with the JSON Schema of each function")]
+    Describe {
+        /// MODULE or MODULE/FUNCTION. MODULE is a name, or NAME@VERSION
+        function: String,
+    },
     /// Submit a task and wait for its result
     Run(RunArgs),
     /// Submit tasks and print their ids

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use indicatif::ProgressBar;
 use tq_client::{
-    Client, Component, Entry, LimitOverrides, Module, RetryOverrides, Upload, UploadModuleResponse,
+    Client, Component, LimitOverrides, Module, RetryOverrides, Upload, UploadModuleResponse,
 };
 use tq_core::each_limit;
 
 use crate::args::DeployArgs;
-use crate::commands::{call, connect};
+use crate::commands::{call, connect, describe};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::manifest::{self, Manifest};
@@ -252,6 +252,7 @@ fn print(module: &Module, answer: &UploadModuleResponse) -> anyhow::Result<()> {
         Size(module.size_bytes)
     ))?;
     table::print_functions(module)?;
+    table::print_uncallable(module)?;
     if !answer.newly_granted.is_empty() {
         output::line(format!(
             "\nnewly granted: {}",
@@ -264,26 +265,13 @@ fn print(module: &Module, answer: &UploadModuleResponse) -> anyhow::Result<()> {
             answer.not_granted.join(", ")
         ))?;
     }
-    if let Some(line) = run_line(module) {
-        output::line(format!("\nrun it: {line}"))?;
+    if let Some(function) = module.functions.first() {
+        output::line(format!(
+            "\nrun it: {}",
+            describe::run_line(module, function)
+        ))?;
     }
     Ok(())
-}
-
-/// A command that calls the module's first function.
-fn run_line(module: &Module) -> Option<String> {
-    let function = module.functions.first()?;
-    let name = match module.functions.len() {
-        1 => module.name.clone(),
-        _ => format!("{}/{}", module.name, function.name),
-    };
-    Some(match (module.entry(), function.input.as_str()) {
-        (Entry::Program, _) => format!("tq run {name} @FILE -- ARGUMENT..."),
-        (Entry::Handler | Entry::Unspecified, "json") => format!("tq run {name} '{{…}}'"),
-        (Entry::Handler | Entry::Unspecified, "text") => format!("tq run {name} 'some text'"),
-        (Entry::Handler | Entry::Unspecified, "none") => format!("tq run {name}"),
-        (Entry::Handler | Entry::Unspecified, _) => format!("tq run {name} @FILE"),
-    })
 }
 
 #[cfg(test)]
@@ -372,35 +360,5 @@ mod tests {
         );
         let renamed = prepare(folder.path(), Some("other")).expect("it can be built");
         assert_eq!(renamed.upload.name, "other");
-    }
-
-    #[test]
-    fn run_line_fits_the_function() {
-        let function = |name: &str, input: &str| tq_client::Function {
-            name: name.into(),
-            input: input.into(),
-            ..tq_client::Function::default()
-        };
-        let module = |entry: Entry, functions: Vec<tq_client::Function>| Module {
-            name: "m".into(),
-            entry: entry.into(),
-            functions,
-            ..Module::default()
-        };
-        let line = |module: Module| run_line(&module);
-        assert_eq!(
-            line(module(Entry::Handler, vec![function("f", "json")])).as_deref(),
-            Some("tq run m '{…}'")
-        );
-        let two = vec![function("f", "text"), function("g", "")];
-        assert_eq!(
-            line(module(Entry::Handler, two)).as_deref(),
-            Some("tq run m/f 'some text'")
-        );
-        let program = module(Entry::Program, vec![function("main", "")]);
-        assert_eq!(
-            line(program).as_deref(),
-            Some("tq run m @FILE -- ARGUMENT...")
-        );
     }
 }

@@ -10,6 +10,7 @@ mod config;
 mod dead;
 mod demo;
 mod deploy;
+mod describe;
 mod dev;
 mod host;
 mod kv;
@@ -57,6 +58,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
         },
         Command::New(args) => new::run(&args),
         Command::Deploy(args) => deploy::run(config, args).await,
+        Command::Describe { function } => describe::run(config, &function).await,
         Command::Run(args) => run::run(config, args).await,
         Command::Submit(args) => submit::run(config, args).await,
         Command::Task(task) => match task {

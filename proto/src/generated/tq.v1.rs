@@ -6339,6 +6339,32 @@ pub struct Function {
     pub grants: ::core::option::Option<Grants>,
     #[prost(uint64, optional, tag = "60")]
     pub result_ttl_ms: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "70")]
+    pub typed: ::core::option::Option<TypedFunction>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TypedFunction {
+    #[prost(string, tag = "1")]
+    pub signature: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub full_name: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub definitions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub example: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub input_schema: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub output_schema: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "7")]
+    pub error_schema: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UncallableFunction {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Module {
@@ -6366,6 +6392,8 @@ pub struct Module {
     pub ready_on: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "12")]
     pub compile_error: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "20")]
+    pub uncallable: ::prost::alloc::vec::Vec<UncallableFunction>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -6373,6 +6401,7 @@ pub enum Entry {
     Unspecified = 0,
     Handler = 1,
     Program = 2,
+    Typed = 3,
 }
 impl Entry {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -6384,6 +6413,7 @@ impl Entry {
             Self::Unspecified => "ENTRY_UNSPECIFIED",
             Self::Handler => "ENTRY_HANDLER",
             Self::Program => "ENTRY_PROGRAM",
+            Self::Typed => "ENTRY_TYPED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -6392,6 +6422,7 @@ impl Entry {
             "ENTRY_UNSPECIFIED" => Some(Self::Unspecified),
             "ENTRY_HANDLER" => Some(Self::Handler),
             "ENTRY_PROGRAM" => Some(Self::Program),
+            "ENTRY_TYPED" => Some(Self::Typed),
             _ => None,
         }
     }

@@ -700,5 +700,6 @@ fn module(digest: Digest) -> Module {
         uploaded_at: Timestamp::EPOCH,
         retired_at: Timestamp::EPOCH,
         not_granted: Vec::new(),
+        uncallable: Vec::new(),
     }
 }

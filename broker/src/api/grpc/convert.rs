@@ -22,6 +22,7 @@ use tq_core::{
 };
 use tq_proto::v1;
 
+use super::typed;
 use crate::api::status::invalid;
 use crate::dispatch::message::{
     Assignment, AttemptOutcome, AttemptRef, Data, FromHost, Hello, ToHost, Token,
@@ -494,6 +495,7 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
         placement,
         grants,
         result_ttl,
+        typed,
     } = function;
     v1::Function {
         name: name.clone(),
@@ -505,6 +507,7 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
         placement: Some(function_placement_out(placement)),
         grants: (!grants.is_empty()).then(|| grants_out(grants)),
         result_ttl_ms: result_ttl.map(millis),
+        typed: typed.as_deref().map(typed::listed),
     }
 }
 
@@ -595,6 +598,7 @@ pub(super) fn module_out(
     let entry = match module.entry {
         Entry::Handler => v1::Entry::Handler,
         Entry::Program => v1::Entry::Program,
+        Entry::Typed => v1::Entry::Typed,
     };
     v1::Module {
         namespace: namespace.to_owned(),
@@ -613,6 +617,7 @@ pub(super) fn module_out(
         versions,
         ready_on: Vec::new(),
         compile_error: String::new(),
+        uncallable: module.uncallable.iter().map(typed::uncallable).collect(),
     }
 }
 

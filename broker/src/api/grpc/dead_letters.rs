@@ -20,6 +20,7 @@ use super::function_filter::FunctionFilter;
 use super::payloads::put_large;
 use super::reads::{Reads, no_task};
 use super::request::{named, over};
+use super::typed::Calls;
 use super::{Context, convert};
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Delete, Doomed, RedriveDead, Submission, Submit, read, wall};
@@ -287,6 +288,14 @@ impl DeadLetterService for DeadLetters {
             true => (*dead.spec).clone(),
             false => self.0.ledger.shared().on_current_version(&dead.spec),
         };
+        let mut calls = Calls::default();
+        {
+            let registry = read(&self.0.ledger.shared().registry);
+            if let Some((module, function)) = registry.of_call(&spec) {
+                calls.add(module, function, &payload);
+            }
+        }
+        calls.check().await.map_err(|(_, status)| status)?;
         let now = wall();
         let spec = Spec {
             payload: DataRef::Row {

@@ -19,6 +19,7 @@ mod secrets;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod tasks;
+mod typed;
 
 use std::sync::Arc;
 

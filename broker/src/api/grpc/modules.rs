@@ -12,7 +12,7 @@ use tq_proto::v1::module_service_server::ModuleService;
 
 use super::blocking::{blocking, write_chunk};
 use super::request::named;
-use super::{Context, convert};
+use super::{Context, convert, typed};
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::Checked;
 use crate::ledger::{Command, Deploy, read};
@@ -96,6 +96,7 @@ impl ModuleService for Modules {
             uploaded_at: Timestamp::EPOCH,
             retired_at: Timestamp::EPOCH,
             not_granted: not_granted.clone(),
+            uncallable: inspected.uncallable,
         };
         let deployed = {
             let namespace = namespace.clone();
@@ -273,7 +274,10 @@ impl Modules {
             );
             (module, shown)
         };
-        self.with_readiness(module.digest, shown).await
+        let digest = module.digest;
+        // The schemas of a module with as many types as it may have take milliseconds.
+        let described = blocking(move || Ok(typed::described(shown, &module))).await?;
+        self.with_readiness(digest, described).await
     }
 
     async fn with_readiness(
@@ -403,6 +407,7 @@ impl Settings {
             doc,
             input,
             output,
+            typed,
         } = function;
         Function {
             name,
@@ -414,6 +419,7 @@ impl Settings {
             placement,
             grants,
             result_ttl,
+            typed: typed.map(Arc::new),
         }
     }
 }

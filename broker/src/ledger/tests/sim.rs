@@ -227,6 +227,7 @@ pub(super) fn module(digest: Digest) -> Module {
         uploaded_at: Timestamp::EPOCH,
         retired_at: Timestamp::EPOCH,
         not_granted: Vec::new(),
+        uncallable: Vec::new(),
     }
 }
 

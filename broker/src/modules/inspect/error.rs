@@ -7,11 +7,12 @@ use tq_core::limits::{
 };
 
 use super::imports::Refused;
+use crate::modules::Uncallable;
 
 /// Names that one error lists; the others are counted. An error travels in a header of a few KiB.
 const LISTED_MAX: usize = 20;
 /// Characters that one error quotes of a name that somebody else wrote.
-const QUOTED_CHARS_MAX: usize = 80;
+pub(super) const QUOTED_CHARS_MAX: usize = 80;
 /// Characters of the validator's reason, which quotes names of any length.
 const REASON_CHARS_MAX: usize = 400;
 
@@ -95,12 +96,15 @@ pub enum Error {
     ),
     /// It exports nothing that can be called.
     #[error(
-        "module exports neither `tq:task/handler@0.1.0` nor `wasi:cli/run@0.2.0`, so there is nothing to call; it exports {}",
-        if .exports.is_empty() { "nothing".to_owned() } else { listed(.exports.iter().map(|name| Quoted(name))) }
+        "module exports neither `tq:task/handler@0.1.0` nor `wasi:cli/run@0.2.0`, and no function that can be called with JSON; it exports {}{}",
+        if .exports.is_empty() { "nothing".to_owned() } else { listed(.exports.iter().map(|name| Quoted(name))) },
+        reasons(.uncallable)
     )]
     NoEntry {
         /// What it does export.
         exports: Vec<String>,
+        /// The functions in that, with what is against each.
+        uncallable: Vec<Uncallable>,
     },
     /// Its entry does not have the type that hosts call.
     #[error("module exports `{export}`, but not as tq calls it: it has no `{expected}`")]
@@ -238,6 +242,15 @@ fn listed<T: fmt::Display>(items: impl ExactSizeIterator<Item = T>) -> String {
         shown.push(format!("and {more} more"));
     }
     shown.join(", ")
+}
+
+fn reasons(uncallable: &[Uncallable]) -> String {
+    if uncallable.is_empty() {
+        return String::new();
+    }
+    let reasons = uncallable.iter();
+    let reasons = reasons.map(|Uncallable { name, why }| format!("{}: {why}", Quoted(name)));
+    format!("; of the functions in it, {}", listed(reasons))
 }
 
 fn meant(nearest: &[String]) -> String {

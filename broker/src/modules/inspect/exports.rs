@@ -12,10 +12,10 @@ const HANDLER: &str = "tq:task/handler";
 const PROGRAM: &str = "wasi:cli/run";
 
 /// Finds what hosts call in a component with these top-level exports. The handler comes first: a binary that uses the
-/// SDK has both.
+/// SDK has both. Where there is neither, what it exports is called by name.
 ///
 /// # Errors
-/// If there is neither, or the one to be called has another type than hosts call.
+/// If the one to be called has another type than hosts call.
 pub(super) fn entry(types: &Types, exports: &[&str]) -> Result<Entry, Error> {
     let find = |interface| {
         exports
@@ -34,9 +34,7 @@ pub(super) fn entry(types: &Types, exports: &[&str]) -> Result<Entry, Error> {
         } else if let Some(export) = find(PROGRAM) {
             (Entry::Program, export, is_program, "run: func() -> result")
         } else {
-            return Err(Error::NoEntry {
-                exports: exports.iter().map(|name| (*name).to_owned()).collect(),
-            });
+            return Ok(Entry::Typed);
         };
     if run(types, export).is_some_and(|run| is_right(types, run)) {
         Ok(entry)

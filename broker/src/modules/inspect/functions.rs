@@ -17,7 +17,7 @@ const MAIN: &str = "main";
 ///
 /// A handler's come from its descriptions (sections `tq:functions`, which the Rust SDK writes: JSON objects, one a line) or, where
 /// there are none, from the manifest; `declared` are the names that the manifest has a section for. One that nothing names
-/// a function of has one, `main`.
+/// a function of has one, `main`. Where the exports of a component are its functions, `exported` are those.
 ///
 /// # Errors
 /// If a description cannot be read, a name cannot be used or is there twice, or the manifest names a function that is not
@@ -25,11 +25,15 @@ const MAIN: &str = "main";
 pub(super) fn of(
     entry: Entry,
     described: &[&[u8]],
+    exported: Vec<Function>,
     declared: &[String],
 ) -> Result<Vec<Function>, Error> {
     let mut functions = BTreeMap::new();
     match entry {
         Entry::Program => add(&mut functions, Function::named(MAIN))?,
+        Entry::Typed => exported
+            .into_iter()
+            .try_for_each(|function| add(&mut functions, function))?,
         Entry::Handler => {
             let len = described.iter().map(|section| section.len()).sum();
             if len > MODULE_DESCRIPTIONS_BYTES_MAX {
@@ -100,6 +104,7 @@ fn describe(number: usize, line: &[u8]) -> Result<Function, Error> {
         doc: text("doc")?.unwrap_or_default().to_owned(),
         input: kind(text("input")?),
         output: kind(text("output")?),
+        typed: None,
     })
 }
 
@@ -126,7 +131,7 @@ mod tests {
     fn check(entry: Entry, described: &[&str], declared: &[&str], expected: Result<&[&str], &str>) {
         let described: Vec<&[u8]> = described.iter().map(|text| text.as_bytes()).collect();
         let declared: Vec<String> = declared.iter().map(|&name| name.to_owned()).collect();
-        let got = of(entry, &described, &declared)
+        let got = of(entry, &described, Vec::new(), &declared)
             .map(|functions| {
                 functions
                     .iter()

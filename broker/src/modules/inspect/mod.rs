@@ -5,6 +5,7 @@ mod error;
 mod exports;
 mod functions;
 mod imports;
+mod typed;
 mod types;
 
 use tq_core::limits::{MODULE_BYTES_MAX, MODULE_IMPORTS_MAX, MODULE_PARTS_MAX};
@@ -14,6 +15,7 @@ use wasmparser::{
     WasmFeatures,
 };
 
+use super::{Typed, Uncallable};
 use code::CodeCosts;
 use types::{TypeCosts, at_most};
 
@@ -40,6 +42,8 @@ pub struct Inspected {
     pub entry: Entry,
     /// Its functions, by name; at least one.
     pub functions: Vec<Function>,
+    /// What it exports beside them where its exports are its functions, and no task can call.
+    pub uncallable: Vec<Uncallable>,
     /// Interfaces that it may use only with a grant, such as `wasi:sockets/tcp`; by name, without versions. No grants exist
     /// yet, so this is every such interface that it imports.
     pub not_granted: Vec<String>,
@@ -52,6 +56,8 @@ pub enum Entry {
     Handler,
     /// It exports `wasi:cli/run`: the payload on standard input, the result on standard output.
     Program,
+    /// It exports functions of its own: called by name, with JSON in place of their arguments.
+    Typed,
 }
 
 /// A function of a module.
@@ -65,6 +71,8 @@ pub struct Function {
     pub input: Kind,
     /// What its result is.
     pub output: Kind,
+    /// Its types, if it is called with JSON in place of its arguments.
+    pub typed: Option<Typed>,
 }
 
 impl Function {
@@ -74,6 +82,7 @@ impl Function {
             doc: String::new(),
             input: Kind::Unknown,
             output: Kind::Unknown,
+            typed: None,
         }
     }
 }
@@ -130,10 +139,15 @@ pub fn inspect(bytes: &[u8], declared: &[String]) -> Result<Inspected, Error> {
     let outline = outline(bytes)?;
     let not_granted = imports::check(&outline.imports).map_err(Error::Imports)?;
     let entry = exports::entry(&outline.types, &outline.exports)?;
-    let functions = functions::of(entry, &outline.descriptions, declared)?;
+    let found = match entry {
+        Entry::Handler | Entry::Program => typed::Found::default(),
+        Entry::Typed => outline.typed()?,
+    };
+    let functions = functions::of(entry, &outline.descriptions, found.functions, declared)?;
     Ok(Inspected {
         entry,
         functions,
+        uncallable: found.uncallable,
         not_granted,
     })
 }
@@ -205,6 +219,21 @@ struct Outline<'a> {
     /// The sections of descriptions, in the order of the file.
     descriptions: Vec<&'a [u8]>,
     types: Types,
+}
+
+impl Outline<'_> {
+    /// What can be called by name, in a component that has neither entry.
+    fn typed(&self) -> Result<typed::Found, Error> {
+        let imports: Vec<&str> = self.imports.iter().map(|import| import.name.name).collect();
+        let found = typed::functions(&self.types, &imports, &self.exports)?;
+        if found.functions.is_empty() {
+            return Err(Error::NoEntry {
+                exports: self.exports.iter().map(|&name| name.to_owned()).collect(),
+                uncallable: found.uncallable,
+            });
+        }
+        Ok(found)
+    }
 }
 
 /// What is counted while reading, before the validator sees it: a file can ask for a lot of work with few bytes.

@@ -60,6 +60,7 @@ fn summary(bytes: &[u8], declared: &[&str]) -> Result<String, String> {
     let Inspected {
         entry,
         functions,
+        uncallable: _,
         not_granted,
     } = inspect(bytes, &declared).map_err(|error| error.to_string())?;
     let names: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
@@ -111,6 +112,7 @@ fn descriptions_are_kept() {
         doc: "Makes an image smaller.".to_owned(),
         input: Kind::Json,
         output: Kind::Bytes,
+        typed: None,
     };
     assert!(found.functions.contains(&resize), "{found:?}");
 }
@@ -245,18 +247,107 @@ fn imports_inside_are_nobody_elses_business() {
 
 #[test]
 fn component_without_an_entry_is_refused_with_its_exports() {
-    check(
-        &component(&[]),
-        Err(
-            "module exports neither `tq:task/handler@0.1.0` nor `wasi:cli/run@0.2.0`, so there is nothing to call; it exports nothing",
-        ),
-    );
+    const NEITHER: &str = "module exports neither `tq:task/handler@0.1.0` nor `wasi:cli/run@0.2.0`, and no function that can be called with JSON; it exports ";
+    let refused = |parts: &[&str], exports: &str| {
+        check_wat(parts, Err(&format!("{NEITHER}{exports}")));
+    };
+    refused(&[], "nothing");
+    // A program for another version is no function to be called by name.
     let other = PROGRAM.replace("wasi:cli/run@0.2.0", "wasi:cli/run@0.1.0");
+    refused(&[CORE, &other], "`wasi:cli/run@0.1.0`");
+    refused(
+        &[
+            CORE,
+            r#"(type $r (resource (rep i32))) (export $file "file" (type $r))
+            (func (export "open") (result (own $file)) (canon lift (core func $i "main")))"#,
+        ],
+        "`file`, `open`; of the functions in it, `open`: it has a resource in its types, which no JSON stands for",
+    );
     check_wat(
         &[CORE, &other, r#"(export "answer" (func $main))"#],
-        Err(
-            "module exports neither `tq:task/handler@0.1.0` nor `wasi:cli/run@0.2.0`, so there is nothing to call; it exports `wasi:cli/run@0.1.0`, `answer`",
-        ),
+        Ok(r#"Typed ["answer"] []"#),
+    );
+}
+
+/// Functions of the component itself and of two interfaces, with types that have names.
+const TYPED: &str = r#"
+    (core module $t
+        (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+        (func (export "add") (param i32 i32) (result i32) unreachable)
+        (func (export "size") (param i32 i32) (result i32) unreachable))
+    (core instance $c (instantiate $t))
+    (alias core export $c "memory" (core memory $mem))
+    (alias core export $c "realloc" (core func $re))
+    (func $add (param "a" s32) (param "b" s32) (result s32) (canon lift (core func $c "add")))
+    (func $text (param "of" string) (result (result u32)) (canon lift (core func $c "size") (memory $mem) (realloc $re)))
+    (export "add" (func $add))
+    (instance $one (export "add" (func $add)) (export "text" (func $text)))
+    (export "demo:a/one@1.0.0" (instance $one))
+    (instance $two (export "other" (func $add)))
+    (export "demo:a/two" (instance $two))"#;
+
+#[test]
+fn exports_of_a_component_without_an_entry_are_its_functions() {
+    let found = inspect(&component(&[TYPED]), &["text".to_owned()]).unwrap();
+    assert_eq!(found.entry, Entry::Typed);
+    let shown = found.functions.iter().map(|function| {
+        let typed = function.typed.as_ref().unwrap();
+        format!(
+            "{} = {} = {}",
+            function.name,
+            typed.full_name(),
+            typed.signature()
+        )
+    });
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [
+            "add = add = add: func(a: s32, b: s32) -> s32",
+            "demo:a/one@1.0.0#add = demo:a/one@1.0.0#add = add: func(a: s32, b: s32) -> s32",
+            "other = demo:a/two#other = other: func(a: s32, b: s32) -> s32",
+            "text = demo:a/one@1.0.0#text = text: func(of: string) -> result<u32>",
+        ]
+    );
+    assert!(found.uncallable.is_empty());
+    // Where there is an entry, it is called.
+    check_wat(&[TYPED, CORE, PROGRAM], Ok(r#"Program ["main"] []"#));
+    assert_eq!(
+        summary(&component(&[TYPED]), &["ad".to_owned().as_str()]).unwrap_err(),
+        "tq.toml has a section for the function `ad`, which is not in the module; did you mean `add`?"
+    );
+}
+
+/// Types that double with each line: 2^16 in a function, from a few hundred bytes.
+#[test]
+fn types_that_grow_when_they_are_written_out_are_not_called() {
+    let doubled: String = (1..16)
+        .map(|n| format!("(type $t{n} (tuple $t{0} $t{0}))", n - 1))
+        .collect();
+    let function = |name: &str, ty: &str| {
+        format!(
+            r#"(func (export "{name}") (param "x" {ty}) (canon lift (core func $g "f") (memory $gm) (realloc $gr)))"#
+        )
+    };
+    let core = r#"(core module $gc (memory (export "m") 1) (func (export "r") (param i32 i32 i32 i32) (result i32) unreachable)
+            (func (export "f") (param i32)))
+        (core instance $g (instantiate $gc)) (alias core export $g "m" (core memory $gm)) (alias core export $g "r" (core func $gr))"#;
+    let text = format!(
+        "{core} (type $t0 (tuple u8 u8)) {doubled} {}",
+        function("f", "$t15")
+    );
+    let bytes = component(&[
+        &text,
+        r#"(core module $k (func (export "k"))) (core instance $ki (instantiate $k)) (func (export "k") (canon lift (core func $ki "k")))"#,
+    ]);
+    let found = inspect(&bytes, &[]).unwrap();
+    assert_eq!(found.functions.len(), 1);
+    assert_eq!(
+        found.uncallable,
+        [Uncallable {
+            name: "f".to_owned(),
+            why: "it has more than 1000 types, each counted wherever it stands".to_owned(),
+        }]
     );
 }
 

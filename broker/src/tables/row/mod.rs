@@ -10,6 +10,7 @@ mod retention;
 mod secret;
 mod settings;
 mod task;
+mod typed;
 mod write;
 
 use std::time::Duration;

@@ -11,13 +11,14 @@ use prost::Message;
 use tq_core::{Grants, Timestamp};
 
 use super::task::{PlacementRow, labels};
+use super::typed::{TypedRow, typed, typed_row};
 use super::{
     Error, LimitsRow, RetryOverridesRow, digest, limits, limits_row, millis, overrides,
     overrides_row,
 };
-use crate::modules::Entry;
 use crate::modules::placement::{ConcurrencyRule, FunctionPlacement};
 use crate::modules::registry::{Function, Module};
+use crate::modules::{Entry, Uncallable};
 use crate::tables::Namespace;
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -42,6 +43,16 @@ struct FunctionRow {
     retry: Option<RetryOverridesRow>,
     #[prost(uint64, optional, tag = "60")]
     result_ttl_ms: Option<u64>,
+    #[prost(message, optional, tag = "70")]
+    typed: Option<TypedRow>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct UncallableRow {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    why: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -84,6 +95,8 @@ struct ModuleRow {
     not_granted: Vec<String>,
     #[prost(uint64, tag = "10")]
     retired_ms: u64,
+    #[prost(message, repeated, tag = "11")]
+    uncallable: Vec<UncallableRow>,
 }
 
 /// Encodes which version of a module is current, and the highest that there ever was.
@@ -110,6 +123,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
         uploaded_at,
         retired_at,
         not_granted,
+        uncallable,
     } = module;
     let functions = functions.iter().map(|function| {
         let Function {
@@ -122,6 +136,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             placement,
             grants,
             result_ttl,
+            typed,
         } = function;
         FunctionRow {
             name: name.clone(),
@@ -133,8 +148,15 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             placement: Some(function_placement_row(placement)),
             grants: (!grants.is_empty()).then(|| grants_row(grants)),
             result_ttl_ms: result_ttl.map(millis),
+            typed: typed.as_deref().map(typed_row),
         }
     });
+    let uncallable = uncallable
+        .iter()
+        .map(|Uncallable { name, why }| UncallableRow {
+            name: name.clone(),
+            why: why.clone(),
+        });
     ModuleRow {
         name: name.clone(),
         version: *version,
@@ -143,12 +165,14 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
         entry: match entry {
             Entry::Handler => 1,
             Entry::Program => 2,
+            Entry::Typed => 3,
         },
         functions: functions.collect(),
         uploaded_ms: uploaded_at.0,
         namespace: namespace.0,
         not_granted: not_granted.clone(),
         retired_ms: retired_at.0,
+        uncallable: uncallable.collect(),
     }
     .encode_to_vec()
 }
@@ -171,8 +195,11 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
             placement: function_placement(row.placement.unwrap_or_default())?,
             grants: Arc::new(grants(row.grants.unwrap_or_default())?),
             result_ttl: row.result_ttl_ms.map(Duration::from_millis),
+            typed: row.typed.map(typed).transpose()?.map(Arc::new),
         })
     });
+    let uncallable = row.uncallable.into_iter();
+    let uncallable = uncallable.map(|UncallableRow { name, why }| Uncallable { name, why });
     let module = Module {
         name: row.name,
         version: row.version,
@@ -184,6 +211,7 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
         entry: match row.entry {
             1 => Entry::Handler,
             2 => Entry::Program,
+            3 => Entry::Typed,
             _ => {
                 return Err(Error::Field {
                     kind: KIND,
@@ -195,6 +223,7 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
         uploaded_at: Timestamp(row.uploaded_ms),
         retired_at: Timestamp(row.retired_ms),
         not_granted: row.not_granted,
+        uncallable: uncallable.collect(),
     };
     Ok((Namespace(row.namespace), module))
 }
@@ -278,4 +307,36 @@ fn function_placement(row: PlacementRow) -> Result<FunctionPlacement, Error> {
             limit: row.concurrency_limit,
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of a build that knew no typed functions.
+    #[test]
+    fn earlier_row_is_read() {
+        let row = ModuleRow {
+            name: "m".to_owned(),
+            version: 1,
+            digest: vec![7; 32],
+            entry: 1,
+            functions: vec![FunctionRow {
+                name: "f".to_owned(),
+                ..FunctionRow::default()
+            }],
+            ..ModuleRow::default()
+        };
+        let (_, module) = decode_module(&row.encode_to_vec()).expect("it is a row");
+        assert_eq!(module.entry, Entry::Handler);
+        assert_eq!(module.functions[0].typed, None);
+        assert!(module.uncallable.is_empty());
+        // Nothing is written for them either.
+        let again = encode_module(Namespace(0), &module);
+        let again = ModuleRow::decode(&*again).expect("it is a row");
+        assert_eq!(
+            (again.uncallable, &again.functions[0].typed),
+            (Vec::new(), &None)
+        );
+    }
 }

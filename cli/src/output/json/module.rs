@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tq_client::{Entry, Function, GrantList, Grants, Module};
+use serde_json::Value;
+use tq_client::{Entry, Function, GrantList, Grants, Module, TypedFunction, UncallableFunction};
 
 use super::attempt::{AttemptLimits, Retry};
 use super::{labels, named};
@@ -23,6 +24,14 @@ pub(crate) struct ModuleInfo<'a> {
     uploaded_ms: u64,
     ready_on: &'a [String],
     compile_error: Option<&'a str>,
+    uncallable: Vec<Uncallable<'a>>,
+}
+
+/// A function that it exports and no task can call.
+#[derive(Debug, Serialize)]
+struct Uncallable<'a> {
+    name: &'a str,
+    why: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -36,6 +45,19 @@ struct FunctionInfo<'a> {
     placement: Option<FunctionPlacement<'a>>,
     capabilities: Capabilities<'a>,
     result_ttl_ms: Option<u64>,
+    typed: Option<Typed<'a>>,
+}
+
+/// What a typed function takes and gives; but for the first two, not where modules are listed.
+#[derive(Debug, Serialize)]
+struct Typed<'a> {
+    signature: &'a str,
+    full_name: &'a str,
+    definitions: &'a [String],
+    example: Option<Value>,
+    input_schema: Option<Value>,
+    output_schema: Option<Value>,
+    error_schema: Option<Value>,
 }
 
 /// The names of environment variables, not their values, which may be private.
@@ -74,6 +96,7 @@ impl<'a> From<&'a Module> for ModuleInfo<'a> {
             versions,
             ready_on,
             compile_error,
+            uncallable,
         } = module;
         Self {
             namespace,
@@ -88,6 +111,10 @@ impl<'a> From<&'a Module> for ModuleInfo<'a> {
             uploaded_ms: *uploaded_ms,
             ready_on,
             compile_error: named(compile_error),
+            uncallable: uncallable
+                .iter()
+                .map(|UncallableFunction { name, why }| Uncallable { name, why })
+                .collect(),
         }
     }
 }
@@ -104,6 +131,7 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
             placement,
             grants,
             result_ttl_ms,
+            typed,
         } = function;
         Self {
             name,
@@ -124,6 +152,32 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
             }),
             capabilities: grants.as_ref().map(Capabilities::from).unwrap_or_default(),
             result_ttl_ms: *result_ttl_ms,
+            typed: typed.as_ref().map(Typed::from),
+        }
+    }
+}
+
+impl<'a> From<&'a TypedFunction> for Typed<'a> {
+    fn from(typed: &'a TypedFunction) -> Self {
+        let TypedFunction {
+            signature,
+            full_name,
+            definitions,
+            example,
+            input_schema,
+            output_schema,
+            error_schema,
+        } = typed;
+        // The broker writes JSON, or nothing.
+        let json = |text: &str| serde_json::from_str(text).ok();
+        Self {
+            signature,
+            full_name,
+            definitions,
+            example: json(example),
+            input_schema: json(input_schema),
+            output_schema: json(output_schema),
+            error_schema: error_schema.as_deref().and_then(json),
         }
     }
 }
@@ -190,5 +244,6 @@ pub(crate) fn entry(entry: Entry) -> &'static str {
         Entry::Unspecified => "unknown",
         Entry::Handler => "handler",
         Entry::Program => "program",
+        Entry::Typed => "typed",
     }
 }

@@ -3,6 +3,7 @@
 mod attempt;
 mod breaker;
 mod dead;
+mod describe;
 mod host;
 mod kv;
 mod module;
@@ -22,6 +23,7 @@ use crate::units::Moment;
 pub(crate) use attempt::{failure, print_attempts};
 pub(crate) use breaker::{print_breaker, print_breakers};
 pub(crate) use dead::{at_least, digits, print_dead_letters, print_signatures};
+pub(crate) use describe::{print_description, print_uncallable};
 pub(crate) use host::{print_host, print_hosts};
 pub(crate) use kv::{print_buckets, print_keys};
 pub(crate) use module::{print_functions, print_module, print_modules};

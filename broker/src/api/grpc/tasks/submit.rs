@@ -20,9 +20,11 @@ use super::times::{not_too_far, run_at};
 use crate::api::grpc::convert;
 use crate::api::grpc::payloads::put_large;
 use crate::api::grpc::request::{named, over};
+use crate::api::grpc::typed::Calls;
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::Hold;
 use crate::ledger::{Submission, Weight, read, wall};
+use crate::modules::Entry;
 use crate::modules::registry::{Function, Module};
 
 impl Tasks {
@@ -51,17 +53,18 @@ impl Tasks {
         // A span has one parent: of a batch, the first task's submitter is taken.
         let traceparent = link(&span, &tasks[0].traceparent);
         let mut submissions = Vec::with_capacity(count);
+        let mut calls = Calls::default();
+        let of_request = |index, status: Status| match count {
+            1 => status,
+            _ => in_batch(&status, index),
+        };
         for (index, mut task) in tasks.into_iter().enumerate() {
             task.traceparent = traceparent.clone().unwrap_or(task.traceparent);
-            let submission = self.submission(&namespace, task, now);
-            submissions.push(submission.map_err(|status| {
-                if count == 1 {
-                    status
-                } else {
-                    in_batch(&status, index)
-                }
-            })?);
+            let submission = self.submission(&namespace, task, now, &mut calls);
+            submissions.push(submission.map_err(|status| of_request(index, status))?);
         }
+        let fits = calls.check().await;
+        fits.map_err(|(index, status)| of_request(index, status))?;
         // Only when every task of the request is sound, so that a refused one leaves nothing behind.
         let holds = put_large(&self.0.blobs, &mut submissions).await?;
         Ok((namespace, submissions, holds, span))
@@ -73,6 +76,7 @@ impl Tasks {
         namespace: &str,
         task: v1::NewTask,
         now: Timestamp,
+        calls: &mut Calls,
     ) -> Result<Submission, Status> {
         let registry = read(&self.0.ledger.shared().registry);
         let (module, function) = registry
@@ -117,12 +121,13 @@ impl Tasks {
         if task.traceparent.len() > 256 || !task.traceparent.is_ascii() {
             return Err(invalid("traceparent is not a W3C trace context"));
         }
-        if !task.arguments.is_empty() && module.entry == crate::modules::Entry::Handler {
+        if !task.arguments.is_empty() && module.entry != Entry::Program {
             return Err(invalid(format_args!(
                 "`{}` takes a payload, not arguments: it is no plain program",
                 task.function
             )));
         }
+        calls.add(module, function, &task.payload);
         let priority = task.priority.map(convert::priority).transpose()?;
         let priority = priority.unwrap_or_default();
         let placement = placement(module, function, &task)?;
