@@ -47,7 +47,7 @@ outcomes! {
     Exit = "exit", Retryable;
     /// The result is larger than the limit.
     OutputLimit = "output_limit", Permanent;
-    /// A handler exited instead of returning a result.
+    /// A handler or a typed function exited instead of returning a result.
     NoResult = "no_result", Permanent;
     /// One call of the guest passed more to the host, or asked for more, than one call may.
     HostLimit = "host_limit", Permanent;
@@ -67,11 +67,11 @@ outcomes! {
     ScratchLimit = "scratch_limit", Permanent;
     /// The attempt failed after it was refused a checkpoint that is larger than the limit.
     CheckpointLimit = "checkpoint_limit", Permanent;
-    /// The function said that its payload is wrong.
+    /// The function said that its payload is wrong, or the payload does not fit its types.
     InvalidInput = "invalid_input", Permanent;
     /// The function asked to be tried again.
     RetryableError = "retryable_error", Retryable;
-    /// The function said that no retry can help.
+    /// The function said that no retry can help, or a typed function returned an error.
     FatalError = "fatal_error", Permanent;
     /// The component does not export what the task calls.
     MissingExport = "missing_export", Permanent;

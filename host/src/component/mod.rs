@@ -3,7 +3,9 @@
 mod cache;
 mod compile;
 mod failures;
+mod typed;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre
 use crate::sandbox::{Engine, Guest, Layout, engine_key};
 
 pub use cache::{Cache, Config, OpenError, PrepareError};
+pub(crate) use typed::TypedFunction;
+
 pub use compile::{Compiler, Limits as CompileLimits, compile_child, compile_unbounded};
 
 /// What a host makes of a compiled form, so that it can be run.
@@ -79,20 +83,13 @@ pub struct Ready {
 }
 
 /// What of a component is called.
-#[derive(Clone, Copy)]
 pub(crate) enum Entry {
     /// `run` of `tq:task/handler`.
     Handler(ComponentExportIndex),
     /// `run` of `wasi:cli/run`.
     Program(ComponentExportIndex),
-}
-
-impl Entry {
-    pub(crate) fn index(&self) -> &ComponentExportIndex {
-        match self {
-            Self::Handler(index) | Self::Program(index) => index,
-        }
-    }
+    /// Whatever it exports, by name; at least one function.
+    Typed(HashMap<String, TypedFunction>),
 }
 
 /// The component cannot be run, whatever is tried.
@@ -102,7 +99,9 @@ pub enum LinkError {
     #[error("{0}")]
     Import(String),
     /// It exports nothing to call.
-    #[error("it exports neither `tq:task/handler@0.1.0` nor `wasi:cli/run@0.2`")]
+    #[error(
+        "it exports neither `tq:task/handler@0.1.0` nor `wasi:cli/run@0.2`, and no function that can be called with JSON"
+    )]
     NoEntry,
 }
 
@@ -144,6 +143,10 @@ impl Ready {
             // A binary built with the SDK has both, and its handler is meant.
             entry: entry(component, "tq:task/handler@0.1.", Entry::Handler)
                 .or_else(|| entry(component, "wasi:cli/run@0.2.", Entry::Program))
+                .or_else(|| {
+                    let functions = typed::functions(component);
+                    (!functions.is_empty()).then_some(Entry::Typed(functions))
+                })
                 .ok_or(LinkError::NoEntry)?,
             pre,
         })
@@ -155,7 +158,7 @@ impl Ready {
         self.digest
     }
 
-    /// Whether it exports the handler; it is a plain program otherwise.
+    /// Whether it exports the handler; it is a plain program or has functions of its own otherwise.
     #[must_use]
     pub fn has_handler(&self) -> bool {
         matches!(self.entry, Entry::Handler(_))

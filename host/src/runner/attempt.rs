@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::Sender;
-use wasmtime::component::Instance;
+use wasmtime::component::{ComponentExportIndex, Instance};
 use wasmtime::{PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::I32Exit;
 
@@ -21,6 +21,7 @@ use tq_core::{Limits, Outcome};
 
 use super::failure::{self, Stage, Verdict};
 use super::timing::Control;
+use super::typed;
 use super::{Attempt, Event, Failure, Finished, Interrupt, Outbox, Timing};
 use crate::clock;
 use crate::component::Entry;
@@ -40,12 +41,14 @@ pub struct Slot {
 }
 
 /// What a guest returned.
-enum Returned {
+pub(super) enum Returned {
     Result(Bytes),
     Error(TaskError),
     /// A program said that it failed.
     Failed,
     TooLarge,
+    /// A typed function's result could not be taken over.
+    TooMany(typed::TooMany),
     Missing(String),
 }
 
@@ -241,8 +244,9 @@ async fn call(
         .await
         .map_err(|error| (Stage::Instantiate, error))?;
     let returned = match component.entry() {
-        Entry::Handler(_) => call_handler(store, &instance, attempt).await,
-        Entry::Program(_) => call_program(store, &instance, attempt).await,
+        Entry::Handler(run) => call_handler(store, &instance, run, attempt).await,
+        Entry::Program(run) => call_program(store, &instance, run).await,
+        Entry::Typed(functions) => typed::call(store, &instance, attempt, functions).await,
     };
     returned.map_err(|error| (Stage::Call, error))
 }
@@ -250,11 +254,12 @@ async fn call(
 async fn call_handler(
     store: &mut Store<Guest>,
     instance: &Instance,
+    run: &ComponentExportIndex,
     attempt: &Attempt,
 ) -> wasmtime::Result<Returned> {
     type Run = Result<Vec<u8>, TaskError>;
     let function = instance
-        .get_func(&mut *store, attempt.component.entry().index())
+        .get_func(&mut *store, run)
         .map(|function| function.typed::<(&str, &[u8]), (Run,)>(&*store));
     let run = match function {
         Some(Ok(run)) => run,
@@ -281,10 +286,10 @@ async fn call_handler(
 async fn call_program(
     store: &mut Store<Guest>,
     instance: &Instance,
-    attempt: &Attempt,
+    run: &ComponentExportIndex,
 ) -> wasmtime::Result<Returned> {
     let function = instance
-        .get_func(&mut *store, attempt.component.entry().index())
+        .get_func(&mut *store, run)
         .map(|function| function.typed::<(), (Result<(), ()>,)>(&*store));
     let run = match function {
         Some(Ok(run)) => run,
@@ -345,6 +350,7 @@ fn conclude(
             let limit = OutputLimit(attempt.limits.output_bytes);
             Err(plain(Outcome::OutputLimit, limit.to_string()))
         }
+        Ok(Returned::TooMany(error)) => Err(plain(Outcome::OutputLimit, error.to_string())),
         Ok(Returned::Missing(message)) => Err(plain(Outcome::MissingExport, message)),
         Err(Unreturned::Interrupted(interrupt)) => {
             let (outcome, message) = failure::interrupted(interrupt);
@@ -353,7 +359,7 @@ fn conclude(
         Err(Unreturned::Error(_, error)) if matches!(error.downcast_ref(), Some(I32Exit(0))) => {
             Err(plain(
                 Outcome::NoResult,
-                "the handler exited instead of returning a result".to_owned(),
+                "the function exited instead of returning a result".to_owned(),
             ))
         }
         Err(Unreturned::Error(stage, error)) => Err(failure::judge(

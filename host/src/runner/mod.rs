@@ -8,6 +8,7 @@ mod failure;
 mod outbox;
 mod pool;
 mod timing;
+mod typed;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -81,7 +81,7 @@ impl Guest {
                     .arg(&attempt.function)
                     .args(&attempt.arguments);
             }
-            Entry::Handler(_) => {
+            Entry::Handler(_) | Entry::Typed(_) => {
                 wasi.stdout(log.clone());
             }
         }

@@ -13,6 +13,7 @@ mod guests;
 mod output;
 mod rust;
 mod stop;
+mod typed;
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
