@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tq_typed::{Case, Field, Measure, Type, Uncallable, names};
+use tq_typed::{Case, Field, Measure, Type, Uncallable, is_own, names};
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
 
@@ -25,7 +25,7 @@ pub(super) fn functions(component: &Component) -> HashMap<String, TypedFunction>
             ComponentItem::ComponentFunc(function) => {
                 exported.push((None, name.to_owned(), function));
             }
-            ComponentItem::ComponentInstance(instance) => {
+            ComponentItem::ComponentInstance(instance) if is_own(name) => {
                 for (function, item) in instance.exports(engine) {
                     if let ComponentItem::ComponentFunc(ty) = item.ty {
                         exported.push((Some(name.to_owned()), function.to_owned(), ty));
