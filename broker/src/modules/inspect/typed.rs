@@ -87,11 +87,11 @@ pub(super) fn functions(types: &Types, imports: &[&str], exports: &[&str]) -> Re
     Ok(found)
 }
 
-/// Each exported function: its interface, its name there and its type.
-fn exported<'a>(
-    types: &'a Types,
-    exports: &[&'a str],
-) -> Result<Vec<(Option<&'a str>, &'a str, &'a ComponentFuncType)>, Error> {
+/// An exported function: its interface, its name there and its type.
+type Exported<'a> = (Option<&'a str>, &'a str, &'a ComponentFuncType);
+
+/// Each exported function.
+fn exported<'a>(types: &'a Types, exports: &[&'a str]) -> Result<Vec<Exported<'a>>, Error> {
     let mut found = Vec::new();
     for export in exports {
         let Some(item) = types.component_item_for_export(export) else {
