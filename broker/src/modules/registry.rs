@@ -499,7 +499,7 @@ mod tests {
         assert_eq!(found("m@1/a:b/ops@1.0.0#crop"), "crop");
         assert_eq!(
             found("m/a:b/ops@2.0.0#crop"),
-            "module `m` has no function `a:b/ops@2.0.0#crop`; there is `add`, `crop`"
+            "module `m` has no function `a:b/ops@2.0.0#crop`; did you mean `crop`"
         );
         assert_eq!(
             found("m/open"),
