@@ -163,7 +163,7 @@ async fn payload_that_cannot_fit_is_refused_at_submit_with_its_place() {
     );
     // What fits waits for a host, over a restart of the broker too, which reads the types again.
     let mut broker = broker;
-    broker.restart().await;
+    broker.kill9_and_restart().await;
     broker.tq().run(["submit", "typed/total", ORDER]).await.ok();
     let refused = broker.tq().run(["submit", "typed/total", "{}"]).await;
     assert!(

@@ -38,6 +38,17 @@ impl Function {
         self.unnamed() == other.unnamed()
     }
 
+    /// The same, unless hosts cannot bound what it gives back.
+    ///
+    /// # Errors
+    /// [`Uncallable::FlagsInList`].
+    pub fn bounded(self) -> Result<Self, Uncallable> {
+        match self.result.as_ref().is_some_and(|ty| ty.has_flags(false)) {
+            true => Err(Uncallable::FlagsInList),
+            false => Ok(self),
+        }
+    }
+
     fn unnamed(&self) -> Self {
         Self {
             params: self.params.iter().map(Field::unnamed).collect(),
@@ -55,6 +66,10 @@ pub enum Uncallable {
         /// What it is, such as `resource`.
         &'static str,
     ),
+    /// It gives back a list with flags in it. The engine counts a flag by the length of its name and holds a string for each,
+    /// so that a list of them takes many times the memory that it counts.
+    #[error("it gives back flags in a list, which take more of the host's memory than it counts")]
+    FlagsInList,
     /// It is asynchronous.
     #[error("it is asynchronous, which hosts do not run")]
     Async,

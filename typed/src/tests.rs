@@ -791,3 +791,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn flags_in_a_list_that_comes_back_are_not_bounded() {
+    let flags = || Type::Flags {
+        name: String::new(),
+        flags: vec!["a".to_owned()],
+    };
+    let gives = |ty| Function {
+        params: vec![Field {
+            name: "these".to_owned(),
+            ty: Type::List(Box::new(flags())),
+        }],
+        result: Some(ty),
+    };
+    let record = |ty| Type::Record {
+        name: String::new(),
+        fields: vec![Field {
+            name: "in".to_owned(),
+            ty,
+        }],
+    };
+    assert!(gives(record(flags())).bounded().is_ok());
+    let listed = Type::Option(Box::new(Type::List(Box::new(record(flags())))));
+    assert_eq!(gives(listed).bounded(), Err(Uncallable::FlagsInList));
+}

@@ -63,6 +63,40 @@ impl Type {
         matches!(self, Self::List(element) if **element == Self::U8)
     }
 
+    /// Whether there are flags in a list in it, of which `in_list` says that it is in one.
+    pub(crate) fn has_flags(&self, in_list: bool) -> bool {
+        let side = |ty: &Option<Box<Self>>| ty.as_ref().is_some_and(|ty| ty.has_flags(in_list));
+        match self {
+            Self::Bool
+            | Self::S8
+            | Self::U8
+            | Self::S16
+            | Self::U16
+            | Self::S32
+            | Self::U32
+            | Self::S64
+            | Self::U64
+            | Self::F32
+            | Self::F64
+            | Self::Char
+            | Self::String
+            | Self::Enum { .. } => false,
+            Self::Flags { .. } => in_list,
+            Self::List(element) => element.has_flags(true),
+            Self::Option(some) => some.has_flags(in_list),
+            Self::Result { ok, err } => side(ok) || side(err),
+            Self::Tuple(types) => types.iter().any(|ty| ty.has_flags(in_list)),
+            Self::Record { name: _, fields } => {
+                let mut types = fields.iter().map(|field| &field.ty);
+                types.any(|ty| ty.has_flags(in_list))
+            }
+            Self::Variant { name: _, cases } => {
+                let mut types = cases.iter().filter_map(|case| case.ty.as_ref());
+                types.any(|ty| ty.has_flags(in_list))
+            }
+        }
+    }
+
     /// The same without the names of types, which is all that JSON shows of it.
     pub(crate) fn unnamed(&self) -> Self {
         let side = |ty: &Option<Box<Self>>| ty.as_ref().map(|ty| Box::new(ty.unnamed()));

@@ -72,7 +72,7 @@ fn read(function: &ComponentFunc) -> Read<tq_typed::Function> {
     let result = result
         .map(|result| ty(&mut measure, &result, 1))
         .transpose()?;
-    Ok(tq_typed::Function { params, result })
+    tq_typed::Function { params, result }.bounded()
 }
 
 fn field(measure: &mut Measure, name: &str, of: &types::Type, depth: usize) -> Read<Field> {

@@ -174,10 +174,11 @@ impl Reader<'_> {
         }
         let params = function.params.iter();
         let params = params.map(|(name, ty)| self.field(name.as_str(), *ty, 1));
-        Ok(tq_typed::Function {
+        let read = tq_typed::Function {
             params: params.collect::<Read<_>>()?,
             result: function.result.map(|ty| self.ty(ty, 1)).transpose()?,
-        })
+        };
+        read.bounded()
     }
 
     fn field(&mut self, name: &str, ty: ComponentValType, depth: usize) -> Read<Field> {
