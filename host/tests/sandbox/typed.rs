@@ -139,8 +139,9 @@ fn values_come_back_as_they_were() {
 #[test]
 fn types_with_names_come_back_too() {
     let wasm = with(
-        "(func (export \"f\") (param i32 i32) (result i32)
-           (i32.store (i32.const 1024) (local.get 0)) (i32.store (i32.const 1028) (local.get 1)) (i32.const 1024))",
+        "(func (export \"f\") (param i32 i32 i32) (result i32)
+           (i32.store (i32.const 1024) (local.get 0)) (i32.store (i32.const 1028) (local.get 1))
+           (i32.store8 (i32.const 1032) (local.get 2)) (i32.const 1024))",
         REALLOC,
         "(type $colour-type (enum \"red\" \"dark-blue\"))
          (export $colour \"colour\" (type $colour-type))
@@ -148,12 +149,12 @@ fn types_with_names_come_back_too() {
          (export $rights \"rights\" (type $rights-type))
          (type $shape-type (variant (case \"none\") (case \"circle\" f64)))
          (export $shape \"shape\" (type $shape-type))
-         (type $item-type (record (field \"of-colour\" $colour) (field \"rights\" $rights) (field \"shape\" $shape)))
+         (type $item-type (record (field \"of-colour\" $colour) (field \"shape\" $shape)))
          (export $item \"item\" (type $item-type))
-         (func (export \"f\") (param \"value\" (list $item)) (result (list $item))
+         (func (export \"f\") (param \"value\" (tuple (list $item) $rights)) (result (tuple (list $item) $rights))
            (canon lift (core func $m \"f\") (memory $memory) (realloc $realloc)))",
     );
-    let items = r#"[{"of-colour":"dark-blue","rights":["write"],"shape":{"circle":1.5}},{"of-colour":"red","rights":[],"shape":"none"}]"#;
+    let items = r#"[[{"of-colour":"dark-blue","shape":{"circle":1.5}},{"of-colour":"red","shape":"none"}],["write"]]"#;
     check(wasm, &format!("{{\"value\":{items}}}"), items);
 }
 
