@@ -1,7 +1,5 @@
 //! The mapping, from types and payloads to values and back.
 
-#![expect(clippy::unwrap_used, reason = "what a test relies on fails the test")]
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json as literal;
