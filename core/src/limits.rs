@@ -100,8 +100,9 @@ limits! {
     checkpoint_bytes: "checkpoint", Bytes, CHECKPOINT_BYTES_MAX as u64, 1, CHECKPOINT_BYTES_MAX as u64;
     /// Handles (streams, pollables and the like) that it holds at once.
     handles: "handles", Count, 1_024, 16, 16_384;
-    /// Calls of the host's functions: each costs the host up to some microseconds that fuel does not count.
-    host_calls: "host_calls", Count, 10_000_000, 100, 1_000_000_000_000;
+    /// Calls of the host's functions: each costs the host up to some microseconds that fuel does not count. The default lets a
+    /// program write 800 MB to its log line by line, with two or three calls each.
+    host_calls: "host_calls", Count, 100_000_000, 100, 1_000_000_000_000;
     /// Random bytes, all together: making them is the host's work.
     random_bytes: "random", Bytes, 16 * MIB, 1, 1024 * MIB;
     /// HTTP requests that it sends, where any are granted.
