@@ -5,6 +5,7 @@
 
 pub mod breaker;
 pub mod grant;
+pub mod history;
 pub mod id;
 pub mod invariants;
 pub mod label;

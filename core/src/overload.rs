@@ -7,9 +7,9 @@
 //!
 //! Time is the broker's, and comes in.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::history::History;
 use crate::limits::{
     OVERLOAD_CALM, OVERLOAD_CHANGES_MAX, OVERLOAD_LOW_PERCENT, OVERLOAD_NORMAL_PERCENT,
     OVERLOAD_RETRY_MAX, OVERLOAD_RETRY_MIN,
@@ -145,8 +145,7 @@ pub struct Overload {
     last: [Option<Timestamp>; 3],
     /// Tasks that were refused, likewise.
     refused: [u64; 3],
-    /// The last [`OVERLOAD_CHANGES_MAX`] changes, the oldest first.
-    changes: VecDeque<Change>,
+    changes: History<Change, OVERLOAD_CHANGES_MAX>,
 }
 
 fn index(tier: Tier) -> usize {
@@ -171,7 +170,8 @@ impl Overload {
         let refused = &mut self.refused[index(tier)];
         *refused = refused.saturating_add(tasks);
         let level = Level(Some(tier));
-        (level > self.level).then(|| self.change(now, level, reason()))
+        (level > self.level).then_some(())?;
+        self.change(now, level, reason())
     }
 
     /// Lets the level fall if nothing was refused for long enough: by one change, until there is none.
@@ -185,7 +185,7 @@ impl Overload {
             Some(tier) => format!("no task of {tier} priority was refused for {seconds} s"),
             None => String::new(),
         };
-        Some(self.change(at, level, reason))
+        self.change(at, level, reason)
     }
 
     /// When [`Overload::tend`] changes anything.
@@ -215,14 +215,10 @@ impl Overload {
         self.last[index(tier)].map(|last| last.after(OVERLOAD_CALM))
     }
 
-    fn change(&mut self, at: Timestamp, level: Level, reason: String) -> &Change {
+    fn change(&mut self, at: Timestamp, level: Level, reason: String) -> Option<&Change> {
         self.level = level;
-        if self.changes.len() >= OVERLOAD_CHANGES_MAX {
-            self.changes.pop_front();
-        }
-        self.changes.push_back(Change { at, level, reason });
-        let last = self.changes.len() - 1;
-        &self.changes[last]
+        self.changes.push(Change { at, level, reason });
+        self.changes.last()
     }
 }
 

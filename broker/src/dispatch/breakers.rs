@@ -4,11 +4,12 @@
 //! A function has none until an attempt of it fails, so that what works costs a look into a table that is empty as a
 //! rule. What has failed is forgotten when it has not failed for a while.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tq_core::breaker::{Breaker, Change, Forced, Phase, Tally};
+use tq_core::history::History;
 use tq_core::limits::{BREAKER_CHANGES_MAX, BREAKER_KEPT, BREAKERS_MAX};
 use tq_core::outcome::{Outcome, Verdict};
 use tq_core::planted::{Bug, is_planted};
@@ -134,8 +135,7 @@ pub struct Entry {
     /// The newest attempt when it was last closed or ceased to be. What was handed out before says nothing of how the
     /// function is since.
     since: Epoch,
-    /// The last [`BREAKER_CHANGES_MAX`] changes, the oldest first.
-    history: VecDeque<Event>,
+    history: History<Event, BREAKER_CHANGES_MAX>,
 }
 
 impl Entry {
@@ -146,7 +146,7 @@ impl Entry {
             breaker: Breaker::default(),
             probe: None,
             since: Epoch(0),
-            history: VecDeque::new(),
+            history: History::default(),
         }
     }
 
@@ -175,7 +175,7 @@ impl Entry {
 
     /// What became of it last.
     pub fn last(&self) -> Option<&Event> {
-        self.history.back()
+        self.history.last()
     }
 
     fn lets_through(&self) -> bool {
@@ -187,11 +187,8 @@ impl Entry {
     }
 
     fn note(&mut self, at: Timestamp, reason: String) {
-        if self.history.len() >= BREAKER_CHANGES_MAX {
-            self.history.pop_front();
-        }
         let phase = self.phase();
-        self.history.push_back(Event { at, phase, reason });
+        self.history.push(Event { at, phase, reason });
     }
 
     /// Whether nothing speaks for remembering it; `is_full` if there is no room for others.

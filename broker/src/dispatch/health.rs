@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tq_core::Timestamp;
+use tq_core::history::History;
 use tq_core::limits::{
     HOST_CHANGES_MAX, QUARANTINE_FAILURES, QUARANTINE_PAUSE_MAX, QUARANTINE_PAUSE_MIN,
     QUARANTINE_WINDOW,
@@ -232,8 +233,7 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     health: Health,
-    /// The last [`HOST_CHANGES_MAX`] changes, the oldest first.
-    changes: VecDeque<Change>,
+    changes: History<Change, HOST_CHANGES_MAX>,
 }
 
 impl Record {
@@ -288,11 +288,8 @@ impl Record {
     }
 
     fn note(&mut self, at: Timestamp, reason: String) {
-        if self.changes.len() >= HOST_CHANGES_MAX {
-            self.changes.pop_front();
-        }
         let condition = self.health.condition();
-        self.changes.push_back(Change {
+        self.changes.push(Change {
             at,
             condition,
             reason,
