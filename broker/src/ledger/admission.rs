@@ -127,9 +127,8 @@ impl Admission {
         let retry_after = spread(gauge.retry_after(tier, per_second), state.requests);
         let reason = || gauge.reason(tier);
         if let Some(change) = state.overload.refused(tier, tasks, reason, now) {
-            let (level, reason) = (change.level.number(), &change.reason);
-            self.metrics.overload_level.set(i64::from(level));
-            tracing::warn!(level, reason, "overload: tasks are refused");
+            let level = self.show_level(change);
+            tracing::warn!(level, reason = change.reason, "overload: tasks are refused");
         }
         self.metrics.tasks_refused(tier, tasks);
         Err(Refused::Overloaded {
@@ -157,10 +156,15 @@ impl Admission {
 
     fn tend_state(&self, state: &mut State, now: Timestamp) {
         while let Some(change) = state.overload.tend(now) {
-            let (level, reason) = (change.level.number(), &change.reason);
-            self.metrics.overload_level.set(i64::from(level));
-            tracing::info!(level, reason, "overload: less is refused");
+            let level = self.show_level(change);
+            tracing::info!(level, reason = change.reason, "overload: less is refused");
         }
+    }
+
+    fn show_level(&self, change: &Change) -> u8 {
+        let level = change.level.number();
+        self.metrics.overload_level.set(i64::from(level));
+        level
     }
 
     /// How it is.

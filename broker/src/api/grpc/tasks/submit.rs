@@ -11,7 +11,7 @@ use tq_core::limits::{
 };
 use tq_core::placement::Placement;
 use tq_core::task::{DataRef, Spec};
-use tq_core::{Limits, Priority, RetryPolicy, Tier, Timestamp};
+use tq_core::{Limits, RetryPolicy, Tier, Timestamp};
 use tq_proto::v1;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -185,9 +185,9 @@ impl Tasks {
 /// What of a request counts for whether it is let in.
 pub(super) fn weight(request: &v1::SubmitRequest) -> Weight {
     let tier = |task: &v1::NewTask| {
-        let given = task.priority.map(|priority| priority.min(u8::MAX.into()));
-        let given = given.and_then(|priority| u8::try_from(priority).ok());
-        given.map_or_else(Priority::default, Priority).tier()
+        let given = task.priority.map(convert::priority);
+        // One that is none is refused when the task is read.
+        given.and_then(Result::ok).unwrap_or_default().tier()
     };
     let bytes = |task: &v1::NewTask| {
         let arguments = task.arguments.iter().map(String::len).sum::<usize>();
