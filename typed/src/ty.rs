@@ -63,9 +63,8 @@ impl Type {
         matches!(self, Self::List(element) if **element == Self::U8)
     }
 
-    /// Whether there are flags in a list in it, of which `in_list` says that it is in one.
-    pub(crate) fn has_flags(&self, in_list: bool) -> bool {
-        let side = |ty: &Option<Box<Self>>| ty.as_ref().is_some_and(|ty| ty.has_flags(in_list));
+    /// The types that it is made of, in their order.
+    pub(crate) fn children(&self) -> Vec<&Self> {
         match self {
             Self::Bool
             | Self::S8
@@ -80,21 +79,23 @@ impl Type {
             | Self::F64
             | Self::Char
             | Self::String
-            | Self::Enum { .. } => false,
-            Self::Flags { .. } => in_list,
-            Self::List(element) => element.has_flags(true),
-            Self::Option(some) => some.has_flags(in_list),
-            Self::Result { ok, err } => side(ok) || side(err),
-            Self::Tuple(types) => types.iter().any(|ty| ty.has_flags(in_list)),
-            Self::Record { name: _, fields } => {
-                let mut types = fields.iter().map(|field| &field.ty);
-                types.any(|ty| ty.has_flags(in_list))
-            }
+            | Self::Enum { .. }
+            | Self::Flags { .. } => Vec::new(),
+            Self::List(inner) | Self::Option(inner) => vec![inner],
+            Self::Result { ok, err } => [ok, err].into_iter().flatten().map(|ty| &**ty).collect(),
+            Self::Tuple(types) => types.iter().collect(),
+            Self::Record { name: _, fields } => fields.iter().map(|field| &field.ty).collect(),
             Self::Variant { name: _, cases } => {
-                let mut types = cases.iter().filter_map(|case| case.ty.as_ref());
-                types.any(|ty| ty.has_flags(in_list))
+                cases.iter().filter_map(|case| case.ty.as_ref()).collect()
             }
         }
+    }
+
+    /// Whether there are flags in a list in it, of which `in_list` says that it is in one.
+    pub(crate) fn has_flags(&self, in_list: bool) -> bool {
+        let is_flags = matches!(self, Self::Flags { .. });
+        let in_list = in_list || matches!(self, Self::List(_));
+        is_flags && in_list || self.children().into_iter().any(|ty| ty.has_flags(in_list))
     }
 
     /// The same without the names of types, which is all that JSON shows of it.

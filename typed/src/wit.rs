@@ -36,35 +36,8 @@ fn define(ty: &Type, into: &mut Vec<String>) {
         }
         into.push(definition);
     }
-    match ty {
-        Type::Bool
-        | Type::S8
-        | Type::U8
-        | Type::S16
-        | Type::U16
-        | Type::S32
-        | Type::U32
-        | Type::S64
-        | Type::U64
-        | Type::F32
-        | Type::F64
-        | Type::Char
-        | Type::String
-        | Type::Enum { .. }
-        | Type::Flags { .. } => {}
-        Type::List(inner) | Type::Option(inner) => define(inner, into),
-        Type::Result { ok, err } => {
-            let sides = [ok, err].into_iter().flatten();
-            sides.for_each(|ty| define(ty, into));
-        }
-        Type::Tuple(types) => types.iter().for_each(|ty| define(ty, into)),
-        Type::Record { name: _, fields } => {
-            fields.iter().for_each(|field| define(&field.ty, into));
-        }
-        Type::Variant { name: _, cases } => {
-            let types = cases.iter().filter_map(|case| case.ty.as_ref());
-            types.for_each(|ty| define(ty, into));
-        }
+    for ty in ty.children() {
+        define(ty, into);
     }
 }
 
