@@ -1,5 +1,7 @@
 //! `tq.toml`: a module's manifest, and nothing else.
 
+mod schema;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
@@ -17,6 +19,8 @@ use crate::document::{self, Table};
 use crate::exit::Failure;
 use crate::limits::{self, Amount};
 use crate::units::Span;
+
+pub(crate) use schema::schema;
 
 /// The name of the file.
 pub(crate) const FILE: &str = "tq.toml";
@@ -42,6 +46,7 @@ pub(crate) struct Manifest {
     pub(crate) functions: Vec<FunctionSettings>,
 }
 
+const MODULE: &[&str] = &["name", "build", "artifact"];
 const RETRY: &[&str] = &["max_attempts", "backoff", "cap"];
 const PLACEMENT: &[&str] = &[
     "queue",
@@ -87,7 +92,7 @@ impl Manifest {
             ])?;
             let mut manifest = Self::default();
             root.table("module", |module| {
-                module.only(&["name", "build", "artifact"])?;
+                module.only(MODULE)?;
                 manifest.name = module.value("name")?;
                 if let Some(name) = &manifest.name {
                     tq_core::name::check("module name", name)

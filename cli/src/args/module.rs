@@ -32,6 +32,14 @@ Examples:
         #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
         to: Option<u32>,
     },
+    /// Print the JSON Schema of `tq.toml`, by which editors complete and check it
+    #[command(
+        after_help = "Editors that know the directive find it by the first line of tq.toml: `#:schema ./tq.schema.json`.
+
+Example:
+  tq module schema > tq.schema.json"
+    )]
+    Schema,
     /// Delete a version of a module, or the module, that no task needs any more
     #[command(
         after_help = "It is refused while the namespace has tasks of what is to go: those that have ended could still be redriven. Without a version, all \

@@ -106,6 +106,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             ModuleCommand::Show { name } => module::show::run(config, &name).await,
             ModuleCommand::Rollback { name, to } => module::rollback::run(config, &name, to).await,
             ModuleCommand::Delete { module } => module::delete::run(config, &module).await,
+            ModuleCommand::Schema => module::schema::run(),
         },
         Command::Secret(command) => match command {
             SecretCommand::Set { name, file } => {

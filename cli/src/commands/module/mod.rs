@@ -3,4 +3,5 @@
 pub(crate) mod delete;
 pub(crate) mod list;
 pub(crate) mod rollback;
+pub(crate) mod schema;
 pub(crate) mod show;
