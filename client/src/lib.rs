@@ -59,6 +59,6 @@ pub use tq_proto::v1::{
     ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk, Module,
     NamespaceSettings, NewTask, Overload, OverloadChange, OverloadGauge, PlacementSettings,
     Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention, RetryOverrides,
-    RetryPolicy, Secret, SignatureSummary, Submitted, Task, TaskState, Tier, Tripped,
-    TypedFunction, UncallableFunction, UploadModuleResponse, Usage,
+    RetryPolicy, RetypedFunction, Secret, SignatureSummary, Submitted, Task, TaskState, Tier,
+    Tripped, TypedFunction, UncallableFunction, UploadModuleResponse, Usage,
 };

@@ -47,6 +47,12 @@ impl Component {
         Self::from_bytes(std::fs::read(path).map_err(unreadable)?.into())
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Its size in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {

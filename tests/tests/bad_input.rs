@@ -103,7 +103,7 @@ async fn uploads_that_are_no_task_modules_are_refused() {
         ),
         (
             write("core.wasm", b"\0asm\x01\0\0\0"),
-            "module is a core module, not a component; build it for wasm32-wasip2, or make a component of it with `wasm-tools component new`",
+            "core module exports no `_start`, so it is no program of WASI preview 1; it exports nothing; give it a main function, or build it for wasm32-wasip2",
         ),
     ] {
         let ran = broker

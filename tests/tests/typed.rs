@@ -228,12 +228,13 @@ total: func(order: order) -> result<receipt, problem>
     assert_eq!(one["entry"], "typed");
     let functions = one["functions"].as_array().expect("there are functions");
     assert_eq!(functions.len(), 1);
-    let typed = &functions[0]["typed"];
-    assert_eq!(typed["signature"], "add: func(a: s32, b: s32) -> s32");
-    assert_eq!(typed["example"], json!({ "a": 1, "b": 1 }));
+    let add = &functions[0];
+    let signature = &add["typed"]["signature"];
+    assert_eq!(signature, "add: func(a: s32, b: s32) -> s32");
+    assert_eq!(add["example"], json!({ "a": 1, "b": 1 }));
     let s32 = json!({ "type": "integer", "minimum": i32::MIN, "maximum": i32::MAX });
     assert_eq!(
-        typed["input_schema"],
+        add["input_schema"],
         json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
@@ -242,8 +243,8 @@ total: func(order: order) -> result<receipt, problem>
             "additionalProperties": false,
         })
     );
-    assert_eq!(typed["output_schema"]["maximum"], i32::MAX);
-    assert_eq!(typed["error_schema"], Value::Null);
+    assert_eq!(add["output_schema"]["maximum"], i32::MAX);
+    assert_eq!(add["error_schema"], Value::Null);
     let missing = dev.tq().run(["describe", "typed/nothing"]).await;
     assert_eq!(missing.code, Some(3), "{}", missing.stderr);
     within("it stops", dev.process.stop()).await;
@@ -290,5 +291,62 @@ async fn function_that_cannot_be_called_says_why() {
         refused.stderr.contains(&format!("`close`: {why}")),
         "{}",
         refused.stderr
+    );
+}
+
+/// A component with one typed function, which gives its argument back.
+fn identity(name: &str, ty: &str, core: &str) -> String {
+    format!(
+        r#"(component
+            (core module $m (func (export "f") (param {core}) (result {core}) local.get 0))
+            (core instance $i (instantiate $m))
+            (func $f (param "n" {ty}) (result {ty}) (canon lift (core func $i "f")))
+            (export "{name}" (func $f)))"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deploy_warns_when_what_tasks_wait_for_has_other_types() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    // Without a host, so that tasks wait.
+    let broker = Broker::start(&folder.path().join("broker")).await;
+    let deploy = async |name: &str, ty: &str, core: &str| {
+        let path = guest::written(folder.path(), "m", &identity(name, ty, core));
+        let path = path.display().to_string();
+        let ran = broker.tq().run(["deploy", "--output", "json", &path]).await;
+        ran.ok();
+        (ran.json(), ran.stderr)
+    };
+    deploy("f", "u32", "i32").await;
+    let (unwaited, _) = deploy("f", "s32", "i32").await;
+    assert_eq!(unwaited["retyped"], json!([]), "nothing waits");
+    for payload in [r#"{"n":1}"#, r#"{"n":2}"#] {
+        broker.tq().run(["submit", "m/f", payload]).await.ok();
+    }
+    let (same, told) = deploy("f", "s32", "i32").await;
+    assert_eq!((&same["retyped"], told.as_str()), (&json!([]), ""));
+    let (wider, told) = deploy("f", "s64", "i64").await;
+    assert_eq!(
+        wider["retyped"],
+        json!([{
+            "function": "f",
+            "before": "f: func(n: s32) -> s32",
+            "after": "f: func(n: s64) -> s64",
+            "waiting": 2,
+            "are_more": false,
+        }])
+    );
+    assert_eq!(
+        told,
+        "warning: `f` takes or gives something else now, and 2 tasks wait for it\n  \
+         before: f: func(n: s32) -> s32\n  \
+         now:    f: func(n: s64) -> s64\n\
+         hint: they run on the version that they were submitted for; `tq module rollback m` makes that the current one again\n"
+    );
+    let (gone, told) = deploy("g", "s64", "i64").await;
+    assert_eq!(gone["retyped"][0]["after"], Value::Null);
+    assert!(
+        told.starts_with("warning: `f` is gone, and 2 tasks wait for it\n"),
+        "{told}"
     );
 }

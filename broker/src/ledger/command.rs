@@ -25,7 +25,7 @@ use crate::dispatch::health;
 use crate::dispatch::hosts::Link;
 use crate::dispatch::message::{AttemptRef, FromHost, Hello};
 use crate::dispatch::queues::Closed;
-use crate::modules::registry::Module;
+use crate::modules::registry::{Module, Retyped};
 use crate::tables::row::Counters;
 
 /// Where an answer goes. Nobody may be waiting for it any more.
@@ -325,6 +325,8 @@ pub struct Deployed {
     pub is_unchanged: bool,
     /// What functions got that they did not have in the version that was current before.
     pub newly_granted: Vec<String>,
+    /// Functions of that version that are called otherwise now.
+    pub retyped: Vec<Retyped>,
 }
 
 /// A piece of an attempt's log.

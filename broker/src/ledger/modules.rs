@@ -153,6 +153,9 @@ impl Ledger {
             (current, last)
         };
         let newly_granted = module.granted_beyond(current.as_deref());
+        let retyped = current
+            .as_deref()
+            .map_or_else(Vec::new, |current| module.retyped_since(current));
         if deny_new_grants && !newly_granted.is_empty() {
             let refused = Refused::NewGrants {
                 name: module.name,
@@ -176,6 +179,7 @@ impl Ledger {
                 version: current.version,
                 is_unchanged: true,
                 newly_granted,
+                retyped,
             },
             None => {
                 module.version = last + 1;
@@ -194,6 +198,7 @@ impl Ledger {
                     version,
                     is_unchanged: false,
                     newly_granted,
+                    retyped,
                 }
             }
         };

@@ -9,7 +9,7 @@ use tq_core::task::Spec;
 use tq_core::{Digest, Grants, Limits, Timestamp, each_limit};
 
 use super::placement::FunctionPlacement;
-use super::{Entry, Typed, Uncallable, nearest};
+use super::{Entry, Schemas, Typed, Uncallable, nearest};
 
 /// One version of a module: what its component offers and under which settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Function {
     pub grants: Arc<Grants>,
     /// Results go so long after their tasks' ends; none leaves it to the namespace.
     pub result_ttl: Option<Duration>,
+    /// What it says of its payload and result, if it was written with an SDK.
+    pub schemas: Arc<Schemas>,
     /// Its types, if it is called with JSON in place of its arguments.
     pub typed: Option<Arc<Typed>>,
 }
@@ -67,6 +69,30 @@ impl Function {
     fn is_named(&self, name: &str) -> bool {
         let full_name = || self.typed.as_ref().map(|typed| typed.full_name());
         self.name == name || name.contains('#') && full_name().as_deref() == Some(name)
+    }
+
+    /// Whether the same payloads are right for both, and their results are alike, as far as the modules say so.
+    fn is_called_like(&self, other: &Self) -> bool {
+        match (&self.typed, &other.typed) {
+            (Some(typed), Some(other)) => typed.function.is_like(&other.function),
+            (None, None) => {
+                (&self.input, &self.output) == (&other.input, &other.output)
+                    && self.schemas.is_like(&other.schemas)
+            }
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// What it takes and gives, in one line.
+    fn signature(&self) -> String {
+        let kind = |kind: &str| match kind {
+            "" => "anything".to_owned(),
+            kind => kind.to_owned(),
+        };
+        match &self.typed {
+            Some(typed) => typed.signature(),
+            None => format!("{} -> {}", kind(&self.input), kind(&self.output)),
+        }
     }
 }
 
@@ -126,6 +152,31 @@ impl Module {
         });
         newly.collect()
     }
+
+    /// The functions of `before` that take or give something else here, or that are not here.
+    pub fn retyped_since(&self, before: &Self) -> Vec<Retyped> {
+        let retyped = before.functions.iter().filter_map(|before| {
+            let mut functions = self.functions.iter();
+            let after = functions.find(|function| function.name == before.name);
+            (!after.is_some_and(|after| after.is_called_like(before))).then(|| Retyped {
+                name: before.name.clone(),
+                before: before.signature(),
+                after: after.map_or_else(String::new, Function::signature),
+            })
+        });
+        retyped.collect()
+    }
+}
+
+/// A function that takes or gives something else than in another version of its module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retyped {
+    /// Its name.
+    pub name: String,
+    /// What it took and gave.
+    pub before: String,
+    /// What it takes and gives now; empty if it is gone.
+    pub after: String,
 }
 
 /// Modules by namespace and name. Written by the ledger alone.
@@ -440,6 +491,8 @@ fn renewed<T: Ord>(own: T, old: T, new: T) -> T {
 
 #[cfg(test)]
 mod tests {
+    use tq_typed::Type;
+
     use super::*;
 
     #[test]
@@ -535,6 +588,67 @@ mod tests {
             "all is new"
         );
         assert!(before.granted_beyond(Some(&after)).is_empty());
+    }
+
+    #[test]
+    fn functions_that_are_called_otherwise_are_named() {
+        let typed = |name: &str, ty: Type, of: &str| Function {
+            name: name.to_owned(),
+            typed: Some(Arc::new(Typed {
+                interface: String::new(),
+                export: name.to_owned(),
+                function: tq_typed::Function {
+                    params: vec![tq_typed::Field {
+                        name: of.to_owned(),
+                        ty,
+                    }],
+                    result: None,
+                },
+            })),
+            ..Function::default()
+        };
+        let kinds = |name: &str, input: &str, output: &str| Function {
+            name: name.to_owned(),
+            input: input.to_owned(),
+            output: output.to_owned(),
+            ..Function::default()
+        };
+        let having = |functions: Vec<Function>| Module {
+            functions,
+            ..module("m", 1, 1)
+        };
+        let before = having(vec![
+            typed("same", Type::U8, "n"),
+            typed("wider", Type::U8, "n"),
+            kinds("gone", "json", ""),
+            kinds("told", "json", "json"),
+            kinds("kept", "text", "none"),
+        ]);
+        let after = having(vec![
+            kinds("kept", "text", "none"),
+            kinds("told", "json", "bytes"),
+            typed("wider", Type::U16, "n"),
+            typed("same", Type::U8, "n"),
+            kinds("new", "", ""),
+        ]);
+        let retyped = after.retyped_since(&before);
+        let shown = retyped.iter().map(|retyped| {
+            let Retyped {
+                name,
+                before,
+                after,
+            } = retyped;
+            format!("{name}: {before} | {after}")
+        });
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            [
+                "wider: wider: func(n: u8) | wider: func(n: u16)",
+                "gone: json -> anything | ",
+                "told: json -> json | json -> bytes",
+            ]
+        );
+        assert!(after.retyped_since(&after).is_empty());
     }
 
     #[track_caller]

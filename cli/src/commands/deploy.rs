@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use indicatif::ProgressBar;
 use tq_client::{
-    Client, Component, LimitOverrides, Module, RetryOverrides, Upload, UploadModuleResponse,
+    Client, Component, LimitOverrides, Module, RetryOverrides, RetypedFunction, Upload,
+    UploadModuleResponse, WhichLive,
 };
 use tq_core::each_limit;
 
@@ -18,6 +19,9 @@ use crate::manifest::{self, Manifest};
 use crate::output::{self, Format, json, table};
 use crate::toolchain::{self, Artifact};
 use crate::units::Size;
+
+/// Pages of tasks that are counted for a warning.
+const COUNTED_PAGES_MAX: usize = 10;
 
 pub(crate) async fn run(config: &Config, args: DeployArgs) -> anyhow::Result<Exit> {
     let DeployArgs {
@@ -40,14 +44,20 @@ pub(crate) async fn run(config: &Config, args: DeployArgs) -> anyhow::Result<Exi
     let Some(module) = &answer.module else {
         return Err(lacking(&client).into());
     };
+    let retyped = waited_for(&client, module, &answer.retyped).await?;
     match config.output.value {
         Format::Json => json::print(&json::Deployed {
             module: json::ModuleInfo::from(module),
             unchanged: answer.unchanged,
             not_granted: &answer.not_granted,
             newly_granted: &answer.newly_granted,
+            adapted: answer.adapted,
+            retyped: &retyped,
         })?,
         Format::Table => print(module, &answer)?,
+    }
+    for retyped in &retyped {
+        warn(module, retyped);
     }
     Ok(Exit::Succeeded)
 }
@@ -68,7 +78,8 @@ pub(crate) fn prepare(path: &Path, name: Option<&str>) -> anyhow::Result<Deploya
     let name = name.map(str::to_owned).or(manifest.name).unwrap_or(found);
     tq_core::name::check("module name", &name)
         .map_err(|error| Failure::usage(error.to_string()).hint("give another with --name"))?;
-    let component = Component::read(&path)?;
+    let component = with_world(Component::read(&path)?)
+        .with_context(|| format!("`{}` cannot be deployed", path.display()))?;
     let upload = Upload {
         name,
         limits: manifest.limits,
@@ -79,6 +90,15 @@ pub(crate) fn prepare(path: &Path, name: Option<&str>) -> anyhow::Result<Deploya
         deny_new_grants: false,
     };
     Ok(Deployable { component, upload })
+}
+
+/// Makes a component of a core module that is bound to a world of its own, which the broker does for plain programs only.
+fn with_world(component: Component) -> anyhow::Result<Component> {
+    match tq_broker::modules::adapt_world(component.bytes()) {
+        Ok(None) => Ok(component),
+        Ok(Some(made)) => Ok(Component::from_bytes(made.into())?),
+        Err(error) => Err(Failure::usage(error.to_string()).into()),
+    }
 }
 
 /// Uploads with a bar on a terminal.
@@ -102,6 +122,77 @@ pub(crate) fn lacking(client: &Client) -> tq_client::Error {
         url: client.url().to_owned(),
         lacking: "module",
     }
+}
+
+/// The functions among `retyped` that tasks wait for, with their numbers.
+async fn waited_for(
+    client: &Client,
+    module: &Module,
+    retyped: &[RetypedFunction],
+) -> Result<Vec<json::Retyped>, tq_client::Error> {
+    let mut waited_for = Vec::new();
+    for RetypedFunction {
+        name,
+        before,
+        after,
+    } in retyped
+    {
+        let which = WhichLive {
+            function: Some(format!("{}/{name}", module.name)),
+            ..WhichLive::default()
+        };
+        let (mut waiting, mut cursor) = (0_u64, String::new());
+        // Only counted. What there is more than this is no other warning.
+        for _ in 0..COUNTED_PAGES_MAX {
+            let page = client.cancel_tasks(&which, true, &cursor).await?;
+            waiting += u64::from(page.cancelled);
+            cursor = page.next;
+            if cursor.is_empty() {
+                break;
+            }
+        }
+        if waiting > 0 {
+            waited_for.push(json::Retyped {
+                function: name.clone(),
+                before: before.clone(),
+                after: (!after.is_empty()).then(|| after.clone()),
+                waiting,
+                are_more: !cursor.is_empty(),
+            });
+        }
+    }
+    Ok(waited_for)
+}
+
+fn warn(module: &Module, retyped: &json::Retyped) {
+    let json::Retyped {
+        function,
+        before,
+        after,
+        waiting,
+        are_more,
+    } = retyped;
+    let tasks = match (waiting, are_more) {
+        (1, false) => "a task waits".to_owned(),
+        (waiting, false) => format!("{waiting} tasks wait"),
+        (waiting, true) => format!("more than {waiting} tasks wait"),
+    };
+    let name = output::escaped(function);
+    let what = match after {
+        Some(after) => format!(
+            "`{name}` takes or gives something else now, and {tasks} for it\n  before: {}\n  now:    {}",
+            output::escaped(before),
+            output::escaped(after)
+        ),
+        None => format!(
+            "`{name}` is gone, and {tasks} for it\n  before: {}",
+            output::escaped(before)
+        ),
+    };
+    output::note(format!(
+        "warning: {what}\nhint: they run on the version that they were submitted for; `tq module rollback {}` makes that the current one again",
+        module.name
+    ));
 }
 
 /// A component on this disk.
@@ -251,6 +342,9 @@ fn print(module: &Module, answer: &UploadModuleResponse) -> anyhow::Result<()> {
         module.digest,
         Size(module.size_bytes)
     ))?;
+    if answer.adapted {
+        output::line("made of a program for WASI preview 1\n")?;
+    }
     table::print_functions(module)?;
     table::print_uncallable(module)?;
     if !answer.newly_granted.is_empty() {

@@ -59,13 +59,13 @@ pub(super) fn run_line(module: &Module, function: &Function) -> String {
         1 if function.typed.is_none() => name,
         _ => format!("{name}/{}", function.name),
     };
-    if let Some(typed) = &function.typed {
-        return match typed.example.as_str() {
-            // Nothing is the same as no arguments.
-            "" | "{}" => format!("tq run {name}"),
-            // No quote stands in it: names of WIT have none, and the texts are ours.
-            example => format!("tq run {name} '{example}'"),
-        };
+    if function.typed.is_some() && matches!(function.example.as_str(), "" | "{}") {
+        // Nothing is the same as no arguments.
+        return format!("tq run {name}");
+    }
+    if !function.example.is_empty() {
+        let quoted = function.example.replace('\'', "'\\''");
+        return format!("tq run {name} '{quoted}'");
     }
     match (module.entry(), function.input.as_str()) {
         (Entry::Program, _) => format!("tq run {name} @FILE -- ARGUMENT..."),
@@ -101,11 +101,11 @@ mod tests {
         Function {
             name: name.into(),
             input: input.into(),
-            typed: example.map(|example| TypedFunction {
+            typed: example.map(|_| TypedFunction {
                 full_name: format!("a:b/c#{name}"),
-                example: example.into(),
                 ..TypedFunction::default()
             }),
+            example: example.unwrap_or_default().into(),
             ..Function::default()
         }
     }
@@ -131,6 +131,14 @@ mod tests {
         let typed = |example| module(Entry::Typed, vec![function("f", "json", Some(example))]);
         check(&typed("{\"a\":1}"), "tq run m/f '{\"a\":1}'");
         check(&typed("{}"), "tq run m/f");
+        let quoted = Function {
+            example: "{\"it's\":1}".into(),
+            ..untyped("f", "json")
+        };
+        check(
+            &module(Entry::Handler, vec![quoted]),
+            "tq run m '{\"it'\\''s\":1}'",
+        );
         let earlier = Module {
             current: false,
             ..typed("{}")

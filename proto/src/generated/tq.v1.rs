@@ -6278,6 +6278,19 @@ pub struct UploadModuleResponse {
     pub not_granted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "4")]
     pub newly_granted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "5")]
+    pub adapted: bool,
+    #[prost(message, repeated, tag = "6")]
+    pub retyped: ::prost::alloc::vec::Vec<RetypedFunction>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetypedFunction {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub before: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub after: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetModuleRequest {
@@ -6341,6 +6354,14 @@ pub struct Function {
     pub result_ttl_ms: ::core::option::Option<u64>,
     #[prost(message, optional, tag = "70")]
     pub typed: ::core::option::Option<TypedFunction>,
+    #[prost(string, tag = "71")]
+    pub example: ::prost::alloc::string::String,
+    #[prost(string, tag = "72")]
+    pub input_schema: ::prost::alloc::string::String,
+    #[prost(string, tag = "73")]
+    pub output_schema: ::prost::alloc::string::String,
+    #[prost(string, tag = "74")]
+    pub error_schema: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TypedFunction {
@@ -6350,14 +6371,6 @@ pub struct TypedFunction {
     pub full_name: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "3")]
     pub definitions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, tag = "4")]
-    pub example: ::prost::alloc::string::String,
-    #[prost(string, tag = "5")]
-    pub input_schema: ::prost::alloc::string::String,
-    #[prost(string, tag = "6")]
-    pub output_schema: ::prost::alloc::string::String,
-    #[prost(string, optional, tag = "7")]
-    pub error_schema: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UncallableFunction {

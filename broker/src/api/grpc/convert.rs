@@ -31,7 +31,7 @@ use crate::dispatch::queues::Closed;
 use crate::ledger::QueueView;
 use crate::modules::Entry;
 use crate::modules::placement::{ConcurrencyRule, FunctionPlacement};
-use crate::modules::registry::{Function, Module};
+use crate::modules::registry::{Function, Module, Retyped};
 use crate::store::StoreId;
 use crate::tables::row::Counters;
 
@@ -495,6 +495,7 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
         placement,
         grants,
         result_ttl,
+        schemas: _,
         typed,
     } = function;
     v1::Function {
@@ -508,6 +509,11 @@ fn function_out(function: &Function, inherited: RetryPolicy) -> v1::Function {
         grants: (!grants.is_empty()).then(|| grants_out(grants)),
         result_ttl_ms: result_ttl.map(millis),
         typed: typed.as_deref().map(typed::listed),
+        // Too much for a list of modules.
+        example: String::new(),
+        input_schema: String::new(),
+        output_schema: String::new(),
+        error_schema: String::new(),
     }
 }
 
@@ -585,6 +591,19 @@ fn grant_list_out<T: Display>(grants: &BTreeSet<T>) -> Option<v1::GrantList> {
     (!grants.is_empty()).then(|| v1::GrantList {
         grants: grants.iter().map(T::to_string).collect(),
     })
+}
+
+pub(super) fn retyped(retyped: Retyped) -> v1::RetypedFunction {
+    let Retyped {
+        name,
+        before,
+        after,
+    } = retyped;
+    v1::RetypedFunction {
+        name,
+        before,
+        after,
+    }
 }
 
 /// A module as it is shown, without what hosts say of it. `inherited` is the retry policy of its namespace.

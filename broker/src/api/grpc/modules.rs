@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX};
@@ -14,9 +15,9 @@ use super::blocking::{blocking, write_chunk};
 use super::request::named;
 use super::{Context, convert, typed};
 use crate::api::status::{ApiError, invalid};
-use crate::blobs::Checked;
+use crate::blobs::{Checked, Hold};
 use crate::ledger::{Command, Deploy, read};
-use crate::modules::inspect;
+use crate::modules::inspect::{self, Inspected};
 use crate::modules::placement::FunctionPlacement;
 use crate::modules::registry::{Function, Module};
 
@@ -61,8 +62,8 @@ impl ModuleService for Modules {
         let ceilings = self.context.ledger.shared().settings(&namespace).ceilings;
         check_under(&header, &ceilings.over(&Limits::MAX))?;
         let digest = convert::digest(&header.digest)?;
-        let size_bytes = header.size_bytes;
-        let checked = self.receive(digest, size_bytes, incoming).await?;
+        let announced_bytes = header.size_bytes;
+        let checked = self.receive(digest, announced_bytes, incoming).await?;
         let declared: Vec<String> = header
             .functions
             .iter()
@@ -72,12 +73,35 @@ impl ModuleService for Modules {
         let permit = Arc::clone(&self.inspections).acquire_owned().await;
         let permit = permit.map_err(|_| Status::unavailable("the broker is stopping"))?;
         // Looked at before it has a name, so that a refused upload leaves nothing behind.
-        let inspected = blocking(move || {
+        let blobs = self.context.blobs.clone();
+        let kept = blocking(move || {
             let _permit = permit;
-            let inspected = inspect::inspect(&checked.read()?, &declared)?;
-            Ok((inspected, checked.keep()?))
+            let mut inspected = inspect::inspect(&checked.read()?, &declared)?;
+            let Some(component) = inspected.adapted.take() else {
+                return Ok(Kept {
+                    inspected,
+                    size_bytes: announced_bytes,
+                    hold: checked.keep()?,
+                    is_adapted: false,
+                });
+            };
+            let size_bytes = component.len() as u64;
+            let digest = Digest(Sha256::digest(&component).into());
+            let mut upload = blobs.begin_new(digest, size_bytes)?;
+            upload.write(&component)?;
+            Ok(Kept {
+                inspected,
+                size_bytes,
+                hold: upload.finish()?,
+                is_adapted: true,
+            })
         });
-        let (inspected, hold) = inspected.await?;
+        let Kept {
+            inspected,
+            size_bytes,
+            hold,
+            is_adapted,
+        } = kept.await?;
         let deny_new_grants = header.deny_new_grants;
         let functions: Vec<Function> = inspected
             .functions
@@ -89,7 +113,7 @@ impl ModuleService for Modules {
         let module = Module {
             name: header.name.clone(),
             version: 0,
-            digest,
+            digest: hold.digest(),
             size_bytes,
             entry: inspected.entry,
             functions,
@@ -120,6 +144,8 @@ impl ModuleService for Modules {
             unchanged: deployed.is_unchanged,
             not_granted,
             newly_granted: deployed.newly_granted,
+            adapted: is_adapted,
+            retyped: deployed.retyped.into_iter().map(convert::retyped).collect(),
         }))
     }
 
@@ -208,6 +234,15 @@ impl ModuleService for Modules {
             versions: u32::try_from(deleted).unwrap_or(u32::MAX),
         }))
     }
+}
+
+/// An upload that was looked at and is on disk.
+struct Kept {
+    inspected: Inspected,
+    size_bytes: u64,
+    hold: Hold,
+    /// Whether what is on disk was made of what was uploaded.
+    is_adapted: bool,
 }
 
 impl Modules {
@@ -407,6 +442,7 @@ impl Settings {
             doc,
             input,
             output,
+            schemas,
             typed,
         } = function;
         Function {
@@ -419,6 +455,7 @@ impl Settings {
             placement,
             grants,
             result_ttl,
+            schemas: Arc::new(schemas),
             typed: typed.map(Arc::new),
         }
     }

@@ -18,10 +18,6 @@ pub(super) fn listed(typed: &Typed) -> v1::TypedFunction {
         signature: typed.signature(),
         full_name: typed.full_name(),
         definitions: Vec::new(),
-        example: String::new(),
-        input_schema: String::new(),
-        output_schema: String::new(),
-        error_schema: None,
     }
 }
 
@@ -29,17 +25,22 @@ pub(super) fn listed(typed: &Typed) -> v1::TypedFunction {
 pub(super) fn described(mut shown: v1::Module, module: &Module) -> v1::Module {
     for (shown, function) in shown.functions.iter_mut().zip(&module.functions) {
         let Some(typed) = &function.typed else {
+            let schemas = &function.schemas;
+            shown.example = schemas.example().unwrap_or_default();
+            shown.input_schema = schemas.input.clone().unwrap_or_default();
+            shown.output_schema = schemas.output.clone().unwrap_or_default();
             continue;
         };
         let function = &typed.function;
         shown.typed = Some(v1::TypedFunction {
             definitions: function.definitions(),
-            example: function.example(),
-            input_schema: function.input_schema().to_string(),
-            output_schema: function.output_schema().to_string(),
-            error_schema: function.error_schema().map(|schema| schema.to_string()),
             ..listed(typed)
         });
+        shown.example = function.example();
+        shown.input_schema = function.input_schema().to_string();
+        shown.output_schema = function.output_schema().to_string();
+        let error = function.error_schema();
+        shown.error_schema = error.map_or_else(String::new, |schema| schema.to_string());
     }
     shown
 }

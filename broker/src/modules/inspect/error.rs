@@ -39,11 +39,35 @@ pub enum Error {
         "module is a compiled form (`.cwasm`), which hosts make for themselves; upload the component itself"
     )]
     Compiled,
-    /// WebAssembly, but not a component.
+    /// A core module that imports something else than WASI preview 1.
     #[error(
-        "module is a core module, not a component; build it for wasm32-wasip2, or make a component of it with `wasm-tools component new`"
+        "core module imports what WASI preview 1 does not have: {}; build it for wasm32-wasip2, or without what imports that",
+        listed(.0.iter().map(|name| Quoted(name)))
     )]
-    CoreModule,
+    CoreImports(
+        /// All of them as `MODULE.ITEM`, in the order of the module.
+        Vec<String>,
+    ),
+    /// A core module that is no program.
+    #[error(
+        "core module exports no `_start`, so it is no program of WASI preview 1; it exports {}; give it a main function, or build it for wasm32-wasip2",
+        if .0.is_empty() { "nothing".to_owned() } else { listed(.0.iter().map(|name| Quoted(name))) }
+    )]
+    NoStart(
+        /// What it does export.
+        Vec<String>,
+    ),
+    /// A core module that is bound to a world of its own.
+    #[error(
+        "core module has a world of its own (section `component-type`), with which the broker makes no component; deploy it with `tq deploy`, or make one with `wasm-tools component new`"
+    )]
+    World,
+    /// A core module of which no component can be made.
+    #[error("no component can be made of the core module: {reason}")]
+    Adapt {
+        /// Why, in the words of the encoder.
+        reason: String,
+    },
     /// A binary format that this version does not read.
     #[error("module has the WebAssembly version {version:#010x}; a component has 0x0001000d")]
     Version {
@@ -166,6 +190,15 @@ pub enum Error {
         /// Functions that may have been meant.
         nearest: Vec<String>,
     },
+}
+
+impl Error {
+    /// No component can be made, for the reason in the words of the encoder.
+    pub(super) fn adapt(reason: &str) -> Self {
+        Self::Adapt {
+            reason: cut(&reason.replace('\n', " "), REASON_CHARS_MAX),
+        }
+    }
 }
 
 impl From<wasmparser::Error> for Error {

@@ -8,7 +8,7 @@ use tq_core::name;
 
 use super::error::{cut, start_of};
 use super::{Entry, Error, Function, Kind};
-use crate::modules::nearest;
+use crate::modules::{Schemas, nearest};
 
 /// The name of the one function of a plain program, and of a handler of which nothing names any.
 const MAIN: &str = "main";
@@ -97,6 +97,11 @@ fn describe(number: usize, line: &[u8]) -> Result<Function, Error> {
         Some(Value::String(text)) => Ok(Some(text.as_str())),
         Some(_) => Err(error(format!("`{key}` is not a string"))),
     };
+    let schema = |key: &'static str| match object.get(key) {
+        None => Ok(None),
+        Some(schema @ (Value::Object(_) | Value::Bool(_))) => Ok(Some(schema.to_string())),
+        Some(_) => Err(error(format!("`{key}` is no schema"))),
+    };
     Ok(Function {
         name: text("name")?
             .ok_or_else(|| error("`name` is missing".to_owned()))?
@@ -104,6 +109,10 @@ fn describe(number: usize, line: &[u8]) -> Result<Function, Error> {
         doc: text("doc")?.unwrap_or_default().to_owned(),
         input: kind(text("input")?),
         output: kind(text("output")?),
+        schemas: Schemas {
+            input: schema("input_schema")?,
+            output: schema("output_schema")?,
+        },
         typed: None,
     })
 }
@@ -173,6 +182,17 @@ mod tests {
     }
 
     #[test]
+    fn schemas_are_kept_as_they_are() {
+        let line = br#"{"name":"f","input_schema":{"type":"object"},"output_schema":true}"#;
+        let functions = of(Entry::Handler, &[line], Vec::new(), &[]).expect("it is described");
+        let expected = Schemas {
+            input: Some("{\"type\":\"object\"}".to_owned()),
+            output: Some("true".to_owned()),
+        };
+        assert_eq!(functions[0].schemas, expected);
+    }
+
+    #[test]
     fn functions_come_from_the_manifest_where_the_module_has_none() {
         check(Entry::Handler, &[], &["b", "a"], Ok(&["a > ", "b > "]));
         check(Entry::Handler, &[], &[], Ok(&["main > "]));
@@ -219,6 +239,10 @@ mod tests {
         refused(
             "{\"name\":7}",
             "line 1 of the section `tq:functions` does not describe a function: `name` is not a string: `{\"name\":7}`",
+        );
+        refused(
+            "{\"name\":\"a\",\"input_schema\":\"object\"}",
+            "line 1 of the section `tq:functions` does not describe a function: `input_schema` is no schema: `{\"name\":\"a\",\"input_schema\":\"object\"}`",
         );
         refused(
             "{\"name\":\"a b\\n\"}",

@@ -1,5 +1,6 @@
 //! Reads what an uploaded component is, offers and asks for, without running or compiling it.
 
+mod adapt;
 mod code;
 mod error;
 mod exports;
@@ -15,10 +16,12 @@ use wasmparser::{
     WasmFeatures,
 };
 
-use super::{Typed, Uncallable};
+use super::{Schemas, Typed, Uncallable};
+use adapt::Core;
 use code::CodeCosts;
 use types::{TypeCosts, at_most};
 
+pub use adapt::adapt_world;
 pub use error::Error;
 pub use imports::{Reason, Refused};
 
@@ -47,6 +50,9 @@ pub struct Inspected {
     /// Interfaces that it may use only with a grant, such as `wasi:sockets/tcp`; by name, without versions. No grants exist
     /// yet, so this is every such interface that it imports.
     pub not_granted: Vec<String>,
+    /// The component that was made of a program for WASI preview 1, in whose place it is kept; none if the bytes are a
+    /// component themselves.
+    pub adapted: Option<Vec<u8>>,
 }
 
 /// How hosts call a component.
@@ -71,6 +77,8 @@ pub struct Function {
     pub input: Kind,
     /// What its result is.
     pub output: Kind,
+    /// What it says of its payload and result.
+    pub schemas: Schemas,
     /// Its types, if it is called with JSON in place of its arguments.
     pub typed: Option<Typed>,
 }
@@ -82,6 +90,7 @@ impl Function {
             doc: String::new(),
             input: Kind::Unknown,
             output: Kind::Unknown,
+            schemas: Schemas::default(),
             typed: None,
         }
     }
@@ -125,7 +134,8 @@ impl Kind {
     }
 }
 
-/// Validates a component, and reads what it is, offers and asks for. It is neither run nor compiled.
+/// Validates a component, and reads what it is, offers and asks for. It is neither run nor compiled. A core module that is
+/// a program for WASI preview 1 is made a component first.
 ///
 /// `declared` names the functions that the module's manifest has a section for: what there is to go by in a handler that
 /// carries no descriptions of its functions, and checked against these otherwise.
@@ -135,7 +145,21 @@ impl Kind {
 /// # Errors
 /// [`Error`] says what its author has to change; the text is bounded and safe to print.
 pub fn inspect(bytes: &[u8], declared: &[String]) -> Result<Inspected, Error> {
-    check_header(bytes)?;
+    match layer(bytes)? {
+        Layer::Component => inspect_component(bytes, declared),
+        Layer::Module => {
+            let component = adapt::program(bytes, &outline(bytes)?.core)?;
+            let inspected = inspect_component(&component, declared)?;
+            Ok(Inspected {
+                adapted: Some(component),
+                ..inspected
+            })
+        }
+    }
+}
+
+fn inspect_component(bytes: &[u8], declared: &[String]) -> Result<Inspected, Error> {
+    check_size(bytes)?;
     let outline = outline(bytes)?;
     let not_granted = imports::check(&outline.imports).map_err(Error::Imports)?;
     let entry = exports::entry(&outline.types, &outline.exports)?;
@@ -149,26 +173,41 @@ pub fn inspect(bytes: &[u8], declared: &[String]) -> Result<Inspected, Error> {
         functions,
         uncallable: found.uncallable,
         not_granted,
+        adapted: None,
     })
 }
 
-/// Tells a component from everything else that people upload.
-fn check_header(bytes: &[u8]) -> Result<(), Error> {
+/// The two kinds of WebAssembly binaries.
+#[derive(Debug, PartialEq, Eq)]
+enum Layer {
+    /// A core module.
+    Module,
+    /// A component.
+    Component,
+}
+
+fn check_size(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.len() > MODULE_BYTES_MAX {
+        return Err(Error::TooLarge { len: bytes.len() });
+    }
+    Ok(())
+}
+
+/// Tells a component and a core module from everything else that people upload.
+fn layer(bytes: &[u8]) -> Result<Layer, Error> {
     const MAGIC: &[u8] = b"\0asm";
     // Version 13 in layer 1, which is the component model's; core modules are version 1 in layer 0.
     const COMPONENT: u32 = 0x0001_000d;
     const CORE: u32 = 1;
 
-    if bytes.len() > MODULE_BYTES_MAX {
-        return Err(Error::TooLarge { len: bytes.len() });
-    }
+    check_size(bytes)?;
     if bytes.is_empty() {
         return Err(Error::Empty);
     }
     match bytes.strip_prefix(MAGIC).map(<[u8]>::first_chunk) {
         Some(Some(version)) => match u32::from_le_bytes(*version) {
-            COMPONENT => Ok(()),
-            CORE => Err(Error::CoreModule),
+            COMPONENT => Ok(Layer::Component),
+            CORE => Ok(Layer::Module),
             version => Err(Error::Version { version }),
         },
         Some(None) => Err(Error::CutOff { offset: 0 }),
@@ -212,10 +251,13 @@ fn not_wasm(bytes: &[u8]) -> Error {
     Error::NotWasm { found }
 }
 
-/// What a valid component says on its outside, and its descriptions of functions from wherever they are.
+/// What a valid component says on its outside, and its descriptions of functions from wherever they are; or what a core
+/// module does.
 struct Outline<'a> {
     imports: Vec<ComponentImport<'a>>,
     exports: Vec<&'a str>,
+    /// Nothing in a component.
+    core: Core<'a>,
     /// The sections of descriptions, in the order of the file.
     descriptions: Vec<&'a [u8]>,
     types: Types,
@@ -288,6 +330,7 @@ fn outline(bytes: &[u8]) -> Result<Outline<'_>, Error> {
     let mut counted = Counted::default();
     let mut bodies = Vec::new();
     let (mut imports, mut exports, mut descriptions) = (Vec::new(), Vec::new(), Vec::new());
+    let mut core = Core::default();
     // How many components the reader is inside of, below the outermost.
     let mut depth = 0_usize;
     let mut types = None;
@@ -297,6 +340,20 @@ fn outline(bytes: &[u8]) -> Result<Outline<'_>, Error> {
         match &payload {
             Payload::CustomSection(section) if section.name() == DESCRIPTIONS => {
                 descriptions.push(section.data());
+            }
+            Payload::CustomSection(section) if depth == 0 => {
+                core.has_world |= section.name().starts_with(adapt::WORLD);
+            }
+            Payload::ImportSection(section) if depth == 0 => {
+                for import in section.clone().into_imports() {
+                    let import = import?;
+                    core.imports.push((import.module, import.name));
+                }
+            }
+            Payload::ExportSection(section) if depth == 0 => {
+                for export in section.clone() {
+                    core.exports.push(export?.name);
+                }
             }
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section.clone() {
@@ -327,6 +384,7 @@ fn outline(bytes: &[u8]) -> Result<Outline<'_>, Error> {
     Ok(Outline {
         imports,
         exports,
+        core,
         descriptions,
         types: types.ok_or(Error::CutOff {
             offset: bytes.len(),

@@ -62,6 +62,7 @@ fn summary(bytes: &[u8], declared: &[&str]) -> Result<String, String> {
         functions,
         uncallable: _,
         not_granted,
+        adapted: _,
     } = inspect(bytes, &declared).map_err(|error| error.to_string())?;
     let names: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
     Ok(format!("{entry:?} {names:?} {not_granted:?}"))
@@ -112,6 +113,7 @@ fn descriptions_are_kept() {
         doc: "Makes an image smaller.".to_owned(),
         input: Kind::Json,
         output: Kind::Bytes,
+        schemas: Schemas::default(),
         typed: None,
     };
     assert!(found.functions.contains(&resize), "{found:?}");
@@ -156,12 +158,100 @@ fn other_files_are_named_for_what_they_are() {
         b"\0asm\x02\0\0\0",
         Err("module has the WebAssembly version 0x00000002; a component has 0x0001000d"),
     );
+}
+
+/// A core module with what a command for preview 1 has, and more.
+fn core(more: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+            {more}
+            (memory (export "memory") 1))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn program_for_preview_1_is_made_a_component() {
+    let program = core(r#"(func (export "_start"))"#);
+    check(&program, Ok("Program [\"main\"] []"));
+    let found = inspect(&program, &[]).unwrap();
+    let made = found.adapted.as_deref().unwrap();
+    assert_eq!(inspect(made, &[]).unwrap().adapted, None);
+    assert_eq!(summary(made, &[]), summary(&program, &[]));
+    // What was deployed once is found again.
+    assert_eq!(inspect(&program, &[]), Ok(found));
+}
+
+#[test]
+fn core_module_that_is_no_program_is_refused_with_what_it_lacks() {
     check(
-        &wat::parse_str("(module (func))").unwrap(),
+        &core(r#"(func (export "start")) (func (export "stop"))"#),
         Err(
-            "module is a core module, not a component; build it for wasm32-wasip2, or make a component of it with `wasm-tools component new`",
+            "core module exports no `_start`, so it is no program of WASI preview 1; it exports `start`, `stop`, `memory`; give it a main function, or build it for wasm32-wasip2",
         ),
     );
+    check(
+        &core(
+            r#"(import "env" "now" (func)) (import "wasi_unstable" "fd_read" (func)) (func (export "_start"))"#,
+        ),
+        Err(
+            "core module imports what WASI preview 1 does not have: `env.now`, `wasi_unstable.fd_read`; build it for wasm32-wasip2, or without what imports that",
+        ),
+    );
+    let got = summary(
+        &core(r#"(import "wasi_snapshot_preview1" "fd_open" (func)) (func (export "_start"))"#),
+        &[],
+    );
+    let told = "no component can be made of the core module: ";
+    assert!(
+        got.as_ref().is_err_and(|error| error.starts_with(told)),
+        "{got:?}"
+    );
+    let got = summary(&core(r#"(func (export "_start") (param i32))"#), &[]);
+    assert!(got.is_err(), "{got:?}");
+    let got = summary(&core(r#"(func (export "_start") (result i32))"#), &[]);
+    assert!(got.is_err(), "{got:?}");
+}
+
+/// A core module that is bound to a world.
+fn bound(world: &str, core: &str) -> Vec<u8> {
+    let mut resolve = wit_parser::Resolve::default();
+    let text = format!("package a:b; world w {{ {world} }}");
+    let package = resolve.push_str("w.wit", &text).unwrap();
+    let world = resolve.select_world(&[package], Some("w")).unwrap();
+    let mut bytes = wat::parse_str(core).unwrap();
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut bytes, &resolve, world, encoding).unwrap();
+    bytes
+}
+
+#[test]
+fn world_is_read_by_the_author_alone() {
+    let double =
+        r#"(func (export "double") (param i32) (result i32) local.get 0 local.get 0 i32.add)"#;
+    let module = bound(
+        "export double: func(n: u32) -> u32;",
+        &format!("(module {double})"),
+    );
+    check(
+        &module,
+        Err(
+            "core module has a world of its own (section `component-type`), with which the broker makes no component; deploy it with `tq deploy`, or make one with `wasm-tools component new`",
+        ),
+    );
+    let made = adapt_world(&module).unwrap().unwrap();
+    check(&made, Ok("Typed [\"double\"] []"));
+    let other = bound(
+        "export triple: func(n: u32) -> u32;",
+        &format!("(module {double})"),
+    );
+    assert!(matches!(adapt_world(&other), Err(Error::Adapt { .. })));
+    for other in [&made[..], b"", b"text", &core(""), b"\0asm\x01\0\0\0"] {
+        assert_eq!(adapt_world(other), Ok(None));
+    }
+    assert!(adapt_world(b"\0asm\x01\0\0\0\x01").is_err());
 }
 
 #[test]
@@ -709,4 +799,40 @@ proptest! {
         prop_assert!(inspect(&bytes, &[]).is_err());
         prop_assert!(inspect(&[b"\0asm\x0d\0\x01\0", &bytes[..]].concat(), &[]).is_err());
     }
+}
+
+#[test]
+fn zz_probe() {
+    let leaf = "(type $t0 (variant (case \"a\") (case \"b\")))".to_owned();
+    let depth: usize = std::env::var("PD").unwrap().parse().unwrap();
+    let width: usize = std::env::var("PW").unwrap().parse().unwrap();
+    let lifts: usize = std::env::var("PL").unwrap().parse().unwrap();
+    let levels = (1..=depth)
+        .map(|n| {
+            let cases = (0..width)
+                .map(|c| format!("(case \"c{c}\" $t{})", n - 1))
+                .collect::<String>();
+            format!("(type $t{n} (variant {cases}))")
+        })
+        .collect::<String>();
+    let flats = "i32 ".repeat(depth + 1);
+    let lifted = (0..lifts)
+        .map(|n| format!("(func $f{n} (type $ft) (canon lift (core func $i \"f\")))"))
+        .collect::<String>();
+    let bytes = component(&[
+        &leaf,
+        &levels,
+        &format!("(type $ft (func (param \"x\" $t{depth})))"),
+        &format!(
+            "(core module $m (func (export \"f\") (param {flats})))(core instance $i (instantiate $m))"
+        ),
+        &lifted,
+    ]);
+    let t = std::time::SystemTime::now();
+    let got = summary(&bytes, &[]);
+    let spent = t.elapsed().unwrap();
+    let got = got
+        .map(|_| ())
+        .map_err(|e| e.chars().take(200).collect::<String>());
+    panic!("{} bytes {spent:?} {got:?}", bytes.len());
 }

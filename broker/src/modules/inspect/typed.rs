@@ -14,7 +14,7 @@ use wasmparser::types::Types;
 
 use super::types::at_most;
 use super::{Error, Function, Kind};
-use crate::modules::{Typed, Uncallable};
+use crate::modules::{Schemas, Typed, Uncallable};
 
 /// The functions that a component exports, by name, and those of them that no task can call.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -71,6 +71,7 @@ pub(super) fn functions(types: &Types, imports: &[&str], exports: &[&str]) -> Re
                         Kind::Json
                     },
                     output: Kind::Json,
+                    schemas: Schemas::default(),
                     typed: Some(Typed {
                         interface: interface.unwrap_or_default().to_owned(),
                         export: export.to_owned(),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::modules::placement::{ConcurrencyRule, FunctionPlacement};
 use crate::modules::registry::{Function, Module};
-use crate::modules::{Entry, Uncallable};
+use crate::modules::{Entry, Schemas, Uncallable};
 use crate::tables::Namespace;
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -45,6 +45,10 @@ struct FunctionRow {
     result_ttl_ms: Option<u64>,
     #[prost(message, optional, tag = "70")]
     typed: Option<TypedRow>,
+    #[prost(string, optional, tag = "71")]
+    input_schema: Option<String>,
+    #[prost(string, optional, tag = "72")]
+    output_schema: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -136,6 +140,7 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             placement,
             grants,
             result_ttl,
+            schemas,
             typed,
         } = function;
         FunctionRow {
@@ -149,6 +154,8 @@ pub fn encode_module(namespace: Namespace, module: &Module) -> Vec<u8> {
             grants: (!grants.is_empty()).then(|| grants_row(grants)),
             result_ttl_ms: result_ttl.map(millis),
             typed: typed.as_deref().map(typed_row),
+            input_schema: schemas.input.clone(),
+            output_schema: schemas.output.clone(),
         }
     });
     let uncallable = uncallable
@@ -195,6 +202,10 @@ pub fn decode_module(bytes: &[u8]) -> Result<(Namespace, Module), Error> {
             placement: function_placement(row.placement.unwrap_or_default())?,
             grants: Arc::new(grants(row.grants.unwrap_or_default())?),
             result_ttl: row.result_ttl_ms.map(Duration::from_millis),
+            schemas: Arc::new(Schemas {
+                input: row.input_schema,
+                output: row.output_schema,
+            }),
             typed: row.typed.map(typed).transpose()?.map(Arc::new),
         })
     });

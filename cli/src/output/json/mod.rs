@@ -24,7 +24,7 @@ pub(crate) use breaker::{BreakerInfo, BreakerList, breaker_state};
 pub(crate) use dead::{Card, DeadLetterList, Discarded, Redriven, SignatureList};
 pub(crate) use host::{HostInfo, HostList, HostRemoved, host_health, host_state};
 pub(crate) use kv::{BucketList, KeyDeleted, KeyList, KeySet, KeyValue};
-pub(crate) use module::{Deployed, ModuleInfo, ModuleList, entry};
+pub(crate) use module::{Deployed, ModuleInfo, ModuleList, Retyped, entry};
 pub(crate) use namespace::NamespaceInfo;
 pub(crate) use overload::{OverloadInfo, tier};
 pub(crate) use queue::{QueueInfo, QueueList, order};

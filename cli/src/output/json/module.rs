@@ -46,18 +46,20 @@ struct FunctionInfo<'a> {
     capabilities: Capabilities<'a>,
     result_ttl_ms: Option<u64>,
     typed: Option<Typed<'a>>,
-}
-
-/// What a typed function takes and gives; but for the first two, not where modules are listed.
-#[derive(Debug, Serialize)]
-struct Typed<'a> {
-    signature: &'a str,
-    full_name: &'a str,
-    definitions: &'a [String],
+    /// Here and below: not where modules are listed.
     example: Option<Value>,
     input_schema: Option<Value>,
     output_schema: Option<Value>,
     error_schema: Option<Value>,
+}
+
+/// What a typed function takes and gives, as WIT has it.
+#[derive(Debug, Serialize)]
+struct Typed<'a> {
+    signature: &'a str,
+    full_name: &'a str,
+    /// Not where modules are listed.
+    definitions: &'a [String],
 }
 
 /// The names of environment variables, not their values, which may be private.
@@ -132,7 +134,13 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
             grants,
             result_ttl_ms,
             typed,
+            example,
+            input_schema,
+            output_schema,
+            error_schema,
         } = function;
+        // The broker writes JSON, or nothing.
+        let json = |text: &str| serde_json::from_str(text).ok();
         Self {
             name,
             doc,
@@ -153,6 +161,10 @@ impl<'a> From<&'a Function> for FunctionInfo<'a> {
             capabilities: grants.as_ref().map(Capabilities::from).unwrap_or_default(),
             result_ttl_ms: *result_ttl_ms,
             typed: typed.as_ref().map(Typed::from),
+            example: json(example),
+            input_schema: json(input_schema),
+            output_schema: json(output_schema),
+            error_schema: json(error_schema),
         }
     }
 }
@@ -163,21 +175,11 @@ impl<'a> From<&'a TypedFunction> for Typed<'a> {
             signature,
             full_name,
             definitions,
-            example,
-            input_schema,
-            output_schema,
-            error_schema,
         } = typed;
-        // The broker writes JSON, or nothing.
-        let json = |text: &str| serde_json::from_str(text).ok();
         Self {
             signature,
             full_name,
             definitions,
-            example: json(example),
-            input_schema: json(input_schema),
-            output_schema: json(output_schema),
-            error_schema: error_schema.as_deref().and_then(json),
         }
     }
 }
@@ -236,6 +238,24 @@ pub(crate) struct Deployed<'a> {
     pub(crate) not_granted: &'a [String],
     /// What functions got that they did not have in the version before.
     pub(crate) newly_granted: &'a [String],
+    /// It was a program for WASI preview 1, of which the broker made the component that is kept.
+    pub(crate) adapted: bool,
+    /// Functions that tasks wait for, and that take or give something else than in the version before.
+    pub(crate) retyped: &'a [Retyped],
+}
+
+/// A function that takes or gives something else than in the version before.
+#[derive(Debug, Serialize)]
+pub(crate) struct Retyped {
+    pub(crate) function: String,
+    /// What it took and gave.
+    pub(crate) before: String,
+    /// What it takes and gives; `null` if it is gone.
+    pub(crate) after: Option<String>,
+    /// Tasks that wait for it, in any version.
+    pub(crate) waiting: u64,
+    /// There are more of them, which were not counted.
+    pub(crate) are_more: bool,
 }
 
 /// How a module is entered.

@@ -32,13 +32,15 @@ pub(crate) fn print_description(
                     output::line(format!("  name     {}", escaped(&function.name)))?;
                     output::line(format!("  or       {}", escaped(&typed.full_name)))?;
                 }
-                output::line(format!("  payload  {}", escaped(&typed.example)))?;
             }
             None => {
                 output::line(escaped(&function.name))?;
                 output::line(format!("  takes    {}", dash(&function.input)))?;
                 output::line(format!("  gives    {}", dash(&function.output)))?;
             }
+        }
+        if !function.example.is_empty() {
+            output::line(format!("  payload  {}", escaped(&function.example)))?;
         }
         for line in function.doc.lines() {
             output::line(format!("  does     {}", escaped(line)))?;
