@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use wasmparser::{ComponentImport, ComponentTypeRef};
+use wasmparser::{ComponentImport, ComponentTypeRef, TypeBounds};
 
 use super::error::Quoted;
 use crate::modules::nearest;
@@ -145,7 +145,7 @@ pub struct Refused {
 /// Why an import is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It is not an interface: a function, a core module or a type, as named here.
+    /// It is not an interface: a function, a core module or a resource, as named here.
     Kind(&'static str),
     /// The interface is offered in other versions, from the first one named here to the last.
     Version(String, String),
@@ -179,6 +179,10 @@ pub(super) fn check(imports: &[ComponentImport<'_>]) -> Result<Vec<String>, Vec<
     let mut refused = Vec::new();
     for import in imports {
         let name = import.name.name;
+        // A type that a world has by itself: the component says all of it, so that there is nothing to be offered.
+        if let ComponentTypeRef::Type(TypeBounds::Eq(_)) = import.ty {
+            continue;
+        }
         match interface(name, import.ty) {
             Ok(interface) if is_capability(interface) => {
                 capabilities.insert(interface.to_owned());
@@ -204,7 +208,7 @@ fn interface(import: &str, ty: ComponentTypeRef) -> Result<&str, Reason> {
         ComponentTypeRef::Module(_) => Some("a core module"),
         ComponentTypeRef::Func(_) => Some("a function"),
         ComponentTypeRef::Value(_) => Some("a value"),
-        ComponentTypeRef::Type(_) => Some("a type"),
+        ComponentTypeRef::Type(_) => Some("a resource"),
         ComponentTypeRef::Component(_) => Some("a component"),
     };
     if let Some(kind) = kind {

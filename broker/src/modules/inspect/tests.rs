@@ -295,6 +295,18 @@ fn imports_that_nobody_offers_are_all_named() {
 }
 
 #[test]
+fn types_of_a_world_are_no_imports_that_somebody_has_to_offer() {
+    const TYPE: &str = r#"(type $colour-type (enum "red" "green")) (import "colour" (type $colour (eq $colour-type)))"#;
+    check_wat(&[TYPE, CORE, PROGRAM], Ok(r#"Program ["main"] []"#));
+    check_wat(
+        &[r#"(import "file" (type (sub resource)))"#, CORE, PROGRAM],
+        Err(
+            "module imports what tq does not offer: `file` (a resource; only interfaces are offered)",
+        ),
+    );
+}
+
+#[test]
 fn long_list_of_imports_stays_a_short_message() {
     let imports: String = (0..150)
         .map(|n| format!("(import \"acme:{}/i{n}\" (instance))", "long".repeat(50)))
