@@ -22,9 +22,10 @@ pub fn names(exports: &[(Option<&str>, &str)]) -> Vec<String> {
 
 /// Whether an exported interface is its component's own. Those of `wasi` and `tq` are agreed upon with whoever runs it, and mean
 /// something else than a function that somebody calls by name: a program for another version of WASI should not become one.
+/// Neither is what componentize-py and componentize-qjs export for themselves, to start the language when they build.
 #[must_use]
 pub fn is_own(interface: &str) -> bool {
-    !interface.starts_with("wasi:") && !interface.starts_with("tq:")
+    !interface.starts_with("wasi:") && !interface.starts_with("tq:") && interface != "exports"
 }
 
 #[cfg(test)]
@@ -49,5 +50,18 @@ mod tests {
                 "a:b/ops@1.0.0#crop"
             ]
         );
+    }
+
+    #[test]
+    fn interfaces_of_others_are_not_the_components_own() {
+        for (interface, expected) in [
+            ("demo:shop/orders@0.1.0", true),
+            ("orders", true),
+            ("wasi:cli/run@0.3.0", false),
+            ("tq:task/handler@0.2.0", false),
+            ("exports", false),
+        ] {
+            assert_eq!(is_own(interface), expected, "{interface}");
+        }
     }
 }
