@@ -18,6 +18,7 @@ use tq_core::grant::{BucketName, HttpGrant, SecretGrant, TcpGrant};
 use crate::document::{self, Table};
 use crate::exit::Failure;
 use crate::limits::{self, Amount};
+use crate::toolchain::Language;
 use crate::units::Span;
 
 pub(crate) use schema::schema;
@@ -30,6 +31,8 @@ pub(crate) const FILE: &str = "tq.toml";
 pub(crate) struct Manifest {
     /// The module's name.
     pub(crate) name: Option<String>,
+    /// The language that it is built as; without it, a crate where there is a Cargo.toml.
+    pub(crate) language: Option<Language>,
     /// A command that builds the component, run by `sh` in the manifest's folder.
     pub(crate) build: Option<String>,
     /// Where the component is, relative to the folder.
@@ -46,7 +49,7 @@ pub(crate) struct Manifest {
     pub(crate) functions: Vec<FunctionSettings>,
 }
 
-const MODULE: &[&str] = &["name", "build", "artifact"];
+const MODULE: &[&str] = &["name", "language", "build", "artifact"];
 const RETRY: &[&str] = &["max_attempts", "backoff", "cap"];
 const PLACEMENT: &[&str] = &[
     "queue",
@@ -98,12 +101,19 @@ impl Manifest {
                     tq_core::name::check("module name", name)
                         .map_err(|error| module.invalid("name", &error.to_string()))?;
                 }
+                manifest.language = module.value("language")?;
                 manifest.build = module.value("build")?;
                 manifest.artifact = module.value("artifact")?;
                 if manifest.build.is_some() && manifest.artifact.is_none() {
                     return Err(module.invalid(
                         "build",
                         "a build command needs `artifact`, the path of the component that it makes",
+                    ));
+                }
+                if manifest.language.is_some() && manifest.artifact.is_some() {
+                    return Err(module.invalid(
+                        "language",
+                        "it is how the component is built; leave it out, or `artifact` and `build`",
                     ));
                 }
                 Ok(())
@@ -307,6 +317,7 @@ mod tests {
         };
         let expected = Manifest {
             name: Some("images".into()),
+            language: None,
             build: Some("make".into()),
             artifact: Some("out/images.wasm".into()),
             limits: LimitOverrides {
@@ -344,6 +355,22 @@ mod tests {
             Manifest::parse(Path::new(FILE), text).expect("it is valid"),
             expected
         );
+    }
+
+    #[test]
+    fn languages_go_by_each_of_their_names() {
+        for (name, expected) in [
+            ("rust", Language::Rust),
+            ("js", Language::JavaScript),
+            ("typescript", Language::JavaScript),
+            ("python", Language::Python),
+            ("c", Language::C),
+            ("go", Language::Go),
+        ] {
+            let text = format!("[module]\nlanguage = \"{name}\"");
+            let manifest = Manifest::parse(Path::new(FILE), &text).expect("it is valid");
+            assert_eq!(manifest.language, Some(expected));
+        }
     }
 
     #[track_caller]
@@ -394,6 +421,14 @@ mod tests {
         check(
             "[module]\nname = \"a b\"",
             "error: tq.toml:2: `module.name`: module name `a b` has the character ` `; use letters, digits, `-`, `_` and `.`, beginning with a letter or digit",
+        );
+        check(
+            "[module]\nlanguage = \"perl\"",
+            "error: tq.toml:2: `module.language`: `perl` is no language that is known here; known are `rust`, `js`, `python`, `c`, `go`; for others there are `build` and `artifact`",
+        );
+        check(
+            "[module]\nlanguage = \"c\"\nartifact = \"a.wasm\"",
+            "error: tq.toml:2: `module.language`: it is how the component is built; leave it out, or `artifact` and `build`",
         );
         check(
             "[module]\nbuild = \"make\"",

@@ -1,5 +1,6 @@
 //! `tq deploy`
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::manifest::{self, Manifest};
 use crate::output::{self, Format, json, table};
-use crate::toolchain::{self, Artifact};
+use crate::toolchain::{self, Artifact, Language};
 use crate::units::Size;
 
 /// Pages of tasks that are counted for a warning.
@@ -260,16 +261,17 @@ fn locate(path: &Path) -> anyhow::Result<Source> {
             manifest,
         });
     }
-    if !is_crate {
+    let language = manifest.language.or(is_crate.then_some(Language::Rust));
+    let Some(language) = language else {
         let missing = format!(
-            "`{}` names no `artifact`, and there is no Cargo.toml",
+            "`{}` names neither `language` nor `artifact`, and there is no Cargo.toml",
             path.join(manifest::FILE).display()
         );
         return Err(Failure::usage(missing)
-            .hint("give the path of the component as `artifact` under [module]")
+            .hint("give the language, or the path of the component as `artifact`, under [module]")
             .into());
-    }
-    let artifact = toolchain::build_crate(path)?;
+    };
+    let artifact = toolchain::build(language, path)?;
     if artifact.has_sdk && manifest.functions.is_empty() {
         check_functions(path, &artifact.path)?;
     }
@@ -300,21 +302,24 @@ fn check_functions(folder: &Path, component: &Path) -> anyhow::Result<()> {
         .into())
 }
 
-/// Refuses a part of a crate, for whose folder it was taken.
+/// Refuses a part of a module's source, for whose folder it was taken.
 fn check_is_no_source(path: &Path) -> Result<(), Failure> {
-    let name = path.file_name().unwrap_or_default();
-    let is_source = name == "Cargo.toml"
-        || name == manifest::FILE
-        || path.extension().is_some_and(|extension| extension == "rs");
-    if !is_source {
+    const FILES: [&str; 4] = ["Cargo.toml", "go.mod", "package.json", manifest::FILE];
+    const EXTENSIONS: [&str; 6] = ["c", "go", "js", "py", "rs", "ts"];
+    let is = |text: Option<&OsStr>, known: &[&str]| {
+        known.iter().any(|known| text == Some(OsStr::new(known)))
+    };
+    if !is(path.file_name(), &FILES) && !is(path.extension(), &EXTENSIONS) {
         return Ok(());
     }
     let message = format!(
-        "`{}` is no component, but a part of a crate",
+        "`{}` is no component, but a part of a module's source",
         path.display()
     );
-    Err(Failure::usage(message)
-        .hint("give the folder that has its Cargo.toml; in that folder, `tq deploy` is enough"))
+    Err(Failure::usage(message).hint(format!(
+        "give the folder that has its {} or Cargo.toml; in that folder, `tq deploy` is enough",
+        manifest::FILE
+    )))
 }
 
 /// The flags, and below them the manifest.
@@ -394,7 +399,7 @@ mod tests {
         );
         check_refused(
             &[("tq.toml", "[module]\nname = \"a\"")],
-            "error: `DIR/tq.toml` names no `artifact`, and there is no Cargo.toml\nhint: ",
+            "error: `DIR/tq.toml` names neither `language` nor `artifact`, and there is no Cargo.toml\nhint: ",
         );
         check_refused(
             &[("tq.toml", "[module]\nartifact = \"a.wasm\"")],
@@ -410,12 +415,18 @@ mod tests {
     }
 
     #[test]
-    fn part_of_a_crate_is_refused_with_a_hint_at_its_folder() {
-        for name in ["Cargo.toml", "tq.toml", "src/main.rs"] {
+    fn part_of_a_source_is_refused_with_a_hint_at_its_folder() {
+        for name in [
+            "Cargo.toml",
+            "tq.toml",
+            "src/main.rs",
+            "package.json",
+            "src/app.py",
+        ] {
             let refused = check_is_no_source(Path::new(name)).expect_err("it is no component");
             let printed = crate::exit::text(&refused.into());
             let expected = format!(
-                "error: `{name}` is no component, but a part of a crate\nhint: give the folder"
+                "error: `{name}` is no component, but a part of a module's source\nhint: give the folder"
             );
             assert!(printed.starts_with(&expected), "{printed}");
         }

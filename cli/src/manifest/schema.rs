@@ -5,6 +5,7 @@ use tq_core::Limits;
 use tq_core::limits::Unit;
 
 use crate::limits::Amount;
+use crate::toolchain::Language;
 
 /// The schema, in draft 2020-12. It takes what [`Manifest::parse`](super::Manifest::parse) takes, but for what only makes sense together.
 pub(crate) fn schema() -> Value {
@@ -56,6 +57,11 @@ fn module() -> Map<String, Value> {
             "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$",
             "maxLength": tq_core::limits::NAME_BYTES_MAX,
             "examples": ["images"],
+        },
+        "language": {
+            "description": "The language whose tools build the component. Without it, a folder with a Cargo.toml is a crate.",
+            "enum": Language::names(),
+            "examples": ["python"],
         },
         "build": {
             "description": "A command that builds the component, run by `sh` in the folder of this file. Needs `artifact`.",

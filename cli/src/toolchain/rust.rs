@@ -1,4 +1,4 @@
-//! Building a module's component with the tools that its author has installed.
+//! Rust, by cargo.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead as _, BufReader};
@@ -8,29 +8,21 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 use serde::Deserialize;
 
+use super::{Artifact, missing};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
 /// What components are built for.
 const TARGET: &str = "wasm32-wasip2";
 
-/// A component that was built.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Artifact {
-    /// The file.
-    pub(crate) path: PathBuf,
-    /// The crate's binary or library, a name for the module if nothing else gives one.
-    pub(crate) name: String,
-    /// Whether the SDK was compiled along with it.
-    pub(crate) has_sdk: bool,
-}
+const INSTALL: &str = "install Rust from https://rustup.rs";
 
 /// Builds the crate in `folder` for WASI 0.2, with cargo's own output on standard error. Installs the target if `rustup`
 /// is there to do it.
 ///
 /// # Errors
 /// No cargo, no target, code that does not compile, or a crate that makes none or several components.
-pub(crate) fn build_crate(folder: &Path) -> anyhow::Result<Artifact> {
+pub(super) fn build(folder: &Path) -> anyhow::Result<Artifact> {
     ensure_target(folder)?;
     let mut command = Command::new("cargo");
     command
@@ -44,7 +36,9 @@ pub(crate) fn build_crate(folder: &Path) -> anyhow::Result<Artifact> {
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    let mut cargo = command.spawn().map_err(|error| missing("cargo", &error))?;
+    let mut cargo = command
+        .spawn()
+        .map_err(|error| missing("cargo", &error, INSTALL))?;
     let stdout = cargo
         .stdout
         .take()
@@ -68,28 +62,6 @@ pub(crate) fn build_crate(folder: &Path) -> anyhow::Result<Artifact> {
         .into());
     }
     products.one(folder).map_err(Into::into)
-}
-
-/// Runs a manifest's own build command in its folder, with its output on standard error.
-///
-/// # Errors
-/// It ends with anything but 0.
-pub(crate) fn run_build(folder: &Path, command: &str) -> anyhow::Result<()> {
-    let status = Command::new("sh")
-        .args(["-c", command])
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(io::stderr())
-        .status()
-        .context("failed to run `sh`")?;
-    if !status.success() {
-        return Err(Failure::new(
-            Exit::Ended,
-            format!("build command `{command}` ended with {status}"),
-        )
-        .into());
-    }
-    Ok(())
 }
 
 /// What cargo says that it has built.
@@ -220,21 +192,13 @@ fn is_target_installed(folder: &Path) -> anyhow::Result<bool> {
         .current_dir(folder)
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| missing("rustc", &error))?;
+        .map_err(|error| missing("rustc", &error, INSTALL))?;
     if !asked.status.success() {
         // Too old to know the target.
         return Ok(false);
     }
     let folder = PathBuf::from(String::from_utf8_lossy(&asked.stdout).trim());
     Ok(std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()))
-}
-
-fn missing(program: &str, error: &io::Error) -> Failure {
-    let failure = Failure::new(Exit::Ended, format!("failed to run `{program}`: {error}"));
-    match error.kind() {
-        io::ErrorKind::NotFound => failure.hint("install Rust from https://rustup.rs"),
-        _ => failure,
-    }
 }
 
 #[cfg(test)]
