@@ -1,6 +1,6 @@
 //! Running a `tq` command to its end.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -8,13 +8,16 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::process::{binary, command};
-use crate::wait::within;
+use crate::wait::within_times;
 
 /// `tq`, as it is called for one broker.
 #[derive(Clone, Debug, Default)]
 pub struct Tq {
     broker: Option<String>,
     folder: Option<PathBuf>,
+    variables: Vec<(OsString, OsString)>,
+    /// How many times longer than others it may take; 0 is as long.
+    slowness: u32,
 }
 
 /// What a command came to.
@@ -43,7 +46,7 @@ impl Tq {
     pub fn at(url: &str) -> Self {
         Self {
             broker: Some(url.to_owned()),
-            folder: None,
+            ..Self::default()
         }
     }
 
@@ -52,6 +55,23 @@ impl Tq {
     pub fn inside(&self, folder: &Path) -> Self {
         Self {
             folder: Some(folder.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// The same, with a variable of the environment.
+    #[must_use]
+    pub fn with_env(&self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        let mut tq = self.clone();
+        tq.variables.push((name.into(), value.into()));
+        tq
+    }
+
+    /// The same, which may take several times as long: a compiler has work to do.
+    #[must_use]
+    pub fn slowly(&self, times: u32) -> Self {
+        Self {
+            slowness: times,
             ..self.clone()
         }
     }
@@ -91,6 +111,7 @@ impl Tq {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("`{line}` cannot be started: {error}"));
@@ -103,7 +124,7 @@ impl Tq {
             let ((), output) = tokio::join!(feed, child.wait_with_output());
             output.expect("a child can be waited for")
         };
-        let output = within(&line, ended).await;
+        let output = within_times(&line, self.slowness.max(1), ended).await;
         Ran {
             line,
             code: output.status.code(),

@@ -22,6 +22,7 @@ pub mod plot;
 mod process;
 mod random;
 pub mod requirement;
+pub mod toolchains;
 pub mod trace;
 pub mod usage;
 mod wait;

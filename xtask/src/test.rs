@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::suites::{Counts, Outcome, Reader, Runner};
+use crate::toolchains;
 use crate::tools::{self, FUZZ, Failed, SIMULATION, WASM, WORKSPACE, cargo, is_installed};
 
 /// The workspace of the examples.
@@ -54,6 +55,10 @@ impl Report {
         let strict = self.strict;
         if !self.stage("set-up", || set_up(strict)) {
             return;
+        }
+        if strict {
+            // Tests say what is missing, one by one.
+            self.stage("toolchains", toolchains::run);
         }
         self.format();
         self.lints();

@@ -79,13 +79,21 @@ pub(crate) fn install(program: &str) -> Result<(), Failed> {
     if is_installed(program) || !is_installed("apt-get") || !is_root() {
         return Ok(());
     }
+    apt_install(&[program])
+}
+
+/// Installs packages of Debian or Ubuntu, as root.
+///
+/// # Errors
+/// They cannot be installed.
+pub(crate) fn apt_install(packages: &[&str]) -> Result<(), Failed> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");
         run(command.args(arguments))
     };
     apt(&["update"])?;
-    apt(&["install", "--yes", "--no-install-recommends", program])
+    apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
 }
 
 /// Whether rustc has a standard library for guests.
