@@ -4,6 +4,7 @@ use std::process::Command;
 
 use crate::fuzz;
 use crate::instructions;
+use crate::toolchains;
 use crate::tools::{self, Failed, SIMULATION, WORKSPACE, cargo, is_installed};
 
 /// What can be asked for: its name, what it takes, and what it does.
@@ -69,6 +70,11 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "what wakes, thread by thread, when there is nothing to do",
     ),
     (
+        "languages",
+        "[--runs N]",
+        "size, first run, time and memory of a small module in each language, as a table",
+    ),
+    (
         "retention",
         "[--tasks N] [--seconds N]",
         "the longest pause between starts of tasks while 100,000 that are over their time are removed",
@@ -130,6 +136,10 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             // What is asked for comes later, and counts.
             let defaults = ["--power-losses", "--seeds", "500", "--tasks", "2000"];
             program("kill_runs", &[&defaults, arguments].concat())
+        }
+        "languages" => {
+            toolchains::run()?;
+            program(name, arguments)
         }
         "costs" | "fairness" | "idle" | "overload" | "retention" | "soak" | "spin" => {
             program(name, arguments)
