@@ -26,7 +26,7 @@ macro_rules! carried {
 const RUST: &[Carried] = carried!("" from "templates/rust":
     ".gitignore" "Cargo.toml" "src/main.rs" "tq.toml");
 const JAVASCRIPT: &[Carried] = carried!("" from "templates/js":
-    ".gitignore" "package.json" "src/main.ts" "src/tq.d.ts" "tq.toml" "wit/world.wit");
+    ".gitignore" "package.json" "src/main.ts" "src/task.ts" "src/tq.d.ts" "tq.toml" "wit/world.wit");
 const PYTHON: &[Carried] = carried!("" from "templates/python":
     ".gitignore" "requirements.txt" "src/app.py" "tq.toml" "wit/world.wit");
 const C: &[Carried] = carried!("" from "templates/c":
