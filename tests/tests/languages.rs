@@ -205,7 +205,8 @@ async fn tool_that_is_not_there_is_named_with_how_to_get_it() {
     let nowhere = dev
         .tq()
         .inside(folder.path())
-        .with_env("PATH", "/nonexistent");
+        .with_env("PATH", "/nonexistent")
+        .with_env("WASI_SDK_PATH", "");
     for (lang, told) in [
         (
             "js",

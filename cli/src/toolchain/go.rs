@@ -1,9 +1,11 @@
 //! Go, by the compiler of the Go project: a plain program.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use anyhow::Context as _;
 
 use super::{COMPONENT, check_has, printed, step};
 use crate::exit::{Exit, Failure};
@@ -18,10 +20,43 @@ const VERSIONED: &str = "/usr/lib";
 
 pub(super) fn build(folder: &Path) -> anyhow::Result<()> {
     check_has(folder, "go.mod", "which names the module")?;
-    let mut build = Command::new(find()?);
-    build.args(["build", "-trimpath", "-ldflags=-s -w", "-o", COMPONENT, "."]);
-    build.env("GOOS", "wasip1").env("GOARCH", "wasm");
+    let go = find()?;
+    let mut build = Command::new(&go);
+    build.args(["build", "-trimpath", "-ldflags=-s -w", "-o", COMPONENT]);
+    if let Some(overlay) = overlay(folder, &go)? {
+        build.arg("-overlay").arg(overlay);
+    }
+    build.arg(".").env("GOOS", "wasip1").env("GOARCH", "wasm");
     step(folder, &mut build, INSTALL)
+}
+
+/// Go's allocator takes all memory above its data for its own (`sbrk` in `runtime/mem_wasm.go`, up to Go 1.27 at least). A program
+/// that is adapted has a page there that is the adapter's, and once its heap is over some 15 MiB it writes into that page and
+/// traps. So it is built with an allocator that begins behind whatever memory somebody else has added. Returns the file that
+/// tells the compiler so; `None` if this Go has another allocator.
+fn overlay(folder: &Path, go: &OsStr) -> anyhow::Result<Option<PathBuf>> {
+    const BEGINS: &str = "\tbl := bloc\n";
+    const BEGINS_ABOVE: &str = "\tif top := uintptr(currentMemory()) * physPageSize; top != blocMax {\n\t\tbloc, blocMax = top, top\n\t}\n\tbl := bloc\n";
+    let Some(root) = printed(go, &["env", "GOROOT"]) else {
+        return Ok(None);
+    };
+    let original = Path::new(&root).join("src/runtime/mem_wasm.go");
+    let Ok(source) = fs::read_to_string(&original) else {
+        return Ok(None);
+    };
+    if !source.contains("func currentMemory() int32") || source.matches(BEGINS).count() != 1 {
+        return Ok(None);
+    }
+    let build = std::path::absolute(folder.join("build"))?;
+    let (replaced, overlay) = (build.join("mem_wasm.go"), build.join("overlay.json"));
+    let paths = serde_json::json!({ "Replace": { original.display().to_string(): replaced } });
+    for (path, text) in [
+        (&replaced, source.replace(BEGINS, BEGINS_ABOVE)),
+        (&overlay, paths.to_string()),
+    ] {
+        fs::write(path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
+    }
+    Ok(Some(overlay))
 }
 
 /// `go`, or the newest of those that have their version in their folder's name.
