@@ -1,6 +1,7 @@
 //! `tq`: one binary for the nodes, for whoever deploys to them, and for whoever calls what was deployed.
 
 mod args;
+mod cases;
 mod commands;
 mod commas;
 mod config;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use indicatif::ProgressBar;
 use tq_client::{
-    Client, Component, LimitOverrides, Module, RetryOverrides, Upload, UploadModuleResponse,
+    Client, Component, LimitOverrides, Module, PlacementSettings, RetryOverrides, Upload,
+    UploadModuleResponse,
 };
 use tq_core::each_limit;
 
@@ -79,6 +80,22 @@ pub(crate) fn prepare(path: &Path, name: Option<&str>) -> anyhow::Result<Deploya
         deny_new_grants: false,
     };
     Ok(Deployable { component, upload })
+}
+
+/// As [`prepare`], for a broker and a host that are there for one command: on which host a task may run, and beside what, says nothing
+/// where there is one host and one task. Blocks the thread.
+pub(crate) fn prepare_for_here(path: &Path) -> anyhow::Result<Deployable> {
+    let mut deployable = prepare(path, None)?;
+    let Upload {
+        functions,
+        placement,
+        ..
+    } = &mut deployable.upload;
+    *placement = PlacementSettings::default();
+    for function in functions {
+        function.placement = None;
+    }
+    Ok(deployable)
 }
 
 /// Uploads with a bar on a terminal.

@@ -23,7 +23,7 @@ macro_rules! carried {
 }
 
 const TEMPLATE: &[Carried] = carried!("" from "templates/rust":
-    ".gitignore" "Cargo.toml" "src/main.rs" "tq.toml");
+    ".gitignore" "Cargo.toml" "cases/greet.json" "src/main.rs" "tq.toml");
 
 /// The SDK is on no registry, so its source is written beside the code that uses it.
 const SDK: &[Carried] = carried!("tq-sdk/" from "../sdk":
