@@ -18,6 +18,7 @@ mod telemetry;
 mod toolchain;
 mod traceparent;
 mod units;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -42,7 +42,7 @@ use crate::exit::Exit;
 /// Whatever keeps it from being done; `exit::code` says which exit code that is.
 pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exit> {
     match command {
-        Command::Dev(_) => dev::run(config).await,
+        Command::Dev(args) => dev::run(config, args.watch).await,
         Command::Broker(_) => broker::run(config).await,
         Command::Host(host) => match host.command {
             None => host::run(config).await,
