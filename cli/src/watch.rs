@@ -67,9 +67,9 @@ impl Source {
     pub(crate) fn was_built(&mut self) {
         let lock = self.path.join(LOCK);
         match seen(&lock, self.known.get(&lock)) {
-            Some(seen) => drop(self.known.insert(lock, seen)),
-            None => drop(self.known.remove(&lock)),
-        }
+            Some(seen) => self.known.insert(lock, seen),
+            None => self.known.remove(&lock),
+        };
     }
 
     /// Waits until a file is other than when this last returned, and names those that are, from the module's folder on.

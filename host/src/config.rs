@@ -9,8 +9,7 @@ use bytes::Bytes;
 use tonic::transport::Uri;
 use tq_core::label::Labels;
 use tq_core::limits::{COMPILED_CACHE_BYTES, LimitOverrides, SLOTS_MAX, check_host_memory};
-use tq_core::{Limits, TaskId};
-use tq_core::{label, name};
+use tq_core::{Limits, TaskId, label, name};
 
 use crate::Error;
 use crate::component::Compiler;

@@ -82,6 +82,13 @@ async fn what_has_no_meaning_without_a_broker_is_refused() {
     assert_eq!(queue.code, Some(2), "{}", queue.stderr);
     let nowhere = local("nowhere/f", &[]).await;
     assert_eq!(nowhere.code, Some(3), "{}", nowhere.stderr);
+    // So is a case that cannot be as it says, with its place.
+    let cases = json!({"function": "echo", "keyvalue": {"b b": {"k": "v"}}});
+    write_cases(&place, &cases);
+    let misnamed = Tq::default().run(["test", &place]).await;
+    assert_eq!(misnamed.code, Some(2), "{}", misnamed.stderr);
+    let told = "cases/t.json: case `t`: bucket name `b b` has the character ` `";
+    assert!(misnamed.stderr.contains(told), "{}", misnamed.stderr);
     let unknown = local(&format!("{place}/ecko"), &[]).await;
     assert_eq!(unknown.code, Some(3), "{}", unknown.stderr);
     assert!(unknown.stderr.contains("echo"), "{}", unknown.stderr);

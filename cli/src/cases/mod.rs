@@ -25,7 +25,7 @@ use object::Object;
 
 /// Where cases are, below a module's folder.
 pub(crate) const FOLDER: &str = "cases";
-/// Bytes of one file of cases.
+/// Bytes of one file of cases, and of one that a case names.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 /// The end of a call that the broker does not take at all, so that nothing runs.
 pub(crate) const REFUSED: &str = "refused";
@@ -404,6 +404,10 @@ mod tests {
         check(
             r#"{"input_base64": "*"}"#,
             "error: cases/f.json: `input_base64`: it is not base64: Invalid symbol 42, offset 0.",
+        );
+        check(
+            r#"{"input_file": "nowhere"}"#,
+            "error: cases/f.json: `input_file`: failed to read `cases/nowhere`: No such file or directory (os error 2)",
         );
         check(
             r#"{"keyvalue": {"b": {"k": 1}}}"#,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::Content;
+use super::{Content, FILE_BYTES_MAX};
 use crate::document;
 use crate::exit::Failure;
 
@@ -214,13 +215,20 @@ impl<'a> Object<'a> {
     /// A file beside the one of the case.
     fn read(&self, key: &str, name: &str) -> Result<Content, Failure> {
         let path = self.file.with_file_name(name);
-        let bytes = fs::read(&path).map_err(|error| {
-            self.invalid(
-                key,
-                &format!("failed to read `{}`: {error}", path.display()),
-            )
-        })?;
-        Ok(Content::Bytes(bytes.into()))
+        let shown = path.display();
+        let unreadable =
+            |error: io::Error| self.invalid(key, &format!("failed to read `{shown}`: {error}"));
+        let metadata = fs::metadata(&path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(self.invalid(key, &format!("`{shown}` is no file")));
+        }
+        let len = metadata.len();
+        if len > FILE_BYTES_MAX {
+            let why =
+                format!("`{shown}` has {len} bytes, over the limit of {FILE_BYTES_MAX} bytes");
+            return Err(self.invalid(key, &why));
+        }
+        Ok(Content::Bytes(fs::read(&path).map_err(unreadable)?.into()))
     }
 
     fn place(&self, key: &str) -> String {

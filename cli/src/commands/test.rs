@@ -164,11 +164,16 @@ impl Stage {
     /// Runs a case where there is what it says, and nothing else.
     async fn run(&mut self, mut case: Case) -> anyhow::Result<Tested> {
         self.answers.write_down(std::mem::take(&mut case.http));
-        let placed = self.place(&case).await;
-        placed.map_err(|error| {
+        if let Err(error) = self.place(&case).await {
             let place = format!("{}: case `{}`", case.file.display(), case.name);
-            anyhow::Error::from(error).context(place)
-        })?;
+            return Err(match error {
+                // By the same rules as everybody: what a bucket or a variable may be called, and how large it may be.
+                tq_client::Error::Refused { message, .. } => {
+                    Failure::usage(format!("{place}: {message}")).into()
+                }
+                error => anyhow::Error::from(error).context(place),
+            });
+        }
         let task = NewTask {
             function: called(&self.upload.name, case.function.as_deref()),
             payload: case.input.bytes.clone(),
