@@ -189,6 +189,7 @@ impl Config {
         let (dev_data_dir, dev_listen, dev_slots, dev_isolation, dev_networks) = match &cli.command
         {
             Command::Dev(DevArgs {
+                watch: _,
                 data_dir,
                 listen,
                 slots,

@@ -1,6 +1,7 @@
 //! `tq`: one binary for the nodes, for whoever deploys to them, and for whoever calls what was deployed.
 
 mod args;
+mod cases;
 mod commands;
 mod commas;
 mod config;
@@ -17,6 +18,7 @@ mod telemetry;
 mod toolchain;
 mod traceparent;
 mod units;
+mod watch;
 
 use std::process::ExitCode;
 

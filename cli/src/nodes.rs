@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
 
+use anyhow::Context as _;
 use clap::ValueEnum;
+use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tq_broker::Broker;
 use tq_host::Host;
 use tq_host::egress::Network;
 
+use crate::config::{Config, Origin};
 use crate::exit::{Exit, Failure};
 
 /// Where a host runs guests.
@@ -63,7 +66,7 @@ impl Pair {
         data_dir: &Path,
         listen: SocketAddr,
         slots: u32,
-        isolation: Isolation,
+        isolation: impl Into<tq_host::Isolation>,
         allowed_networks: Vec<Network>,
     ) -> anyhow::Result<Self> {
         let broker = Broker::start(tq_broker::Config::new(data_dir, listen)).await?;
@@ -114,6 +117,62 @@ impl Pair {
     }
 }
 
+/// A pair that is there for one command: on a folder and a port of its own, which nothing is left of.
+pub(crate) struct Passing {
+    pair: Pair,
+    folder: TempDir,
+}
+
+impl Passing {
+    /// Starts both, and returns when the host is there to work.
+    pub(crate) async fn start(
+        slots: u32,
+        isolation: impl Into<tq_host::Isolation>,
+        allowed_networks: Vec<Network>,
+    ) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("tq-").tempdir();
+        let folder = folder.context("failed to make a temporary folder")?;
+        // Any port: another tq may be running.
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // Below the folder, so that what the broker keeps beside its directory goes with it.
+        let data_dir = folder.path().join("data");
+        let pair = Pair::start(&data_dir, listen, slots, isolation, allowed_networks).await?;
+        Ok(Self { pair, folder })
+    }
+
+    /// Where the broker serves.
+    pub(crate) fn url(&self) -> String {
+        self.pair.url()
+    }
+
+    /// Does something with the pair, until it is done, one of the two has failed, or somebody interrupts it; then stops both and
+    /// removes what they kept.
+    pub(crate) async fn during(
+        self,
+        stop: &mut StopSignals,
+        work: impl Future<Output = anyhow::Result<Exit>>,
+    ) -> anyhow::Result<Exit> {
+        let Self { pair, folder } = self;
+        let done = tokio::select! {
+            done = work => done,
+            error = pair.failed() => Err(error),
+            () = stop.next() => {
+                // Nobody waits for what still runs, and nothing of it is kept.
+                drop(pair);
+                folder.close().ok();
+                return Ok(Exit::Interrupted);
+            }
+        };
+        let stopped = stop.shut_down(pair.shutdown()).await;
+        folder
+            .close()
+            .context("failed to remove the temporary folder")?;
+        let exit = done?;
+        stopped?;
+        Ok(exit)
+    }
+}
+
 /// The URL of a broker at this address.
 pub(crate) fn url(address: SocketAddr) -> String {
     format!("http://{address}")
@@ -126,6 +185,21 @@ pub(crate) fn check_listen(listen: SocketAddr) -> Result<(), Failure> {
     }
     Err(Failure::usage(format!("listening on `{listen}` is refused: it is not a loopback address, and there is no access control yet"))
         .hint("listen on 127.0.0.1 or [::1]; a tunnel such as `ssh -L` reaches it from elsewhere"))
+}
+
+/// Refuses flags that name a broker, or something on it, where a command has one of its own.
+pub(crate) fn check_asks_for_no_broker(config: &Config, command: &str) -> Result<(), Failure> {
+    for (flag, origin) in [
+        ("--broker", &config.broker.origin),
+        ("--namespace", &config.namespace.origin),
+    ] {
+        if *origin == Origin::Flag {
+            let message =
+                format!("{flag} has no meaning for {command}, which has a broker of its own");
+            return Err(Failure::usage(message).hint(format!("leave out {flag}")));
+        }
+    }
+    Ok(())
 }
 
 /// Requests to stop, from a service manager or the keyboard.

@@ -46,11 +46,16 @@ impl Payload {
                 }
             },
         };
+        Ok(Self::given(bytes, content_type))
+    }
+
+    /// These bytes; their media type is guessed where none is given.
+    pub(crate) fn given(bytes: Bytes, content_type: Option<String>) -> Self {
         let content_type = content_type.unwrap_or_else(|| guess(&bytes).to_owned());
-        Ok(Self {
+        Self {
             bytes,
             content_type,
-        })
+        }
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tonic::transport::Uri;
-use tq_core::Limits;
 use tq_core::label::Labels;
 use tq_core::limits::{COMPILED_CACHE_BYTES, LimitOverrides, SLOTS_MAX, check_host_memory};
-use tq_core::{label, name};
+use tq_core::{Limits, TaskId, label, name};
 
 use crate::Error;
 use crate::component::Compiler;
-use crate::egress::Network;
+use crate::egress::{Network, Recorded};
 use crate::processes;
 
 /// What a host is told at its start.
@@ -57,6 +57,17 @@ pub enum Isolation {
     InProcess,
     /// In processes of their own, one for each namespace.
     Processes(processes::Program),
+    /// In threads of this process, for trying functions out: what is around them is the same at every run.
+    Rehearsal(Rehearsal),
+}
+
+/// What stands in for the world around functions that are only tried.
+#[derive(Clone, Debug)]
+pub struct Rehearsal {
+    /// What their requests are answered. There is no network beside it.
+    pub answers: Arc<Recorded>,
+    /// What every guest sees as the id of its task, and what clocks and randomness follow that are deterministic.
+    pub task_id: TaskId,
 }
 
 impl Config {

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::transport::Uri;
+use tq_core::TaskId;
 use tq_core::label::LabelError;
 use tq_core::limits::{OutOfRange, SLOTS_MAX};
 use tq_core::name::NameError;
@@ -32,7 +33,7 @@ use crate::processes::{self, Runners};
 use crate::runner::{self, Pool};
 use crate::sandbox::{Engine, EngineError};
 use crate::services::{Holders, WithSecrets};
-use crate::{Config, Isolation};
+use crate::{Config, Isolation, Rehearsal};
 
 /// A host does not start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +188,8 @@ impl Host {
             holders,
         };
         let (lock, agent) = match &config.isolation {
-            Isolation::InProcess => start.in_process().await?,
+            Isolation::InProcess => start.in_process(None).await?,
+            Isolation::Rehearsal(rehearsal) => start.in_process(Some(rehearsal.task_id)).await?,
             Isolation::Processes(program) => start.with_processes(program.clone()).await?,
         };
         let run = stopped.clone().run_until_cancelled_owned(agent);
@@ -302,13 +304,17 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    async fn in_process(self) -> Result<(File, Running), Error> {
+    /// Guests see `task_id` as the id of their task, if it is there.
+    async fn in_process(self, task_id: Option<TaskId>) -> Result<(File, Running), Error> {
         let slots = self.config.slots;
         let (place, egress) = (self.place(), Arc::clone(&self.egress));
         let services = Arc::new(self.holders.clone());
         let opened = blocking(move || {
             let engine = Engine::new(slots)?.with_egress(egress);
-            let engine = engine.with_services(services);
+            let mut engine = engine.with_services(services);
+            if let Some(id) = task_id {
+                engine = engine.with_task_id(id);
+            }
             let cache = Cache::open(place, engine.clone())?;
             let config = runner::Config {
                 slots,
@@ -408,6 +414,9 @@ fn egress(
     stopped: &CancellationToken,
     serving: &TaskTracker,
 ) -> Arc<dyn Egress> {
+    if let Isolation::Rehearsal(Rehearsal { answers, .. }) = &config.isolation {
+        return Arc::clone(answers) as Arc<dyn Egress>;
+    }
     let handle = Handle::current();
     // Apart from what is waited for at the end: the system cannot be told to give a look-up up.
     let looking = TaskTracker::new();

@@ -26,5 +26,5 @@ pub mod runner;
 pub mod sandbox;
 pub mod services;
 
-pub use config::{Config, Isolation};
+pub use config::{Config, Isolation, Rehearsal};
 pub use host::{Error, Host};

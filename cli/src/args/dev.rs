@@ -12,8 +12,14 @@ use crate::nodes::Isolation;
 #[command(after_help = "Examples:
   tq dev
   tq dev --data-dir /tmp/try --listen 127.0.0.1:9000
-  tq dev --allow-network 127.0.0.1/32")]
+  tq dev --allow-network 127.0.0.1/32
+  tq dev --watch                          deploys the module in this folder at every save
+  tq dev --watch images")]
 pub(crate) struct DevArgs {
+    /// Build and deploy the module in this folder, `.` if none is named, now and whenever a file of it is saved. Hidden files, those that
+    /// a `.gitignore` in it names, `target`, editors' temporary files and `cases` do not count
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = ".")]
+    pub(crate) watch: Option<PathBuf>,
     /// Where everything is kept [env: TQ_DEV_DATA_DIR] [default: ./.tq]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,

@@ -21,6 +21,7 @@ mod run;
 mod secret;
 mod submit;
 mod task;
+mod test;
 
 use std::path::PathBuf;
 
@@ -55,6 +56,7 @@ pub(crate) use task::{
     EndArg, LOGS_HELP, LiveArg, LogsArgs, StateArg, TaskCancelArgs, TaskCommand, TaskDeleteArgs,
     TaskListArgs, TaskUpdateArgs,
 };
+pub(crate) use test::TestArgs;
 
 /// Runs other people's code as background tasks, each call in its own WebAssembly sandbox.
 #[derive(Debug, Parser)]
@@ -112,6 +114,8 @@ pub(crate) enum Command {
     Host(HostCommand),
     /// Make a new module: a Rust crate that builds as it stands
     New(NewArgs),
+    /// Run a module's functions on cases that are written down, under the limits and grants of production
+    Test(TestArgs),
     /// Build a module and upload it
     Deploy(DeployArgs),
     /// Say what a module's functions take and give, and how to call them
@@ -257,6 +261,8 @@ mod tests {
             "tq task delete --dry-run",
             "tq task delete 01980c5e --state dead",
             "tq bench --tasks 1 --seconds 1",
+            "tq run --local . --queue q",
+            "tq run --local . --idempotency-key k",
         ] {
             let refused = Cli::try_parse_from(line.split(' '));
             assert!(refused.is_err(), "{line}");

@@ -1,6 +1,5 @@
 //! `tq demo`
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -10,7 +9,7 @@ use tq_client::{Client, NewTask, Task, TaskState, Watch};
 
 use crate::commands::deploy::{self, Deployable};
 use crate::exit::{Exit, Failure};
-use crate::nodes::{Isolation, Pair, StopSignals};
+use crate::nodes::{Isolation, Passing, StopSignals};
 use crate::output::{self, json, table};
 use crate::traceparent;
 use crate::units::{Count, Size, nanoseconds};
@@ -41,28 +40,13 @@ pub(crate) async fn run() -> anyhow::Result<Exit> {
     let calls = calls(&source)?;
 
     let mut stop = StopSignals::listen()?;
-    let folder = tempfile::Builder::new().prefix("tq-demo-").tempdir()?;
-    // Any port: another tq may be running.
-    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    // Below the folder, so that what the broker keeps beside its directory goes with it.
-    let data_dir = folder.path().join("data");
-    let pair = Pair::start(&data_dir, listen, SLOTS, Isolation::None, Vec::new()).await?;
+    let pair = Passing::start(SLOTS, Isolation::None, Vec::new()).await?;
     let url = pair.url();
     output::note(format!(
         "a broker and a host are running at {url}, for as long as this takes"
     ));
-    let shown = tokio::select! {
-        shown = show(&url, &examples, calls) => shown.map(|()| Exit::Succeeded),
-        error = pair.failed() => Err(error),
-        () = stop.next() => Ok(Exit::Interrupted),
-    };
-    let stopped = stop.shut_down(pair.shutdown()).await;
-    folder
-        .close()
-        .context("failed to remove the demonstration's data")?;
-    let exit = shown?;
-    stopped?;
-    Ok(exit)
+    let shown = async { show(&url, &examples, calls).await.map(|()| Exit::Succeeded) };
+    pair.during(&mut stop, shown).await
 }
 
 async fn show(url: &str, examples: &Path, calls: Vec<Call>) -> anyhow::Result<()> {

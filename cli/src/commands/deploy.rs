@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use indicatif::ProgressBar;
 use tq_client::{
-    Client, Component, LimitOverrides, Module, RetryOverrides, RetypedFunction, Upload,
-    UploadModuleResponse, WhichLive,
+    Client, Component, LimitOverrides, Module, PlacementSettings, RetryOverrides, RetypedFunction,
+    Upload, UploadModuleResponse, WhichLive,
 };
 use tq_core::each_limit;
 
@@ -100,6 +100,22 @@ fn with_world(component: Component) -> anyhow::Result<Component> {
         Ok(Some(made)) => Ok(Component::from_bytes(made.into())?),
         Err(error) => Err(Failure::usage(error.to_string()).into()),
     }
+}
+
+/// As [`prepare`], for a broker and a host that are there for one command: on which host a task may run, and beside what, says nothing
+/// where there is one host and one task. Blocks the thread.
+pub(crate) fn prepare_for_here(path: &Path) -> anyhow::Result<Deployable> {
+    let mut deployable = prepare(path, None)?;
+    let Upload {
+        functions,
+        placement,
+        ..
+    } = &mut deployable.upload;
+    *placement = PlacementSettings::default();
+    for function in functions {
+        function.placement = None;
+    }
+    Ok(deployable)
 }
 
 /// Uploads with a bar on a terminal.

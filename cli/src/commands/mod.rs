@@ -24,6 +24,7 @@ mod run;
 mod secret;
 mod submit;
 mod task;
+mod test;
 mod waiting;
 
 use tq_client::Client;
@@ -41,7 +42,7 @@ use crate::exit::Exit;
 /// Whatever keeps it from being done; `exit::code` says which exit code that is.
 pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exit> {
     match command {
-        Command::Dev(_) => dev::run(config).await,
+        Command::Dev(args) => dev::run(config, args.watch).await,
         Command::Broker(_) => broker::run(config).await,
         Command::Host(host) => match host.command {
             None => host::run(config).await,
@@ -57,6 +58,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             Some(HostVerb::Remove { name }) => host::remove::run(config, &name).await,
         },
         Command::New(args) => new::run(&args),
+        Command::Test(args) => test::run(config, args).await,
         Command::Deploy(args) => deploy::run(config, args).await,
         Command::Describe { function } => describe::run(config, &function).await,
         Command::Run(args) => run::run(config, args).await,

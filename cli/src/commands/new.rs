@@ -24,7 +24,7 @@ macro_rules! carried {
 }
 
 const RUST: &[Carried] = carried!("" from "templates/rust":
-    ".gitignore" "Cargo.toml" "src/main.rs" "tq.toml");
+    ".gitignore" "Cargo.toml" "cases/greet.json" "src/main.rs" "tq.toml");
 const JAVASCRIPT: &[Carried] = carried!("" from "templates/js":
     ".gitignore" "package.json" "src/main.ts" "src/task.ts" "src/tq.d.ts" "tq.toml" "wit/world.wit");
 const PYTHON: &[Carried] = carried!("" from "templates/python":

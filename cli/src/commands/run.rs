@@ -1,5 +1,7 @@
 //! `tq run`
 
+mod local;
+
 use std::pin::pin;
 
 use futures_util::StreamExt as _;
@@ -13,13 +15,19 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, json, table};
 use crate::units::Moment;
 
+pub(crate) use local::called;
+
 /// Lines of a failed task's log that are shown.
 const LOG_LINES: usize = 20;
 /// Bytes of it that are kept while it is read.
 const LOG_BYTES: usize = 16 * 1024;
 
 pub(crate) async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Exit> {
-    let task = call::task(args.call)?;
+    let RunArgs { local, call } = args;
+    if local {
+        return self::local::run(config, call).await;
+    }
+    let task = call::task(call)?;
     let given = given(&task.payload, &task.content_type);
     // Before the task is there, so that from then on an interrupt finds its id.
     let mut interrupts = signal(SignalKind::interrupt())?;
@@ -47,11 +55,26 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Exit> 
             return Err(error.into());
         }
     };
+    let hint = format!(
+        "`tq task show {}` shows every attempt, `tq task redrive {}` tries it again",
+        task.id, task.id
+    );
+    tell(config, &client, &task, &given, Some(&hint)).await
+}
+
+/// Prints what a task that has ended came to. `given` is what it was given, and `hint` what can be done with one that failed.
+async fn tell(
+    config: &Config,
+    client: &Client,
+    task: &Task,
+    given: &str,
+    hint: Option<&str>,
+) -> anyhow::Result<Exit> {
     if config.output.value == Format::Json {
-        json::print(&json::Task::from(&task))?;
+        json::print(&json::Task::from(task))?;
     }
     if task.state() != TaskState::Succeeded {
-        explain(&client, &task, &given).await;
+        explain(client, task, given, hint).await;
         return Ok(Exit::Ended);
     }
     if task.result_expired_ms != 0 {
@@ -71,7 +94,8 @@ pub(crate) async fn run(config: &Config, args: RunArgs) -> anyhow::Result<Exit> 
     Ok(Exit::Succeeded)
 }
 
-async fn submit_and_wait(
+/// Submits a task and waits for its end. `id` is filled in as soon as there is one.
+pub(crate) async fn submit_and_wait(
     client: &Client,
     task: NewTask,
     id: &mut Option<String>,
@@ -99,7 +123,7 @@ async fn submit_and_wait(
 }
 
 /// Says on standard error why a task did not succeed. `given` is what it was given.
-async fn explain(client: &Client, task: &Task, given: &str) {
+async fn explain(client: &Client, task: &Task, given: &str, hint: Option<&str>) {
     let state = json::state(task.state());
     let attempts = match task.attempts.len() {
         0 => "without an attempt".to_owned(),
@@ -137,10 +161,9 @@ async fn explain(client: &Client, task: &Task, given: &str) {
         ));
         return;
     }
-    output::note(format!(
-        "hint: `tq task show {}` shows every attempt, `tq task redrive {}` tries it again",
-        task.id, task.id
-    ));
+    if let Some(hint) = hint {
+        output::note(format!("hint: {hint}"));
+    }
 }
 
 /// A payload for people: its beginning, and what it was taken for.
@@ -169,7 +192,7 @@ fn given(payload: &[u8], content_type: &str) -> String {
 }
 
 /// The last lines that the task logged, escaped and indented; empty if there are none to be had.
-async fn log_tail(client: &Client, id: &str) -> String {
+pub(crate) async fn log_tail(client: &Client, id: &str) -> String {
     let mut tail = Vec::new();
     if let Ok(chunks) = client.task_logs(id).await {
         let mut chunks = pin!(chunks);

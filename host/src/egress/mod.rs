@@ -8,6 +8,7 @@ mod address;
 mod connect;
 mod failure;
 mod pool;
+mod recorded;
 mod request;
 mod resolve;
 mod sender;
@@ -27,6 +28,7 @@ use tq_core::{Epoch, TaskId};
 pub use address::{Forbidden, Network, NetworkError};
 pub(crate) use failure::shown;
 pub use failure::{Failure, HeaderFault, Kind, Wait};
+pub use recorded::{Answer, AnswerError, Asking, Recorded};
 pub use resolve::{Resolve, System};
 pub use sender::{Config, Sender, Traffic};
 

@@ -61,7 +61,11 @@ pub(super) fn check(request: Request, grants: &BTreeSet<HttpGrant>) -> Result<Ch
     })
 }
 
-fn origin_form(path: String) -> Result<Uri, Failure> {
+/// Path and query as they stand in a request.
+///
+/// # Errors
+/// [`Failure`] says what is wrong with them.
+pub(super) fn origin_form(path: String) -> Result<Uri, Failure> {
     let path = match path.as_bytes().first() {
         None => "/".to_owned(),
         Some(b'?') => format!("/{path}"),

@@ -144,12 +144,13 @@ impl Slot {
 async fn execute(
     engine: &Engine,
     control: &Arc<Control>,
-    attempt: Attempt,
+    mut attempt: Attempt,
     outbox: &Arc<Outbox>,
     mut now: Instant,
     cpu: &mut Duration,
 ) -> Finished {
     let room_until = now + ROOM_WAIT;
+    attempt.task_id = engine.task_id().unwrap_or(attempt.task_id);
     let attempt = Arc::new(attempt);
     let until_deadline = match attempt.deadline.map(clock::until) {
         Some(Duration::ZERO) => {

@@ -15,6 +15,7 @@ use wasmtime::{
     Strategy, WasmBacktraceDetails,
 };
 
+use tq_core::TaskId;
 use tq_core::limits::{
     BACKTRACE_FRAMES_MAX, EPOCH_TICK, INSTANCES_MAX, Limits, MEMORIES_MAX, STACK_BYTES_MAX,
     TABLE_ELEMENTS_MAX, TABLES_MAX,
@@ -87,6 +88,7 @@ struct Inner {
     room: Notify,
     egress: OnceLock<Arc<dyn Egress>>,
     services: OnceLock<Arc<dyn Services>>,
+    task_id: OnceLock<TaskId>,
 }
 
 impl Engine {
@@ -138,6 +140,7 @@ impl Engine {
             room: Notify::new(),
             egress: OnceLock::new(),
             services: OnceLock::new(),
+            task_id: OnceLock::new(),
         })))
     }
 
@@ -161,6 +164,18 @@ impl Engine {
     pub fn with_services(self, services: Arc<dyn Services>) -> Self {
         self.0.services.get_or_init(|| services);
         self
+    }
+
+    /// Guests of this engine see this id for that of their task, whichever task they run for: what follows from it is the same each
+    /// time. The first one stays.
+    #[must_use]
+    pub fn with_task_id(self, id: TaskId) -> Self {
+        self.0.task_id.get_or_init(|| id);
+        self
+    }
+
+    pub(crate) fn task_id(&self) -> Option<TaskId> {
+        self.0.task_id.get().copied()
     }
 
     pub(crate) fn services(&self) -> Option<Arc<dyn Services>> {

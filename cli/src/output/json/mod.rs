@@ -11,6 +11,7 @@ mod overload;
 mod queue;
 mod secret;
 mod task;
+mod test;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ pub(crate) use overload::{OverloadInfo, tier};
 pub(crate) use queue::{QueueInfo, QueueList, order};
 pub(crate) use secret::SecretList;
 pub(crate) use task::{LogChunk, Submitted, Task, TaskChange, TaskList, state};
+pub(crate) use test::{TestReport, TestedCase};
 
 /// Prints a value, indented, with a line feed behind it.
 ///
