@@ -21,7 +21,7 @@ use crate::limits::{self, Amount};
 use crate::toolchain::Language;
 use crate::units::Span;
 
-pub(crate) use schema::schema;
+pub(crate) use schema::{SCHEMA_FILE, schema};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "tq.toml";

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use crate::args::NewArgs;
 use crate::exit::{Exit, Failure};
+use crate::manifest;
 use crate::output;
 use crate::toolchain::Language;
 
@@ -123,7 +124,9 @@ fn write(name: &str, lang: Language, folder: &Path) -> anyhow::Result<()> {
             _ => failure,
         }
     })?;
-    for (place, text) in files(lang) {
+    let schema = format!("{:#}\n", manifest::schema());
+    let schema = (manifest::SCHEMA_FILE, schema.as_str());
+    for (place, text) in files(lang).copied().chain([schema]) {
         let path = folder.join(place);
         let failed = || format!("failed to write `{}`", path.display());
         if let Some(parent) = path.parent() {
@@ -193,6 +196,9 @@ mod tests {
             assert_eq!(manifest.name.as_deref(), Some("hello"));
             let expected = (*lang != Language::Rust).then_some(*lang);
             assert_eq!(manifest.language, expected);
+            let schema = fs::read(folder.join("tq.schema.json")).expect("it was written");
+            let schema: serde_json::Value = serde_json::from_slice(&schema).expect("it is JSON");
+            assert_eq!(schema["title"], "tq.toml");
             let again = write("hello", *lang, &folder).expect_err("it is there");
             assert_eq!(crate::exit::code(&again), Exit::Usage);
         }

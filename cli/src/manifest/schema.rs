@@ -1,11 +1,16 @@
 //! The JSON Schema of `tq.toml`, by which editors complete and check it.
 
+use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use tq_core::Limits;
 use tq_core::limits::Unit;
 
 use crate::limits::Amount;
 use crate::toolchain::Language;
+use crate::toolchain::Language;
+
+/// The file that it is in, beside a manifest whose first line names it.
+pub(crate) const SCHEMA_FILE: &str = "tq.schema.json";
 
 /// The schema, in draft 2020-12. It takes what [`Manifest::parse`](super::Manifest::parse) takes, but for what only makes sense together.
 pub(crate) fn schema() -> Value {
@@ -63,6 +68,11 @@ fn module() -> Map<String, Value> {
             "enum": Language::names(),
             "examples": ["python"],
         },
+        "language": {
+            "description": "The language that it is written in, whose usual tools build it. Without it, a crate where there is a Cargo.toml.",
+            "enum": languages(),
+            "examples": ["python"],
+        },
         "build": {
             "description": "A command that builds the component, run by `sh` in the folder of this file. Needs `artifact`.",
             "type": "string",
@@ -74,6 +84,17 @@ fn module() -> Map<String, Value> {
             "examples": ["out/images.wasm"],
         },
     }))
+}
+
+fn languages() -> Vec<String> {
+    let values = Language::value_variants().iter();
+    let values = values.filter_map(ValueEnum::to_possible_value);
+    values
+        .flat_map(|value| {
+            let names = value.get_name_and_aliases();
+            names.map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn limits() -> Map<String, Value> {
@@ -240,7 +261,11 @@ mod tests {
                     let value = toml_of(example);
                     let text = format!("[{table}]\n{}{key} = {value}\n", needs(&key));
                     let read = Manifest::parse(Path::new(FILE), &text);
-                    assert!(read.is_ok(), "{text}: {:?}", read.err().map(|error| crate::exit::text(&error.into())));
+                    assert!(
+                        read.is_ok(),
+                        "{text}: {:?}",
+                        read.err().map(|error| crate::exit::text(&error.into()))
+                    );
                 }
             }
         }

@@ -812,39 +812,3 @@ proptest! {
         prop_assert!(inspect(&[b"\0asm\x0d\0\x01\0", &bytes[..]].concat(), &[]).is_err());
     }
 }
-
-#[test]
-fn zz_probe() {
-    let leaf = "(type $t0 (variant (case \"a\") (case \"b\")))".to_owned();
-    let depth: usize = std::env::var("PD").unwrap().parse().unwrap();
-    let width: usize = std::env::var("PW").unwrap().parse().unwrap();
-    let lifts: usize = std::env::var("PL").unwrap().parse().unwrap();
-    let levels = (1..=depth)
-        .map(|n| {
-            let cases = (0..width)
-                .map(|c| format!("(case \"c{c}\" $t{})", n - 1))
-                .collect::<String>();
-            format!("(type $t{n} (variant {cases}))")
-        })
-        .collect::<String>();
-    let flats = "i32 ".repeat(depth + 1);
-    let lifted = (0..lifts)
-        .map(|n| format!("(func $f{n} (type $ft) (canon lift (core func $i \"f\")))"))
-        .collect::<String>();
-    let bytes = component(&[
-        &leaf,
-        &levels,
-        &format!("(type $ft (func (param \"x\" $t{depth})))"),
-        &format!(
-            "(core module $m (func (export \"f\") (param {flats})))(core instance $i (instantiate $m))"
-        ),
-        &lifted,
-    ]);
-    let t = std::time::SystemTime::now();
-    let got = summary(&bytes, &[]);
-    let spent = t.elapsed().unwrap();
-    let got = got
-        .map(|_| ())
-        .map_err(|e| e.chars().take(200).collect::<String>());
-    panic!("{} bytes {spent:?} {got:?}", bytes.len());
-}
