@@ -5,15 +5,15 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use tq_sdk::{Context, Error, Json, Result};
+//! use tq_sdk::{Context, Error, Json, Result, Schema};
 //!
-//! #[derive(Deserialize)]
+//! #[derive(Deserialize, Schema)]
 //! struct Division {
 //!     dividend: i64,
 //!     divisor: i64,
 //! }
 //!
-//! #[derive(Serialize)]
+//! #[derive(Serialize, Schema)]
 //! struct Quotient {
 //!     quotient: i64,
 //! }
@@ -50,7 +50,8 @@
 //! | `P`, `R`: [`Json<T>`](Json) | JSON, by way of serde |
 //! | no `P`; `R`: `()` | nothing |
 //!
-//! A payload that does not fit ends as [`Error::invalid_input`] before the function is entered.
+//! A payload that does not fit ends as [`Error::invalid_input`] before the function is entered. Where `T` derives [`Schema`],
+//! callers are told what it looks like: `tq describe` shows the JSON Schema. No function needs it.
 //!
 //! # Errors
 //! A function fails with an [`Error`], which says whether the task is tried again; `?` makes one of any
@@ -65,6 +66,7 @@ mod error;
 pub mod keyvalue;
 mod payload;
 mod registry;
+pub mod schema;
 
 #[cfg(target_family = "wasm")]
 #[rustfmt::skip]
@@ -87,14 +89,42 @@ mod host;
 pub use context::{CheckpointError, Context, Level, Secret, SecretError};
 pub use error::{Error, Result};
 pub use payload::{FromPayload, IntoOutput, Json};
-pub use tq_sdk_macros::task;
+pub use schema::Schema;
+pub use tq_sdk_macros::{Schema, task};
 
 /// What the code that the macros write refers to. Not for people: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::registry::{Call, Function, register};
+    use std::marker::PhantomData;
 
-    use crate::{FromPayload, IntoOutput, Result};
+    use crate::schema::{Object, Schema};
+    use crate::{FromPayload, IntoOutput, Json, Result};
+
+    pub use crate::registry::{Call, Function, register};
+    pub use crate::schema::{Piece, line, line_bytes};
+
+    /// Asks for the schema of a payload or result `T`, which it need not have: `Probe::<T>::SCHEMA` is one of the constants
+    /// below where `T` has a schema, since they come before a trait's, and [`NoSchema`]'s otherwise.
+    #[derive(Debug)]
+    pub struct Probe<T>(PhantomData<T>);
+
+    impl<T: Schema> Probe<Json<T>> {
+        /// The schema of the JSON.
+        pub const SCHEMA: Option<Object> = Some(T::SCHEMA);
+    }
+
+    impl<T: Schema, E> Probe<Result<Json<T>, E>> {
+        /// The schema of the JSON, if there is no error.
+        pub const SCHEMA: Option<Object> = Some(T::SCHEMA);
+    }
+
+    /// What [`Probe`] says of any other type.
+    pub trait NoSchema {
+        /// None is known.
+        const SCHEMA: Option<Object> = None;
+    }
+
+    impl<T> NoSchema for Probe<T> {}
 
     /// Makes an argument; a function of its own so that an unfit type is reported where it is written.
     ///
@@ -125,13 +155,24 @@ macro_rules! __task {
             }
             // The types are checked, and the function counts as used, on every target.
             const _: $crate::__private::Call = __tq_call;
+            const __TQ_LINE: &[$crate::__private::Piece] = {
+                use $crate::__private::NoSchema as _;
+                &[
+                    $crate::__private::Piece::Text($described),
+                    $($crate::__input_schema!($argument),)*
+                    $crate::__private::Piece::Optional(",\"output_schema\":", <$crate::__private::Probe<$output>>::SCHEMA),
+                    $crate::__private::Piece::Text("}\n"),
+                ]
+            };
+            const __TQ_LINE_BYTES: usize = $crate::__private::line_bytes(__TQ_LINE);
+            const _: usize = __TQ_LINE_BYTES;
 
             #[cfg(target_family = "wasm")]
             const _: () = {
                 // Such a section of a module is the sum of its object files' sections, and stays in the component.
                 #[used]
                 #[unsafe(link_section = "tq:functions")]
-                static __TQ_DESCRIBED: [u8; $described.len()] = *$described;
+                static __TQ_DESCRIBED: [u8; __TQ_LINE_BYTES] = $crate::__private::line(__TQ_LINE);
 
                 extern "C" fn __tq_register() {
                     $crate::__private::register($crate::__private::Function::new(
@@ -164,6 +205,77 @@ macro_rules! __argument {
     };
     ($context:ident $payload:ident (payload $type:ty)) => {
         $crate::__private::payload::<$type>($payload)?
+    };
+}
+
+/// The member of a function's line that one argument makes, in `__task!`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __input_schema {
+    ((payload $type:ty)) => {
+        $crate::__private::Piece::Optional(
+            ",\"input_schema\":",
+            <$crate::__private::Probe<$type>>::SCHEMA,
+        )
+    };
+    // No JSON.
+    (($other:ident)) => {
+        $crate::__private::Piece::Text("")
+    };
+}
+
+/// What `#[derive(Schema)]` adds.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __schema {
+    (($($generics:tt)*) ($type:ty) ($($bounds:tt)*) $title:literal $description:literal object $($piece:tt)*) => {
+        #[automatically_derived]
+        impl<$($generics)*> $crate::Schema for $type $($bounds)* {
+            const SCHEMA: $crate::schema::Object = $crate::schema::Object {
+                title: $title,
+                description: $description,
+                members: &[$($crate::__piece!($piece)),*],
+                text: "",
+            };
+        }
+    };
+    (($($generics:tt)*) ($type:ty) ($($bounds:tt)*) $title:literal $description:literal like $optional:ident ($inner:ty)) => {
+        #[automatically_derived]
+        impl<$($generics)*> $crate::Schema for $type $($bounds)* {
+            const SCHEMA: $crate::schema::Object =
+                <$inner as $crate::Schema>::SCHEMA.titled($title).described($description);
+            const OPTIONAL: bool = $crate::__optional!($optional $inner);
+        }
+    };
+}
+
+/// Whether what is like another type may be left out as that may.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __optional {
+    (transparent $type:ty) => {
+        <$type as $crate::Schema>::OPTIONAL
+    };
+    (newtype $type:ty) => {
+        false
+    };
+}
+
+/// One piece of a schema in `__schema!`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __piece {
+    ((text $text:literal)) => {
+        $crate::__private::Piece::Text($text)
+    };
+    ((schema $description:literal ($type:ty))) => {
+        $crate::__private::Piece::schema(<$type as $crate::Schema>::SCHEMA.described($description))
+    };
+    ((required $($name:literal ($type:ty))*)) => {
+        $crate::__private::Piece::Names(&[$(match <$type as $crate::Schema>::OPTIONAL {
+            true => ::core::option::Option::None,
+            false => ::core::option::Option::Some($name),
+        }),*])
     };
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tq_sdk::{Context, Error, Json};
+use tq_sdk::{Context, Error, Json, Schema};
 
 #[tq_sdk::task]
 fn nothing() {}
@@ -48,6 +48,25 @@ fn json(
     Ok(Json(Pair {
         left: pair.right,
         right: pair.left,
+    }))
+}
+
+/// Types with a schema, and without one.
+#[derive(Deserialize, Serialize, Schema, PartialEq, Debug)]
+struct Described {
+    /// A number.
+    number: u8,
+}
+
+#[tq_sdk::task]
+fn described(Json(Described { number }): Json<Described>) -> Result<Json<Described>, Busy> {
+    Ok(Json(Described { number: number / 2 }))
+}
+
+#[tq_sdk::task]
+fn half_described(pair: Json<Pair<u8, u8>>) -> Json<Option<Described>> {
+    Json(Some(Described {
+        number: pair.0.left,
     }))
 }
 
@@ -110,6 +129,10 @@ fn tasks_stay_functions_that_a_test_can_call() {
             left: words,
             right: 7
         }))
+    );
+    assert_eq!(
+        described(Json(Described { number: 4 })).ok(),
+        half_described(Json(Pair { left: 2, right: 0 })).0.map(Json)
     );
     assert_eq!(own_error("12".to_owned()), Ok(Json(12)));
     assert!(error_of_the_crate("yes".to_owned()).is_err());

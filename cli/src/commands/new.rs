@@ -29,7 +29,9 @@ const TEMPLATE: &[Carried] = carried!("" from "templates/rust":
 const SDK: &[Carried] = carried!("tq-sdk/" from "../sdk":
     "Cargo.toml" "src/bindings.rs" "src/context.rs" "src/error.rs" "src/host_native.rs" "src/host_wasm.rs"
     "src/keyvalue/bindings.rs" "src/keyvalue/mod.rs" "src/keyvalue/native.rs" "src/keyvalue/wasm.rs" "src/lib.rs" "src/payload.rs"
-    "src/registry.rs" "macros/Cargo.toml" "macros/src/doc.rs" "macros/src/lib.rs" "macros/src/signature.rs");
+    "src/registry.rs" "src/schema/mod.rs" "src/schema/types.rs" "src/schema/write.rs" "macros/Cargo.toml" "macros/src/case.rs"
+    "macros/src/doc.rs" "macros/src/item.rs" "macros/src/lib.rs" "macros/src/schema.rs" "macros/src/serde.rs"
+    "macros/src/signature.rs" "macros/src/tokens.rs");
 
 pub(crate) fn run(args: &NewArgs) -> anyhow::Result<Exit> {
     let NewArgs { name, path } = args;

@@ -25,7 +25,7 @@ pub(crate) fn join(lines: &[String]) -> String {
 }
 
 /// Reads a string literal as written in Rust: raw, or with escapes.
-fn unquote(literal: &str) -> Option<String> {
+pub(crate) fn unquote(literal: &str) -> Option<String> {
     if let Some(raw) = literal.strip_prefix('r') {
         let inner = raw.trim_start_matches('#');
         let hashes = raw.len() - inner.len();

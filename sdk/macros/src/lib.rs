@@ -1,7 +1,12 @@
-//! The attribute of tq-sdk. It reads the signature by hand: a task needs too little of Rust's grammar for a parser crate.
+//! The attribute and the derive of tq-sdk. They read tokens by hand: what they need of Rust's grammar is too little for a parser crate.
 
+mod case;
 mod doc;
+mod item;
+mod schema;
+mod serde;
 mod signature;
+mod tokens;
 
 use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 use signature::{Argument, Function};
@@ -37,6 +42,12 @@ pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
             expanded
         }
     }
+}
+
+/// Writes down what the JSON of a type looks like; see `tq_sdk::schema`.
+#[proc_macro_derive(Schema, attributes(schema))]
+pub fn schema(item: TokenStream) -> TokenStream {
+    schema::derive(item).unwrap_or_else(Error::into_compile_error)
 }
 
 /// `[inline(never)]`
@@ -77,7 +88,7 @@ impl Error {
     }
 }
 
-/// `::tq_sdk::__task! { name "name" b"{…}\n" ((kind type),…) (output) }`: everything that needs no syntax is left to that macro.
+/// `::tq_sdk::__task! { name "name" "{…" ((kind type),…) (output) }`: everything that needs no syntax is left to that macro.
 fn register(function: &Function) -> TokenStream {
     let name = function.name.to_string();
     let name = name.strip_prefix("r#").unwrap_or(&name);
@@ -95,20 +106,25 @@ fn register(function: &Function) -> TokenStream {
     let mut input = TokenStream::from(TokenTree::from(function.name.clone()));
     input.extend([
         TokenTree::from(Literal::string(name)),
-        Literal::byte_string(described.as_bytes()).into(),
+        Literal::string(&described).into(),
     ]);
     input.extend([
         group(arguments.collect()),
         group(function.output.iter().cloned().collect()),
     ]);
 
+    call("__task", input)
+}
+
+/// `::tq_sdk::name! { … }`
+fn call(name: &str, input: TokenStream) -> TokenStream {
     let punct = |char, spacing| TokenTree::from(Punct::new(char, spacing));
     let mut call: TokenStream = [punct(':', Spacing::Joint), punct(':', Spacing::Alone)]
         .into_iter()
         .collect();
     call.extend(keyword("tq_sdk"));
     call.extend([punct(':', Spacing::Joint), punct(':', Spacing::Alone)]);
-    call.extend(keyword("__task"));
+    call.extend(keyword(name));
     call.extend([
         punct('!', Spacing::Alone),
         Group::new(Delimiter::Brace, input).into(),
@@ -124,9 +140,10 @@ fn keyword(word: &str) -> TokenStream {
     TokenTree::from(Ident::new(word, Span::call_site())).into()
 }
 
-/// The function's line in the section `tq:functions`, which the broker reads without running the module.
+/// The function's line in the section `tq:functions`, which the broker reads without running the module: up to the schemas,
+/// which only the compiler knows.
 fn describe(function: &Function, name: &str) -> String {
     let doc = doc::json_string(&function.doc);
     let (input, output) = (function.input_kind(), function.output_kind());
-    format!("{{\"name\":\"{name}\",\"doc\":{doc},\"input\":\"{input}\",\"output\":\"{output}\"}}\n")
+    format!("{{\"name\":\"{name}\",\"doc\":{doc},\"input\":\"{input}\",\"output\":\"{output}\"")
 }

@@ -2,6 +2,7 @@
 
 use proc_macro::{Delimiter, Ident, Spacing, Span, TokenStream, TokenTree};
 
+use crate::tokens::{is_punct, is_word, split_at_commas};
 use crate::{Error, doc};
 
 /// What the attribute needs to know of the function that it stands on.
@@ -259,36 +260,7 @@ fn first_generic(written: &[TokenTree]) -> Option<Vec<TokenTree>> {
         .cloned()
         .collect::<Vec<_>>();
     inside.pop(); // The `>` that ends the list.
-    split_at_commas(inside.into_iter().collect())
-        .into_iter()
-        .next()
-}
-
-/// Splits at the commas that are inside neither brackets, which are groups already, nor angle brackets, which are not.
-fn split_at_commas(list: TokenStream) -> Vec<Vec<TokenTree>> {
-    let mut parts = vec![Vec::new()];
-    let (mut depth, mut after_dash) = (0_usize, false);
-    for token in list {
-        match &token {
-            TokenTree::Punct(punct) => match punct.as_char() {
-                '<' => depth += 1,
-                // The `>` of `->` closes nothing.
-                '>' if !after_dash => depth = depth.saturating_sub(1),
-                ',' if depth == 0 => {
-                    parts.push(Vec::new());
-                    continue;
-                }
-                _ => {}
-            },
-            TokenTree::Group(_) | TokenTree::Ident(_) | TokenTree::Literal(_) => {}
-        }
-        after_dash = is_punct(&token, '-');
-        if let Some(part) = parts.last_mut() {
-            part.push(token);
-        }
-    }
-    parts.retain(|part| !part.is_empty());
-    parts
+    split_at_commas(inside).into_iter().next()
 }
 
 /// Where the colon between a pattern and its type stands. Those of a path come in pairs, the first one marked as joint.
@@ -303,12 +275,4 @@ fn type_colon(argument: &[TokenTree]) -> Option<usize> {
         in_path = punct.as_char() == ':' && punct.spacing() == Spacing::Joint;
         found
     })
-}
-
-fn is_punct(token: &TokenTree, char: char) -> bool {
-    matches!(token, TokenTree::Punct(punct) if punct.as_char() == char)
-}
-
-fn is_word(token: &TokenTree, word: &str) -> bool {
-    matches!(token, TokenTree::Ident(ident) if ident.to_string() == word)
 }
