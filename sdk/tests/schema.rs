@@ -131,6 +131,15 @@ struct Defaults {
 #[derive(Serialize, Deserialize, Schema, Debug, Clone)]
 struct Metres(u8);
 
+/// A newtype is not left out, whatever it holds.
+#[derive(Serialize, Deserialize, Schema, Debug, Clone)]
+struct Maybe(Option<u8>);
+
+/// Größe und Form – of another crate.
+#[derive(Schema)]
+#[expect(dead_code, reason = "only its schema is looked at")]
+struct Foreign(#[schema(any)] std::thread::Thread);
+
 /// A way.
 #[derive(Serialize, Deserialize, Schema, Debug, Clone)]
 #[serde(transparent)]
@@ -156,6 +165,7 @@ struct Ways {
     nothing: Nothing,
     empty: Empty,
     boxed: Box<Option<u8>>,
+    maybe: Maybe,
 }
 
 #[derive(Serialize, Deserialize, Schema, Debug, Clone)]
@@ -284,11 +294,14 @@ fn structs_have_the_form_that_their_attributes_make() {
         "items": false,
         "minItems": 2,
     }));
+    check::<Foreign>(
+        json!({ "title": "Foreign", "description": "Größe und Form – of another crate." }),
+    );
     check::<Nothing>(json!({ "title": "Nothing", "type": "null" }));
     // A field may be missing if its type says so, whatever it is called.
     assert_eq!(
         schema::<Ways>()["required"],
-        json!(["metres", "nothing", "empty"])
+        json!(["metres", "nothing", "empty", "maybe"])
     );
     check::<Tree>(json!({
         "title": "Tree",
@@ -572,6 +585,7 @@ fn serde_reads_and_writes_what_the_schemas_say() {
         nothing: Nothing,
         empty: Empty {},
         boxed: Box::new(None),
+        maybe: Maybe(None),
     }]);
     agrees(&[Level::NotYet, Level::Finished]);
     agrees(&[

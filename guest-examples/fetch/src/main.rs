@@ -5,9 +5,9 @@ mod http;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tq_sdk::{Error, Json, Result};
+use tq_sdk::{Error, Json, Result, Schema};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Schema)]
 struct Request {
     /// `http://…` or `https://…`.
     url: String,
@@ -19,7 +19,7 @@ struct Request {
     body: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Schema)]
 struct Response {
     status: u16,
     headers: Vec<(String, String)>,

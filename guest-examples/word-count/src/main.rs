@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use tq_sdk::{Error, Json, Result};
+use tq_sdk::{Error, Json, Result, Schema};
 
-#[derive(Serialize, Debug, PartialEq)]
+#[derive(Serialize, Schema, Debug, PartialEq)]
 struct Counts {
     lines: usize,
     words: usize,
@@ -23,14 +23,14 @@ fn count(text: &str) -> Json<Counts> {
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Schema)]
 struct Top {
     text: String,
     /// How many words to return; at least 1.
     n: usize,
 }
 
-#[derive(Serialize, Debug, PartialEq)]
+#[derive(Serialize, Schema, Debug, PartialEq)]
 struct Word {
     word: String,
     count: usize,

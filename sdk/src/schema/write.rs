@@ -13,7 +13,7 @@ impl Object {
         let pieces = [Piece::Schema(*self)];
         let mut bytes = vec![0; measure(&pieces, usize::MAX)];
         Writer::to(&mut bytes).pieces(&pieces);
-        bytes.into_iter().map(char::from).collect()
+        String::from_utf8(bytes).expect("pieces are texts, and are written whole")
     }
 }
 

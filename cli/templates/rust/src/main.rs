@@ -1,12 +1,12 @@
 use serde::{Deserialize, Serialize};
-use tq_sdk::{Error, Json, Result};
+use tq_sdk::{Error, Json, Result, Schema};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Schema)]
 struct Person {
     name: String,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Schema, Serialize)]
 struct Greeting {
     greeting: String,
 }
