@@ -39,6 +39,7 @@ pub use decode::{Error, arguments, value};
 pub use encode::{TooLong, json};
 pub use function::{Field, Function, Measure, Uncallable};
 pub use names::{is_own, names};
+pub use schema::with_dialect;
 pub use ty::{Case, Type};
 pub use value::Value;
 

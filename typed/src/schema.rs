@@ -33,7 +33,9 @@ impl Function {
     }
 }
 
-fn with_dialect(mut schema: Json) -> Json {
+/// A schema that says of which draft it is.
+#[must_use]
+pub fn with_dialect(mut schema: Json) -> Json {
     if let Json::Object(members) = &mut schema {
         members.insert("$schema".to_owned(), json!(DIALECT));
     }

@@ -1,6 +1,7 @@
 //! What functions that were written with an SDK say of their payloads and results.
 
 use serde_json::{Map, Value, json};
+use tq_typed::with_dialect;
 
 /// JSON Schemas of a function's payload and result, as its module has them: a hint for people and tools, which nothing
 /// enforces.
@@ -20,6 +21,14 @@ impl Schemas {
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let shape = |schema: &Option<String>| schema.as_deref().and_then(read).map(shape);
         shape(&self.input) == shape(&other.input) && shape(&self.output) == shape(&other.output)
+    }
+
+    /// Both as documents of their own, each empty if there is none.
+    pub fn documents(&self) -> [String; 2] {
+        [&self.input, &self.output].map(|schema| {
+            let schema = schema.as_deref().and_then(read).map(with_dialect);
+            schema.map_or_else(String::new, |schema| schema.to_string())
+        })
     }
 
     /// A payload that fits, if it is said what fits.
@@ -164,6 +173,14 @@ mod tests {
                 "pair": [null, null], "letter": "a", "bytes": "Ynl0ZXM=", "labels": { "key": "on" }, "any": {},
             }),
         );
+    }
+
+    #[test]
+    fn documents_say_of_which_draft_they_are() {
+        let [input, output] = of(json!({ "type": "null" })).documents();
+        let dialect = "https://json-schema.org/draft/2020-12/schema";
+        let expected = json!({ "$schema": dialect, "type": "null" });
+        assert_eq!((input, output), (expected.to_string(), String::new()));
     }
 
     #[test]

@@ -27,8 +27,7 @@ pub(super) fn described(mut shown: v1::Module, module: &Module) -> v1::Module {
         let Some(typed) = &function.typed else {
             let schemas = &function.schemas;
             shown.example = schemas.example().unwrap_or_default();
-            shown.input_schema = schemas.input.clone().unwrap_or_default();
-            shown.output_schema = schemas.output.clone().unwrap_or_default();
+            [shown.input_schema, shown.output_schema] = schemas.documents();
             continue;
         };
         let function = &typed.function;
