@@ -85,7 +85,7 @@ pub(crate) async fn run(config: &Config, args: TestArgs) -> anyhow::Result<Exit>
         }
         conclude(config, &tested)
     };
-    pair.during(&mut stop, running).await
+    pair.during(&mut stop, Box::pin(running)).await
 }
 
 /// Where the cases are: in the module's folder, or beside the component.

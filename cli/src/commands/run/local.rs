@@ -35,7 +35,7 @@ pub(super) async fn run(config: &Config, call: CallArgs) -> anyhow::Result<Exit>
         let ended = submit_and_wait(&client, task, &mut None).await?;
         tell(config, &client, &ended, &given, None).await
     };
-    pair.during(&mut stop, calling).await
+    pair.during(&mut stop, Box::pin(calling)).await
 }
 
 /// A function as a broker knows it.
