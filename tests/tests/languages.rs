@@ -77,7 +77,7 @@ async fn example_in_typescript() {
     let told = "\"there is no text to render\"";
     node.check_fails(&["markdown", r#"{"text":" "}"#], "fatal_error", told)
         .await;
-    let told = "at `$.text`: expected string, got 1";
+    let told = "at `$.text`: expected a string, got 1";
     node.check_does_not_fit(&["markdown", r#"{"text":1}"#], told)
         .await;
     node.dev.process.stop().await;
@@ -106,7 +106,7 @@ async fn example_in_python() {
     let told = r#"{"not-a-number":{"line":3,"text":"many"}}"#;
     node.check_fails(&["csv-statistics", &csv("many")], "fatal_error", told)
         .await;
-    let told = "at `$`: argument `column` is missing";
+    let told = "at `$.column`: expected a string, got nothing";
     node.check_does_not_fit(&["csv-statistics", r#"{"csv":""}"#], told)
         .await;
     node.dev.process.stop().await;

@@ -30,10 +30,10 @@ pub(super) fn build(folder: &Path) -> anyhow::Result<()> {
     step(folder, &mut build, INSTALL)
 }
 
-/// Go's allocator takes all memory above its data for its own (`sbrk` in `runtime/mem_wasm.go`, up to Go 1.27 at least). A program
-/// that is adapted has a page there that is the adapter's, and once its heap is over some 15 MiB it writes into that page and
-/// traps. So it is built with an allocator that begins behind whatever memory somebody else has added. Returns the file that
-/// tells the compiler so; `None` if this Go has another allocator.
+/// From 1.24 on, Go's allocator takes all memory above its data for its own (`sbrk` in `runtime/mem_wasm.go`; seen up to 1.27). A
+/// program that is adapted has a page there that is the adapter's, and once its heap is over some 15 MiB it writes into that page
+/// and traps. So it is built with an allocator that begins behind whatever memory somebody else has added. Returns the file that
+/// tells the compiler so; `None` if this Go has another allocator, as older ones do.
 fn overlay(folder: &Path, go: &OsStr) -> anyhow::Result<Option<PathBuf>> {
     const BEGINS: &str = "\tbl := bloc\n";
     const BEGINS_ABOVE: &str = "\tif top := uintptr(currentMemory()) * physPageSize; top != blocMax {\n\t\tbloc, blocMax = top, top\n\t}\n\tbl := bloc\n";
