@@ -213,15 +213,33 @@ pub fn once(
     payload: &Bytes,
     limits: Limits,
 ) -> Result<Finished, Error> {
+    let mut finished = calls(engine, wasm, &[("run", payload.clone())], limits)?;
+    Ok(finished.remove(0))
+}
+
+/// Compiles a component likewise, and calls functions of it, each in a sandbox of its own; how each ended, in their order.
+/// Blocks.
+///
+/// # Errors
+/// [`Error`] if no host would run it.
+pub fn calls(
+    engine: &Engine,
+    wasm: &[u8],
+    calls: &[(&str, Bytes)],
+    limits: Limits,
+) -> Result<Vec<Finished>, Error> {
     let component = Component::from_binary(engine.raw(), wasm)?;
     let digest = Digest(Sha256::digest(wasm).into());
     let ready = Arc::new(Ready::new(engine, digest, Ok(component))?);
     let (events, _untaken) = mpsc::channel(1);
     let mut slot = Slot::new(engine.clone(), events)?;
-    Ok(slot.run(Attempt {
-        limits,
-        ..attempt(&ready, 1, "run", payload)
-    }))
+    let finished = (1..).zip(calls).map(|(epoch, (function, payload))| {
+        slot.run(Attempt {
+            limits,
+            ..attempt(&ready, epoch, function, payload)
+        })
+    });
+    Ok(finished.collect())
 }
 
 /// How long the engine's compiler works on `wasm`, here and not in a process of its own. Blocks.

@@ -27,14 +27,34 @@ const PICTURE: &[(&str, &[&str])] = &[
     ("tq-sdk-macros", &[]),
     (
         "tq-tests",
-        &["tq-broker", "tq-client", "tq-core", "tq-host", "tq-proto"],
+        &[
+            "tq-broker",
+            "tq-client",
+            "tq-core",
+            "tq-host",
+            "tq-proto",
+            "tq-typed",
+            "tq-worlds",
+        ],
     ),
     (
         "tq-simulation",
         &["tq-broker", "tq-core", "tq-host", "tq-proto"],
     ),
     ("tq-typed", &["tq-core"]),
-    ("tq-fuzz", &["tq-broker", "tq-core", "tq-host", "tq-proto"]),
+    (
+        "tq-fuzz",
+        &[
+            "tq-broker",
+            "tq-core",
+            "tq-host",
+            "tq-proto",
+            "tq-typed",
+            "tq-worlds",
+        ],
+    ),
+    // What tests and the fuzzer draw typed functions with.
+    ("tq-worlds", &["tq-core", "tq-typed"]),
     ("xtask", &[]),
 ];
 
