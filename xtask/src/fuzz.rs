@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use crate::tools::{self, FUZZ, Failed, cargo, root};
 
 /// Its targets; `tests/fuzz/src/lib.rs` has them.
-const TARGETS: &[&str] = &["uploads", "wire", "rows", "texts", "modules"];
+const TARGETS: &[&str] = &["uploads", "wire", "rows", "texts", "modules", "typed"];
 /// For all of them together, in minutes, if no other is asked for: an hour of a processor and what others take of it.
 const MINUTES: u64 = 75;
 /// What tells this program that it stands in for the compiler.

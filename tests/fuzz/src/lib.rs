@@ -7,6 +7,7 @@
 mod modules;
 mod rows;
 mod texts;
+mod typed;
 mod wire;
 
 /// A target: its name, and what it does with some bytes.
@@ -19,6 +20,7 @@ pub const TARGETS: &[Target] = &[
     ("rows", rows::read),
     ("texts", texts::read),
     ("modules", modules::run),
+    ("typed", typed::read),
 ];
 
 /// What a broker reads of an upload before it takes it.
