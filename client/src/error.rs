@@ -88,7 +88,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Overloaded { .. } => true,
-            Self::Refused { code, .. } => *code == Code::Unavailable,
+            Self::Refused { code, .. } => matches!(code, Code::Unavailable | Code::Aborted),
             Self::Address { .. }
             | Self::NotFound { .. }
             | Self::File { .. }

@@ -8,12 +8,13 @@ use sha2::{Digest as _, Sha256};
 use tq_core::limits::{CHUNK_BYTES, MODULE_BYTES_MAX};
 use tq_proto::v1::upload_module_request::Part;
 use tq_proto::v1::{
-    DeleteModuleRequest, FunctionSettings, GetModuleRequest, Grants, LimitOverrides,
-    ListModulesRequest, Module, PlacementSettings, RetryOverrides, RollbackModuleRequest,
-    UploadHeader, UploadModuleRequest, UploadModuleResponse,
+    DeleteModuleRequest, FunctionSettings, GetModuleRequest, GetUploadRequest, Grants,
+    LimitOverrides, ListModulesRequest, Module, PlacementSettings, RetryOverrides,
+    RollbackModuleRequest, UploadHeader, UploadModuleRequest, UploadModuleResponse,
 };
 
-use crate::{Client, Error};
+use crate::patience::Patience;
+use crate::{Client, Code, Error};
 
 /// A component that is to be uploaded. In memory as a whole (a module has at most 64 MiB), so that the bytes that are sent
 /// are those that the digest was taken of, even if the file changes meanwhile.
@@ -87,21 +88,9 @@ pub struct Upload {
     pub deny_new_grants: bool,
 }
 
-impl Client {
-    /// Uploads a component as the next version of the module that `upload` names, in chunks of 256 KiB. `progress` is
-    /// called with the bytes that were handed to the connection so far. The module is on the broker's disk when this
-    /// returns.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] if the component is not one that tq runs, [`Error::Unreachable`]. Trying again is safe: the same
-    /// bytes with the same settings make no second version.
-    pub async fn upload_module(
-        &self,
-        component: Component,
-        upload: Upload,
-        mut progress: impl FnMut(u64) + Send + 'static,
-    ) -> Result<UploadModuleResponse, Error> {
-        let Upload {
+impl Upload {
+    fn header(&self, namespace: &str, component: &Component, offset: u64) -> UploadHeader {
+        let Self {
             name,
             limits,
             retry,
@@ -109,9 +98,9 @@ impl Client {
             placement,
             grants,
             deny_new_grants,
-        } = upload;
-        let header = UploadHeader {
-            namespace: self.namespace.to_string(),
+        } = self.clone();
+        UploadHeader {
+            namespace: namespace.to_owned(),
             name,
             size_bytes: component.size_bytes(),
             digest: Bytes::copy_from_slice(&component.digest),
@@ -121,9 +110,69 @@ impl Client {
             placement: Some(placement),
             grants: Some(grants),
             deny_new_grants,
-        };
-        let mut rest = component.bytes;
-        let mut sent = 0;
+            offset_bytes: offset,
+        }
+    }
+}
+
+/// Whether an upload ended without an answer, or since what it went on from was gone.
+fn is_cut(error: &Error) -> bool {
+    error.is_retryable() && !matches!(error, Error::Overloaded { .. })
+}
+
+/// How often a broker is asked, with growing pauses, whether it has something of an upload that was cut just now: it may notice
+/// later than its client.
+const ASKED_MAX: u32 = 5;
+
+impl Client {
+    /// Uploads a component as the next version of the module that `upload` names, in chunks of 256 KiB. `progress` is
+    /// called with the bytes that were handed to the connection so far. The module is on the broker's disk when this
+    /// returns.
+    ///
+    /// What the broker has of the same component from an upload that was cut is not sent again. If this one is cut, it goes on
+    /// by itself, for up to a minute without the broker.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the component is not one that tq runs, [`Error::Unreachable`]. Trying again is safe: the same
+    /// bytes with the same settings make no second version.
+    pub async fn upload_module(
+        &self,
+        component: Component,
+        upload: Upload,
+        progress: impl FnMut(u64) + Clone + Send + 'static,
+    ) -> Result<UploadModuleResponse, Error> {
+        let mut patience = Patience::new();
+        let mut offset = self.received(&component).await?;
+        loop {
+            let header = upload.header(&self.namespace, &component, offset);
+            let sent = self.upload_rest(header, component.bytes.clone(), progress.clone());
+            let cut = match sent.await {
+                Err(error) if is_cut(&error) => error,
+                ended => return ended,
+            };
+            patience.after(cut).await?;
+            let received = self.received_by_now(&component, &mut patience).await?;
+            if received > offset {
+                // However often it is cut, it comes to an end.
+                patience = Patience::new();
+            }
+            offset = received;
+        }
+    }
+
+    /// Uploads what follows the offset in `header`.
+    async fn upload_rest(
+        &self,
+        header: UploadHeader,
+        bytes: Bytes,
+        mut progress: impl FnMut(u64) + Send + 'static,
+    ) -> Result<UploadModuleResponse, Error> {
+        let mut sent = header.offset_bytes;
+        let mut rest = bytes;
+        // No more than there is, whatever the broker says that it has.
+        let skipped = usize::try_from(sent).map_or(rest.len(), |sent| sent.min(rest.len()));
+        drop(rest.split_to(skipped));
+        progress(sent);
         let chunks = std::iter::from_fn(move || {
             let chunk = rest.split_to(rest.len().min(CHUNK_BYTES));
             sent += chunk.len() as u64;
@@ -138,6 +187,43 @@ impl Client {
             .upload_module(stream::iter(parts))
             .await;
         Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+    }
+
+    /// How many bytes the broker has of a component whose upload was cut. What is a chunk or less is not worth the question.
+    async fn received(&self, component: &Component) -> Result<u64, Error> {
+        if component.bytes.len() <= CHUNK_BYTES {
+            return Ok(0);
+        }
+        let request = GetUploadRequest {
+            namespace: self.namespace.to_string(),
+            digest: Bytes::copy_from_slice(&component.digest),
+            size_bytes: component.size_bytes(),
+        };
+        match self.module_service().get_upload(request).await {
+            Ok(answer) => Ok(answer.into_inner().received_bytes),
+            // A broker from before there was such a call keeps nothing.
+            Err(status) if status.code() == Code::Unimplemented => Ok(0),
+            Err(status) => Err(self.refusal(&status)),
+        }
+    }
+
+    /// As [`Client::received`], right after it was cut.
+    async fn received_by_now(
+        &self,
+        component: &Component,
+        patience: &mut Patience,
+    ) -> Result<u64, Error> {
+        let mut asked = 0;
+        loop {
+            match self.received(component).await {
+                Ok(0) if asked < ASKED_MAX && component.bytes.len() > CHUNK_BYTES => {
+                    asked += 1;
+                    patience.wait().await;
+                }
+                Ok(received) => return Ok(received),
+                Err(error) => patience.after(error).await?,
+            }
+        }
     }
 
     /// One module: the current version of `NAME`, or `NAME@VERSION`.

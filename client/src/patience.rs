@@ -51,7 +51,8 @@ impl Patience {
         Ok(())
     }
 
-    async fn wait(&mut self) {
+    /// Pauses before another try, of a broker that is there.
+    pub(crate) async fn wait(&mut self) {
         tokio::time::sleep(self.pause).await;
         self.lengthen();
     }

@@ -261,6 +261,13 @@ pub const RESULT_BYTES_MAX: usize = 8 * MIB as usize;
 pub const INLINE_BYTES_MAX: usize = 64 * KIB as usize;
 /// An uploaded module: a Python component has 18 to 35 MB.
 pub const MODULE_BYTES_MAX: usize = 64 * MIB as usize;
+/// Uploads that were cut, of which the broker keeps what came so that the next one goes on from there. The oldest makes room for
+/// another one. Each has up to [`MODULE_BYTES_MAX`] on disk.
+pub const CUT_UPLOADS_MAX: usize = 16;
+/// Those of one namespace.
+pub const CUT_UPLOADS_NAMESPACE_MAX: usize = 4;
+/// How long they are kept: long enough to notice, and to find another network.
+pub const CUT_UPLOAD_KEPT: Duration = Duration::from_mins(10);
 /// One chunk of a streamed upload or download.
 pub const CHUNK_BYTES: usize = 256 * KIB as usize;
 /// Arguments of a plain program, all together.

@@ -199,12 +199,13 @@ async fn upload_whose_bytes_are_not_what_it_says_is_refused() {
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
         assert!(refused.message().contains(expected), "{refused}");
     }
-    assert_eq!(files(&data.join("broker/blobs")), before);
+    // What is too short may have been cut, and is kept in case that it goes on.
+    assert_eq!(files(&data.join("broker/blobs")).len(), before.len() + 1);
     broker.process.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn uploads_take_disk_while_they_arrive_and_nothing_when_given_up() {
+async fn uploads_take_disk_while_they_arrive_and_leave_one_when_given_up() {
     const UPLOADS: usize = 4;
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
@@ -249,8 +250,9 @@ async fn uploads_take_disk_while_they_arrive_and_nothing_when_given_up() {
         "{UPLOADS} uploads under way cost {grown} bytes of memory"
     );
     uploads.shutdown().await;
-    eventually("nothing is left", async || {
-        files(&blobs).is_empty().then_some(())
+    // They are of the same bytes, so that one is enough for the next to go on from.
+    eventually("one is left", async || {
+        (files(&blobs).len() == 1).then_some(())
     })
     .await;
     broker.process.stop().await;

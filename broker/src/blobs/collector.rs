@@ -16,7 +16,7 @@ use crate::store::{self, Direction, Space};
 use crate::tables::key;
 
 /// How often it looks whether there is something to do besides what it is told.
-const TICK: Duration = Duration::from_secs(60);
+pub(super) const TICK: Duration = Duration::from_secs(60);
 /// Ticks before the first sweep. Hosts that were away while the broker was report meanwhile what they have uploaded to the
 /// process before.
 const TICKS_BEFORE_FIRST_SWEEP: u32 = 10;

@@ -12,6 +12,7 @@ use tq_core::Digest;
 use tq_core::limits::CHUNK_BYTES;
 
 use super::Unnamed;
+use super::cut::Cuts;
 use super::holds::{Hold, Holds};
 
 /// Where files grow before they get their name; in the same file system, so that getting it is one step.
@@ -115,6 +116,7 @@ struct Inner {
     /// The number of the next unfinished file. The data directory has one broker, so this is enough for a name.
     next: AtomicU64,
     holds: Arc<Holds>,
+    cuts: Cuts,
 }
 
 impl Blobs {
@@ -146,6 +148,7 @@ impl Blobs {
             free_bytes_floor,
             next: AtomicU64::new(0),
             holds: Arc::default(),
+            cuts: Cuts::default(),
         })))
     }
 
@@ -158,10 +161,39 @@ impl Blobs {
     pub fn begin_new(&self, expected: Digest, size: u64) -> Result<Upload, Error> {
         let floor = self.0.free_bytes_floor;
         let dir = &self.0.dir;
-        check_floor(rustix::fs::statvfs(dir), floor, dir)?;
+        let check = || check_floor(rustix::fs::statvfs(dir), floor, dir);
+        check().or_else(|_| {
+            // What may never go on makes room for what begins.
+            self.0.cuts.clear();
+            check()
+        })?;
         let mut upload = self.begin(expected, size)?;
         upload.floor = Some(floor);
         Ok(upload)
+    }
+
+    /// Keeps what came of an upload that a client of `namespace` began, and that was cut. It is of this process, and bounded in
+    /// number and time.
+    pub fn keep_cut(&self, namespace: &str, upload: Upload) {
+        self.0.cuts.keep(namespace, upload);
+    }
+
+    /// How many bytes are kept of an upload that was cut.
+    #[must_use]
+    pub fn received(&self, namespace: &str, expected: Digest, size: u64) -> u64 {
+        self.0.cuts.received(namespace, expected, size)
+    }
+
+    /// Goes on with an upload that was cut after so many bytes. None if it is not there, or has another length.
+    #[must_use]
+    pub fn resume(
+        &self,
+        namespace: &str,
+        expected: Digest,
+        size: u64,
+        offset: u64,
+    ) -> Option<Upload> {
+        self.0.cuts.take(namespace, expected, size, offset)
     }
 
     /// As [`Blobs::begin_new`], for what ends work that was taken in, such as a result: written whatever space is left.
@@ -336,9 +368,10 @@ impl Blobs {
         &self.0.holds.let_go
     }
 
-    /// Tells that a tick has passed, by which it is measured how long blobs are lent.
+    /// Tells that a tick has passed, by which it is measured how long blobs are lent and uploads are kept.
     pub(super) fn tick(&self) {
         self.0.holds.tick();
+        self.0.cuts.tick();
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
@@ -406,6 +439,24 @@ impl Drop for Unfinished {
 }
 
 impl Upload {
+    /// The digest that was announced.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.expected
+    }
+
+    /// The bytes that were announced.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes that came.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Adds the next bytes; chunks of [`CHUNK_BYTES`] are a good size.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! two, whoever is about to have it named has a [`Hold`] on it.
 
 mod collector;
+mod cut;
 mod files;
 mod holds;
 mod unnamed;

@@ -1,5 +1,6 @@
 //! `tq.v1` over gRPC.
 
+mod arriving;
 mod blocking;
 mod convert;
 mod dead_letters;

@@ -10,7 +10,8 @@ use tq_core::{Digest, Grants, Limits, RetryPolicy, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::module_service_server::ModuleService;
 
-use super::blocking::{blocking, write_chunk};
+use super::arriving::Arriving;
+use super::blocking::blocking;
 use super::request::named;
 use super::{Context, convert, typed};
 use crate::api::status::{ApiError, invalid};
@@ -62,7 +63,14 @@ impl ModuleService for Modules {
         check_under(&header, &ceilings.over(&Limits::MAX))?;
         let digest = convert::digest(&header.digest)?;
         let size_bytes = header.size_bytes;
-        let checked = self.receive(digest, size_bytes, incoming).await?;
+        let arriving = Arriving::begin(
+            self.context.blobs.clone(),
+            namespace.clone(),
+            digest,
+            size_bytes,
+            header.offset_bytes,
+        );
+        let checked = self.receive(arriving, incoming).await?;
         let declared: Vec<String> = header
             .functions
             .iter()
@@ -121,6 +129,21 @@ impl ModuleService for Modules {
             not_granted,
             newly_granted: deployed.newly_granted,
         }))
+    }
+
+    async fn get_upload(
+        &self,
+        request: Request<v1::GetUploadRequest>,
+    ) -> Result<Response<v1::GetUploadResponse>, Status> {
+        let v1::GetUploadRequest {
+            namespace,
+            digest,
+            size_bytes,
+        } = request.into_inner();
+        let namespace = named(namespace)?;
+        let digest = convert::digest(&digest)?;
+        let received_bytes = self.context.blobs.received(&namespace, digest, size_bytes);
+        Ok(Response::new(v1::GetUploadResponse { received_bytes }))
     }
 
     async fn get_module(
@@ -226,19 +249,16 @@ impl Modules {
     }
 
     /// Writes the bytes of an upload to disk as they arrive, and compares them with what was announced. They are in memory a
-    /// chunk at a time, and gone when the call is dropped.
+    /// chunk at a time, and kept for the next upload when the call is dropped.
     async fn receive(
         &self,
-        digest: Digest,
-        size_bytes: u64,
+        arriving: impl Future<Output = Result<Arriving, Status>>,
         mut incoming: Streaming<v1::UploadModuleRequest>,
     ) -> Result<Checked, Status> {
         use v1::upload_module_request::Part;
         let permit = self.uploads.acquire().await;
         let _permit = permit.map_err(|_| Status::unavailable("the broker is stopping"))?;
-        let blobs = self.context.blobs.clone();
-        // Before the first byte comes: it is refused while the disk is too full.
-        let mut upload = blocking(move || Ok(blobs.begin_new(digest, size_bytes)?)).await?;
+        let mut arriving = arriving.await?;
         loop {
             let message = tokio::time::timeout(CHUNK_WAIT, incoming.message()).await;
             let message = message.map_err(|_| {
@@ -248,12 +268,12 @@ impl Modules {
                 ))
             })?;
             let Some(message) = message? else {
-                return blocking(move || Ok(upload.check()?)).await;
+                return arriving.check().await;
             };
             let Some(Part::Chunk(chunk)) = message.part else {
                 return Err(invalid("an upload has one header"));
             };
-            upload = write_chunk(upload, chunk).await?;
+            arriving = arriving.write(chunk).await?;
         }
     }
 
