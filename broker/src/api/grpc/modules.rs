@@ -63,12 +63,12 @@ impl ModuleService for Modules {
         let ceilings = self.context.ledger.shared().settings(&namespace).ceilings;
         check_under(&header, &ceilings.over(&Limits::MAX))?;
         let digest = convert::digest(&header.digest)?;
-        let size_bytes = header.size_bytes;
+        let announced_bytes = header.size_bytes;
         let arriving = Arriving::begin(
             self.context.blobs.clone(),
             namespace.clone(),
             digest,
-            size_bytes,
+            announced_bytes,
             header.offset_bytes,
         );
         let checked = self.receive(arriving, incoming).await?;
