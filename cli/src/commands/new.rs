@@ -125,14 +125,14 @@ fn write(name: &str, lang: Language, folder: &Path) -> anyhow::Result<()> {
         }
     })?;
     let schema = format!("{:#}\n", manifest::schema());
-    let schema = (manifest::SCHEMA_FILE, schema.as_str());
-    for (place, text) in files(lang).copied().chain([schema]) {
+    let carried = files(lang).map(|(place, text)| (*place, text.replace(NAME, name)));
+    for (place, text) in carried.chain([(manifest::SCHEMA_FILE, schema)]) {
         let path = folder.join(place);
         let failed = || format!("failed to write `{}`", path.display());
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).with_context(failed)?;
         }
-        fs::write(&path, text.replace(NAME, name)).with_context(failed)?;
+        fs::write(&path, text).with_context(failed)?;
     }
     Ok(())
 }

@@ -1,12 +1,10 @@
 //! The JSON Schema of `tq.toml`, by which editors complete and check it.
 
-use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 use tq_core::Limits;
 use tq_core::limits::Unit;
 
 use crate::limits::Amount;
-use crate::toolchain::Language;
 use crate::toolchain::Language;
 
 /// The file that it is in, beside a manifest whose first line names it.
@@ -68,11 +66,6 @@ fn module() -> Map<String, Value> {
             "enum": Language::names(),
             "examples": ["python"],
         },
-        "language": {
-            "description": "The language that it is written in, whose usual tools build it. Without it, a crate where there is a Cargo.toml.",
-            "enum": languages(),
-            "examples": ["python"],
-        },
         "build": {
             "description": "A command that builds the component, run by `sh` in the folder of this file. Needs `artifact`.",
             "type": "string",
@@ -84,17 +77,6 @@ fn module() -> Map<String, Value> {
             "examples": ["out/images.wasm"],
         },
     }))
-}
-
-fn languages() -> Vec<String> {
-    let values = Language::value_variants().iter();
-    let values = values.filter_map(ValueEnum::to_possible_value);
-    values
-        .flat_map(|value| {
-            let names = value.get_name_and_aliases();
-            names.map(str::to_owned).collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 fn limits() -> Map<String, Value> {

@@ -79,7 +79,9 @@ fn minimized(input: &str) -> String {
 
 fn first_words(input: &str) -> String {
     let words = input.lines().map(|line| line.split_whitespace().next());
-    words.map(|word| format!("{}\n", word.unwrap_or_default())).collect()
+    words
+        .map(|word| format!("{}\n", word.unwrap_or_default()))
+        .collect()
 }
 
 fn lines_of_own_crates(input: &str) -> String {
@@ -92,7 +94,9 @@ fn lines_of_own_crates(input: &str) -> String {
 
 fn paragraphs(input: &str) -> String {
     let paragraphs = input.trim().split("\n\n");
-    paragraphs.map(|text| format!("<p>{}</p>\n", text.trim())).collect()
+    paragraphs
+        .map(|text| format!("<p>{}</p>\n", text.trim()))
+        .collect()
 }
 
 /// Its guide prefers a comparison to `-n`; the quotes are there already.

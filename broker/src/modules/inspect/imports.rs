@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use wasmparser::component_types::{ComponentAnyTypeId, ComponentEntityType};
+use wasmparser::types::Types;
 use wasmparser::{ComponentImport, ComponentTypeRef, TypeBounds};
 
 use super::error::Quoted;
@@ -174,13 +176,15 @@ impl fmt::Display for Refused {
 ///
 /// # Errors
 /// Everything that is not offered, in the order of the component.
-pub(super) fn check(imports: &[ComponentImport<'_>]) -> Result<Vec<String>, Vec<Refused>> {
+pub(super) fn check(
+    imports: &[ComponentImport<'_>],
+    types: &Types,
+) -> Result<Vec<String>, Vec<Refused>> {
     let mut capabilities = BTreeSet::new();
     let mut refused = Vec::new();
     for import in imports {
         let name = import.name.name;
-        // A type that a world has by itself: the component says all of it, so that there is nothing to be offered.
-        if let ComponentTypeRef::Type(TypeBounds::Eq(_)) = import.ty {
+        if is_types_alone(types, import) {
             continue;
         }
         match interface(name, import.ty) {
@@ -199,6 +203,23 @@ pub(super) fn check(imports: &[ComponentImport<'_>]) -> Result<Vec<String>, Vec<
     } else {
         Err(refused)
     }
+}
+
+/// Whether an import is a type that a world has by itself, or an interface of nothing but such types, which others `use`. The
+/// component says all of them, so that there is nothing to be offered. A resource is another matter: somebody has to make it.
+fn is_types_alone(types: &Types, import: &ComponentImport<'_>) -> bool {
+    if let ComponentTypeRef::Type(TypeBounds::Eq(_)) = import.ty {
+        return true;
+    }
+    let item = types.component_item_for_import(import.name.name);
+    let Some(ComponentEntityType::Instance(instance)) = item.map(|item| item.ty) else {
+        return false;
+    };
+    let is_type = |ty: &ComponentEntityType| matches!(ty, ComponentEntityType::Type { referenced, .. } if !matches!(referenced, ComponentAnyTypeId::Resource(_)));
+    types[instance]
+        .exports
+        .values()
+        .all(|item| is_type(&item.ty))
 }
 
 /// The offered interface that an import names, without its version.

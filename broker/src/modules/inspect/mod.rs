@@ -161,7 +161,7 @@ pub fn inspect(bytes: &[u8], declared: &[String]) -> Result<Inspected, Error> {
 fn inspect_component(bytes: &[u8], declared: &[String]) -> Result<Inspected, Error> {
     check_size(bytes)?;
     let outline = outline(bytes)?;
-    let not_granted = imports::check(&outline.imports).map_err(Error::Imports)?;
+    let not_granted = imports::check(&outline.imports, &outline.types).map_err(Error::Imports)?;
     let entry = exports::entry(&outline.types, &outline.exports)?;
     let found = match entry {
         Entry::Handler | Entry::Program => typed::Found::default(),

@@ -298,6 +298,22 @@ fn imports_that_nobody_offers_are_all_named() {
 fn types_of_a_world_are_no_imports_that_somebody_has_to_offer() {
     const TYPE: &str = r#"(type $colour-type (enum "red" "green")) (import "colour" (type $colour (eq $colour-type)))"#;
     check_wat(&[TYPE, CORE, PROGRAM], Ok(r#"Program ["main"] []"#));
+    const INTERFACE: &str = r#"(import "demo:shop/types@0.1.0" (instance
+        (type $t (record (field "price" f64))) (export "item" (type (eq $t)))))"#;
+    check_wat(&[INTERFACE, CORE, PROGRAM], Ok(r#"Program ["main"] []"#));
+    let with_function = INTERFACE.replace(
+        "(export \"item\"",
+        "(export \"sell\" (func)) (export \"item\"",
+    );
+    check_wat(
+        &[&with_function, CORE, PROGRAM],
+        Err("module imports what tq does not offer: `demo:shop/types@0.1.0`"),
+    );
+    let with_resource = INTERFACE.replace("(type (eq $t))", "(type (sub resource))");
+    check_wat(
+        &[&with_resource, CORE, PROGRAM],
+        Err("module imports what tq does not offer: `demo:shop/types@0.1.0`"),
+    );
     check_wat(
         &[r#"(import "file" (type (sub resource)))"#, CORE, PROGRAM],
         Err(
