@@ -22,7 +22,7 @@ pub fn names(exports: &[(Option<&str>, &str)]) -> Vec<String> {
 
 /// Whether an exported interface is its component's own. Those of `wasi` and `tq` are agreed upon with whoever runs it, and mean
 /// something else than a function that somebody calls by name: a program for another version of WASI should not become one.
-/// Neither is what componentize-py and componentize-qjs export for themselves, to start the language when they build.
+/// Neither is what componentize-py exports for itself, to start the language when it builds.
 #[must_use]
 pub fn is_own(interface: &str) -> bool {
     !interface.starts_with("wasi:") && !interface.starts_with("tq:") && interface != "exports"
