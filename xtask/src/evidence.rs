@@ -74,6 +74,11 @@ const EVIDENCE: &[(&str, &str, &str)] = &[
         "the longest pause between starts of tasks while 100,000 that are over their time are removed",
     ),
     (
+        "programs",
+        "[NAME …]",
+        "programs of crates.io, built unchanged, deployed and run on real input",
+    ),
+    (
         "spin",
         "[--runs N]",
         "how long after its limit an endless loop ends, and what it does to its neighbours",
@@ -131,7 +136,7 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             let defaults = ["--power-losses", "--seeds", "500", "--tasks", "2000"];
             program("kill_runs", &[&defaults, arguments].concat())
         }
-        "costs" | "fairness" | "idle" | "overload" | "retention" | "soak" | "spin" => {
+        "costs" | "fairness" | "idle" | "overload" | "programs" | "retention" | "soak" | "spin" => {
             program(name, arguments)
         }
         "bench" => {
