@@ -142,6 +142,10 @@ pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), Failed> {
             let defaults = ["--power-losses", "--seeds", "500", "--tasks", "2000"];
             program("kill_runs", &[&defaults, arguments].concat())
         }
+        "languages" => {
+            toolchains::run()?;
+            program(name, arguments)
+        }
         "costs" | "fairness" | "idle" | "overload" | "programs" | "retention" | "soak" | "spin" => {
             program(name, arguments)
         }
