@@ -17,7 +17,7 @@ use tq_host::floor;
 use tq_host::sandbox::Engine;
 use tq_tests::Random;
 use tq_typed::{Function, Type};
-use tq_worlds::echo;
+use tq_worlds::echo::{self, Place};
 
 static ENGINE: LazyLock<Engine> =
     LazyLock::new(|| Engine::new(1).expect("this machine runs guests"));
@@ -73,7 +73,9 @@ fn check(seed: u64) -> anyhow::Result<Option<usize>> {
     let mut choices = Unstructured::new(&bytes);
     // A function's record is the first level.
     let types = tq_worlds::types(&mut choices, count, 2)?;
-    let (wit, component) = echo::component(&types).with_context(|| format!("making {types:?}"))?;
+    let place = Place::ALL[random.between(0..Place::ALL.len() as u64) as usize];
+    let made = echo::component(&types, place);
+    let (wit, component) = made.with_context(|| format!("making {types:?} in {place:?}"))?;
     let inspected = match tq_broker::modules::inspect(&component, &[]) {
         Err(error) if error.to_string().contains("over the limit of") => return Ok(None),
         inspected => inspected.with_context(|| format!("inspecting {wit}"))?,
@@ -83,11 +85,7 @@ fn check(seed: u64) -> anyhow::Result<Option<usize>> {
 }
 
 fn depth(ty: &Type) -> usize {
-    1 + tq_worlds::below(ty)
-        .into_iter()
-        .map(depth)
-        .max()
-        .unwrap_or(0)
+    1 + ty.children().into_iter().map(depth).max().unwrap_or(0)
 }
 
 fn tried(

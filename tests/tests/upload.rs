@@ -426,7 +426,11 @@ async fn deploy_outlives_a_broker_that_is_killed_half_way() {
         .await;
         broker.kill9_and_restart().await;
     };
-    within("it is deployed", async { tokio::join!(deploy, killed) }).await;
+    within(
+        "it is deployed",
+        Box::pin(async { tokio::join!(deploy, killed) }),
+    )
+    .await;
     let module = broker
         .client()
         .await

@@ -64,7 +64,8 @@ impl Type {
     }
 
     /// The types that it is made of, in their order.
-    pub(crate) fn children(&self) -> Vec<&Self> {
+    #[must_use]
+    pub fn children(&self) -> Vec<&Self> {
         match self {
             Self::Bool
             | Self::S8

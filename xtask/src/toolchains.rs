@@ -146,7 +146,7 @@ fn fresh(
             folder.display()
         ))
     };
-    if folder.exists() {
+    if folder.try_exists().map_err(failed)? {
         fs::remove_dir_all(folder).map_err(failed)?;
     }
     fs::create_dir_all(folder).map_err(failed)?;

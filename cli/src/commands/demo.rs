@@ -46,7 +46,7 @@ pub(crate) async fn run() -> anyhow::Result<Exit> {
         "a broker and a host are running at {url}, for as long as this takes"
     ));
     let shown = async { show(&url, &examples, calls).await.map(|()| Exit::Succeeded) };
-    pair.during(&mut stop, shown).await
+    pair.during(&mut stop, Box::pin(shown)).await
 }
 
 async fn show(url: &str, examples: &Path, calls: Vec<Call>) -> anyhow::Result<()> {

@@ -8,8 +8,6 @@ use tq_typed::{Field, Function, Type, Value};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use crate::types::below;
-
 /// The parameter, and what stands beside the value in its record, so that it comes as one address: what takes more than sixteen
 /// values of a core function is passed in memory, and what gives more than one is returned there, both laid out alike.
 const PARAMETER: &str = "it";
@@ -52,21 +50,37 @@ pub fn value(value: Value) -> Value {
     Value::Record([value].into_iter().chain(beside).collect())
 }
 
-/// A component, after its WIT, with an interface that has a function `echo0`, `echo1` … for each of the types, of which each is [`function`].
+/// Where a component has its types and its functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Both in an interface that it exports.
+    Interface,
+    /// Both in its world.
+    World,
+    /// The functions in an interface that it exports, the types in another, which that one uses.
+    Apart,
+}
+
+impl Place {
+    /// Every place.
+    pub const ALL: [Self; 3] = [Self::Interface, Self::World, Self::Apart];
+}
+
+/// A component, after its WIT, that exports a function `echo0`, `echo1` … for each of the types, of which each is [`function`].
 ///
 /// # Errors
 /// If a type has no form in WIT.
-pub fn component(types: &[Type]) -> anyhow::Result<(String, Vec<u8>)> {
+pub fn component(types: &[Type], place: Place) -> anyhow::Result<(String, Vec<u8>)> {
     let functions: Vec<Function> = types
         .iter()
         .enumerate()
         .map(|(index, ty)| function(index, ty))
         .collect();
-    let wit = wit(&functions)?;
+    let wit = wit(&functions, place)?;
     let mut resolve = Resolve::default();
     let package = resolve.push_str("echo.wit", &wit).context("parsing it")?;
     let world = resolve.select_world(&[package], None)?;
-    let mut core = core(functions.len())?;
+    let mut core = core(functions.len(), place)?;
     embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8)?;
     let component = ComponentEncoder::default()
         .validate(true)
@@ -76,7 +90,7 @@ pub fn component(types: &[Type]) -> anyhow::Result<(String, Vec<u8>)> {
 }
 
 /// The core module: a memory, what is to be passed put one after another in it, and functions that give back where it is.
-fn core(functions: usize) -> anyhow::Result<Vec<u8>> {
+fn core(functions: usize, place: Place) -> anyhow::Result<Vec<u8>> {
     let mut text = String::from(
         "(module
            (memory (export \"memory\") 1)
@@ -92,17 +106,21 @@ fn core(functions: usize) -> anyhow::Result<Vec<u8>> {
                  (br $more))))
              (local.get $at))",
     );
+    let interface = match place {
+        Place::Interface | Place::Apart => "test:worlds/api@0.1.0#",
+        Place::World => "",
+    };
     for index in 0..functions {
         write!(
             text,
-            "(func (export \"test:worlds/api@0.1.0#echo{index}\") (param i32) (result i32) (local.get 0))"
+            "(func (export \"{interface}echo{index}\") (param i32) (result i32) (local.get 0))"
         )?;
     }
     text.push(')');
     Ok(wat::parse_str(text)?)
 }
 
-fn wit(functions: &[Function]) -> anyhow::Result<String> {
+fn wit(functions: &[Function], place: Place) -> anyhow::Result<String> {
     let mut definitions = BTreeMap::new();
     for function in functions {
         function
@@ -113,17 +131,35 @@ fn wit(functions: &[Function]) -> anyhow::Result<String> {
     let mut exports = String::new();
     for (index, function) in functions.iter().enumerate() {
         let ty = function.result.as_ref().map(short).unwrap_or_default();
-        writeln!(exports, "echo{index}: func({PARAMETER}: {ty}) -> {ty};")?;
+        let export = match place {
+            Place::Interface | Place::Apart => "",
+            Place::World => "export ",
+        };
+        writeln!(
+            exports,
+            "{export}echo{index}: func({PARAMETER}: {ty}) -> {ty};"
+        )?;
     }
     let types: String = definitions.values().map(String::as_str).collect();
-    Ok(format!(
-        "package test:worlds@0.1.0;\ninterface api {{\n{types}{exports}}}\nworld echo {{ export api; }}\n"
-    ))
+    let world = match place {
+        Place::Interface => {
+            format!("interface api {{\n{types}{exports}}}\nworld echo {{ export api; }}\n")
+        }
+        Place::World => format!("world echo {{\n{types}{exports}}}\n"),
+        Place::Apart => {
+            let names = definitions.keys().map(|name| format!("%{name}"));
+            let names = names.collect::<Vec<_>>().join(", ");
+            format!(
+                "interface kinds {{\n{types}}}\ninterface api {{\nuse kinds.{{{names}}};\n{exports}}}\nworld echo {{ export api; }}\n"
+            )
+        }
+    };
+    Ok(format!("package test:worlds@0.1.0;\n{world}"))
 }
 
 /// The definitions of the types in a type that have names, under those.
 fn define(ty: &Type, into: &mut BTreeMap<String, String>) {
-    below(ty).into_iter().for_each(|ty| define(ty, into));
+    ty.children().into_iter().for_each(|ty| define(ty, into));
     let labels = |labels: &[String]| -> Vec<String> {
         labels.iter().map(|label| format!("%{label}")).collect()
     };

@@ -9,5 +9,5 @@ pub mod echo;
 mod types;
 mod values;
 
-pub use types::{below, function, types};
+pub use types::{function, types};
 pub use values::value;

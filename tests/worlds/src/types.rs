@@ -311,13 +311,13 @@ fn measure(ty: &Type, depth: usize, size: &mut Size) {
     for name in names(ty) {
         size.names += name.len();
     }
-    for below in below(ty) {
+    for below in ty.children() {
         measure(below, depth + 1, size);
     }
 }
 
 fn has_flags(ty: &Type) -> bool {
-    matches!(ty, Type::Flags { .. }) || below(ty).into_iter().any(has_flags)
+    matches!(ty, Type::Flags { .. }) || ty.children().into_iter().any(has_flags)
 }
 
 /// The names in a type, without those in the types in it.
@@ -341,21 +341,6 @@ fn names(ty: &Type) -> Vec<&str> {
         } => {
             let labels = labels.iter().map(String::as_str);
             labels.chain([name.as_str()]).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// The types that a type is made of.
-#[must_use]
-pub fn below(ty: &Type) -> Vec<&Type> {
-    match ty {
-        Type::List(inner) | Type::Option(inner) => vec![&**inner],
-        Type::Result { ok, err } => [ok, err].into_iter().flatten().map(|ty| &**ty).collect(),
-        Type::Tuple(types) => types.iter().collect(),
-        Type::Record { name: _, fields } => fields.iter().map(|field| &field.ty).collect(),
-        Type::Variant { name: _, cases } => {
-            cases.iter().filter_map(|case| case.ty.as_ref()).collect()
         }
         _ => Vec::new(),
     }

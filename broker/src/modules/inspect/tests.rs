@@ -175,7 +175,10 @@ fn core(more: &str) -> Vec<u8> {
 #[test]
 fn program_for_preview_1_is_made_a_component() {
     let program = core(r#"(func (export "_start"))"#);
-    check(&program, Ok("Program [\"main\"] []"));
+    check(
+        &program,
+        Ok("Program [\"main\"] [\"wasi:filesystem/preopens\"]"),
+    );
     let found = inspect(&program, &[]).unwrap();
     let made = found.adapted.as_deref().unwrap();
     assert_eq!(inspect(made, &[]).unwrap().adapted, None);
