@@ -662,6 +662,9 @@ pub const MODULE_TYPES_MAX: usize = 20_000;
 /// Bytes of component types of an upload, each counted as often as it is used, since the validator copies it then. All
 /// of WASI 0.2 has 1.4 MB, programs in Rust 50 kB; at the limit, validating takes up to 2 s and 250 MB.
 pub const MODULE_TYPE_COPIES_BYTES_MAX: usize = 4 * MIB as usize;
+/// Values in the types of the functions that an upload lifts and lowers, each counted wherever it stands, since the validator
+/// walks over all of them: 0.3 s at the limit.
+pub const MODULE_LIFTED_VALUES_MAX: usize = 10_000_000;
 /// The descriptions that a module carries of its functions (the section `tq:functions`), all together.
 pub const MODULE_DESCRIPTIONS_BYTES_MAX: usize = 256 * KIB as usize;
 

@@ -266,7 +266,10 @@ impl Host {
         drop(stopped);
         serving.close();
         serving.wait().await;
-        drop(lock);
+        // Said, and not left to the last descriptor: a process that is being started holds a copy of each until it runs its program.
+        if let Err(error) = lock.unlock() {
+            tracing::warn!(%error, "the host's directory is not given back before this process ends");
+        }
     }
 }
 

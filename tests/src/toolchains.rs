@@ -87,8 +87,11 @@ pub fn with_go(tq: &Tq) -> Tq {
         .into_iter()
         .chain(std::env::split_paths(&path));
     let path = std::env::join_paths(folders).expect("folders of PATH have no colons");
-    let cache = folder.join("go-cache");
-    tq.with_env("PATH", path).with_env("GOCACHE", cache)
+    // Go writes where settings are kept, and the folder that tests name for that is to stay away.
+    let settings = folder.join("go-config");
+    tq.with_env("PATH", path)
+        .with_env("GOCACHE", folder.join("go-cache"))
+        .with_env("XDG_CONFIG_HOME", settings)
 }
 
 /// The program `go` that examples are built with; `None` if none is there.

@@ -325,7 +325,7 @@ fn uploads() -> Vec<Case> {
             38,
             "core_module",
             text("(module (func))"),
-            "core module, not a component",
+            "core module exports no `_start`",
         ),
         upload(
             38,

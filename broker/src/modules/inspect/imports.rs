@@ -184,14 +184,12 @@ pub(super) fn check(
     let mut refused = Vec::new();
     for import in imports {
         let name = import.name.name;
-        if is_types_alone(types, import) {
-            continue;
-        }
         match interface(name, import.ty) {
             Ok(interface) if is_capability(interface) => {
                 capabilities.insert(interface.to_owned());
             }
             Ok(_) => {}
+            Err(_) if is_types_alone(types, import) => {}
             Err(reason) => refused.push(Refused {
                 name: name.to_owned(),
                 reason,
@@ -216,10 +214,8 @@ fn is_types_alone(types: &Types, import: &ComponentImport<'_>) -> bool {
         return false;
     };
     let is_type = |ty: &ComponentEntityType| matches!(ty, ComponentEntityType::Type { referenced, .. } if !matches!(referenced, ComponentAnyTypeId::Resource(_)));
-    types[instance]
-        .exports
-        .values()
-        .all(|item| is_type(&item.ty))
+    let exports = &types[instance].exports;
+    !exports.is_empty() && exports.values().all(|item| is_type(&item.ty))
 }
 
 /// The offered interface that an import names, without its version.

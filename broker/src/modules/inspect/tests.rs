@@ -3,7 +3,7 @@ use tq_core::limits::{
     MODULE_ARITY_MAX, MODULE_BLOCK_DEPTH_MAX, MODULE_BRANCH_TARGETS_ALL_MAX,
     MODULE_BRANCH_TARGETS_MAX, MODULE_CORE_FUNCTIONS_MAX, MODULE_CORE_TYPES_MAX,
     MODULE_FUNCTION_BYTES_MAX, MODULE_LINKS_MAX, MODULE_LOCALS_ALL_MAX, MODULE_LOCALS_MAX,
-    MODULE_NAME_BYTES_MAX, MODULE_TYPE_DEPTH_MAX,
+    MODULE_NAME_BYTES_MAX, MODULE_TYPE_DEPTH_MAX, MODULE_TYPES_MAX,
 };
 
 use super::*;
@@ -685,6 +685,45 @@ fn what_makes_code_dear_to_compile_is_limited() {
     );
 }
 
+/// A component that lifts a function so often, whose parameter is of the last of these types.
+fn lifting(types: &[String], params: &str, lifts: usize) -> Vec<u8> {
+    let types: String = types
+        .iter()
+        .enumerate()
+        .map(|(index, ty)| format!("(type $t{index} {ty})"))
+        .collect::<String>();
+    let last = types.matches("(type ").count() - 1;
+    let lift = "(func (type $f) (canon lift (core func $i \"f\")))".repeat(lifts);
+    component(&[
+        &types,
+        &format!("(type $f (func (param \"x\" $t{last})))"),
+        &format!("(core module $m (func (export \"f\") (param {params})))"),
+        "(core instance $i (instantiate $m))",
+        &lift,
+    ])
+}
+
+#[test]
+fn functions_of_types_that_grow_with_each_level_are_refused() {
+    let mut types = vec!["(enum \"a\")".to_owned()];
+    types.extend((0..11).map(|of| {
+        let cases = ["a", "b", "c"].map(|case| format!("(case \"{case}\" $t{of})"));
+        format!("(variant {})", cases.concat())
+    }));
+    let bytes = lifting(&types, &"i32 ".repeat(12), 200);
+    let got = summary(&bytes, &[]).unwrap_err();
+    let told = "values in the types of functions that are lifted or lowered, each counted wherever it stands, over the limit of 10000000";
+    assert!(got.contains(told), "{got}");
+}
+
+#[test]
+fn types_as_deep_as_there_may_be_do_not_overflow_the_stack() {
+    let mut types = vec!["(record (field \"a\" u8))".to_owned()];
+    types.extend((0..MODULE_TYPES_MAX - 10).map(|of| format!("(record (field \"a\" $t{of}))")));
+    let bytes = lifting(&types, "i32", 1);
+    assert!(summary(&bytes, &[]).is_err());
+}
+
 /// A component with one section of types in which each holds the next.
 fn nested_types(depth: usize) -> Vec<u8> {
     const TYPE_SECTION: u8 = 7;
@@ -720,7 +759,7 @@ fn nested_types_do_not_overflow_the_stack() {
     check_limit(
         &["(type u8)", &many],
         "component types and declarations",
-        tq_core::limits::MODULE_TYPES_MAX,
+        MODULE_TYPES_MAX,
     );
 }
 
