@@ -306,9 +306,9 @@ async fn calls_that_cannot_be_made_are_refused() {
             "max_attempts is 0; it may be 1 to 100",
         ),
         (
-            "run faults/echo @/nonexistent",
+            "run faults/echo @/nonexistent/payload",
             3,
-            "failed to read the payload from `/nonexistent`: No such file or directory (os error 2)",
+            "failed to read the payload from `/nonexistent/payload`: No such file or directory (os error 2)",
         ),
         (
             "run faults/echo a --namespace UPPER!",
