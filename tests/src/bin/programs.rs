@@ -123,7 +123,7 @@ fn main() -> anyhow::Result<()> {
         |program: &&Program| asked.is_empty() || asked.iter().any(|name| name == program.name);
     let this = std::env::current_exe().context("this program's own path is not known")?;
     // Built once: they are beside what cargo builds here.
-    let cache = this.with_file_name("programs");
+    let cache = this.with_file_name("programs-of-others");
     let runtime = tokio::runtime::Runtime::new()?;
     let mut out = io::stdout();
     writeln!(
