@@ -647,21 +647,7 @@ fn typed() -> impl Strategy<Value = (Type, Value)> {
 
 fn types() -> impl Strategy<Value = Type> {
     let leaf = prop_oneof![
-        proptest::sample::select(vec![
-            Type::Bool,
-            Type::S8,
-            Type::U8,
-            Type::S16,
-            Type::U16,
-            Type::S32,
-            Type::U32,
-            Type::S64,
-            Type::U64,
-            Type::F32,
-            Type::F64,
-            Type::Char,
-            Type::String,
-        ]),
+        proptest::sample::select(Vec::from(Type::PRIMITIVES)),
         Just(colours()),
         Just(rights()),
     ];

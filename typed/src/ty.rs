@@ -58,6 +58,23 @@ pub struct Case {
 }
 
 impl Type {
+    /// Those that are made of no others, and have no names of their own.
+    pub const PRIMITIVES: [Self; 13] = [
+        Self::Bool,
+        Self::S8,
+        Self::U8,
+        Self::S16,
+        Self::U16,
+        Self::S32,
+        Self::U32,
+        Self::S64,
+        Self::U64,
+        Self::F32,
+        Self::F64,
+        Self::Char,
+        Self::String,
+    ];
+
     /// Whether it is `list<u8>`, which JSON has a string for.
     pub(crate) fn is_bytes(&self) -> bool {
         matches!(self, Self::List(element) if **element == Self::U8)

@@ -42,22 +42,6 @@ const WORDS: &[&str] = &[
     "x1-y2",
 ];
 
-const LEAVES: &[Type] = &[
-    Type::Bool,
-    Type::S8,
-    Type::U8,
-    Type::S16,
-    Type::U16,
-    Type::S32,
-    Type::U32,
-    Type::S64,
-    Type::U64,
-    Type::F32,
-    Type::F64,
-    Type::Char,
-    Type::String,
-];
-
 /// A function of a few parameters, which may give nothing back.
 ///
 /// # Errors
@@ -168,7 +152,7 @@ impl<'a, 'b> Types<'a, 'b> {
             false => self.choices.int_in_range(0..=kinds - 1)?,
         };
         match kind {
-            0 => Ok(self.choices.choose(LEAVES)?.clone()),
+            0 => Ok(self.choices.choose(&Type::PRIMITIVES)?.clone()),
             1 => self
                 .labels(300)
                 .map(|(name, cases)| Type::Enum { name, cases }),

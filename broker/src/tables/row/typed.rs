@@ -266,26 +266,11 @@ mod tests {
 
     #[test]
     fn every_kind_comes_back() {
-        let all = [
-            Type::Bool,
-            Type::S8,
-            Type::U8,
-            Type::S16,
-            Type::U16,
-            Type::S32,
-            Type::U32,
-            Type::S64,
-            Type::U64,
-            Type::F32,
-            Type::F64,
-            Type::Char,
-            Type::String,
-        ];
         let name = || "n".to_owned();
         let cases = [None, Some(Type::Char)].map(|ty| Case { name: name(), ty });
         let side = |ty| Some(Box::new(ty));
         let (ok, err) = (side(Type::U8), side(Type::String));
-        let mut all = Vec::from(all);
+        let mut all = Vec::from(Type::PRIMITIVES);
         all.extend([
             Type::List(Box::new(Type::U8)),
             Type::Option(Box::new(Type::Bool)),
