@@ -10,6 +10,7 @@
 mod command;
 mod disk;
 mod everywhere;
+mod flag;
 pub mod guest;
 pub mod help;
 pub mod history;
@@ -29,6 +30,7 @@ mod wait;
 
 pub use command::{Ran, Tq, failure};
 pub use disk::Disk;
+pub use flag::only_number;
 pub use http_server::HttpServer;
 pub use kill_run::{Faults, Plan, Report, kill_run};
 pub use node::{Broker, Dev, Host, free_port};

@@ -8,9 +8,9 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tq_core::limits::HEARTBEAT;
-use tq_tests::{Broker, Dev, Host, Process, Tq, guest};
+use tq_tests::{Broker, Dev, Host, Process, Tq, guest, only_number};
 
 /// What follows a task is over after this: acknowledgements, and the mark that follows the last commit.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -19,19 +19,7 @@ const SETTLED: Duration = Duration::from_secs(3);
 const WAKES_A_HEARTBEAT: u64 = 20;
 
 fn main() -> anyhow::Result<ExitCode> {
-    let mut seconds = 10_u64;
-    let mut words = std::env::args().skip(1);
-    while let Some(flag) = words.next() {
-        match (flag.as_str(), words.next()) {
-            ("--seconds", Some(value)) => {
-                seconds = value
-                    .parse()
-                    .with_context(|| format!("--seconds `{value}` is not a number"))?;
-            }
-            ("--seconds", None) => bail!("--seconds needs a number"),
-            _ => bail!("`{flag}` is not a flag; there is --seconds"),
-        }
-    }
+    let seconds = only_number("--seconds", 10)?;
     let example = guest::example("faults");
     let span = Duration::from_secs(seconds);
     let beats = u64::try_from(span.as_nanos() / HEARTBEAT.as_nanos())? + 1;

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tokio::time::Instant;
 use tq_tests::toolchains::{self, FIX, Language};
-use tq_tests::{Dev, Tq, guest};
+use tq_tests::{Dev, Tq, guest, only_number};
 
 /// How many times longer than another command a build, or the first start of an interpreter, may take.
 const SLOWNESS: u32 = 10;
@@ -93,19 +93,7 @@ struct Row {
 }
 
 fn main() -> anyhow::Result<()> {
-    let mut runs = 20_usize;
-    let mut words = std::env::args().skip(1);
-    while let Some(flag) = words.next() {
-        match (flag.as_str(), words.next()) {
-            ("--runs", Some(value)) => {
-                runs = value
-                    .parse()
-                    .with_context(|| format!("--runs `{value}` is not a number"))?;
-            }
-            ("--runs", None) => bail!("--runs needs a number"),
-            _ => bail!("`{flag}` is not a flag; there is --runs"),
-        }
-    }
+    let runs = usize::try_from(only_number("--runs", 20)?)?;
     ensure!(runs > 0, "--runs is 0; it is at least 1");
     for module in MODULES {
         if let Source::New(lang, Some(language)) = module.source {

@@ -7,11 +7,11 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tq_client::{Client, Forced, LimitOverrides, NewTask, RetryOverrides, Task, Watch, Watching};
-use tq_tests::{Dev, guest};
+use tq_tests::{Dev, guest, only_number};
 
 const SLOTS: u32 = 4;
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -28,19 +28,7 @@ enum Limit {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let mut runs = 50_usize;
-    let mut words = std::env::args().skip(1);
-    while let Some(flag) = words.next() {
-        match (flag.as_str(), words.next()) {
-            ("--runs", Some(value)) => {
-                runs = value
-                    .parse()
-                    .with_context(|| format!("--runs `{value}` is not a number"))?;
-            }
-            ("--runs", None) => bail!("--runs needs a number"),
-            _ => bail!("`{flag}` is not a flag; there is --runs"),
-        }
-    }
+    let runs = usize::try_from(only_number("--runs", 50)?)?;
     ensure!(runs > 0, "--runs is 0; it is at least 1");
     let example = guest::example("faults");
     let latest = tokio::runtime::Runtime::new()?.block_on(async {
