@@ -153,9 +153,6 @@ impl Ledger {
             (current, last)
         };
         let newly_granted = module.granted_beyond(current.as_deref());
-        let retyped = current
-            .as_deref()
-            .map_or_else(Vec::new, |current| module.retyped_since(current));
         if deny_new_grants && !newly_granted.is_empty() {
             let refused = Refused::NewGrants {
                 name: module.name,
@@ -164,8 +161,8 @@ impl Ledger {
             self.answer(reply, Err(refused));
             return Ok(());
         }
-        let same = current.filter(|current| {
-            **current
+        let same = current.as_ref().filter(|current| {
+            ***current
                 == Module {
                     version: current.version,
                     uploaded_at: current.uploaded_at,
@@ -179,9 +176,12 @@ impl Ledger {
                 version: current.version,
                 is_unchanged: true,
                 newly_granted,
-                retyped,
+                retyped: Vec::new(),
             },
             None => {
+                let retyped = current
+                    .as_deref()
+                    .map_or_else(Vec::new, |current| module.retyped_since(current));
                 module.version = last + 1;
                 module.uploaded_at = self.time;
                 let number = self.namespace_or_new(&namespace);

@@ -19,6 +19,10 @@ const EXAMPLE_VALUES_MAX: usize = 1_000;
 impl Schemas {
     /// Whether both describe the same JSON, in whatever words.
     pub(super) fn is_like(&self, other: &Self) -> bool {
+        // The ledger asks, and most functions are as they were: nothing is read for those.
+        if self == other {
+            return true;
+        }
         let shape = |schema: &Option<String>| schema.as_deref().and_then(read).map(shape);
         shape(&self.input) == shape(&other.input) && shape(&self.output) == shape(&other.output)
     }
