@@ -138,12 +138,6 @@ pub enum Error {
         /// The function that should be in it.
         expected: &'static str,
     },
-    /// This machine has no thread for it.
-    #[error("module cannot be looked at now: {reason}; try again later")]
-    NoThread {
-        /// Why not.
-        reason: String,
-    },
     /// The descriptions of its functions are too large.
     #[error(
         "descriptions of functions (section `tq:functions`) have {len} bytes, over the limit of {MODULE_DESCRIPTIONS_BYTES_MAX} bytes"

@@ -80,39 +80,21 @@ impl LiftCosts {
         Ok(())
     }
 
-    /// With a stack of its own: types may be nested as deep as there are types.
+    /// By recursion: the validator took no type that is nested deeper than a hundred levels.
     fn values_of(&mut self, ty: ComponentValType, types: TypesRef<'_>) -> usize {
-        let ComponentValType::Type(root) = ty else {
+        let ComponentValType::Type(id) = ty else {
             return 1;
         };
-        let mut open = vec![root];
-        while let Some(&id) = open.last() {
-            if self.known.contains_key(&id) {
-                open.pop();
-                continue;
-            }
-            let members = members(&types[id]);
-            let is_unknown = |id: &ComponentDefinedTypeId| !self.known.contains_key(id);
-            let unknown: Vec<_> = ids(&members).filter(is_unknown).collect();
-            if unknown.is_empty() {
-                let of = ids(&members).filter_map(|id| self.known.get(&id));
-                let own = 1 + members.len() - ids(&members).count();
-                let values = of.fold(own, |sum, values| sum.saturating_add(*values));
-                self.known.insert(id, values);
-                open.pop();
-            } else {
-                open.extend(unknown);
-            }
+        if let Some(values) = self.known.get(&id) {
+            return *values;
         }
-        self.known.get(&root).copied().unwrap_or(1)
+        let mut values = 1_usize;
+        for member in members(&types[id]) {
+            values = values.saturating_add(self.values_of(member, types));
+        }
+        self.known.insert(id, values);
+        values
     }
-}
-
-fn ids(members: &[ComponentValType]) -> impl Iterator<Item = ComponentDefinedTypeId> {
-    members.iter().filter_map(|member| match member {
-        ComponentValType::Type(id) => Some(*id),
-        ComponentValType::Primitive(_) => None,
-    })
 }
 
 /// The types that the validator walks on to: what is in a list is behind an address.

@@ -37,10 +37,6 @@ pub const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::RELAXED_SIMD)
     .union(WasmFeatures::COMPONENT_MODEL);
 
-/// The stack of an inspection. The validator recurses where types are nested in types, which may be as deep as there are
-/// types.
-const STACK_BYTES: usize = 64 << 20;
-
 /// The custom section in which a module describes its functions.
 const DESCRIPTIONS: &str = "tq:functions";
 
@@ -151,21 +147,6 @@ impl Kind {
 /// # Errors
 /// [`Error`] says what its author has to change; the text is bounded and safe to print.
 pub fn inspect(bytes: &[u8], declared: &[String]) -> Result<Inspected, Error> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("tq-inspect".to_owned())
-            .stack_size(STACK_BYTES);
-        let inspected = thread.spawn_scoped(scope, || inspect_here(bytes, declared));
-        let inspected = inspected.map_err(|error| Error::NoThread {
-            reason: error.to_string(),
-        })?;
-        inspected
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
-fn inspect_here(bytes: &[u8], declared: &[String]) -> Result<Inspected, Error> {
     match layer(bytes)? {
         Layer::Component => inspect_component(bytes, declared),
         Layer::Module => {
