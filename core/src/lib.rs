@@ -3,6 +3,7 @@
 //! Everything here is pure and synchronous. Time is a parameter, and so is everything that would be random, so that a
 //! simulated run replays exactly from its seed.
 
+pub mod access;
 pub mod breaker;
 pub mod grant;
 pub mod history;

@@ -1,6 +1,7 @@
 //! What the broker is asked over the network: thin code that decodes, calls and encodes.
 
 mod grpc;
+mod peer;
 mod serve;
 mod status;
 
