@@ -17,6 +17,7 @@ mod payload;
 mod telemetry;
 mod toolchain;
 mod traceparent;
+mod unfinished;
 mod units;
 mod watch;
 

@@ -19,6 +19,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::cases;
 use crate::exit::{Exit, Failure};
 use crate::manifest::Manifest;
+use crate::unfinished;
 
 /// How long nothing has to be written before what was written is looked at: several saves, and the steps of one, are one change.
 const QUIET: Duration = Duration::from_millis(100);
@@ -123,16 +124,7 @@ impl Source {
             return Ok(found);
         }
         let root = self.path.clone();
-        let walk = WalkBuilder::new(&root)
-            .parents(false)
-            .require_git(false)
-            .git_global(false)
-            .git_exclude(false)
-            .filter_entry(is_source)
-            .build();
-        for entry in walk {
-            // What went away in between is no file of the module.
-            let Ok(entry) = entry else { continue };
+        for entry in entries(&root) {
             match entry.file_type() {
                 Some(kind) if kind.is_dir() => self.folders.add(entry.path())?,
                 Some(_) => self.add(entry.into_path(), &mut found),
@@ -225,6 +217,34 @@ fn listen(told: &OwnedFd, wake: &mpsc::Sender<()>) {
     }
 }
 
+/// What a module in a folder is made of, as one number: another one, most likely, if any of it is other than it was. What the build
+/// itself writes does not count. The same folder has the same number for the same `tq` only.
+pub(crate) fn fingerprint(folder: &Path) -> u64 {
+    let files =
+        entries(folder).filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()));
+    let files: BTreeMap<PathBuf, _> = files
+        .filter_map(|entry| Some((entry.path().to_owned(), seen(entry.path(), None)?)))
+        .filter(|(path, _)| *path != folder.join(LOCK))
+        .collect();
+    let mut hasher = DefaultHasher::new();
+    for (path, seen) in files {
+        (path.strip_prefix(folder).ok(), seen.len, seen.hash).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// What a module's folder has of its source. What goes away in between is no file of the module.
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
+    let walk = WalkBuilder::new(folder)
+        .parents(false)
+        .require_git(false)
+        .git_global(false)
+        .git_exclude(false)
+        .filter_entry(is_source)
+        .build();
+    walk.filter_map(Result::ok)
+}
+
 /// What is in a file now, if it is there; what it was before saves reading it.
 fn seen(path: &Path, before: Option<&Seen>) -> Option<Seen> {
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
@@ -263,11 +283,19 @@ fn is_source(entry: &DirEntry) -> bool {
     !is_baseline && !is_passing(&name)
 }
 
-/// Whether a file of this name is a component, or an editor's own beside the one that is edited: of vim (`4913` tries whether it can
+/// Whether a file of this name is a component, the mark of its upload, or an editor's own beside the one that is edited: of vim (`4913` tries whether it can
 /// write), emacs, and those that write to a temporary file first.
 fn is_passing(name: &str) -> bool {
     const ENDS: &[&str] = &[
-        ".wasm", "~", ".swp", ".swx", ".swo", ".tmp", ".bak", ".orig",
+        ".wasm",
+        unfinished::ENDING,
+        "~",
+        ".swp",
+        ".swx",
+        ".swo",
+        ".tmp",
+        ".bak",
+        ".orig",
     ];
     name == "4913" || name.starts_with('#') || ENDS.iter().any(|end| name.ends_with(end))
 }

@@ -382,13 +382,39 @@ async fn deploy_goes_on_by_itself_over_a_connection_that_breaks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn second_deploy_goes_on_where_the_first_was_interrupted() {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let broker = broker(folder.path()).await;
     let path = folder.path().join("big.wasm");
     std::fs::write(&path, module(8 * MIB, 1)).expect("the folder can be written");
+    goes_on(folder.path(), &path, &path).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn second_deploy_goes_on_though_no_two_builds_make_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let source = folder.path().join("big");
+    std::fs::create_dir(&source).expect("the folder can be written");
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(source.join(name), bytes).expect("the folder can be written");
+    };
+    write("base.bin", &module(8 * MIB, 1));
+    // A custom section of 14 bytes, eight of them drawn.
+    write(
+        "tq.toml",
+        br#"[module]
+artifact = "out.wasm"
+build = """cp base.bin out.wasm; printf '\\000\\016\\005noise%s' $(od -An -N4 -tx1 /dev/urandom | tr -d ' ') >> out.wasm"""
+"#,
+    );
+    goes_on(folder.path(), &source, &source.join("out.wasm")).await;
+    assert!(!source.join("out.wasm.upload").exists(), "it has ended");
+}
+
+/// Deploys what is at `path`, kills that when most of `artifact` has come, and deploys again.
+async fn goes_on(folder: &Path, path: &Path, artifact: &Path) {
+    let broker = broker(folder).await;
     let wire = Wire::to(&broker, &[6 << 20], Then::Swallows).await;
     let tq = Tq::at(&wire.url);
     let mut first = JoinSet::new();
-    let (of_first, its_path) = (tq.clone(), path.clone());
+    let (of_first, its_path) = (tq.clone(), path.to_owned());
     first.spawn(async move { of_first.deploy(&its_path, "big", &[]).await });
     eventually("most of it is on disk", async || {
         (on_disk(broker.data_dir()) >= 5 << 20).then_some(())
@@ -396,13 +422,13 @@ async fn second_deploy_goes_on_where_the_first_was_interrupted() {
     .await;
     // It is killed with what waits for it.
     first.shutdown().await;
-    let bytes = Bytes::from(std::fs::read(&path).expect("it was written"));
+    let bytes = Bytes::from(std::fs::read(artifact).expect("it was written"));
     eventually("what came is kept", async || {
         (received(&broker, "", &bytes).await >= 5 << 20).then_some(())
     })
     .await;
     let before = wire.passed();
-    tq.deploy(&path, "big", &[]).await;
+    tq.deploy(path, "big", &[]).await;
     let passed = wire.passed() - before;
     assert!(passed < 4 << 20, "{passed} bytes for the rest of 8 MiB");
     broker.process.stop().await;

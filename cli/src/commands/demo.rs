@@ -54,8 +54,9 @@ async fn show(url: &str, examples: &Path, calls: Vec<Call>) -> anyhow::Result<()
     for example in ["word-count", "thumbnail"] {
         output::note(format!("building and deploying {example}"));
         let folder = examples.join(example);
-        let Deployable { component, upload } =
-            tokio::task::block_in_place(|| deploy::prepare(&folder, None))?;
+        let Deployable {
+            component, upload, ..
+        } = tokio::task::block_in_place(|| deploy::prepare(&folder, None))?;
         deploy::upload_with_bar(&client, component, upload).await?;
     }
     output::note("running them");

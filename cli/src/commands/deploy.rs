@@ -19,6 +19,7 @@ use crate::exit::{Exit, Failure};
 use crate::manifest::{self, Manifest};
 use crate::output::{self, Format, json, table};
 use crate::toolchain::{self, Artifact, Language};
+use crate::unfinished::Built;
 use crate::units::Size;
 
 /// Pages of tasks that are counted for a warning.
@@ -37,11 +38,22 @@ pub(crate) async fn run(config: &Config, args: DeployArgs) -> anyhow::Result<Exi
     let Deployable {
         component,
         mut upload,
-    } = tokio::task::block_in_place(|| prepare(&path, name.as_deref()))?;
+        built,
+    } = tokio::task::block_in_place(|| {
+        read(locate(&path, Build::UnlessUnfinished)?, name.as_deref())
+    })?;
     upload.deny_new_grants = deny_new_capabilities;
     upload.limits = limits_over(call::limits(limits)?, upload.limits);
     upload.retry = retry_over(call::retry(retry), upload.retry);
-    let answer = upload_with_bar(&client, component, upload).await?;
+    let begun = tokio::task::block_in_place(|| built?.begin_upload(&component));
+    let answer = upload_with_bar(&client, component, upload).await;
+    // What was refused is built again, since that may be due to something else than the folder's source.
+    if let Some(upload) = begun
+        && !answer.as_ref().is_err_and(tq_client::Error::is_retryable)
+    {
+        upload.end();
+    }
+    let answer = answer?;
     let Some(module) = &answer.module else {
         return Err(lacking(&client).into());
     };
@@ -67,15 +79,30 @@ pub(crate) async fn run(config: &Config, args: DeployArgs) -> anyhow::Result<Exi
 pub(crate) struct Deployable {
     pub(crate) component: Component,
     pub(crate) upload: Upload,
+    /// What it was built of, if it was, and another build might make another one.
+    pub(crate) built: Option<Built>,
+}
+
+/// Whether what is in a folder has to be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Build {
+    Always,
+    /// Unless it was, and the upload of that did not come to its end.
+    UnlessUnfinished,
 }
 
 /// Builds what is at `path` if it is a folder, and reads it. Blocks the thread.
 pub(crate) fn prepare(path: &Path, name: Option<&str>) -> anyhow::Result<Deployable> {
+    read(locate(path, Build::Always)?, name)
+}
+
+fn read(source: Source, name: Option<&str>) -> anyhow::Result<Deployable> {
     let Source {
         path,
         name: found,
         manifest,
-    } = locate(path)?;
+        built,
+    } = source;
     let name = name.map(str::to_owned).or(manifest.name).unwrap_or(found);
     tq_core::name::check("module name", &name)
         .map_err(|error| Failure::usage(error.to_string()).hint("give another with --name"))?;
@@ -90,7 +117,11 @@ pub(crate) fn prepare(path: &Path, name: Option<&str>) -> anyhow::Result<Deploya
         grants: manifest.grants,
         deny_new_grants: false,
     };
-    Ok(Deployable { component, upload })
+    Ok(Deployable {
+        component,
+        upload,
+        built,
+    })
 }
 
 /// Makes a component of a core module that is bound to a world of its own, which the broker does for plain programs only.
@@ -218,9 +249,10 @@ struct Source {
     /// A name for it, if nothing else gives one.
     name: String,
     manifest: Manifest,
+    built: Option<Built>,
 }
 
-fn locate(path: &Path) -> anyhow::Result<Source> {
+fn locate(path: &Path, build: Build) -> anyhow::Result<Source> {
     if path.is_file() {
         check_is_no_source(path)?;
         let name = path
@@ -232,6 +264,7 @@ fn locate(path: &Path) -> anyhow::Result<Source> {
             path: path.to_owned(),
             name,
             manifest: Manifest::default(),
+            built: None,
         });
     }
     if !path.is_dir() {
@@ -253,10 +286,18 @@ fn locate(path: &Path) -> anyhow::Result<Source> {
     }
     let manifest = manifest.unwrap_or_default();
     if let Some(artifact) = &manifest.artifact {
-        if let Some(build) = &manifest.build {
-            toolchain::run_build(path, build)?;
-        }
         let artifact = path.join(artifact);
+        let mut built = None;
+        if let Some(command) = &manifest.build {
+            let of_folder = Built {
+                folder: path.to_owned(),
+                artifact: artifact.clone(),
+            };
+            if !goes_on(build, &of_folder) {
+                toolchain::run_build(path, command)?;
+            }
+            built = Some(of_folder);
+        }
         if !artifact.is_file() {
             let missing = format!("artifact `{}` is not there", artifact.display());
             return Err(Failure::not_found(missing)
@@ -275,6 +316,7 @@ fn locate(path: &Path) -> anyhow::Result<Source> {
             path: artifact,
             name,
             manifest,
+            built,
         });
     }
     let language = manifest.language.or(is_crate.then_some(Language::Rust));
@@ -287,7 +329,15 @@ fn locate(path: &Path) -> anyhow::Result<Source> {
             .hint("give the language, or the path of the component as `artifact`, under [module]")
             .into());
     };
-    let artifact = toolchain::build(language, path)?;
+    let built = toolchain::component_of(language, path).map(|artifact| Built {
+        folder: path.to_owned(),
+        artifact,
+    });
+    let unfinished = built.as_ref().filter(|built| goes_on(build, built));
+    let artifact = match unfinished {
+        Some(built) => toolchain::built(path, built.artifact.clone())?,
+        None => toolchain::build(language, path)?,
+    };
     if artifact.has_sdk && manifest.functions.is_empty() {
         check_functions(path, &artifact.path)?;
     }
@@ -296,7 +346,20 @@ fn locate(path: &Path) -> anyhow::Result<Source> {
         path,
         name,
         manifest,
+        built,
     })
+}
+
+/// Whether what was built before is taken as it is, which is said.
+fn goes_on(build: Build, built: &Built) -> bool {
+    let goes_on = build == Build::UnlessUnfinished && built.is_unfinished();
+    if goes_on {
+        output::note(format!(
+            "nothing has changed since the upload of `{}` was interrupted; going on with it",
+            built.artifact.display()
+        ));
+    }
+    goes_on
 }
 
 /// Checks that a component with the SDK in it describes a function. The broker takes handlers that describe none, from
@@ -399,7 +462,7 @@ mod tests {
         for (name, text) in files {
             fs::write(folder.path().join(name), text).expect("the folder can be written");
         }
-        let Err(refused) = locate(folder.path()) else {
+        let Err(refused) = locate(folder.path(), Build::Always) else {
             panic!("`{files:?}` can be deployed");
         };
         let printed =
@@ -469,8 +532,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let text = "[module]\nbuild = \"printf wasm > out.wasm\"\nartifact = \"out.wasm\"\n[limits]\nfuel = 7";
         fs::write(folder.path().join("tq.toml"), text).expect("the folder can be written");
-        let Deployable { component, upload } =
-            prepare(folder.path(), None).expect("it can be built");
+        let Deployable {
+            component, upload, ..
+        } = prepare(folder.path(), None).expect("it can be built");
         assert_eq!(
             (
                 component.size_bytes(),

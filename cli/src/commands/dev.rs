@@ -101,7 +101,9 @@ async fn deploy_once(url: &str, path: &Path, namespace: &str) -> anyhow::Result<
     let path = path.to_owned();
     // In a thread of its own, so that a signal is heard during a build.
     let prepared = tokio::task::spawn_blocking(move || deploy::prepare(&path, None));
-    let Deployable { component, upload } = prepared.await.context("the build has panicked")??;
+    let Deployable {
+        component, upload, ..
+    } = prepared.await.context("the build has panicked")??;
     let client = Client::connect(url).await?.with_namespace(namespace);
     let answer = client.upload_module(component, upload, |_| {}).await?;
     let module = answer.module.as_ref();

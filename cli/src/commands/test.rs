@@ -44,8 +44,9 @@ pub(crate) async fn run(config: &Config, args: TestArgs) -> anyhow::Result<Exit>
     let cases = chosen(all, filter.as_deref())?;
     let baseline = baseline(folder, fuel_baseline, update_baseline)?;
     let mut stop = StopSignals::listen()?;
-    let Deployable { component, upload } =
-        tokio::task::block_in_place(|| deploy::prepare_for_here(&path))?;
+    let Deployable {
+        component, upload, ..
+    } = tokio::task::block_in_place(|| deploy::prepare_for_here(&path))?;
     let answers = Arc::new(Recorded::default());
     let rehearsal = Rehearsal {
         answers: Arc::clone(&answers),

@@ -102,6 +102,20 @@ pub(crate) fn build(language: Language, folder: &Path) -> anyhow::Result<Artifac
             .hint("a component elsewhere is deployed by `build` and `artifact` in place of `language`")
             .into());
     }
+    built(folder, path)
+}
+
+/// Where [`build`] puts the component of a module in `folder`; `None` for Rust, where cargo knows, and builds the same bytes again.
+pub(crate) fn component_of(language: Language, folder: &Path) -> Option<PathBuf> {
+    (language != Language::Rust).then(|| folder.join(COMPONENT))
+}
+
+/// The component at `path` as the one that [`build`] made of `folder`.
+///
+/// # Errors
+/// The folder is gone.
+pub(crate) fn built(folder: &Path, path: PathBuf) -> anyhow::Result<Artifact> {
+    let failed = || format!("failed to find `{}`", folder.display());
     let name = folder.canonicalize().with_context(failed)?;
     let name = name.file_name().unwrap_or_default();
     Ok(Artifact {

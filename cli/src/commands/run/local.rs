@@ -23,8 +23,9 @@ pub(super) async fn run(config: &Config, call: CallArgs) -> anyhow::Result<Exit>
     let given = given(&task.payload, &task.content_type);
     let mut stop = StopSignals::listen()?;
     // Before there is a broker, so that mistakes show at once.
-    let Deployable { component, upload } =
-        tokio::task::block_in_place(|| deploy::prepare_for_here(&path))?;
+    let Deployable {
+        component, upload, ..
+    } = tokio::task::block_in_place(|| deploy::prepare_for_here(&path))?;
     task.function = called(&upload.name, function.as_deref());
     let networks = config.dev_allow_networks.value.0.clone();
     let pair = Passing::start(SLOTS, Isolation::None, networks).await?;
