@@ -1,5 +1,6 @@
 //! The node that remembers and decides: it owns tasks and their durability, and hands them to hosts.
 
+pub mod access;
 pub mod admin;
 mod api;
 pub mod blobs;

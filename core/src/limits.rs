@@ -407,6 +407,24 @@ pub const SECRETS_MAX: usize = 100;
 pub const SECRET_BYTES_MIN: usize = 8;
 /// A secret. The longest keys in use are of a few KiB.
 pub const SECRET_BYTES_MAX: usize = 8 * KIB as usize;
+/// Keys that let callers in. The broker holds them in memory, and lists them in one answer.
+pub const ACCESS_KEYS_MAX: usize = 10_000;
+/// Namespaces of one such key.
+pub const ACCESS_KEY_NAMESPACES_MAX: usize = 100;
+/// How long a key may hold that ends by itself.
+pub const ACCESS_KEY_EXPIRY_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// How long the text before holds on when a key is given another one.
+pub const ACCESS_KEY_GRACE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often the credential of a call that goes on is looked at again: what was revoked ends within this.
+pub const ACCESS_RECHECK: Duration = Duration::from_secs(2);
+/// Credentials that are none which an address may try before it waits, and every how often it gets one of them back.
+pub const ACCESS_FAILURES_MAX: u32 = 10;
+/// See [`ACCESS_FAILURES_MAX`].
+pub const ACCESS_FAILURE_EVERY: Duration = Duration::from_secs(1);
+/// Addresses whose failures are remembered. They take some 40 bytes each.
+pub const ACCESS_ADDRESSES_MAX: usize = 10_000;
+/// Records that the audit log keeps, of some 300 bytes each; the oldest go first.
+pub const AUDIT_RECORDS_MAX: u64 = 1_000_000;
 /// A key of a bucket.
 pub const KEYVALUE_KEY_BYTES_MAX: usize = 512;
 /// The value of a key. What is larger is a result, or belongs into a store of objects.

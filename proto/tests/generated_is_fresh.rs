@@ -6,7 +6,7 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "common",
     "tasks",
     "queues",
@@ -19,6 +19,7 @@ const FILES: [&str; 12] = [
     "modules",
     "hosts",
     "link",
+    "access",
 ];
 
 #[test]

@@ -8,4 +8,6 @@ mod status;
 pub(crate) use grpc::routes;
 #[cfg(feature = "simulation")]
 pub use grpc::simulation;
+pub(crate) use peer::Peer;
 pub(crate) use serve::{Server, serve};
+pub(crate) use status::ApiError;

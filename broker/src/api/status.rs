@@ -28,7 +28,7 @@ impl From<Stopped> for ApiError {
 }
 
 /// An error on its way out.
-pub(super) struct ApiError(pub(super) Status);
+pub(crate) struct ApiError(pub(crate) Status);
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
@@ -126,6 +126,7 @@ impl From<Refused> for ApiError {
             Refused::TooManyQueues
             | Refused::TooManyBreakers
             | Refused::TooManySecrets
+            | Refused::TooManyKeys
             | Refused::TooManyBuckets
             | Refused::BucketsFull { .. } => Status::resource_exhausted(text),
             Refused::BucketNotGranted(_) => Status::permission_denied(text),
@@ -135,6 +136,11 @@ impl From<Refused> for ApiError {
                 &format!("`tq kv list {bucket}` shows those that there are"),
             ),
             Refused::NoNumber { .. } => Status::failed_precondition(text),
+            Refused::NoAccessKey(_) => with_hint(
+                Code::NotFound,
+                text,
+                "`tq key list` shows those that there are",
+            ),
             Refused::NoSecret { .. } => with_hint(
                 Code::NotFound,
                 text,

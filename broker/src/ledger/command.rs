@@ -9,15 +9,19 @@ use tq_core::breaker::{Forced, Phase, Tally};
 use tq_core::grant::BucketName;
 use tq_core::label::Labels;
 use tq_core::limits::{
-    BREAKERS_MAX, KEYVALUE_BUCKETS_MAX, KEYVALUE_NAMESPACE_BYTES_MAX, OutOfRange, QUEUES_MAX,
-    SECRETS_MAX,
+    ACCESS_KEYS_MAX, BREAKERS_MAX, KEYVALUE_BUCKETS_MAX, KEYVALUE_NAMESPACE_BYTES_MAX, OutOfRange,
+    QUEUES_MAX, SECRETS_MAX,
 };
 use tq_core::queue::{Order, Rate, Settings, SettingsError};
 use tq_core::task::{Spec, State, Task};
 use tq_core::transition::{Amendment, Rejected};
 use tq_core::{Digest, Epoch, Grants, TaskId, Timestamp};
 
-use super::{BucketChange, Ended, Keep, Permit, RedriveDead, SecretChange, SetNamespace};
+use super::{
+    BucketChange, Ended, Keep, KeyChange, Permit, RedriveDead, SecretChange, SetNamespace,
+};
+use crate::access::KeyId;
+use crate::access::audit::Event as AuditEvent;
 use crate::blobs::Hold;
 use crate::dispatch::SessionId;
 use crate::dispatch::breakers::{Event, Function, Override};
@@ -81,6 +85,10 @@ pub enum Command {
     SetNamespace(SetNamespace),
     /// Sets or removes a secret.
     Secret(SecretChange),
+    /// Makes, changes or ends a key that lets callers in.
+    AccessKey(KeyChange),
+    /// Adds a record to the audit log.
+    Audit(AuditEvent, Reply<()>),
     /// Changes what is in a bucket.
     Bucket(BucketChange),
     /// What an attempt was granted that asks for something while it runs.
@@ -582,6 +590,12 @@ pub enum Refused {
     /// There are too many secrets.
     #[error("the namespace has {SECRETS_MAX} secrets, which is the limit; delete one")]
     TooManySecrets,
+    /// There are too many keys.
+    #[error("there are {ACCESS_KEYS_MAX} keys, which is the limit; revoke one")]
+    TooManyKeys,
+    /// There is no such key.
+    #[error("there is no key `{0}`")]
+    NoAccessKey(KeyId),
     /// There is no such secret.
     #[error("namespace `{namespace}` has no secret `{name}`")]
     NoSecret {

@@ -15,6 +15,7 @@
 //!
 //! So recovery reads the claims and open rows, and the tasks from where it begins; the rest is found when its turn comes.
 
+mod access;
 mod admission;
 mod answers;
 #[cfg(any(test, feature = "simulation"))]
@@ -47,6 +48,7 @@ mod thread;
 mod timers;
 mod token;
 
+pub use access::KeyChange;
 pub use admission::{Admission, OverloadView, Permit, Weight};
 pub use answers::Answers;
 pub use command::{
@@ -82,6 +84,7 @@ use self::claims::Claims;
 use self::ids::Ids;
 use self::step::Step;
 use self::token::Secret;
+use crate::access::Keys;
 use crate::blobs::Unnamed;
 use crate::dispatch::breakers::Breakers;
 use crate::dispatch::hosts::Held;
@@ -176,6 +179,8 @@ pub struct Shared {
     pub namespaces: RwLock<HashMap<String, Namespace>>,
     /// The settings of namespaces, as far as any were set.
     settings: RwLock<HashMap<String, NamespaceSettings>>,
+    /// Keys that let callers in.
+    pub keys: Keys,
     /// Secrets, sealed.
     secrets: RwLock<HashMap<Namespace, Secrets>>,
     /// How far running attempts say they are: a fraction from 0 to 1, and a note.
@@ -333,6 +338,7 @@ pub struct Ledger {
     collector: retention::Collector,
     module_uses: modules::Uses,
     buckets: keyvalue::Buckets,
+    audit_log: access::AuditLog,
     /// Tasks as they were when they were removed, and when that was, for whoever checks that they had to go.
     #[cfg(any(test, feature = "simulation"))]
     removed: Vec<(Task, Timestamp)>,
@@ -432,6 +438,14 @@ impl Ledger {
             }
             Command::Secret(change) => {
                 self.change_secret(change);
+                Ok(())
+            }
+            Command::AccessKey(change) => {
+                self.change_key(change);
+                Ok(())
+            }
+            Command::Audit(event, reply) => {
+                self.record_audit(event, reply);
                 Ok(())
             }
             Command::Bucket(change) => self.change_bucket(change),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tq_core::task::State;
 use tq_core::{TaskId, Timestamp};
 
+use super::access::AuditLog;
 use super::claims::Claims;
 use super::ids::Ids;
 use super::keyvalue::Buckets;
@@ -20,6 +21,7 @@ use super::step::Step;
 use super::step::needs_open_row;
 use super::token::Secret;
 use super::{Admission, Config, Error, Ledger, Now, Recent, Shared};
+use crate::access::Keys;
 use crate::blobs::Unnamed;
 use crate::dispatch::breakers::Breakers;
 use crate::dispatch::queues::Queues;
@@ -58,6 +60,7 @@ impl Ledger {
             registry: RwLock::new(Registry::default()),
             namespaces: RwLock::new(HashMap::new()),
             settings: RwLock::default(),
+            keys: Keys::default(),
             secrets: RwLock::default(),
             progress: Mutex::new(HashMap::new()),
             followed: Mutex::default(),
@@ -104,6 +107,7 @@ impl Ledger {
             collector: Collector::new(config.retention),
             module_uses: Uses::default(),
             buckets: Buckets::default(),
+            audit_log: AuditLog::default(),
             #[cfg(any(test, feature = "simulation"))]
             removed: Vec::new(),
             steps: 0,
@@ -115,6 +119,7 @@ impl Ledger {
         ledger.recover_queues()?;
         ledger.recover_breakers()?;
         ledger.recover_settings()?;
+        ledger.recover_access()?;
         ledger.recover_secrets()?;
         ledger.recover_buckets()?;
         ledger.recover_lanes()?;

@@ -303,6 +303,8 @@ fn class(command: &Command) -> Class {
         | Command::RedriveDead(_)
         | Command::SetNamespace(_)
         | Command::Secret(_)
+        | Command::AccessKey(_)
+        | Command::Audit(..)
         | Command::Bucket(_)
         | Command::Granted(..)
         | Command::Delete(_)

@@ -2,6 +2,7 @@
 
 use tq_core::{Digest, Epoch, Priority, Signature, TaskId, Timestamp};
 
+use crate::access::KeyId;
 use crate::store::{Key, Space};
 
 /// A namespace's number: what keys carry instead of its name. Given at first use, never reused.
@@ -52,6 +53,9 @@ mod meta {
     pub(super) const SECRET_OF: u8 = 80;
     pub(super) const BUCKET: u8 = 100;
     pub(super) const BREAKER: u8 = 120;
+    pub(super) const ACCESS: u8 = 160;
+    pub(super) const ACCESS_KEY: u8 = 161;
+    pub(super) const AUDIT_HEAD: u8 = 162;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -69,6 +73,7 @@ mod index {
     pub(super) const DUE: u8 = 61;
     pub(super) const BLOB_USE: u8 = 62;
     pub(super) const ENTRY: u8 = 100;
+    pub(super) const AUDIT: u8 = 160;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -251,6 +256,39 @@ pub fn hosts() -> Vec<u8> {
 /// The name in a key of [`host`].
 pub fn host_of(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.strip_prefix(&[meta::HOST])?).ok()
+}
+
+/// Says that there is access control.
+pub fn access() -> Key {
+    Key::new(Space::Meta, [meta::ACCESS])
+}
+
+/// A key that lets callers in.
+pub fn access_key(id: KeyId) -> Key {
+    Key::new(Space::Meta, [&[meta::ACCESS_KEY], &id.0[..]].concat())
+}
+
+/// Before all of them.
+pub fn access_keys() -> Vec<u8> {
+    vec![meta::ACCESS_KEY]
+}
+
+/// The newest record of the audit log.
+pub fn audit_head() -> Key {
+    Key::new(Space::Meta, [meta::AUDIT_HEAD])
+}
+
+/// A record of the audit log.
+pub fn audit(seq: u64) -> Key {
+    Key::new(
+        Space::Index,
+        [&[index::AUDIT], &seq.to_be_bytes()[..]].concat(),
+    )
+}
+
+/// Before all of them.
+pub fn audits() -> Vec<u8> {
+    vec![index::AUDIT]
 }
 
 /// The settings of a namespace.

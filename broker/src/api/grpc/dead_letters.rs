@@ -19,9 +19,10 @@ use super::blocking::blocking;
 use super::function_filter::FunctionFilter;
 use super::payloads::put_large;
 use super::reads::{Reads, no_task};
-use super::request::{named, over};
+use super::request::over;
 use super::typed::Calls;
 use super::{Context, convert};
+use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Delete, Doomed, RedriveDead, Submission, Submit, read, wall};
 use crate::store::{Direction, Space};
@@ -105,13 +106,14 @@ impl DeadLetterService for DeadLetters {
         &self,
         request: Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::ListDeadLettersRequest {
             namespace,
             filter,
             limit,
             cursor,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
         let filter = Filter::new(filter.unwrap_or_default())?;
         let limit = bounded("limit", limit, 100, LIST_PAGE_MAX)?;
         let before = filter.before(&cursor)?;
@@ -129,12 +131,13 @@ impl DeadLetterService for DeadLetters {
         &self,
         request: Request<v1::ListSignaturesRequest>,
     ) -> Result<Response<v1::ListSignaturesResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::ListSignaturesRequest {
             namespace,
             limit,
             cursor,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
         let limit = bounded("limit", limit, SIGNATURES_PAGE_MAX, SIGNATURES_PAGE_MAX)?;
         let from = match cursor.is_empty() {
             true => Signature([0; 16]),
@@ -153,8 +156,9 @@ impl DeadLetterService for DeadLetters {
         &self,
         request: Request<v1::GetDeadLetterRequest>,
     ) -> Result<Response<v1::CrashCard>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::GetDeadLetterRequest { namespace, id } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
         let id = convert::task_id(&id)?;
         let reads = self.reads(&namespace);
         let shared = Arc::clone(self.0.ledger.shared());
@@ -174,6 +178,7 @@ impl DeadLetterService for DeadLetters {
         &self,
         request: Request<v1::RedriveDeadLettersRequest>,
     ) -> Result<Response<v1::RedriveDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::RedriveDeadLettersRequest {
             namespace,
             id,
@@ -184,7 +189,8 @@ impl DeadLetterService for DeadLetters {
             limit,
             cursor,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
+        caller.is_about("task", &id);
         let reads = self.reads(&namespace);
         let which = Which {
             what: "redrive",
@@ -223,6 +229,7 @@ impl DeadLetterService for DeadLetters {
         &self,
         request: Request<v1::DiscardDeadLettersRequest>,
     ) -> Result<Response<v1::DiscardDeadLettersResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::DiscardDeadLettersRequest {
             namespace,
             id,
@@ -232,7 +239,8 @@ impl DeadLetterService for DeadLetters {
             limit,
             cursor,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
+        caller.is_about("task", &id);
         let reads = self.reads(&namespace);
         let which = Which {
             what: "discard",
@@ -270,6 +278,7 @@ impl DeadLetterService for DeadLetters {
         &self,
         request: Request<v1::RedriveWithPayloadRequest>,
     ) -> Result<Response<v1::Task>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::RedriveWithPayloadRequest {
             namespace,
             id,
@@ -277,7 +286,8 @@ impl DeadLetterService for DeadLetters {
             content_type,
             same_version,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
+        caller.is_about("task", &id);
         let id = convert::task_id(&id)?;
         over("payload", payload.len(), PAYLOAD_BYTES_MAX)?;
         over("content type", content_type.len(), CONTENT_TYPE_BYTES_MAX)?;

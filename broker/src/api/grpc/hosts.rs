@@ -6,6 +6,7 @@ use tq_proto::v1;
 use tq_proto::v1::host_service_server::HostService;
 
 use super::Context;
+use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::dispatch::health::{Change, Condition};
 use crate::ledger::{Command, HostOrder, HostState, HostView};
@@ -14,7 +15,13 @@ pub(super) struct Hosts(pub(super) Context);
 
 impl Hosts {
     /// Passes an order on, and answers with the host as it is then.
-    async fn order(&self, name: String, order: HostOrder) -> Result<Response<v1::Host>, Status> {
+    async fn order(
+        &self,
+        caller: &Caller,
+        name: String,
+        order: HostOrder,
+    ) -> Result<Response<v1::Host>, Status> {
+        caller.is_about("host", &name);
         let host = self
             .0
             .ledger
@@ -46,14 +53,17 @@ impl HostService for Hosts {
         &self,
         request: Request<v1::GetHostRequest>,
     ) -> Result<Response<v1::Host>, Status> {
-        self.order(request.into_inner().name, HostOrder::Show).await
+        let caller = Caller::of(&request)?;
+        self.order(&caller, request.into_inner().name, HostOrder::Show)
+            .await
     }
 
     async fn pause_host(
         &self,
         request: Request<v1::PauseHostRequest>,
     ) -> Result<Response<v1::Host>, Status> {
-        self.order(request.into_inner().name, HostOrder::Pause)
+        let caller = Caller::of(&request)?;
+        self.order(&caller, request.into_inner().name, HostOrder::Pause)
             .await
     }
 
@@ -61,7 +71,8 @@ impl HostService for Hosts {
         &self,
         request: Request<v1::ResumeHostRequest>,
     ) -> Result<Response<v1::Host>, Status> {
-        self.order(request.into_inner().name, HostOrder::Resume)
+        let caller = Caller::of(&request)?;
+        self.order(&caller, request.into_inner().name, HostOrder::Resume)
             .await
     }
 
@@ -69,17 +80,20 @@ impl HostService for Hosts {
         &self,
         request: Request<v1::DrainHostRequest>,
     ) -> Result<Response<v1::Host>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::DrainHostRequest { name, deadline_ms } = request.into_inner();
         check_drain_deadline(deadline_ms).map_err(invalid)?;
         let within = Duration::from_millis(deadline_ms);
-        self.order(name, HostOrder::Drain(within)).await
+        self.order(&caller, name, HostOrder::Drain(within)).await
     }
 
     async fn remove_host(
         &self,
         request: Request<v1::RemoveHostRequest>,
     ) -> Result<Response<v1::RemoveHostResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let name = request.into_inner().name;
+        caller.is_about("host", &name);
         let removed = self
             .0
             .ledger

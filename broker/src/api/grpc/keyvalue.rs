@@ -15,8 +15,9 @@ use tq_proto::v1::key_value_call::What;
 use tq_proto::v1::key_value_service_server::KeyValueService;
 
 use super::blocking::blocking;
-use super::request::{named, over};
+use super::request::over;
 use super::{Context, convert};
+use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::dispatch::message::AttemptRef;
 use crate::ledger::{
@@ -34,7 +35,8 @@ impl KeyValueService for KeyValues {
         &self,
         request: Request<v1::ListBucketsRequest>,
     ) -> Result<Response<v1::ListBucketsResponse>, Status> {
-        let namespace = named(request.into_inner().namespace)?;
+        let caller = Caller::of(&request)?;
+        let namespace = caller.namespace(request.into_inner().namespace)?;
         let buckets = reading(&self.0, &namespace, |reads| match reads.namespace {
             Some(namespace) => row::list_buckets(&*reads.store, namespace),
             None => Ok(Vec::new()),
@@ -52,12 +54,13 @@ impl KeyValueService for KeyValues {
         &self,
         request: Request<v1::ListKeysRequest>,
     ) -> Result<Response<v1::ListKeysResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::ListKeysRequest {
             namespace,
             bucket,
             after,
         } = request.into_inner();
-        let (namespace, bucket) = (named(namespace)?, bucket_in(&bucket)?);
+        let (namespace, bucket) = (caller.namespace(namespace)?, bucket_in(&bucket)?);
         let page = reading(&self.0, &namespace, move |reads| {
             reads.page(&bucket, after.as_deref())
         });
@@ -77,12 +80,13 @@ impl KeyValueService for KeyValues {
         &self,
         request: Request<v1::GetValueRequest>,
     ) -> Result<Response<v1::GetValueResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::GetValueRequest {
             namespace,
             bucket,
             key,
         } = request.into_inner();
-        let (namespace, bucket) = (named(namespace)?, bucket_in(&bucket)?);
+        let (namespace, bucket) = (caller.namespace(namespace)?, bucket_in(&bucket)?);
         check_key(&key)?;
         let (of, name) = (bucket.clone(), key.clone());
         let found = reading(&self.0, &namespace, move |reads| reads.find(&of, &name));
@@ -102,6 +106,7 @@ impl KeyValueService for KeyValues {
         &self,
         request: Request<v1::SetValueRequest>,
     ) -> Result<Response<v1::SetValueResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::SetValueRequest {
             namespace,
             bucket,
@@ -109,7 +114,8 @@ impl KeyValueService for KeyValues {
             value,
         } = request.into_inner();
         let pairs = vec![v1::KeyValuePair { key, value }];
-        self.change(namespace, &bucket, set_in(pairs)?).await?;
+        self.change(&caller, namespace, &bucket, set_in(pairs)?)
+            .await?;
         Ok(Response::new(v1::SetValueResponse {}))
     }
 
@@ -117,13 +123,14 @@ impl KeyValueService for KeyValues {
         &self,
         request: Request<v1::DeleteValueRequest>,
     ) -> Result<Response<v1::DeleteValueResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::DeleteValueRequest {
             namespace,
             bucket,
             key,
         } = request.into_inner();
         let what = delete_in(vec![key])?;
-        self.change(namespace, &bucket, what).await?;
+        self.change(&caller, namespace, &bucket, what).await?;
         Ok(Response::new(v1::DeleteValueResponse {}))
     }
 
@@ -131,11 +138,14 @@ impl KeyValueService for KeyValues {
         &self,
         request: Request<v1::DeleteBucketRequest>,
     ) -> Result<Response<v1::DeleteBucketResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::DeleteBucketRequest { namespace, bucket } = request.into_inner();
         let (mut keys, mut after) = (0, None);
         loop {
             let what = WhatChanges::Clear(after);
-            let cleared = self.change(namespace.clone(), &bucket, what).await?;
+            let cleared = self
+                .change(&caller, namespace.clone(), &bucket, what)
+                .await?;
             let Changed::Cleared(count, next) = cleared else {
                 return Err(out_of_place());
             };
@@ -151,11 +161,13 @@ impl KeyValueService for KeyValues {
 impl KeyValues {
     async fn change(
         &self,
+        caller: &Caller,
         namespace: String,
         bucket: &str,
         what: WhatChanges,
     ) -> Result<Changed, Status> {
-        let by = ChangedBy::Operator(named(namespace)?);
+        caller.is_about("bucket", bucket);
+        let by = ChangedBy::Operator(caller.namespace(namespace)?);
         change(&self.0.ledger, by, bucket_in(bucket)?, what).await
     }
 }

@@ -1,5 +1,6 @@
 //! `tq.v1` over gRPC.
 
+mod access;
 mod arriving;
 mod blocking;
 mod convert;
@@ -26,11 +27,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tq_core::Grants;
 use tq_core::limits::MESSAGE_BYTES_MAX;
+use tq_proto::v1::access_service_server::AccessServiceServer;
 use tq_proto::v1::dead_letter_service_server::DeadLetterServiceServer;
 use tq_proto::v1::host_link_server::HostLinkServer;
 use tq_proto::v1::host_service_server::HostServiceServer;
@@ -43,6 +46,7 @@ use tq_proto::v1::retention_service_server::RetentionServiceServer;
 use tq_proto::v1::secret_service_server::SecretServiceServer;
 use tq_proto::v1::task_service_server::TaskServiceServer;
 
+use crate::access::{Guard, guard};
 use crate::api::status::ApiError;
 use crate::blobs::Blobs;
 use crate::dispatch::message::AttemptRef;
@@ -114,6 +118,9 @@ pub(crate) async fn routes(
         .set_serving::<SecretServiceServer<secrets::Secrets>>()
         .await;
     health
+        .set_serving::<AccessServiceServer<access::Access>>()
+        .await;
+    health
         .set_serving::<KeyValueServiceServer<keyvalue::KeyValues>>()
         .await;
     health.set_serving::<HostLinkServer<link::Link>>().await;
@@ -150,6 +157,7 @@ pub(crate) async fn routes(
         .add_service(KeyValueServiceServer::new(keyvalue::KeyValues(
             context.clone(),
         )))
+        .add_service(AccessServiceServer::new(access::Access(context.clone())))
         .add_service(SecretServiceServer::new(secrets::Secrets(context.clone())))
         .add_service(
             HostLinkServer::new(link::Link(context)).max_decoding_message_size(MESSAGE_BYTES_MAX),
@@ -167,8 +175,9 @@ pub(crate) async fn routes(
         )
         .prepare()
         .into_axum_router();
+    let of_metrics = ledger.clone();
     let metrics = move || {
-        let shared = ledger.shared();
+        let shared = of_metrics.shared();
         let counters = *lock(&shared.counters);
         shared.admission.tend(wall());
         let text = shared.metrics.encode(&counters);
@@ -182,5 +191,9 @@ pub(crate) async fn routes(
             )
         }
     };
-    Router::new().route("/metrics", get(metrics)).merge(grpc)
+    let gate = Guard::new(ledger);
+    Router::new()
+        .route("/metrics", get(metrics))
+        .merge(grpc)
+        .layer(from_fn_with_state(gate, guard))
 }

@@ -13,8 +13,8 @@ use tq_proto::v1::module_service_server::ModuleService;
 
 use super::arriving::Arriving;
 use super::blocking::blocking;
-use super::request::named;
 use super::{Context, convert, typed};
+use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::{Checked, Hold};
 use crate::ledger::{Command, Deploy, read};
@@ -44,6 +44,7 @@ impl ModuleService for Modules {
         request: Request<Streaming<v1::UploadModuleRequest>>,
     ) -> Result<Response<v1::UploadModuleResponse>, Status> {
         use v1::upload_module_request::Part;
+        let caller = Caller::of(&request)?;
         let mut incoming = request.into_inner();
         let Some(Part::Header(header)) = incoming.message().await?.and_then(|message| message.part)
         else {
@@ -51,7 +52,8 @@ impl ModuleService for Modules {
                 "the first message of an upload has to be its header",
             ));
         };
-        let namespace = named(header.namespace.clone())?;
+        let namespace = caller.namespace(header.namespace.clone())?;
+        caller.is_about("module", &header.name);
         tq_core::name::check("module name", &header.name).map_err(invalid)?;
         if header.size_bytes > MODULE_BYTES_MAX as u64 {
             return Err(invalid(format_args!(
@@ -161,12 +163,13 @@ impl ModuleService for Modules {
         &self,
         request: Request<v1::GetUploadRequest>,
     ) -> Result<Response<v1::GetUploadResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::GetUploadRequest {
             namespace,
             digest,
             size_bytes,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
         let digest = convert::digest(&digest)?;
         let received_bytes = self.context.blobs.received(&namespace, digest, size_bytes);
         Ok(Response::new(v1::GetUploadResponse { received_bytes }))
@@ -176,15 +179,19 @@ impl ModuleService for Modules {
         &self,
         request: Request<v1::GetModuleRequest>,
     ) -> Result<Response<v1::Module>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::GetModuleRequest { namespace, name } = request.into_inner();
-        Ok(Response::new(self.show(&named(namespace)?, &name).await?))
+        Ok(Response::new(
+            self.show(&caller.namespace(namespace)?, &name).await?,
+        ))
     }
 
     async fn list_modules(
         &self,
         request: Request<v1::ListModulesRequest>,
     ) -> Result<Response<v1::ListModulesResponse>, Status> {
-        let namespace = named(request.into_inner().namespace)?;
+        let caller = Caller::of(&request)?;
+        let namespace = caller.namespace(request.into_inner().namespace)?;
         let inherited = self.inherited(&namespace);
         let modules: Vec<_> = {
             let registry = read(&self.context.ledger.shared().registry);
@@ -213,12 +220,14 @@ impl ModuleService for Modules {
         &self,
         request: Request<v1::RollbackModuleRequest>,
     ) -> Result<Response<v1::Module>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::RollbackModuleRequest {
             namespace,
             name,
             version,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
+        caller.is_about("module", &name);
         let (of_namespace, of_name) = (namespace.clone(), name.clone());
         let command = |reply| Command::Rollback {
             namespace: of_namespace,
@@ -239,12 +248,14 @@ impl ModuleService for Modules {
         &self,
         request: Request<v1::DeleteModuleRequest>,
     ) -> Result<Response<v1::DeleteModuleResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::DeleteModuleRequest {
             namespace,
             name,
             version,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
+        caller.is_about("module", &name);
         let command = |reply| Command::DeleteModule {
             namespace,
             name,

@@ -7,8 +7,8 @@ use tq_core::{Limits, RetryPolicy};
 use tq_proto::v1;
 use tq_proto::v1::namespace_service_server::NamespaceService;
 
-use super::request::named;
 use super::{Context, convert};
+use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, NamespaceSettings, SetNamespace, read};
 
@@ -20,7 +20,8 @@ impl NamespaceService for Namespaces {
         &self,
         request: Request<v1::GetNamespaceRequest>,
     ) -> Result<Response<v1::NamespaceSettings>, Status> {
-        let name = named(request.into_inner().name)?;
+        let caller = Caller::of(&request)?;
+        let name = caller.namespace(request.into_inner().name)?;
         let shared = self.0.ledger.shared();
         if !read(&shared.namespaces).contains_key(&name) {
             return Err(Status::not_found(format!(
@@ -36,13 +37,14 @@ impl NamespaceService for Namespaces {
         &self,
         request: Request<v1::SetNamespaceRequest>,
     ) -> Result<Response<v1::NamespaceSettings>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::SetNamespaceRequest {
             name,
             retry,
             reset,
             ceilings,
         } = request.into_inner();
-        let name = named(name)?;
+        let name = caller.namespace(name)?;
         let retry = convert::retry(retry.as_ref())?;
         let ceilings = convert::limit_overrides(ceilings.as_ref());
         ceilings.over(&Limits::DEFAULT).check().map_err(invalid)?;

@@ -4,8 +4,8 @@ use tq_core::queue::{Order, Rate};
 use tq_proto::v1;
 use tq_proto::v1::queue_service_server::QueueService;
 
-use super::request::named;
 use super::{Context, convert};
+use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, QueueChange, QueuePatch, Refused};
 
@@ -17,7 +17,8 @@ impl QueueService for Queues {
         &self,
         request: Request<v1::ListQueuesRequest>,
     ) -> Result<Response<v1::ListQueuesResponse>, Status> {
-        let namespace = named(request.into_inner().namespace)?;
+        let caller = Caller::of(&request)?;
+        let namespace = caller.namespace(request.into_inner().namespace)?;
         let queues = self.list(&namespace).await?;
         Ok(Response::new(v1::ListQueuesResponse { queues }))
     }
@@ -26,8 +27,9 @@ impl QueueService for Queues {
         &self,
         request: Request<v1::GetQueueRequest>,
     ) -> Result<Response<v1::Queue>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::GetQueueRequest { namespace, name } = request.into_inner();
-        let (namespace, name) = (named(namespace)?, of_queue(name)?);
+        let (namespace, name) = (caller.namespace(namespace)?, of_queue(name)?);
         let queues = self.list(&namespace).await?;
         let found = queues.into_iter().find(|queue| queue.name == name);
         let none = || Refused::NoQueue {
@@ -43,6 +45,7 @@ impl QueueService for Queues {
         &self,
         request: Request<v1::SetQueueRequest>,
     ) -> Result<Response<v1::Queue>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::SetQueueRequest {
             namespace,
             name,
@@ -71,31 +74,37 @@ impl QueueService for Queues {
             concurrency: concurrency.map(|limit| (limit > 0).then_some(limit)),
             rate,
         };
-        self.change(namespace, name, patch).await
+        self.change(&caller, namespace, name, patch).await
     }
 
     async fn pause_queue(
         &self,
         request: Request<v1::PauseQueueRequest>,
     ) -> Result<Response<v1::Queue>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::PauseQueueRequest { namespace, name } = request.into_inner();
-        self.change(namespace, name, QueuePatch::Pause(true)).await
+        self.change(&caller, namespace, name, QueuePatch::Pause(true))
+            .await
     }
 
     async fn resume_queue(
         &self,
         request: Request<v1::ResumeQueueRequest>,
     ) -> Result<Response<v1::Queue>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::ResumeQueueRequest { namespace, name } = request.into_inner();
-        self.change(namespace, name, QueuePatch::Pause(false)).await
+        self.change(&caller, namespace, name, QueuePatch::Pause(false))
+            .await
     }
 
     async fn delete_queue(
         &self,
         request: Request<v1::DeleteQueueRequest>,
     ) -> Result<Response<v1::Queue>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::DeleteQueueRequest { namespace, name } = request.into_inner();
-        self.change(namespace, name, QueuePatch::Delete).await
+        self.change(&caller, namespace, name, QueuePatch::Delete)
+            .await
     }
 }
 
@@ -111,11 +120,13 @@ impl Queues {
 
     async fn change(
         &self,
+        caller: &Caller,
         namespace: String,
         name: String,
         patch: QueuePatch,
     ) -> Result<Response<v1::Queue>, Status> {
-        let (namespace, name) = (named(namespace)?, of_queue(name)?);
+        caller.is_about("queue", &name);
+        let (namespace, name) = (caller.namespace(namespace)?, of_queue(name)?);
         let change = |reply| {
             Command::Queue(QueueChange {
                 namespace: namespace.clone(),

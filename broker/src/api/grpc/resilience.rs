@@ -9,7 +9,8 @@ use tq_proto::v1;
 use tq_proto::v1::resilience_service_server::ResilienceService;
 
 use super::Context;
-use super::request::{named, over};
+use super::request::over;
+use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::dispatch::breakers::Event;
 use crate::ledger::{BreakerOrder, BreakerView, Command, OverloadView, wall};
@@ -25,7 +26,8 @@ impl ResilienceService for Resilience {
         &self,
         request: Request<v1::ListBreakersRequest>,
     ) -> Result<Response<v1::ListBreakersResponse>, Status> {
-        let namespace = named(request.into_inner().namespace)?;
+        let caller = Caller::of(&request)?;
+        let namespace = caller.namespace(request.into_inner().namespace)?;
         let of = namespace.clone();
         let breakers = self.0.ledger.ask(|reply| Command::Breakers(of, reply));
         let breakers = breakers.await.map_err(ApiError::from)?.into_iter();
@@ -39,17 +41,20 @@ impl ResilienceService for Resilience {
         &self,
         request: Request<v1::GetBreakerRequest>,
     ) -> Result<Response<v1::Breaker>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::GetBreakerRequest {
             namespace,
             function,
         } = request.into_inner();
-        self.order(namespace, function, BreakerOrder::Show).await
+        self.order(&caller, namespace, function, BreakerOrder::Show)
+            .await
     }
 
     async fn force_breaker(
         &self,
         request: Request<v1::ForceBreakerRequest>,
     ) -> Result<Response<v1::Breaker>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::ForceBreakerRequest {
             namespace,
             function,
@@ -65,18 +70,20 @@ impl ResilienceService for Resilience {
         };
         over("reason", reason.len(), BREAKER_REASON_BYTES_MAX)?;
         let order = BreakerOrder::Force(forced, reason);
-        self.order(namespace, function, order).await
+        self.order(&caller, namespace, function, order).await
     }
 
     async fn release_breaker(
         &self,
         request: Request<v1::ReleaseBreakerRequest>,
     ) -> Result<Response<v1::Breaker>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::ReleaseBreakerRequest {
             namespace,
             function,
         } = request.into_inner();
-        self.order(namespace, function, BreakerOrder::Release).await
+        self.order(&caller, namespace, function, BreakerOrder::Release)
+            .await
     }
 
     async fn get_overload(
@@ -92,11 +99,13 @@ impl Resilience {
     /// Passes an order on, and answers with the breaker as it is then.
     async fn order(
         &self,
+        caller: &Caller,
         namespace: String,
         function: String,
         order: BreakerOrder,
     ) -> Result<Response<v1::Breaker>, Status> {
-        let namespace = named(namespace)?;
+        caller.is_about("breaker", &function);
+        let namespace = caller.namespace(namespace)?;
         over("function", function.len(), FUNCTION_BYTES_MAX)?;
         let command = |reply| Command::Breaker {
             namespace: namespace.clone(),

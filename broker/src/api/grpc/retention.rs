@@ -5,8 +5,8 @@ use tq_core::Retention;
 use tq_proto::v1;
 use tq_proto::v1::retention_service_server::RetentionService;
 
-use super::request::named;
 use super::{Context, convert};
+use crate::access::Caller;
 use crate::api::status::ApiError;
 use crate::ledger::{Command, Keep, RetentionChange};
 
@@ -18,14 +18,16 @@ impl RetentionService for Retentions {
         &self,
         request: Request<v1::GetRetentionRequest>,
     ) -> Result<Response<v1::Retention>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::GetRetentionRequest { namespace } = request.into_inner();
-        self.keep(named(namespace)?, None).await
+        self.keep(caller.namespace(namespace)?, None).await
     }
 
     async fn set_retention(
         &self,
         request: Request<v1::SetRetentionRequest>,
     ) -> Result<Response<v1::Retention>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::SetRetentionRequest {
             namespace,
             succeeded_ms,
@@ -43,7 +45,7 @@ impl RetentionService for Retentions {
             results: results_ms.map(|ms| (ms != 0).then(|| Duration::from_millis(ms))),
             modules: modules_ms.map(Duration::from_millis),
         };
-        self.keep(named(namespace)?, Some(change)).await
+        self.keep(caller.namespace(namespace)?, Some(change)).await
     }
 }
 

@@ -8,8 +8,8 @@ use tq_proto::v1;
 use tq_proto::v1::secret_service_server::SecretService;
 
 use super::blocking::blocking;
-use super::request::named;
 use super::{Context, convert};
+use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Refused, SecretChange, StoredSecret};
 use crate::secrets::Sealed;
@@ -22,12 +22,14 @@ impl SecretService for Secrets {
         &self,
         request: Request<v1::SetSecretRequest>,
     ) -> Result<Response<v1::Secret>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::SetSecretRequest {
             namespace,
             name,
             value,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
+        caller.is_about("secret", &name);
         let name: SecretName = name.parse().map_err(invalid)?;
         if value.len() < SECRET_BYTES_MIN {
             return Err(invalid(format_args!(
@@ -51,7 +53,8 @@ impl SecretService for Secrets {
         &self,
         request: Request<v1::ListSecretsRequest>,
     ) -> Result<Response<v1::ListSecretsResponse>, Status> {
-        let namespace = named(request.into_inner().namespace)?;
+        let caller = Caller::of(&request)?;
+        let namespace = caller.namespace(request.into_inner().namespace)?;
         let secrets = self.0.ledger.shared().secrets(&namespace);
         self.0.ledger.on_disk().await.map_err(ApiError::from)?;
         let secrets = secrets.iter();
@@ -64,9 +67,11 @@ impl SecretService for Secrets {
         &self,
         request: Request<v1::DeleteSecretRequest>,
     ) -> Result<Response<v1::Secret>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::DeleteSecretRequest { namespace, name } = request.into_inner();
+        caller.is_about("secret", &name);
         let name = name.parse().map_err(invalid)?;
-        self.change(named(namespace)?, &name, None).await
+        self.change(caller.namespace(namespace)?, &name, None).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rows, and their conversion to and from the domain. Tags are never reused.
 
+mod access;
 mod breaker;
 mod claims;
 mod host;
@@ -23,6 +24,9 @@ use tq_core::{Digest, Limits, RetryPolicy, TaskId, Timestamp, each_limit};
 
 use super::key::{self, Namespace};
 
+pub use access::{
+    decode_access, decode_access_key, decode_audit, encode_access, encode_access_key, encode_audit,
+};
 pub use breaker::{decode_breaker, encode_breaker};
 pub use claims::{Claim, decode_claims, encode_claims};
 pub use host::{decode_host, encode_host};

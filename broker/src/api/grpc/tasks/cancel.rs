@@ -9,10 +9,11 @@ use tq_proto::v1;
 
 use super::Tasks;
 use super::scan::until;
+use crate::access::Caller;
 use crate::api::grpc::blocking::blocking;
 use crate::api::grpc::convert;
 use crate::api::grpc::function_filter::FunctionFilter;
-use crate::api::grpc::request::{named, over};
+use crate::api::grpc::request::over;
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Refused, Target};
 
@@ -44,6 +45,7 @@ impl Tasks {
     /// Cancels those that match, as many as one request may; or only counts them.
     pub(super) async fn cancel_matching(
         &self,
+        caller: &Caller,
         request: v1::CancelTasksRequest,
     ) -> Result<Response<v1::CancelTasksResponse>, Status> {
         let v1::CancelTasksRequest {
@@ -55,7 +57,7 @@ impl Tasks {
             dry_run,
             cursor,
         } = request;
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
         let state = convert::state_in(state)?;
         if matches!(
             state,

@@ -8,8 +8,8 @@ use tq_proto::v1;
 
 use super::Tasks;
 use super::times::{not_too_far, run_at};
+use crate::access::Caller;
 use crate::api::grpc::convert;
-use crate::api::grpc::request::named;
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Target, wall};
 
@@ -17,6 +17,7 @@ impl Tasks {
     /// Changes what a request names: a priority, a time, a deadline or labels.
     pub(super) async fn amend(
         &self,
+        caller: &Caller,
         request: v1::UpdateTaskRequest,
     ) -> Result<Response<v1::Task>, Status> {
         let v1::UpdateTaskRequest {
@@ -49,17 +50,19 @@ impl Tasks {
             ));
         }
         let command = |target| Command::Amend(Box::new(amendment), target);
-        self.change(namespace, &id, command).await
+        self.change(caller, namespace, &id, command).await
     }
 
     /// Gives the ledger a command for one task, and returns what became of the task.
     pub(super) async fn change(
         &self,
+        caller: &Caller,
         namespace: String,
         id: &str,
         command: impl FnOnce(Target) -> Command,
     ) -> Result<Response<v1::Task>, Status> {
-        let namespace = named(namespace)?;
+        caller.is_about("task", id);
+        let namespace = caller.namespace(namespace)?;
         let id = convert::task_id(id)?;
         let task = self
             .0

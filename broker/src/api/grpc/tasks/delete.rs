@@ -8,11 +8,11 @@ use tq_proto::v1;
 
 use super::Tasks;
 use super::scan::{Page, until};
+use crate::access::Caller;
 use crate::api::grpc::blocking::blocking;
 use crate::api::grpc::convert;
 use crate::api::grpc::function_filter::FunctionFilter;
 use crate::api::grpc::reads::Reads;
-use crate::api::grpc::request::named;
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Delete, Doomed};
 
@@ -20,6 +20,7 @@ impl Tasks {
     /// Removes those that match, as many as one request may; or only counts them.
     pub(super) async fn delete_matching(
         &self,
+        caller: &Caller,
         request: v1::DeleteTasksRequest,
     ) -> Result<Response<v1::DeleteTasksResponse>, Status> {
         let v1::DeleteTasksRequest {
@@ -30,7 +31,7 @@ impl Tasks {
             dry_run,
             cursor,
         } = request;
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
         let state = convert::state_in(state)?;
         let filter = Filter::new(state, function, ended_before_ms)?;
         let before = convert::cursor(&cursor)?;

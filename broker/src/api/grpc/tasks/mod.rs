@@ -24,8 +24,8 @@ use tracing::Instrument;
 use self::logs::Place;
 use super::blocking::blocking;
 use super::reads::{Reads, Shows, no_task};
-use super::request::named;
 use super::{Context, convert};
+use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Doomed, Submit, wall};
 
@@ -39,19 +39,22 @@ impl TaskService for Tasks {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let request = request.into_inner();
+        let caller = Caller::of(&request)?;
+        let v1::SubmitRequest { namespace, tasks } = request.into_inner();
         let shared = self.0.ledger.shared();
         let let_in = async {
-            // First, so that what is refused for this costs as little as may be.
-            let permit = shared.admission.enter(submit::weight(&request), wall());
+            let namespace = caller.namespace(namespace)?;
+            // Before all else, so that what is refused for this costs as little as may be.
+            let permit = shared.admission.enter(submit::weight(&tasks), wall());
             let permit = permit.map_err(ApiError::from)?;
-            Ok::<_, Status>((permit, self.checked(request).await?))
+            let checked = self.checked(&namespace, tasks).await?;
+            Ok::<_, Status>((namespace, permit, checked))
         };
         // What comes as far as the ledger is counted there.
         let let_in = let_in.await.inspect_err(|_| {
             shared.metrics.refused.inc();
         });
-        let (permit, (namespace, submissions, holds, span)) = let_in?;
+        let (namespace, permit, (submissions, holds, span)) = let_in?;
         let submit = self.0.ledger.ask(|reply| {
             Command::Submit(Submit {
                 namespace,
@@ -76,13 +79,14 @@ impl TaskService for Tasks {
         &self,
         request: Request<v1::GetTaskRequest>,
     ) -> Result<Response<v1::Task>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::GetTaskRequest {
             namespace,
             id,
             include_result,
             include_payload,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
         let id = convert::task_id(&id)?;
         let reads = self.reads(&namespace);
         let task = blocking(move || reads.show(id, include_result, include_payload)).await?;
@@ -95,13 +99,14 @@ impl TaskService for Tasks {
         &self,
         request: Request<v1::ListTasksRequest>,
     ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::ListTasksRequest {
             namespace,
             state,
             limit,
             cursor,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
         let state = convert::state_in(state)?;
         let limit = match limit as usize {
             0 => 100,
@@ -124,38 +129,44 @@ impl TaskService for Tasks {
         &self,
         request: Request<v1::CancelTaskRequest>,
     ) -> Result<Response<v1::Task>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::CancelTaskRequest { namespace, id } = request.into_inner();
-        self.change(namespace, &id, Command::Cancel).await
+        self.change(&caller, namespace, &id, Command::Cancel).await
     }
 
     async fn cancel_tasks(
         &self,
         request: Request<v1::CancelTasksRequest>,
     ) -> Result<Response<v1::CancelTasksResponse>, Status> {
-        self.cancel_matching(request.into_inner()).await
+        let caller = Caller::of(&request)?;
+        self.cancel_matching(&caller, request.into_inner()).await
     }
 
     async fn update_task(
         &self,
         request: Request<v1::UpdateTaskRequest>,
     ) -> Result<Response<v1::Task>, Status> {
-        self.amend(request.into_inner()).await
+        let caller = Caller::of(&request)?;
+        self.amend(&caller, request.into_inner()).await
     }
 
     async fn redrive_task(
         &self,
         request: Request<v1::RedriveTaskRequest>,
     ) -> Result<Response<v1::Task>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::RedriveTaskRequest { namespace, id } = request.into_inner();
-        self.change(namespace, &id, Command::Redrive).await
+        self.change(&caller, namespace, &id, Command::Redrive).await
     }
 
     async fn delete_task(
         &self,
         request: Request<v1::DeleteTaskRequest>,
     ) -> Result<Response<v1::DeleteTaskResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::DeleteTaskRequest { namespace, id } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
+        caller.is_about("task", &id);
         let id = convert::task_id(&id)?;
         self.delete(namespace, Doomed::One(id)).await?;
         Ok(Response::new(v1::DeleteTaskResponse {}))
@@ -165,7 +176,8 @@ impl TaskService for Tasks {
         &self,
         request: Request<v1::DeleteTasksRequest>,
     ) -> Result<Response<v1::DeleteTasksResponse>, Status> {
-        self.delete_matching(request.into_inner()).await
+        let caller = Caller::of(&request)?;
+        self.delete_matching(&caller, request.into_inner()).await
     }
 
     type WatchTasksStream = Outgoing<v1::WatchTasksResponse>;
@@ -174,6 +186,7 @@ impl TaskService for Tasks {
         &self,
         request: Request<v1::WatchTasksRequest>,
     ) -> Result<Response<Self::WatchTasksStream>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::WatchTasksRequest {
             namespace,
             ids,
@@ -181,7 +194,7 @@ impl TaskService for Tasks {
             include_result,
             view,
         } = request.into_inner();
-        let namespace = named(namespace)?;
+        let namespace = caller.namespace(namespace)?;
         let view = v1::TaskView::try_from(view)
             .map_err(|_| invalid(format_args!("view {view} is not one")))?;
         if ids.len() > WATCH_IDS_MAX {
@@ -208,8 +221,9 @@ impl TaskService for Tasks {
         &self,
         request: Request<v1::GetTaskLogsRequest>,
     ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::GetTaskLogsRequest { namespace, id } = request.into_inner();
-        let (namespace, id) = self.found(namespace, &id).await?;
+        let (namespace, id) = self.found(&caller, namespace, &id).await?;
         Ok(Response::new(follow::log(self.0.clone(), namespace, id)))
     }
 
@@ -219,6 +233,7 @@ impl TaskService for Tasks {
         &self,
         request: Request<v1::FollowTaskRequest>,
     ) -> Result<Response<Self::FollowTaskStream>, Status> {
+        let caller = Caller::of(&request)?;
         let v1::FollowTaskRequest {
             namespace,
             id,
@@ -226,7 +241,7 @@ impl TaskService for Tasks {
             log_cursor,
         } = request.into_inner();
         let place = Place::from_cursor(&log_cursor)?;
-        let (namespace, id) = self.found(namespace, &id).await?;
+        let (namespace, id) = self.found(&caller, namespace, &id).await?;
         let updates = follow::updates(self.0.clone(), namespace, id, include_log.then_some(place));
         Ok(Response::new(updates))
     }
@@ -238,8 +253,13 @@ impl Tasks {
     }
 
     /// The task of a request, which is there.
-    async fn found(&self, namespace: String, id: &str) -> Result<(String, TaskId), Status> {
-        let namespace = named(namespace)?;
+    async fn found(
+        &self,
+        caller: &Caller,
+        namespace: String,
+        id: &str,
+    ) -> Result<(String, TaskId), Status> {
+        let namespace = caller.namespace(namespace)?;
         let id = convert::task_id(id)?;
         let reads = self.reads(&namespace);
         let found = blocking(move || reads.find(id)).await?;

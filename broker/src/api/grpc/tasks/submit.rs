@@ -19,7 +19,7 @@ use super::Tasks;
 use super::times::{not_too_far, run_at};
 use crate::api::grpc::convert;
 use crate::api::grpc::payloads::put_large;
-use crate::api::grpc::request::{named, over};
+use crate::api::grpc::request::over;
 use crate::api::grpc::typed::Calls;
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::Hold;
@@ -28,14 +28,13 @@ use crate::modules::Entry;
 use crate::modules::registry::{Function, Module};
 
 impl Tasks {
-    /// Checks a request and makes what the ledger takes of it, with the namespace, holds on what was put into files, and the span of
+    /// Checks the tasks of a request and makes what the ledger takes of them, with holds on what was put into files, and the span of
     /// the request.
     pub(super) async fn checked(
         &self,
-        request: v1::SubmitRequest,
-    ) -> Result<(String, Vec<Submission>, Vec<Hold>, tracing::Span), Status> {
-        let v1::SubmitRequest { namespace, tasks } = request;
-        let namespace = named(namespace)?;
+        namespace: &str,
+        tasks: Vec<v1::NewTask>,
+    ) -> Result<(Vec<Submission>, Vec<Hold>, tracing::Span), Status> {
         if tasks.is_empty() || tasks.len() > SUBMIT_BATCH_MAX {
             return Err(invalid(format_args!(
                 "request has {} tasks; it may have 1 to {SUBMIT_BATCH_MAX}",
@@ -60,14 +59,14 @@ impl Tasks {
         };
         for (index, mut task) in tasks.into_iter().enumerate() {
             task.traceparent = traceparent.clone().unwrap_or(task.traceparent);
-            let submission = self.submission(&namespace, task, now, &mut calls);
+            let submission = self.submission(namespace, task, now, &mut calls);
             submissions.push(submission.map_err(|status| of_request(index, status))?);
         }
         let fits = calls.check().await;
         fits.map_err(|(index, status)| of_request(index, status))?;
         // Only when every task of the request is sound, so that a refused one leaves nothing behind.
         let holds = put_large(&self.0.blobs, &mut submissions).await?;
-        Ok((namespace, submissions, holds, span))
+        Ok((submissions, holds, span))
     }
 
     /// Checks one task of a request and makes what the ledger takes of it.
@@ -183,7 +182,7 @@ impl Tasks {
 }
 
 /// What of a request counts for whether it is let in.
-pub(super) fn weight(request: &v1::SubmitRequest) -> Weight {
+pub(super) fn weight(tasks: &[v1::NewTask]) -> Weight {
     let tier = |task: &v1::NewTask| {
         let given = task.priority.map(convert::priority);
         // One that is none is refused when the task is read.
@@ -193,7 +192,6 @@ pub(super) fn weight(request: &v1::SubmitRequest) -> Weight {
         let arguments = task.arguments.iter().map(String::len).sum::<usize>();
         (task.payload.len() + arguments) as u64 + SUBMIT_TASK_BYTES
     };
-    let tasks = &request.tasks;
     Weight {
         tier: tasks.iter().map(tier).min().unwrap_or(Tier::High),
         tasks: tasks.len() as u64,

@@ -1,0 +1,146 @@
+//! The gate: finds out who calls.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, Uri, header};
+use tokio::time::Instant;
+use tq_core::Timestamp;
+use tq_core::access::Principal;
+
+use super::origin::{self, Foreign};
+use super::throttle::Throttle;
+use super::{KeyId, KeyText, TextHash};
+use crate::api::Peer;
+use crate::ledger::{Shared, wall};
+
+/// What the value of an `authorization` header begins with.
+const BEARER: &str = "Bearer ";
+
+/// Decides who is let in.
+pub(crate) struct Gate {
+    shared: Arc<Shared>,
+    throttle: Throttle,
+    started: Instant,
+}
+
+/// A caller that was let in.
+#[derive(Clone, Debug)]
+pub(super) struct Admitted {
+    /// None if there is no access control.
+    pub(super) principal: Option<Arc<Principal>>,
+    /// When its credential ends, if it does so by itself.
+    pub(super) expires_at: Option<Timestamp>,
+    /// By what; it may cease to hold while the call goes on.
+    pub(super) credential: Credential,
+}
+
+/// What lets a caller in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// There is no access control.
+    None,
+    /// A key.
+    Key(KeyId, TextHash),
+}
+
+/// Why nobody is let in. The caller learns the least of it that helps; the reason goes to the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It comes from a web page, or is for someone else.
+    Foreign(Foreign),
+    /// It has no credential.
+    Missing,
+    /// Its credential is none.
+    Invalid {
+        /// For the log.
+        reason: String,
+        /// Whether it is worth a line there.
+        is_told: bool,
+    },
+    /// Its address has tried too often.
+    Throttled(Duration),
+}
+
+impl Gate {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            throttle: Throttle::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Finds out who makes a request.
+    pub(super) fn admit(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Result<Admitted, Refusal> {
+        if !self.shared.keys.are_needed() {
+            origin::check(uri, headers).map_err(Refusal::Foreign)?;
+            return Ok(Admitted {
+                principal: None,
+                expires_at: None,
+                credential: Credential::None,
+            });
+        }
+        let Some(header) = headers.get(header::AUTHORIZATION) else {
+            return Err(Refusal::Missing);
+        };
+        let text = header
+            .to_str()
+            .ok()
+            .and_then(|text| text.strip_prefix(BEARER));
+        let found = match text.map(str::trim) {
+            None => Err("the `authorization` header is no `Bearer` one".to_owned()),
+            Some(text) => self.find(text, wall()),
+        };
+        found.map_err(|reason| self.refuse(reason, peer.address))
+    }
+
+    fn find(&self, text: &str, now: Timestamp) -> Result<Admitted, String> {
+        let Some(text) = KeyText::read(text) else {
+            return Err("it is no key".to_owned());
+        };
+        let Some((held, expires_at)) = self.shared.keys.find(&text, now) else {
+            return Err(match self.shared.keys.get(text.id) {
+                None => format!("there is no key {}", text.id),
+                Some(held) => format!("the text is none of {}, or no longer", held.key.title()),
+            });
+        };
+        Ok(Admitted {
+            principal: Some(Arc::clone(&held.principal)),
+            expires_at,
+            credential: Credential::Key(text.id, text.hash()),
+        })
+    }
+
+    /// A credential that is none. Those that are any are let in however many others failed before, since many may share an address.
+    fn refuse(&self, reason: String, address: SocketAddr) -> Refusal {
+        let now = self.started.elapsed();
+        if let Some(wait) = self.throttle.wait(address.ip(), now) {
+            return Refusal::Throttled(wait);
+        }
+        let is_told = self.throttle.failed(address.ip(), now);
+        Refusal::Invalid { reason, is_told }
+    }
+
+    /// Whether something that is refused is worth a record: an address that has much refused leaves few.
+    pub(super) fn is_worth_a_record(&self, address: SocketAddr) -> bool {
+        self.throttle.failed(address.ip(), self.started.elapsed())
+    }
+
+    /// Whether a credential still holds.
+    pub(super) fn holds(&self, credential: Credential) -> bool {
+        match credential {
+            Credential::None => true,
+            Credential::Key(id, hash) => {
+                let held = self.shared.keys.get(id);
+                held.is_some_and(|held| held.key.holds_until(hash, wall()).is_some())
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What every request passes before it is answered.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tonic::{Code, Status};
+use tq_core::limits::ACCESS_RECHECK;
+
+use super::Caller;
+use super::audit::{Auditor, Event};
+use super::calls::{self, Call};
+use super::gate::{Admitted, Credential, Gate, Refusal};
+use crate::api::Peer;
+use crate::ledger::Handle;
+
+/// What the layer works with.
+#[derive(Clone)]
+pub(crate) struct Guard {
+    gate: Arc<Gate>,
+    auditor: Auditor,
+}
+
+impl Guard {
+    /// For the routes of a broker.
+    pub(crate) fn new(ledger: Handle) -> Self {
+        Self {
+            gate: Arc::new(Gate::new(Arc::clone(ledger.shared()))),
+            auditor: Auditor::new(ledger),
+        }
+    }
+}
+
+/// Lets a request through, or answers it.
+pub(crate) async fn guard(
+    State(guard): State<Guard>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(call) = calls::at(request.uri().path()) else {
+        return Status::unimplemented("there is no such call").into_http();
+    };
+    let Some(action) = call.action else {
+        return next.run(request).await;
+    };
+    let Some(peer) = request.extensions().get::<Peer>().copied() else {
+        tracing::error!("a request came by no connection, which is a bug in tq");
+        let unknown = "the broker does not know who calls, which is a bug in tq";
+        return answer(call, Status::internal(unknown));
+    };
+    let Guard { gate, auditor } = guard;
+    let admitted = gate.admit(request.uri(), request.headers(), peer);
+    let Admitted {
+        principal,
+        expires_at,
+        credential,
+    } = match admitted {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            let caller = Caller::new(None, action, None);
+            if tell(call, peer, &refusal) {
+                let event = Event::new(call, peer, &caller, Code::Unauthenticated);
+                // What is refused is refused, whether or not that can be written down.
+                auditor.record(event).await.ok();
+            }
+            return answer(call, refusal.into());
+        }
+    };
+    let caller = Caller::new(principal, action, expires_at);
+    let held = Held {
+        gate: Arc::clone(&gate),
+        credential,
+    };
+    let response = match check(call, &caller) {
+        Err(denied) => answer(call, denied),
+        Ok(()) => {
+            request.extensions_mut().insert(caller.clone());
+            let request = request.map(|body| held.watch(body, Side::Request));
+            let response = next.run(request).await;
+            response.map(|body| held.watch(body, Side::Response))
+        }
+    };
+    let outcome = outcome(&response);
+    let is_denied = outcome == Code::PermissionDenied;
+    let is_recorded = match is_denied {
+        true => gate.is_worth_a_record(peer.address),
+        false => call.is_audited,
+    };
+    if is_recorded {
+        let event = Event::new(call, peer, &caller, outcome);
+        if let Err(status) = auditor.record(event).await {
+            return answer(call, status);
+        }
+    }
+    response
+}
+
+/// Checks what can be checked without knowing what the call is about.
+fn check(call: Call, caller: &Caller) -> Result<(), Status> {
+    caller.role()?;
+    match call.is_of_cluster {
+        true => caller.cluster(),
+        false => Ok(()),
+    }
+}
+
+/// Says in the log why a caller was not let in, unless that was said often enough. Says whether it did.
+fn tell(call: Call, peer: Peer, refusal: &Refusal) -> bool {
+    let (call, address) = (call.name, peer.address);
+    match refusal {
+        Refusal::Foreign(foreign) => {
+            tracing::warn!(call, %address, reason = %foreign, "request refused");
+            false
+        }
+        Refusal::Missing | Refusal::Throttled(_) => {
+            tracing::debug!(call, %address, ?refusal, "request refused");
+            false
+        }
+        Refusal::Invalid { reason, is_told } => {
+            if *is_told {
+                tracing::warn!(call, %address, reason, "credential refused");
+            }
+            *is_told
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Foreign(foreign) => Self::permission_denied(foreign.to_string()),
+            Refusal::Missing => Self::unauthenticated(
+                "this broker wants a credential\nhint: set TQ_KEY to a key that `tq key create` has made, or name a file with one by --key-file",
+            ),
+            Refusal::Invalid { .. } => Self::unauthenticated(
+                "the credential is not valid\nhint: it may have expired, or been rotated or revoked; the broker's log says why it was refused",
+            ),
+            Refusal::Throttled(wait) => {
+                let mut status = Self::resource_exhausted(
+                    "too many credentials from this address were not valid; try again in a moment",
+                );
+                let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                let pushback = status.metadata_mut();
+                pushback.insert(tq_proto::RETRY_PUSHBACK_MS, ms.into());
+                status
+            }
+        }
+    }
+}
+
+/// An answer of the gate itself.
+fn answer(call: Call, status: Status) -> Response {
+    if call.name != calls::METRICS {
+        return status.into_http();
+    }
+    let code = match status.code() {
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (code, format!("{}\n", status.message())).into_response()
+}
+
+/// How a call ended, as far as that is known when its answer begins: one that fails has no body.
+fn outcome(response: &Response) -> Code {
+    match response.headers().get(Status::GRPC_STATUS) {
+        Some(code) => Code::from_bytes(code.as_bytes()),
+        None if response.status() == StatusCode::FORBIDDEN => Code::PermissionDenied,
+        None => Code::Ok,
+    }
+}
+
+/// A credential that let a call in.
+#[derive(Clone)]
+struct Held {
+    gate: Arc<Gate>,
+    credential: Credential,
+}
+
+/// Which way a body goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Request,
+    Response,
+}
+
+impl Held {
+    fn watch(&self, body: Body, side: Side) -> Body {
+        if self.credential == Credential::None || body.is_end_stream() {
+            return body;
+        }
+        Body::new(Watched {
+            body: Some(body),
+            held: self.clone(),
+            side,
+            checked: Instant::now(),
+            timer: None,
+        })
+    }
+
+    fn is_valid(&self) -> bool {
+        self.gate.holds(self.credential)
+    }
+}
+
+/// A body that ends when the credential of its call does: it is looked at again from time to time, for as long as the body lasts.
+struct Watched {
+    /// None when it is over.
+    body: Option<Body>,
+    held: Held,
+    side: Side,
+    /// When the credential was looked at last.
+    checked: Instant,
+    /// Set while nothing comes.
+    timer: Option<Interval>,
+}
+
+impl Watched {
+    fn end(&mut self) -> Option<Result<Frame<Bytes>, axum::Error>> {
+        self.body = None;
+        let status = Status::unauthenticated(
+            "the credential has expired, or was rotated or revoked, while the call went on",
+        );
+        Some(match self.side {
+            Side::Request => Err(axum::Error::new(status)),
+            Side::Response => {
+                let mut trailers = HeaderMap::new();
+                match status.add_header(&mut trailers) {
+                    Ok(()) => Ok(Frame::trailers(trailers)),
+                    Err(status) => Err(axum::Error::new(status)),
+                }
+            }
+        })
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
+            if this.checked.elapsed() >= ACCESS_RECHECK {
+                this.checked = Instant::now();
+                if !this.held.is_valid() {
+                    return Poll::Ready(this.end());
+                }
+            }
+            return Poll::Ready(frame);
+        }
+        let timer = this.timer.get_or_insert_with(|| {
+            let mut timer = interval_at(Instant::now() + ACCESS_RECHECK, ACCESS_RECHECK);
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            timer
+        });
+        while timer.poll_tick(context).is_ready() {
+            this.checked = Instant::now();
+            if !this.held.is_valid() {
+                return Poll::Ready(this.end());
+            }
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let body = self.body.as_ref();
+        body.map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}

@@ -1,0 +1,166 @@
+//! Keys that let callers in, and the audit log.
+
+use tq_core::limits::{ACCESS_KEYS_MAX, AUDIT_RECORDS_MAX};
+
+use super::{Error, Ledger, Refused, Reply};
+use crate::access::audit::{Event, Hash, NONE_BEFORE, Record};
+use crate::access::{KeyId, KeyOrder, Previous, StoredKey};
+use crate::store::{Direction, Space};
+use crate::tables::{key, row};
+
+/// A key to be made, changed or ended.
+pub struct KeyChange {
+    /// What is to become of it.
+    pub order: KeyOrder,
+    /// The key as it is from now on; as it was, if it has ended.
+    pub reply: Reply<Result<StoredKey, Refused>>,
+}
+
+/// The ends of the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AuditLog {
+    /// The oldest record that is kept; the next one if there is none.
+    first: u64,
+    /// The next record.
+    next: u64,
+    /// Of the newest record.
+    hash: Hash,
+}
+
+impl Default for AuditLog {
+    fn default() -> Self {
+        Self {
+            first: 1,
+            next: 1,
+            hash: NONE_BEFORE,
+        }
+    }
+}
+
+impl Ledger {
+    pub(super) fn change_key(&mut self, change: KeyChange) {
+        let KeyChange { order, reply } = change;
+        let changed = match order {
+            KeyOrder::Create(key) => self.create_key(*key),
+            KeyOrder::Rotate {
+                id,
+                hash,
+                previous_until,
+            } => self.with_key(id, |key, now| StoredKey {
+                previous: (previous_until > now).then_some(Previous {
+                    hash: key.hash,
+                    expires_at: previous_until,
+                }),
+                hash,
+                rotated_at: Some(now),
+                ..key
+            }),
+            KeyOrder::Revoke(id) => self.revoke_key(id),
+        };
+        self.answer(reply, changed);
+    }
+
+    fn create_key(&mut self, key: StoredKey) -> Result<StoredKey, Refused> {
+        if self.shared.keys.count() >= ACCESS_KEYS_MAX {
+            return Err(Refused::TooManyKeys);
+        }
+        let key = StoredKey {
+            created_at: self.time,
+            ..key
+        };
+        self.write_key(&key);
+        Ok(key)
+    }
+
+    fn with_key(
+        &mut self,
+        id: KeyId,
+        change: impl FnOnce(StoredKey, tq_core::Timestamp) -> StoredKey,
+    ) -> Result<StoredKey, Refused> {
+        let held = self.shared.keys.get(id).ok_or(Refused::NoAccessKey(id))?;
+        let key = change(held.key.clone(), self.time);
+        self.write_key(&key);
+        Ok(key)
+    }
+
+    fn write_key(&mut self, key: &StoredKey) {
+        let at = key::access_key(key.id);
+        self.step.batch.put(at, row::encode_access_key(key));
+        self.step.durable = true;
+        self.shared.keys.insert(key.clone());
+    }
+
+    /// It ends before that is on disk, and stays ended, or nobody was told that it had.
+    fn revoke_key(&mut self, id: KeyId) -> Result<StoredKey, Refused> {
+        let held = self.shared.keys.get(id).ok_or(Refused::NoAccessKey(id))?;
+        self.step.batch.delete(key::access_key(id));
+        self.step.durable = true;
+        self.shared.keys.remove(id);
+        Ok(held.key.clone())
+    }
+
+    pub(super) fn record_audit(&mut self, event: Event, reply: Reply<()>) {
+        let AuditLog { first, next, hash } = self.audit_log;
+        let record = Record {
+            seq: next,
+            at: self.time,
+            event,
+            previous: hash,
+        };
+        let hash = record.hash();
+        let encoded = row::encode_audit(&record, hash);
+        self.step.batch.put(key::audit(next), encoded.clone());
+        self.step.batch.put(key::audit_head(), encoded);
+        self.step.durable = true;
+        let is_full = next - first >= AUDIT_RECORDS_MAX;
+        if is_full {
+            self.step.batch.delete(key::audit(first));
+        }
+        self.audit_log = AuditLog {
+            first: first + u64::from(is_full),
+            next: next + 1,
+            hash,
+        };
+        self.answer(reply, ());
+    }
+
+    pub(super) fn recover_access(&mut self) -> Result<(), Error> {
+        if let Some(bytes) = self.store.get(&key::access())? {
+            self.shared.keys.need(row::decode_access(bytes)?);
+        }
+        for (_, bytes) in self.read_all(Space::Meta, &key::access_keys())? {
+            self.shared.keys.insert(row::decode_access_key(bytes)?);
+        }
+        // The head says what the newest record was, so that records that are gone from the end are noticed.
+        let Some(head) = self.store.get(&key::audit_head())? else {
+            return Ok(());
+        };
+        let (head, hash) = row::decode_audit(head)?;
+        let mut ends = [head.seq + 1; 2];
+        for (end, direction) in ends
+            .iter_mut()
+            .zip([Direction::Ascending, Direction::Descending])
+        {
+            let found = self
+                .store
+                .scan(Space::Index, &key::audits(), &[], direction, 1)?;
+            if let Some(pair) = found.into_iter().next() {
+                *end = row::decode_audit(pair.value)?.0.seq;
+            }
+        }
+        let [first, last] = ends;
+        if last != head.seq {
+            tracing::error!(
+                expected = head.seq,
+                found = last,
+                "records of the audit log are missing: `tq audit verify` says which"
+            );
+        }
+        self.audit_log = AuditLog {
+            first,
+            next: head.seq + 1,
+            hash,
+        };
+        Ok(())
+    }
+}
