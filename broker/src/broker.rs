@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Tokens;
 use crate::blobs::{self, Blobs, Collector};
 use crate::config::{Config, store_of};
 use crate::ledger::{self, Clock, Ledger, Running};
@@ -20,9 +22,12 @@ use crate::{api, store};
 pub enum Error {
     /// Others could reach it, and nothing would keep them out.
     #[error(
-        "`{0}` is not a loopback address, and there is no access control yet; listen on 127.0.0.1 or [::1]"
+        "listening on `{0}` is refused: it is not a loopback address, and this broker has no access control"
     )]
     NotLoopback(SocketAddr),
+    /// Tokens would let nobody in whom the broker would not let in anyway.
+    #[error("tokens of `{0}` would change nothing: this broker has no access control")]
+    TokensForNothing(String),
     /// It cannot listen there.
     #[error("cannot listen on `{address}`")]
     Listen {
@@ -65,6 +70,7 @@ pub struct Broker {
     background: JoinSet<()>,
     stop: CancellationToken,
     config: Config,
+    has_access_control: bool,
 }
 
 impl Broker {
@@ -73,9 +79,6 @@ impl Broker {
     /// # Errors
     /// [`Error`] says what keeps it from serving.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        if !config.listen.ip().is_loopback() {
-            return Err(Error::NotLoopback(config.listen));
-        }
         // The address first: a port that is taken should not cost a recovery.
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|source| Error::Listen {
@@ -86,13 +89,32 @@ impl Broker {
         let opening = tokio::task::spawn_blocking(move || open(&opened)).await;
         let (ledger, blobs, clock) =
             opening.map_err(|error| Error::Stopped(error.to_string()))??;
+        let has_access_control = ledger.has_access_control();
+        if !has_access_control && !config.listen.ip().is_loopback() {
+            ledger.close()?;
+            return Err(Error::NotLoopback(config.listen));
+        }
+        if !has_access_control && let Some(issuer) = &config.tokens {
+            ledger.close()?;
+            return Err(Error::TokensForNothing(issuer.name.clone()));
+        }
         let (tell, failed) = watch::channel(None);
         let (handle, running) = ledger::start(ledger, clock, tell).map_err(Error::Thread)?;
         let stop = CancellationToken::new();
         let mut background = JoinSet::new();
         background.spawn(Collector::new(blobs.clone(), handle.clone()).run(stop.clone()));
         let vault = Vault::new(config.secrets_key.clone());
-        let routes = api::routes(handle, blobs, vault, stop.clone()).await;
+        let tokens = config
+            .tokens
+            .clone()
+            .map(|issuer| Arc::new(Tokens::new(issuer)));
+        if let Some(tokens) = tokens.clone() {
+            let stop = stop.clone();
+            background.spawn(async move {
+                stop.run_until_cancelled(tokens.keep_fresh()).await;
+            });
+        }
+        let routes = api::routes(handle, blobs, vault, tokens, stop.clone()).await;
         let server = api::serve(listener, routes).map_err(|source| Error::Listen {
             address: config.listen,
             source,
@@ -105,7 +127,14 @@ impl Broker {
             background,
             stop,
             config,
+            has_access_control,
         })
+    }
+
+    /// Whether nobody gets in without a credential.
+    #[must_use]
+    pub fn has_access_control(&self) -> bool {
+        self.has_access_control
     }
 
     /// Where it listens. The port is the one that the system chose if it was set to 0.
@@ -137,6 +166,7 @@ impl Broker {
             mut background,
             stop,
             config,
+            has_access_control: _,
         } = self;
         stop.cancel();
         server.shutdown(config.drain_timeout).await;

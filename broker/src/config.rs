@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::access::jwt::Issuer;
 use tq_core::limits::{FREE_BYTES_FLOOR, WAITING_MAX};
 
 /// What a broker is set up with.
@@ -19,6 +20,8 @@ pub struct Config {
     pub waiting_max: u64,
     /// How long requests may take to finish when it stops.
     pub drain_timeout: Duration,
+    /// Whose tokens are taken beside keys, if anyone's.
+    pub tokens: Option<Issuer>,
     /// The file with the key that secrets are sealed with, 64 hexadecimal digits. Made if it is not there when it is needed.
     pub secrets_key: PathBuf,
 }
@@ -34,6 +37,7 @@ impl Config {
             free_bytes_floor: FREE_BYTES_FLOOR,
             waiting_max: WAITING_MAX,
             drain_timeout: Duration::from_secs(5),
+            tokens: None,
         }
     }
 }

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{env, fs, io};
 
-use crate::args::{BrokerArgs, Cli, Command, DevArgs, HostArgs};
+use tq_client::Bearer;
+
+use crate::args::{BrokerArgs, BrokerCommand, BrokerVerb, Cli, Command, DevArgs, HostArgs};
+use crate::credential::{KeySetArg, KeySource};
 use crate::document::{self, Table};
 use crate::exit::Failure;
 use crate::labels::LabelList;
@@ -62,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) broker: Setting<String>,
     /// The namespace of clients.
     pub(crate) namespace: Setting<String>,
+    /// What clients and hosts show the broker; `None` is nothing.
+    pub(crate) key: Setting<Option<KeySource>>,
     /// How clients print.
     pub(crate) output: Setting<Format>,
     /// How the log is written.
@@ -88,6 +93,12 @@ pub(crate) struct Config {
     pub(crate) broker_secrets_key: Setting<Option<PathBuf>>,
     /// `tq broker`: tasks that may wait.
     pub(crate) broker_max_waiting: Setting<NonZeroU64>,
+    /// `tq broker`: whose tokens are taken; `None` is nobody's.
+    pub(crate) broker_jwt_issuer: Setting<Option<String>>,
+    /// `tq broker`: for whom these tokens have to be.
+    pub(crate) broker_jwt_audience: Setting<Option<String>>,
+    /// `tq broker`: where the issuer's keys are.
+    pub(crate) broker_jwt_keys: Setting<Option<KeySetArg>>,
     /// `tq host`: its name.
     pub(crate) host_name: Setting<String>,
     /// `tq host`: tasks at once.
@@ -121,7 +132,7 @@ pub(crate) struct Shown {
 
 /// The tables and keys of the file.
 const KEYS: &[(&str, &[&str])] = &[
-    ("client", &["broker", "namespace", "output"]),
+    ("client", &["broker", "namespace", "key_file", "output"]),
     ("log", &["format", "filter", "otlp_endpoint"]),
     (
         "dev",
@@ -129,7 +140,15 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
     (
         "broker",
-        &["data_dir", "listen", "secrets_key", "max_waiting"],
+        &[
+            "data_dir",
+            "listen",
+            "secrets_key",
+            "max_waiting",
+            "jwt_issuer",
+            "jwt_audience",
+            "jwt_keys",
+        ],
     ),
     (
         "host",
@@ -180,6 +199,15 @@ impl Config {
         Self::merge(cli, &variable, &path, &text)
     }
 
+    /// What clients and hosts show the broker.
+    ///
+    /// # Errors
+    /// The key cannot be read.
+    pub(crate) fn bearer(&self) -> Result<Bearer, Failure> {
+        let key = self.key.value.as_ref();
+        key.map_or_else(|| Ok(Bearer::default()), KeySource::bearer)
+    }
+
     fn merge(
         cli: &Cli,
         variable: &dyn Fn(&str) -> Option<OsString>,
@@ -201,12 +229,38 @@ impl Config {
             }
             _ => (None, None, None, None, None),
         };
+        let broker_args = match &cli.command {
+            Command::Broker(BrokerCommand {
+                command: None,
+                args,
+            }) => Some(args),
+            _ => None,
+        };
+        let (jwt_issuer, jwt_audience, jwt_keys) = match broker_args {
+            Some(args) => (
+                args.jwt_issuer.clone(),
+                args.jwt_audience.clone(),
+                args.jwt_keys.clone(),
+            ),
+            None => (None, None, None),
+        };
         let (broker_data_dir, broker_listen, secrets_key, max_waiting) = match &cli.command {
-            Command::Broker(BrokerArgs {
-                data_dir,
-                listen,
-                secrets_key,
-                max_waiting,
+            Command::Broker(BrokerCommand {
+                command: Some(BrokerVerb::Init { data_dir }),
+                args: _,
+            }) => (data_dir.clone(), None, None, None),
+            Command::Broker(BrokerCommand {
+                command: None,
+                args:
+                    BrokerArgs {
+                        data_dir,
+                        listen,
+                        secrets_key,
+                        max_waiting,
+                        jwt_issuer: _,
+                        jwt_audience: _,
+                        jwt_keys: _,
+                    },
             }) => (data_dir.clone(), *listen, secrets_key.clone(), *max_waiting),
             _ => (None, None, None, None),
         };
@@ -250,6 +304,14 @@ impl Config {
             let listen = SocketAddr::from(DEFAULT_LISTEN);
             let broker_url = || format!("http://{listen}");
             let state = user_folder("XDG_STATE_HOME", ".local/state");
+            let key_file = global.key_file.clone().map(KeySource::File);
+            let key = match (&key_file, variable("TQ_KEY")) {
+                (None, Some(text)) => Setting {
+                    value: Some(KeySource::Text(text.to_string_lossy().into_owned())),
+                    origin: Origin::Variable("TQ_KEY"),
+                },
+                _ => layers.pick_optional(key_file, &["TQ_KEY_FILE"], "client", "key_file")?,
+            };
             let host_name =
                 layers.pick(host_name, &["TQ_HOST_NAME"], "host", "name", machine_name)?;
             let host_folder = state.join("hosts").join(&host_name.value);
@@ -274,8 +336,9 @@ impl Config {
                     &["TQ_NAMESPACE"],
                     "client",
                     "namespace",
-                    || tq_core::name::DEFAULT_NAMESPACE.to_owned(),
+                    String::new,
                 )?,
+                key,
                 output: layers.pick(global.output, &["TQ_OUTPUT"], "client", "output", || {
                     Format::Table
                 })?,
@@ -346,6 +409,24 @@ impl Config {
                     "max_waiting",
                     default_max_waiting,
                 )?,
+                broker_jwt_issuer: layers.pick_optional(
+                    jwt_issuer,
+                    &["TQ_BROKER_JWT_ISSUER"],
+                    "broker",
+                    "jwt_issuer",
+                )?,
+                broker_jwt_audience: layers.pick_optional(
+                    jwt_audience,
+                    &["TQ_BROKER_JWT_AUDIENCE"],
+                    "broker",
+                    "jwt_audience",
+                )?,
+                broker_jwt_keys: layers.pick_optional(
+                    jwt_keys,
+                    &["TQ_BROKER_JWT_KEYS"],
+                    "broker",
+                    "jwt_keys",
+                )?,
                 host_slots: layers.pick(
                     host_slots,
                     &["TQ_HOST_SLOTS"],
@@ -401,6 +482,7 @@ impl Config {
         let Self {
             broker,
             namespace,
+            key,
             output,
             log_format,
             log_filter,
@@ -414,6 +496,9 @@ impl Config {
             broker_listen,
             broker_secrets_key,
             broker_max_waiting,
+            broker_jwt_issuer,
+            broker_jwt_audience,
+            broker_jwt_keys,
             host_name,
             host_slots,
             host_labels,
@@ -449,6 +534,7 @@ impl Config {
         vec![
             show("client.broker", broker),
             show("client.namespace", namespace),
+            optional("client.key_file", key),
             show("client.output", output),
             show("log.format", log_format),
             optional("log.filter", log_filter),
@@ -466,6 +552,9 @@ impl Config {
                 origin: broker_secrets_key.origin.clone(),
             },
             show("broker.max_waiting", broker_max_waiting),
+            optional("broker.jwt_issuer", broker_jwt_issuer),
+            optional("broker.jwt_audience", broker_jwt_audience),
+            optional("broker.jwt_keys", broker_jwt_keys),
             show("host.name", host_name),
             show("host.slots", host_slots),
             show("host.labels", host_labels),

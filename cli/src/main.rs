@@ -5,6 +5,7 @@ mod cases;
 mod commands;
 mod commas;
 mod config;
+mod credential;
 mod document;
 mod exit;
 mod labels;

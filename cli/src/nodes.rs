@@ -70,6 +70,16 @@ impl Pair {
         allowed_networks: Vec<Network>,
     ) -> anyhow::Result<Self> {
         let broker = Broker::start(tq_broker::Config::new(data_dir, listen)).await?;
+        if broker.has_access_control() {
+            broker.shutdown().await?;
+            let refused = format!(
+                "the broker with its data in `{}` has access control, and this command is for everyone on this machine",
+                data_dir.display()
+            );
+            return Err(Failure::usage(refused)
+                .hint("run `tq broker` and `tq host`, or name another --data-dir")
+                .into());
+        }
         let url = url(broker.address());
         let mut config = tq_host::Config::new(url, "local", slots, data_dir.join("host"));
         config.isolation = isolation.into();
@@ -183,8 +193,8 @@ pub(crate) fn check_listen(listen: SocketAddr) -> Result<(), Failure> {
     if listen.ip().is_loopback() {
         return Ok(());
     }
-    Err(Failure::usage(format!("listening on `{listen}` is refused: it is not a loopback address, and there is no access control yet"))
-        .hint("listen on 127.0.0.1 or [::1]; a tunnel such as `ssh -L` reaches it from elsewhere"))
+    Err(Failure::usage(format!("listening on `{listen}` is refused: it is not a loopback address, and this broker has no access control"))
+        .hint("listen on 127.0.0.1 or [::1]; `tq broker init` and `tq broker` serve others than this machine"))
 }
 
 /// Refuses flags that name a broker, or something on it, where a command has one of its own.

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tq_core::limits::MESSAGE_BYTES_MAX;
-use tq_core::name::DEFAULT_NAMESPACE;
+use tq_proto::Bearer;
+use tq_proto::v1::access_service_client::AccessServiceClient;
 use tq_proto::v1::dead_letter_service_client::DeadLetterServiceClient;
 use tq_proto::v1::host_service_client::HostServiceClient;
 use tq_proto::v1::key_value_service_client::KeyValueServiceClient;
@@ -35,10 +37,15 @@ pub struct Client {
     pub(crate) url: Arc<str>,
     pub(crate) namespace: Arc<str>,
     channel: Channel,
+    bearer: Bearer,
 }
 
+/// What calls go over.
+pub(crate) type Wire = InterceptedService<Channel, Bearer>;
+
 impl Client {
-    /// Connects to the broker at `url`, such as `http://127.0.0.1:7171`; the scheme may be left out. The namespace is `default`.
+    /// Connects to the broker at `url`, such as `http://127.0.0.1:7171`; the scheme may be left out. The namespace is
+    /// the one that the credential is for if that is one, and `default` otherwise.
     ///
     /// # Errors
     /// [`Error::Address`] if `url` cannot be a broker's, [`Error::Unreachable`] if nothing answers there within 5 s.
@@ -53,9 +60,17 @@ impl Client {
             })?;
         Ok(Self {
             url: url.into(),
-            namespace: DEFAULT_NAMESPACE.into(),
+            namespace: "".into(),
             channel,
+            bearer: Bearer::default(),
         })
+    }
+
+    /// The same connection, with a credential that says who calls. It goes along with every call: over a network in which others may
+    /// listen, only by TLS.
+    #[must_use]
+    pub fn with_credential(self, bearer: Bearer) -> Self {
+        Self { bearer, ..self }
     }
 
     /// The same connection, for another namespace.
@@ -73,55 +88,62 @@ impl Client {
         &self.url
     }
 
-    /// The namespace that calls are made in.
+    /// The namespace that calls are made in; empty leaves it to the credential.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    pub(crate) fn tasks(&self) -> TaskServiceClient<Channel> {
-        TaskServiceClient::new(self.channel.clone())
+    fn wire(&self) -> Wire {
+        InterceptedService::new(self.channel.clone(), self.bearer.clone())
+    }
+
+    pub(crate) fn access_service(&self) -> AccessServiceClient<Wire> {
+        AccessServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn tasks(&self) -> TaskServiceClient<Wire> {
+        TaskServiceClient::new(self.wire())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn dead_letters(&self) -> DeadLetterServiceClient<Channel> {
-        DeadLetterServiceClient::new(self.channel.clone())
+    pub(crate) fn dead_letters(&self) -> DeadLetterServiceClient<Wire> {
+        DeadLetterServiceClient::new(self.wire())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn namespace_service(&self) -> NamespaceServiceClient<Channel> {
-        NamespaceServiceClient::new(self.channel.clone())
+    pub(crate) fn namespace_service(&self) -> NamespaceServiceClient<Wire> {
+        NamespaceServiceClient::new(self.wire())
     }
 
-    pub(crate) fn module_service(&self) -> ModuleServiceClient<Channel> {
-        ModuleServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(crate) fn module_service(&self) -> ModuleServiceClient<Wire> {
+        ModuleServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn retention_service(&self) -> RetentionServiceClient<Channel> {
-        RetentionServiceClient::new(self.channel.clone())
+    pub(crate) fn retention_service(&self) -> RetentionServiceClient<Wire> {
+        RetentionServiceClient::new(self.wire())
     }
 
-    pub(crate) fn keyvalue_service(&self) -> KeyValueServiceClient<Channel> {
-        KeyValueServiceClient::new(self.channel.clone())
+    pub(crate) fn keyvalue_service(&self) -> KeyValueServiceClient<Wire> {
+        KeyValueServiceClient::new(self.wire())
     }
 
-    pub(crate) fn secret_service(&self) -> SecretServiceClient<Channel> {
-        SecretServiceClient::new(self.channel.clone())
+    pub(crate) fn secret_service(&self) -> SecretServiceClient<Wire> {
+        SecretServiceClient::new(self.wire())
     }
 
-    pub(crate) fn host_service(&self) -> HostServiceClient<Channel> {
-        HostServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(crate) fn host_service(&self) -> HostServiceClient<Wire> {
+        HostServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn queue_service(&self) -> QueueServiceClient<Channel> {
-        QueueServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(crate) fn queue_service(&self) -> QueueServiceClient<Wire> {
+        QueueServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn resilience_service(&self) -> ResilienceServiceClient<Channel> {
-        ResilienceServiceClient::new(self.channel.clone())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(crate) fn resilience_service(&self) -> ResilienceServiceClient<Wire> {
+        ResilienceServiceClient::new(self.wire()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(crate) fn refusal(&self, status: &tonic::Status) -> Error {

@@ -22,6 +22,7 @@
 //!
 //! Every method that waits for the broker is safe to drop at any point; what the broker has received by then is done.
 
+mod access;
 mod breakers;
 mod connection;
 mod dead_letters;
@@ -39,6 +40,7 @@ mod secrets;
 mod tasks;
 mod watch;
 
+pub use access::NewApiKey;
 pub use breakers::Forced;
 pub use connection::Client;
 pub use dead_letters::{DeadLetters, RedriveOptions};
@@ -50,15 +52,17 @@ pub use retention::RetentionChange;
 pub use tasks::{TaskUpdate, Which, WhichLive};
 pub use watch::{Watch, Watching};
 
+pub use tq_proto::Bearer;
 pub use tq_proto::v1::{
-    Attempt, Breaker, BreakerChange, BreakerState, Bucket, CancelTasksResponse, Concurrency,
-    ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter, DeleteTasksResponse,
-    DiscardDeadLettersResponse, Entry, Environment, Failure, FollowTaskResponse, Function,
-    FunctionSettings, GetValueResponse, GrantList, Grants, Host, HostChange, HostHealth, HostState,
-    KeyInfo, LimitOverrides, Limits, ListBucketsResponse, ListDeadLettersResponse,
-    ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk, Module,
-    NamespaceSettings, NewTask, Overload, OverloadChange, OverloadGauge, PlacementSettings,
+    ApiKey, Attempt, AuditRecord, Breaker, BreakerChange, BreakerState, Bucket,
+    CancelTasksResponse, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter,
+    DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment, Failure,
+    FollowTaskResponse, Function, FunctionSettings, GetValueResponse, GrantList, Grants, Host,
+    HostChange, HostHealth, HostState, Identity, KeyInfo, LimitOverrides, Limits,
+    ListAuditRecordsRequest, ListAuditRecordsResponse, ListBucketsResponse,
+    ListDeadLettersResponse, ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk,
+    Module, NamespaceSettings, NewTask, Overload, OverloadChange, OverloadGauge, PlacementSettings,
     Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention, RetryOverrides,
-    RetryPolicy, RetypedFunction, Secret, SignatureSummary, Submitted, Task, TaskState, Tier,
+    RetryPolicy, RetypedFunction, Role, Secret, SignatureSummary, Submitted, Task, TaskState, Tier,
     Tripped, TypedFunction, UncallableFunction, UploadModuleResponse, Usage,
 };

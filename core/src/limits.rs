@@ -423,6 +423,20 @@ pub const ACCESS_FAILURES_MAX: u32 = 10;
 pub const ACCESS_FAILURE_EVERY: Duration = Duration::from_secs(1);
 /// Addresses whose failures are remembered. They take some 40 bytes each.
 pub const ACCESS_ADDRESSES_MAX: usize = 10_000;
+/// A token of an issuer. Those in use have one or two KiB.
+pub const JWT_BYTES_MAX: usize = 8 * KIB as usize;
+/// How much the clocks of an issuer and a broker may differ.
+pub const JWT_LEEWAY: Duration = Duration::from_secs(60);
+/// Tokens that are not checked again when they come again.
+pub const JWTS_VERIFIED_MAX: usize = 10_000;
+/// The keys of an issuer.
+pub const JWKS_BYTES_MAX: u64 = MIB;
+/// How often they are asked for.
+pub const JWKS_EVERY: Duration = Duration::from_secs(300);
+/// How often they are asked for since a token names a key that is not among them.
+pub const JWKS_UNKNOWN_EVERY: Duration = Duration::from_secs(10);
+/// How long that may take.
+pub const JWKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Records that the audit log keeps, of some 300 bytes each; the oldest go first.
 pub const AUDIT_RECORDS_MAX: u64 = 1_000_000;
 /// A key of a bucket.

@@ -12,6 +12,8 @@ use tq_core::limits::{COMPILED_CACHE_BYTES, LimitOverrides, SLOTS_MAX, check_hos
 use tq_core::{Limits, TaskId, label, name};
 
 use crate::Error;
+use tq_proto::Bearer;
+
 use crate::component::Compiler;
 use crate::egress::{Network, Recorded};
 use crate::processes;
@@ -21,6 +23,8 @@ use crate::processes;
 pub struct Config {
     /// Where the broker is: `http://HOST:PORT`.
     pub broker: String,
+    /// What it shows the broker.
+    pub credential: Bearer,
     /// The host's name. The broker admits one live host of a name.
     pub name: String,
     /// Attempts that run at once, from 1 to [`SLOTS_MAX`].
@@ -84,6 +88,7 @@ impl Config {
     ) -> Self {
         Self {
             broker: broker.into(),
+            credential: Bearer::default(),
             name: name.into(),
             slots,
             labels: Labels::new(),

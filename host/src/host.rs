@@ -164,7 +164,7 @@ impl Host {
         let told = async move { tell_compiler(&compiler).await };
         serving.spawn(stopped.clone().run_until_cancelled_owned(told));
         let endpoint = link::endpoint(broker.clone());
-        let client = link::client(endpoint.connect_lazy());
+        let client = link::client(endpoint.connect_lazy(), config.credential.clone());
         let holders = Holders::new(
             client,
             Arc::clone(&metrics),
@@ -374,6 +374,7 @@ impl Start<'_> {
         } = self;
         let agent = Agent::new(agent::Parts {
             broker,
+            credential: config.credential.clone(),
             name: config.name.clone(),
             slots: config.slots,
             labels: config.labels.clone(),

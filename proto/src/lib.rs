@@ -1,6 +1,9 @@
 //! The wire format of tq: `tq/v1/*.proto` and the code generated from it. The comments stand in the `.proto` files.
 
+pub mod bearer;
 pub mod codec;
+
+pub use bearer::{Bearer, NoCredential};
 
 /// Version 1 of the protocol.
 #[expect(

@@ -546,7 +546,7 @@ async fn address_that_others_can_reach_is_refused() {
         check(
             &ran,
             2,
-            "listening on `0.0.0.0:0` is refused: it is not a loopback address, and there is no access control yet",
+            "listening on `0.0.0.0:0` is refused: it is not a loopback address, and this broker has no access control",
         );
     }
     assert!(

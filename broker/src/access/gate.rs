@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tq_core::Timestamp;
 use tq_core::access::Principal;
 
+use super::jwt::{Tokens, Verified};
 use super::origin::{self, Foreign};
 use super::throttle::Throttle;
 use super::{KeyId, KeyText, TextHash};
@@ -21,6 +22,7 @@ const BEARER: &str = "Bearer ";
 /// Decides who is let in.
 pub(crate) struct Gate {
     shared: Arc<Shared>,
+    tokens: Option<Arc<Tokens>>,
     throttle: Throttle,
     started: Instant,
 }
@@ -37,12 +39,14 @@ pub(super) struct Admitted {
 }
 
 /// What lets a caller in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Credential {
     /// There is no access control.
     None,
     /// A key.
     Key(KeyId, TextHash),
+    /// A token.
+    Token(Verified),
 }
 
 /// Why nobody is let in. The caller learns the least of it that helps; the reason goes to the log.
@@ -64,16 +68,17 @@ pub(super) enum Refusal {
 }
 
 impl Gate {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, tokens: Option<Arc<Tokens>>) -> Self {
         Self {
             shared,
+            tokens,
             throttle: Throttle::default(),
             started: Instant::now(),
         }
     }
 
     /// Finds out who makes a request.
-    pub(super) fn admit(
+    pub(super) async fn admit(
         &self,
         uri: &Uri,
         headers: &HeaderMap,
@@ -96,16 +101,41 @@ impl Gate {
             .and_then(|text| text.strip_prefix(BEARER));
         let found = match text.map(str::trim) {
             None => Err("the `authorization` header is no `Bearer` one".to_owned()),
-            Some(text) => self.find(text, wall()),
+            Some(text) => self.find(text, wall(), peer.address).await,
         };
         found.map_err(|reason| self.refuse(reason, peer.address))
     }
 
-    fn find(&self, text: &str, now: Timestamp) -> Result<Admitted, String> {
-        let Some(text) = KeyText::read(text) else {
-            return Err("it is no key".to_owned());
+    async fn find(
+        &self,
+        text: &str,
+        now: Timestamp,
+        address: SocketAddr,
+    ) -> Result<Admitted, String> {
+        if let Some(text) = KeyText::read(text) {
+            return self.with_key(&text, now);
+        }
+        let Some(tokens) = &self.tokens else {
+            return Err("it is no key, and the broker takes no tokens".to_owned());
         };
-        let Some((held, expires_at)) = self.shared.keys.find(&text, now) else {
+        // Checking a signature costs more than looking a key up, so that an address that has tried too many waits with this, too.
+        if self
+            .throttle
+            .wait(address.ip(), self.started.elapsed())
+            .is_some()
+        {
+            return Err("its address has tried too many".to_owned());
+        }
+        let verified = tokens.check(text, now).await?;
+        Ok(Admitted {
+            principal: Some(Arc::clone(&verified.principal)),
+            expires_at: Some(verified.expires_at),
+            credential: Credential::Token(verified),
+        })
+    }
+
+    fn with_key(&self, text: &KeyText, now: Timestamp) -> Result<Admitted, String> {
+        let Some((held, expires_at)) = self.shared.keys.find(text, now) else {
             return Err(match self.shared.keys.get(text.id) {
                 None => format!("there is no key {}", text.id),
                 Some(held) => format!("the text is none of {}, or no longer", held.key.title()),
@@ -134,12 +164,16 @@ impl Gate {
     }
 
     /// Whether a credential still holds.
-    pub(super) fn holds(&self, credential: Credential) -> bool {
+    pub(super) fn holds(&self, credential: &Credential) -> bool {
         match credential {
             Credential::None => true,
             Credential::Key(id, hash) => {
-                let held = self.shared.keys.get(id);
-                held.is_some_and(|held| held.key.holds_until(hash, wall()).is_some())
+                let held = self.shared.keys.get(*id);
+                held.is_some_and(|held| held.key.holds_until(*hash, wall()).is_some())
+            }
+            Credential::Token(verified) => {
+                let tokens = self.tokens.as_ref();
+                tokens.is_some_and(|tokens| tokens.holds(verified, wall()))
             }
         }
     }

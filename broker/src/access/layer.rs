@@ -19,6 +19,7 @@ use super::Caller;
 use super::audit::{Auditor, Event};
 use super::calls::{self, Call};
 use super::gate::{Admitted, Credential, Gate, Refusal};
+use super::jwt::Tokens;
 use crate::api::Peer;
 use crate::ledger::Handle;
 
@@ -31,9 +32,9 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// For the routes of a broker.
-    pub(crate) fn new(ledger: Handle) -> Self {
+    pub(crate) fn new(ledger: Handle, tokens: Option<Arc<Tokens>>) -> Self {
         Self {
-            gate: Arc::new(Gate::new(Arc::clone(ledger.shared()))),
+            gate: Arc::new(Gate::new(Arc::clone(ledger.shared()), tokens)),
             auditor: Auditor::new(ledger),
         }
     }
@@ -57,7 +58,7 @@ pub(crate) async fn guard(
         return answer(call, Status::internal(unknown));
     };
     let Guard { gate, auditor } = guard;
-    let admitted = gate.admit(request.uri(), request.headers(), peer);
+    let admitted = gate.admit(request.uri(), request.headers(), peer).await;
     let Admitted {
         principal,
         expires_at,
@@ -195,7 +196,7 @@ enum Side {
 
 impl Held {
     fn watch(&self, body: Body, side: Side) -> Body {
-        if self.credential == Credential::None || body.is_end_stream() {
+        if matches!(self.credential, Credential::None) || body.is_end_stream() {
             return body;
         }
         Body::new(Watched {
@@ -208,7 +209,7 @@ impl Held {
     }
 
     fn is_valid(&self) -> bool {
-        self.gate.holds(self.credential)
+        self.gate.holds(&self.credential)
     }
 }
 

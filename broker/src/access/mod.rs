@@ -8,6 +8,7 @@ pub mod audit;
 mod caller;
 mod calls;
 mod gate;
+pub mod jwt;
 mod key;
 mod keys;
 mod layer;
@@ -15,6 +16,7 @@ mod origin;
 mod throttle;
 
 pub(crate) use caller::Caller;
-pub use key::{KeyId, KeyText, TextHash};
+pub(crate) use jwt::Tokens;
+pub use key::{KeyId, KeyText, NoRandom, TextHash};
 pub use keys::{KeyOrder, Keys, Previous, StoredKey};
 pub(crate) use layer::{Guard, guard};

@@ -38,6 +38,11 @@ impl Default for AuditLog {
 }
 
 impl Ledger {
+    /// Whether nobody gets in without a credential.
+    pub fn has_access_control(&self) -> bool {
+        self.shared.keys.are_needed()
+    }
+
     pub(super) fn change_key(&mut self, change: KeyChange) {
         let KeyChange { order, reply } = change;
         let changed = match order {

@@ -14,6 +14,9 @@ pub(crate) enum AdminCommand {
         after_help = "Keep a copy of the directory first.\n\nExample:\n  tq admin repair --data-dir .tq"
     )]
     Repair(AdminArgs),
+    /// Make another key of an administrator, and print it: for whoever has lost theirs
+    #[command(after_help = "Example:\n  tq admin key --data-dir /var/lib/tq > admin.key")]
+    Key(AdminArgs),
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,35 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
+
+use crate::credential::KeySetArg;
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct BrokerCommand {
+    #[command(subcommand)]
+    pub(crate) command: Option<BrokerVerb>,
+    #[command(flatten)]
+    pub(crate) args: BrokerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BrokerVerb {
+    /// Turn access control on, while no broker runs on the directory, and print the first key of an administrator
+    #[command(
+        after_help = "From then on nobody gets in without a credential, and the broker may serve others than this machine. The key is shown this once.
+
+Examples:
+  tq broker init > admin.key
+  tq broker init --data-dir /var/lib/tq > admin.key"
+    )]
+    Init {
+        /// Where tasks and modules are kept, or will be [env: TQ_BROKER_DATA_DIR] [default: `tq/broker` in the user's state folder]
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+}
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -14,12 +42,21 @@ pub(crate) struct BrokerArgs {
     /// Where tasks and modules are kept [env: TQ_BROKER_DATA_DIR] [default: `tq/broker` in the user's state folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Address to serve on; loopback only, until there is access control [env: TQ_BROKER_LISTEN] [default: 127.0.0.1:7171]
+    /// Address to serve on; loopback only, unless `tq broker init` has turned access control on [env: TQ_BROKER_LISTEN] [default: 127.0.0.1:7171]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
     /// File with the key that secrets are sealed with, 64 hexadecimal digits; made when the first secret is set [env: TQ_BROKER_SECRETS_KEY] [default: `secrets.key` in the data directory]
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets_key: Option<PathBuf>,
+    /// Take tokens (JWT) of this issuer, beside keys: what `iss` has to be [env: TQ_BROKER_JWT_ISSUER]
+    #[arg(long, value_name = "ISSUER")]
+    pub(crate) jwt_issuer: Option<String>,
+    /// What `aud` of such a token has to be, or to have [env: TQ_BROKER_JWT_AUDIENCE]
+    #[arg(long, value_name = "AUDIENCE")]
+    pub(crate) jwt_audience: Option<String>,
+    /// The issuer's keys (JWKS): a file, or an address with `https` [env: TQ_BROKER_JWT_KEYS]
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) jwt_keys: Option<KeySetArg>,
     /// Tasks that may wait, in all namespaces, before submits are refused: those of a low priority at 80 % of it, of a normal one at 90 % [env: TQ_BROKER_MAX_WAITING] [default: 20000000]
     #[arg(long, value_name = "TASKS")]
     pub(crate) max_waiting: Option<NonZeroU64>,

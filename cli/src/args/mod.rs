@@ -1,5 +1,6 @@
 //! The command line as it is typed.
 
+mod access;
 mod admin;
 mod attempt;
 mod bench;
@@ -30,11 +31,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::output::Format;
 use crate::telemetry::LogFormat;
 
+pub(crate) use access::{AuditCommand, AuditListArgs, KeyCommand, KeyCreateArgs, RoleArg};
 pub(crate) use admin::{AdminArgs, AdminCommand};
 pub(crate) use attempt::{LimitArgs, RetryArgs};
 pub(crate) use bench::{BenchArgs, BenchScenario};
 pub(crate) use breaker::{BreakerCommand, BreakerForceArgs, ForcedArg};
-pub(crate) use broker::BrokerArgs;
+pub(crate) use broker::{BrokerArgs, BrokerCommand, BrokerVerb};
 pub(crate) use call::{CallArgs, PlacementArgs};
 pub(crate) use config::ConfigCommand;
 pub(crate) use dead::{
@@ -87,9 +89,12 @@ pub(crate) struct Global {
     /// Address of the broker [env: TQ_BROKER] [default: http://127.0.0.1:7171]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) broker: Option<String>,
-    /// Tenant that everything is done in [env: TQ_NAMESPACE] [default: default]
+    /// Tenant that everything is done in [env: TQ_NAMESPACE] [default: the key's, if that is for one; else `default`]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
+    /// File with the key that says who you are; TQ_KEY has the key itself [env: TQ_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// How results are printed [env: TQ_OUTPUT] [default: table]
     #[arg(long, short, global = true, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
@@ -109,7 +114,7 @@ pub(crate) enum Command {
     /// Run a broker and a host in one process, for development
     Dev(DevArgs),
     /// Run a broker: the node that remembers and decides
-    Broker(BrokerArgs),
+    Broker(BrokerCommand),
     /// Run a host: a node that executes; or look at hosts, and act on them
     Host(HostCommand),
     /// Make a new module: a Rust crate that builds as it stands
@@ -159,6 +164,15 @@ Tasks of a low priority (0 to 84) are refused first, then those of a normal one 
     /// Look at the settings of a namespace, and change them
     #[command(subcommand)]
     Namespace(NamespaceCommand),
+    /// Show who the broker takes you for, and what you may do
+    #[command(after_help = "Examples:\n  tq whoami\n  TQ_KEY_FILE=ci.key tq whoami --output json")]
+    Whoami,
+    /// Make keys that let people, programs and hosts in; list, rotate and revoke them
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Look at the record of who did what, export and verify it
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Set secrets for functions that are granted them, list and delete them
     #[command(subcommand)]
     Secret(SecretCommand),

@@ -1,22 +1,24 @@
 //! `tq broker`
 
 use tq_broker::Broker;
+use tq_broker::access::jwt::Issuer;
+use tq_broker::admin::{self, KeyError};
 
 use crate::config::Config;
-use crate::exit::Exit;
-use crate::nodes::{StopSignals, check_listen, url};
+use crate::exit::{Exit, Failure};
+use crate::nodes::{StopSignals, url};
 use crate::output;
 
 pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     let data_dir = &config.broker_data_dir.value;
-    check_listen(config.broker_listen.value)?;
     let mut stop = StopSignals::listen()?;
     let mut settings = tq_broker::Config::new(data_dir.clone(), config.broker_listen.value);
     if let Some(key) = &config.broker_secrets_key.value {
         settings.secrets_key.clone_from(key);
     }
     settings.waiting_max = config.broker_max_waiting.value.get();
-    let broker = Broker::start(settings).await?;
+    settings.tokens = issuer(config)?;
+    let broker = Broker::start(settings).await.map_err(explained)?;
     output::note(format!(
         "tq broker is ready at {}, with its data in {}",
         url(broker.address()),
@@ -30,5 +32,62 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     match failed {
         Some(error) => Err(error.into()),
         None => exit,
+    }
+}
+
+/// Whose tokens are taken. What is said of them is said whole.
+fn issuer(config: &Config) -> Result<Option<Issuer>, Failure> {
+    let settings = (
+        &config.broker_jwt_issuer.value,
+        &config.broker_jwt_audience.value,
+        &config.broker_jwt_keys.value,
+    );
+    match settings {
+        (None, None, None) => Ok(None),
+        (Some(name), Some(audience), Some(keys)) => Ok(Some(Issuer {
+            name: name.clone(),
+            audience: audience.clone(),
+            keys: keys.0.clone(),
+        })),
+        _ => Err(Failure::usage(
+            "tokens are taken if --jwt-issuer, --jwt-audience and --jwt-keys are all given",
+        )
+        .hint("give the others, or none of them")),
+    }
+}
+
+/// Turns access control on.
+pub(crate) fn init(config: &Config) -> anyhow::Result<Exit> {
+    let data_dir = &config.broker_data_dir.value;
+    let key = admin::init(data_dir).map_err(|error| match error {
+        KeyError::HasAccessControl(_) => {
+            let hint = format!(
+                "`tq admin key --data-dir {}` makes another key of an administrator, while the broker is stopped",
+                data_dir.display()
+            );
+            anyhow::Error::from(Failure::new(Exit::Refused, error.to_string()).hint(hint))
+        }
+        other => other.into(),
+    })?;
+    output::line(key)?;
+    output::note(format!(
+        "access control is on for {}; the key on standard output is of an administrator for all namespaces, and shown this once",
+        data_dir.display()
+    ));
+    output::note(
+        "next: start `tq broker`, give your clients the key by TQ_KEY or --key-file, and make others with `tq key create`",
+    );
+    Ok(Exit::Succeeded)
+}
+
+fn explained(error: tq_broker::Error) -> anyhow::Error {
+    match error {
+        tq_broker::Error::NotLoopback(_) => Failure::usage(error.to_string())
+            .hint("`tq broker init` turns access control on; a tunnel such as `ssh -L` reaches a loopback address from elsewhere")
+            .into(),
+        tq_broker::Error::TokensForNothing(_) => Failure::usage(error.to_string())
+            .hint("`tq broker init` turns access control on")
+            .into(),
+        other => other.into(),
     }
 }

@@ -1,6 +1,7 @@
 //! What each command does: one file each.
 
 mod admin;
+mod audit;
 mod bench;
 mod breaker;
 mod broker;
@@ -13,6 +14,7 @@ mod deploy;
 mod describe;
 mod dev;
 mod host;
+mod key;
 mod kv;
 mod module;
 mod namespace;
@@ -26,12 +28,14 @@ mod submit;
 mod task;
 mod test;
 mod waiting;
+mod whoami;
 
 use tq_client::Client;
 
 use crate::args::{
-    AdminCommand, BreakerCommand, Command, ConfigCommand, DeadCommand, HostVerb, KvCommand,
-    ModuleCommand, NamespaceCommand, QueueCommand, RetentionCommand, SecretCommand, TaskCommand,
+    AdminCommand, AuditCommand, BreakerCommand, BrokerVerb, Command, ConfigCommand, DeadCommand,
+    HostVerb, KeyCommand, KvCommand, ModuleCommand, NamespaceCommand, QueueCommand,
+    RetentionCommand, SecretCommand, TaskCommand,
 };
 use crate::config::Config;
 use crate::exit::Exit;
@@ -43,7 +47,10 @@ use crate::exit::Exit;
 pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exit> {
     match command {
         Command::Dev(args) => dev::run(config, args.watch).await,
-        Command::Broker(_) => broker::run(config).await,
+        Command::Broker(broker) => match broker.command {
+            None => broker::run(config).await,
+            Some(BrokerVerb::Init { data_dir: _ }) => broker::init(config),
+        },
         Command::Host(host) => match host.command {
             None => host::run(config).await,
             Some(HostVerb::List) => host::list::run(config).await,
@@ -110,6 +117,20 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             ModuleCommand::Delete { module } => module::delete::run(config, &module).await,
             ModuleCommand::Schema => module::schema::run(),
         },
+        Command::Whoami => whoami::run(config).await,
+        Command::Key(command) => match command {
+            KeyCommand::Create(args) => key::create::run(config, args).await,
+            KeyCommand::List => key::list::run(config).await,
+            KeyCommand::Rotate { id, grace } => key::rotate::run(config, &id, grace).await,
+            KeyCommand::Revoke { id } => key::revoke::run(config, &id).await,
+        },
+        Command::Audit(command) => match command {
+            AuditCommand::List(args) => audit::list::run(config, args).await,
+            AuditCommand::Export => audit::export::run(config).await,
+            AuditCommand::Verify { file, head } => {
+                audit::verify::run(config, file.as_deref(), head.as_deref()).await
+            }
+        },
         Command::Secret(command) => match command {
             SecretCommand::Set { name, file } => {
                 secret::set::run(config, &name, file.as_deref()).await
@@ -136,6 +157,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
         Command::Admin(admin) => match admin {
             AdminCommand::Check(args) => admin::check::run(config, &args),
             AdminCommand::Repair(args) => admin::repair::run(config, &args),
+            AdminCommand::Key(args) => admin::key::run(&args),
         },
         Command::Config(ConfigCommand::Show) => config::show::run(config),
         Command::Demo => demo::run().await,
@@ -146,6 +168,8 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
 
 /// A client of the broker that the settings name.
 async fn connect(config: &Config) -> anyhow::Result<Client> {
+    let bearer = config.bearer()?;
     let client = Client::connect(&config.broker.value).await?;
+    let client = client.with_credential(bearer);
     Ok(client.with_namespace(&config.namespace.value))
 }

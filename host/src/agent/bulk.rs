@@ -9,7 +9,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tq_core::id::{Digest, Epoch};
 use tq_core::limits::{CHUNK_BYTES, LEASE};
@@ -18,6 +17,7 @@ use tq_proto::v1::put_blob_request::Part;
 use tq_proto::v1::{Blob, FetchBlobRequest, PutBlobRequest, PutLogsRequest};
 
 use crate::agent::backoff::Backoff;
+use crate::agent::link::Wire;
 use crate::metrics::Metrics;
 
 /// Blobs on their way at once, in each direction.
@@ -61,14 +61,14 @@ impl FetchError {
 /// Moves blobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Bulk {
-    client: HostLinkClient<Channel>,
+    client: HostLinkClient<Wire>,
     fetching: Arc<Semaphore>,
     putting: Arc<Semaphore>,
     seed: u64,
 }
 
 impl Bulk {
-    pub(crate) fn new(client: HostLinkClient<Channel>, seed: u64) -> Self {
+    pub(crate) fn new(client: HostLinkClient<Wire>, seed: u64) -> Self {
         Self {
             client,
             fetching: Arc::new(Semaphore::new(TRANSFERS_MAX)),
@@ -197,7 +197,7 @@ pub(crate) struct Logs {
 impl Logs {
     /// The queue, and the work that empties it.
     pub(crate) fn new(
-        client: HostLinkClient<Channel>,
+        client: HostLinkClient<Wire>,
         seed: u64,
         metrics: Arc<Metrics>,
     ) -> (Self, impl Future<Output = ()>) {
@@ -242,7 +242,7 @@ impl Logs {
 
 /// Sends logs in one long call for each connection. There is no call while there are no logs.
 async fn send_logs(
-    client: HostLinkClient<Channel>,
+    client: HostLinkClient<Wire>,
     mut queued: mpsc::Receiver<(PutLogsRequest, OwnedSemaphorePermit)>,
     mut backoff: Backoff,
 ) {

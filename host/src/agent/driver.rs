@@ -18,6 +18,7 @@ use tq_core::id::{Digest, Epoch};
 use tq_core::label::Labels;
 use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, LimitOverrides, MODULE_BYTES_MAX};
 use tq_core::outcome::Outcome;
+use tq_proto::Bearer;
 use tq_proto::v1::{Assignment, AttemptOutcome, Blob};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -46,6 +47,7 @@ const LAST_ACKS: Duration = Duration::from_secs(2);
 /// What the agent is made of.
 pub(crate) struct Parts<E: Executor> {
     pub(crate) broker: Uri,
+    pub(crate) credential: Bearer,
     pub(crate) name: String,
     pub(crate) slots: u32,
     pub(crate) labels: Labels,
@@ -133,6 +135,7 @@ pub(crate) struct Agent<E: Executor> {
     started: Instant,
     link: Link,
     endpoint: Endpoint,
+    credential: Bearer,
     backoff: Backoff,
     /// Why the last try to connect failed, so that the same reason is logged once.
     last_error: String,
@@ -185,6 +188,7 @@ impl<E: Executor> Agent<E> {
     pub(crate) fn new(parts: Parts<E>) -> Self {
         let Parts {
             broker,
+            credential,
             name,
             slots,
             labels,
@@ -211,7 +215,7 @@ impl<E: Executor> Agent<E> {
             .iter()
             .fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
         let endpoint = link::endpoint(broker);
-        let bulk = link::client(endpoint.connect_lazy());
+        let bulk = link::client(endpoint.connect_lazy(), credential.clone());
         let writers = TaskTracker::new();
         let helpers = TaskTracker::new();
         let stopped = CancellationToken::new();
@@ -237,6 +241,7 @@ impl<E: Executor> Agent<E> {
                 retry_at: Instant::now(),
             },
             endpoint,
+            credential,
             backoff: Backoff::new(seed),
             last_error: String::new(),
             is_writable: true,
@@ -631,7 +636,7 @@ impl<E: Executor> Agent<E> {
         match step {
             Step::Retry => self.link = Link::dial(self.endpoint.clone()),
             Step::Dialed(Ok(channel)) => {
-                self.link = Link::open(channel);
+                self.link = Link::open(channel, self.credential.clone());
                 self.is_writable = true;
                 self.session.connected(self.now());
             }

@@ -7,9 +7,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Status as Refusal, Streaming};
 use tq_core::limits::MESSAGE_BYTES_MAX;
+use tq_proto::Bearer;
 use tq_proto::v1::host_link_client::HostLinkClient;
 use tq_proto::v1::{BrokerMessage, HostMessage};
 
@@ -59,9 +61,9 @@ impl Link {
     }
 
     /// Opens a session over `channel`, which ends in [`Step::Answered`].
-    pub(super) fn open(channel: Channel) -> Self {
+    pub(super) fn open(channel: Channel, bearer: Bearer) -> Self {
         let (outbound, messages) = mpsc::channel(OUTBOUND_MAX);
-        let mut client = client(channel);
+        let mut client = client(channel, bearer);
         let answer = async move {
             let answer = client.session(ReceiverStream::new(messages)).await?;
             Ok(answer.into_inner())
@@ -124,9 +126,12 @@ pub(crate) fn endpoint(broker: Uri) -> Endpoint {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
 }
 
-/// A client that takes the largest messages of the protocol.
-pub(crate) fn client(channel: Channel) -> HostLinkClient<Channel> {
-    HostLinkClient::new(channel)
+/// What calls go over.
+pub(crate) type Wire = InterceptedService<Channel, Bearer>;
+
+/// A client that takes the largest messages of the protocol, and says who it is.
+pub(crate) fn client(channel: Channel, bearer: Bearer) -> HostLinkClient<Wire> {
+    HostLinkClient::new(InterceptedService::new(channel, bearer))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

@@ -11,7 +11,6 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Channel;
 use tonic::{Code, ConnectError, Response, Status};
 use tq_core::grant::{BucketName, Destination, SecretName};
 use tq_core::limits::SERVICE_TIMEOUT;
@@ -25,6 +24,7 @@ use super::redaction::redacted;
 use super::{Refusal, Services};
 use crate::agent::Backoff;
 use crate::agent::convert;
+use crate::agent::link::Wire;
 use crate::metrics::Metrics;
 use crate::runner::Event;
 
@@ -34,7 +34,7 @@ pub(crate) struct Holders(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    client: HostLinkClient<Channel>,
+    client: HostLinkClient<Wire>,
     metrics: Arc<Metrics>,
     /// What drives the work: guests are driven by threads that do no I/O.
     runtime: Handle,
@@ -66,7 +66,7 @@ impl std::fmt::Debug for Secret {
 impl Holders {
     /// With a connection of their own, which is made when it is first needed. To be called in the run time that drives it.
     pub(crate) fn new(
-        client: HostLinkClient<Channel>,
+        client: HostLinkClient<Wire>,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
         stopped: CancellationToken,
@@ -75,7 +75,7 @@ impl Holders {
     }
 
     fn with_patience(
-        client: HostLinkClient<Channel>,
+        client: HostLinkClient<Wire>,
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
         stopped: CancellationToken,
@@ -273,7 +273,7 @@ impl Holders {
         &self,
         epoch: Epoch,
         repeat: Repeat,
-        ask: impl Fn(HostLinkClient<Channel>) -> Fut,
+        ask: impl Fn(HostLinkClient<Wire>) -> Fut,
     ) -> Result<T, Status>
     where
         Fut: Future<Output = Result<Response<T>, Status>>,
@@ -424,6 +424,7 @@ fn refusal(status: &Status, what: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use tokio::net::{TcpListener, TcpSocket};
+    use tq_proto::Bearer;
     use tq_proto::v1::{self, GrantList, KeyValueGet, KeyValueIncrement};
 
     use super::*;
@@ -435,7 +436,7 @@ mod tests {
     /// Those of a host whose broker is there, with one attempt that was granted the bucket `cache`.
     fn holders(broker: std::net::SocketAddr) -> Holders {
         let uri = format!("http://{broker}").parse().unwrap();
-        let client = link::client(link::endpoint(uri).connect_lazy());
+        let client = link::client(link::endpoint(uri).connect_lazy(), Bearer::default());
         let metrics = Arc::new(Metrics::new(1));
         let (tasks, stopped) = (TaskTracker::new(), CancellationToken::new());
         let holders = Holders::with_patience(client, metrics, tasks, stopped, PATIENCE);

@@ -46,7 +46,7 @@ use tq_proto::v1::retention_service_server::RetentionServiceServer;
 use tq_proto::v1::secret_service_server::SecretServiceServer;
 use tq_proto::v1::task_service_server::TaskServiceServer;
 
-use crate::access::{Guard, guard};
+use crate::access::{Guard, Tokens, guard};
 use crate::api::status::ApiError;
 use crate::blobs::Blobs;
 use crate::dispatch::message::AttemptRef;
@@ -80,6 +80,7 @@ pub(crate) async fn routes(
     ledger: Handle,
     blobs: Blobs,
     vault: Vault,
+    tokens: Option<Arc<Tokens>>,
     stop: CancellationToken,
 ) -> Router {
     let context = Context {
@@ -191,7 +192,7 @@ pub(crate) async fn routes(
             )
         }
     };
-    let gate = Guard::new(ledger);
+    let gate = Guard::new(ledger, tokens);
     Router::new()
         .route("/metrics", get(metrics))
         .merge(grpc)

@@ -25,6 +25,7 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
         config.host_slots.value,
         data_dir.clone(),
     );
+    host_config.credential = config.bearer()?;
     host_config.labels = config.host_labels.value.0.clone();
     host_config.memory_bytes = config.host_memory.value.map(|Size(bytes)| bytes);
     host_config.ceilings = config.host_ceilings.value.of_host();

@@ -1,5 +1,6 @@
 //! JSON for programs. What is here is an interface: fields are added, never renamed or removed.
 
+mod access;
 mod attempt;
 mod breaker;
 mod dead;
@@ -21,6 +22,9 @@ use serde::{Serialize, Serializer};
 
 use crate::output;
 
+pub(crate) use access::{
+    AuditInfo, AuditList, AuditVerified, IdentityInfo, KeyInfoList, KeyWithText, role,
+};
 pub(crate) use breaker::{BreakerInfo, BreakerList, breaker_state};
 pub(crate) use dead::{Card, DeadLetterList, Discarded, Redriven, SignatureList};
 pub(crate) use host::{HostInfo, HostList, HostRemoved, host_health, host_state};

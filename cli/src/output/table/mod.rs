@@ -1,5 +1,6 @@
 //! Tables for people: plain columns, so that they can be read by `grep` and `awk` as well.
 
+mod access;
 mod attempt;
 mod breaker;
 mod dead;
@@ -20,6 +21,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use crate::output::{self, escaped};
 use crate::units::Moment;
 
+pub(crate) use access::{print_access_keys, print_audit, print_identity};
 pub(crate) use attempt::{failure, print_attempts};
 pub(crate) use breaker::{print_breaker, print_breakers};
 pub(crate) use dead::{at_least, digits, print_dead_letters, print_signatures};
