@@ -113,6 +113,7 @@ impl KeyValueService for KeyValues {
             key,
             value,
         } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         let pairs = vec![v1::KeyValuePair { key, value }];
         self.change(&caller, namespace, &bucket, set_in(pairs)?)
             .await?;
@@ -129,6 +130,7 @@ impl KeyValueService for KeyValues {
             bucket,
             key,
         } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         let what = delete_in(vec![key])?;
         self.change(&caller, namespace, &bucket, what).await?;
         Ok(Response::new(v1::DeleteValueResponse {}))
@@ -140,6 +142,7 @@ impl KeyValueService for KeyValues {
     ) -> Result<Response<v1::DeleteBucketResponse>, Status> {
         let caller = Caller::of(&request)?;
         let v1::DeleteBucketRequest { namespace, bucket } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         let (mut keys, mut after) = (0, None);
         loop {
             let what = WhatChanges::Clear(after);
@@ -167,7 +170,7 @@ impl KeyValues {
         what: WhatChanges,
     ) -> Result<Changed, Status> {
         caller.is_about("bucket", bucket);
-        let by = ChangedBy::Operator(caller.namespace(namespace)?);
+        let by = ChangedBy::Operator(namespace);
         change(&self.0.ledger, by, bucket_in(bucket)?, what).await
     }
 }

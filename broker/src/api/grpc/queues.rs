@@ -53,6 +53,7 @@ impl QueueService for Queues {
             concurrency,
             rate,
         } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         let order = match v1::QueueOrder::try_from(order) {
             Ok(v1::QueueOrder::Unspecified) => None,
             Ok(v1::QueueOrder::Priority) => Some(Order::Priority),
@@ -83,6 +84,7 @@ impl QueueService for Queues {
     ) -> Result<Response<v1::Queue>, Status> {
         let caller = Caller::of(&request)?;
         let v1::PauseQueueRequest { namespace, name } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         self.change(&caller, namespace, name, QueuePatch::Pause(true))
             .await
     }
@@ -93,6 +95,7 @@ impl QueueService for Queues {
     ) -> Result<Response<v1::Queue>, Status> {
         let caller = Caller::of(&request)?;
         let v1::ResumeQueueRequest { namespace, name } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         self.change(&caller, namespace, name, QueuePatch::Pause(false))
             .await
     }
@@ -103,6 +106,7 @@ impl QueueService for Queues {
     ) -> Result<Response<v1::Queue>, Status> {
         let caller = Caller::of(&request)?;
         let v1::DeleteQueueRequest { namespace, name } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         self.change(&caller, namespace, name, QueuePatch::Delete)
             .await
     }
@@ -126,7 +130,7 @@ impl Queues {
         patch: QueuePatch,
     ) -> Result<Response<v1::Queue>, Status> {
         caller.is_about("queue", &name);
-        let (namespace, name) = (caller.namespace(namespace)?, of_queue(name)?);
+        let name = of_queue(name)?;
         let change = |reply| {
             Command::Queue(QueueChange {
                 namespace: namespace.clone(),

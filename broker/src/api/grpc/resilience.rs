@@ -46,6 +46,7 @@ impl ResilienceService for Resilience {
             namespace,
             function,
         } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         self.order(&caller, namespace, function, BreakerOrder::Show)
             .await
     }
@@ -61,6 +62,7 @@ impl ResilienceService for Resilience {
             state,
             reason,
         } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         let forced = match v1::BreakerState::try_from(state) {
             Ok(v1::BreakerState::Open) => Forced::Open,
             Ok(v1::BreakerState::Closed) => Forced::Closed,
@@ -82,6 +84,7 @@ impl ResilienceService for Resilience {
             namespace,
             function,
         } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         self.order(&caller, namespace, function, BreakerOrder::Release)
             .await
     }
@@ -105,7 +108,6 @@ impl Resilience {
         order: BreakerOrder,
     ) -> Result<Response<v1::Breaker>, Status> {
         caller.is_about("breaker", &function);
-        let namespace = caller.namespace(namespace)?;
         over("function", function.len(), FUNCTION_BYTES_MAX)?;
         let command = |reply| Command::Breaker {
             namespace: namespace.clone(),

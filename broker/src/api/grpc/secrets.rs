@@ -69,9 +69,10 @@ impl SecretService for Secrets {
     ) -> Result<Response<v1::Secret>, Status> {
         let caller = Caller::of(&request)?;
         let v1::DeleteSecretRequest { namespace, name } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         caller.is_about("secret", &name);
         let name = name.parse().map_err(invalid)?;
-        self.change(caller.namespace(namespace)?, &name, None).await
+        self.change(namespace, &name, None).await
     }
 }
 

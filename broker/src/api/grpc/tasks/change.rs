@@ -30,6 +30,7 @@ impl Tasks {
             required_labels,
             preferred_labels,
         } = request;
+        let namespace = caller.namespace(namespace)?;
         let now = wall();
         let deadline = deadline_ms.map(|at| (at > 0).then_some(Timestamp(at)));
         not_too_far("deadline", deadline.flatten(), now)?;
@@ -62,7 +63,6 @@ impl Tasks {
         command: impl FnOnce(Target) -> Command,
     ) -> Result<Response<v1::Task>, Status> {
         caller.is_about("task", id);
-        let namespace = caller.namespace(namespace)?;
         let id = convert::task_id(id)?;
         let task = self
             .0

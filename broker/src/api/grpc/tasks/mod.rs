@@ -131,6 +131,7 @@ impl TaskService for Tasks {
     ) -> Result<Response<v1::Task>, Status> {
         let caller = Caller::of(&request)?;
         let v1::CancelTaskRequest { namespace, id } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         self.change(&caller, namespace, &id, Command::Cancel).await
     }
 
@@ -156,6 +157,7 @@ impl TaskService for Tasks {
     ) -> Result<Response<v1::Task>, Status> {
         let caller = Caller::of(&request)?;
         let v1::RedriveTaskRequest { namespace, id } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
         self.change(&caller, namespace, &id, Command::Redrive).await
     }
 
