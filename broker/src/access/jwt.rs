@@ -4,6 +4,8 @@
 //! token; the signature; `iss`, `aud`, `exp` and `nbf`. Reading and checking is `jsonwebtoken`'s, the cryptography `ring`'s.
 
 mod provider;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
