@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tq_tls::{Acceptor, Protocols};
 
 use crate::blobs::{self, Blobs, Collector};
 use crate::config::{Config, store_of};
@@ -31,6 +32,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The files for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tq_tls::Error),
     /// The data directory cannot be made.
     #[error("cannot make the data directory `{path}`")]
     DataDir {
@@ -76,6 +80,10 @@ impl Broker {
         if !config.listen.ip().is_loopback() {
             return Err(Error::NotLoopback(config.listen));
         }
+        let tls = match config.tls.clone() {
+            Some(files) => Some(Acceptor::load(files, Protocols::Http1And2).await?),
+            None => None,
+        };
         // The address first: a port that is taken should not cost a recovery.
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|source| Error::Listen {
@@ -93,7 +101,12 @@ impl Broker {
         background.spawn(Collector::new(blobs.clone(), handle.clone()).run(stop.clone()));
         let vault = Vault::new(config.secrets_key.clone());
         let routes = api::routes(handle, blobs, vault, stop.clone()).await;
-        let server = api::serve(listener, routes).map_err(|source| Error::Listen {
+        let listening = api::Listening {
+            tls,
+            is_behind_proxy: config.plaintext,
+        };
+        let server = api::serve(listener, routes, listening);
+        let server = server.map_err(|source| Error::Listen {
             address: config.listen,
             source,
         })?;

@@ -18,3 +18,4 @@ pub use api::simulation;
 
 pub use broker::{Broker, Error};
 pub use config::Config;
+pub use tq_tls::{KeyPair, ServerFiles};

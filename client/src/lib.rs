@@ -40,7 +40,7 @@ mod tasks;
 mod watch;
 
 pub use breakers::Forced;
-pub use connection::Client;
+pub use connection::{Client, Remote};
 pub use dead_letters::{DeadLetters, RedriveOptions};
 pub use error::{Code, Error};
 pub use follow::Following;
@@ -49,6 +49,8 @@ pub use queues::QueueSettings;
 pub use retention::RetentionChange;
 pub use tasks::{TaskUpdate, Which, WhichLive};
 pub use watch::{Watch, Watching};
+
+pub use tq_tls::{ClientFiles, KeyPair};
 
 pub use tq_proto::v1::{
     Attempt, Breaker, BreakerChange, BreakerState, Bucket, CancelTasksResponse, Concurrency,

@@ -8,4 +8,4 @@ mod status;
 pub(crate) use grpc::routes;
 #[cfg(feature = "simulation")]
 pub use grpc::simulation;
-pub(crate) use serve::{Server, serve};
+pub(crate) use serve::{Listening, Server, serve};

@@ -12,13 +12,13 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::{Endpoint, Uri};
 use tonic::{Code, Status as Refusal};
 use tq_core::id::{Digest, Epoch};
 use tq_core::label::Labels;
 use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, LimitOverrides, MODULE_BYTES_MAX};
 use tq_core::outcome::Outcome;
 use tq_proto::v1::{Assignment, AttemptOutcome, Blob};
+use tq_tls::Dialer;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::Error;
@@ -45,7 +45,7 @@ const LAST_ACKS: Duration = Duration::from_secs(2);
 
 /// What the agent is made of.
 pub(crate) struct Parts<E: Executor> {
-    pub(crate) broker: Uri,
+    pub(crate) broker: Dialer,
     pub(crate) name: String,
     pub(crate) slots: u32,
     pub(crate) labels: Labels,
@@ -132,7 +132,7 @@ pub(crate) struct Agent<E: Executor> {
     session: Session,
     started: Instant,
     link: Link,
-    endpoint: Endpoint,
+    broker: Dialer,
     backoff: Backoff,
     /// Why the last try to connect failed, so that the same reason is logged once.
     last_error: String,
@@ -210,8 +210,7 @@ impl<E: Executor> Agent<E> {
         let seed = incarnation
             .iter()
             .fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
-        let endpoint = link::endpoint(broker);
-        let bulk = link::client(endpoint.connect_lazy());
+        let bulk = link::client(broker.connect_lazy());
         let writers = TaskTracker::new();
         let helpers = TaskTracker::new();
         let stopped = CancellationToken::new();
@@ -236,7 +235,7 @@ impl<E: Executor> Agent<E> {
             link: Link::Down {
                 retry_at: Instant::now(),
             },
-            endpoint,
+            broker,
             backoff: Backoff::new(seed),
             last_error: String::new(),
             is_writable: true,
@@ -423,7 +422,7 @@ impl<E: Executor> Agent<E> {
                 self.backoff.reset();
                 self.last_error.clear();
                 self.status.send_modify(|status| status.is_welcomed = true);
-                tracing::info!(broker = %self.endpoint.uri(), "session is up");
+                tracing::info!(broker = %self.broker.uri(), "session is up");
             }
             Command::Acknowledged { outcomes, fenced } => {
                 self.metrics.outcomes_fenced.inc_by(fenced);
@@ -629,7 +628,7 @@ impl<E: Executor> Agent<E> {
 
     fn stepped(&mut self, step: Step) {
         match step {
-            Step::Retry => self.link = Link::dial(self.endpoint.clone()),
+            Step::Retry => self.link = Link::dial(self.broker.clone()),
             Step::Dialed(Ok(channel)) => {
                 self.link = Link::open(channel);
                 self.is_writable = true;
@@ -704,7 +703,7 @@ impl<E: Executor> Agent<E> {
         self.link = Link::Down {
             retry_at: Instant::now() + pause,
         };
-        let broker = self.endpoint.uri();
+        let broker = self.broker.uri();
         if reason == self.last_error {
             tracing::debug!(error = reason, ?pause, "no session with the broker");
             return;
