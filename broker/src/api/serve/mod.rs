@@ -65,15 +65,6 @@ pub(crate) fn serve(
     router: Router,
     listening: Listening,
 ) -> std::io::Result<Server> {
-    serve_within(listener, router, listening, Times::DEFAULT)
-}
-
-fn serve_within(
-    listener: TcpListener,
-    router: Router,
-    listening: Listening,
-    times: Times,
-) -> std::io::Result<Server> {
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -90,7 +81,7 @@ fn serve_within(
     let serving = Serving {
         router,
         tls,
-        times,
+        times: Times::DEFAULT,
         stop,
     };
     tasks
