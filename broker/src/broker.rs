@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tq_tls::{Acceptor, Protocols};
 
 use crate::access::Tokens;
 use crate::blobs::{self, Blobs, Collector};
@@ -25,6 +26,11 @@ pub enum Error {
         "listening on `{0}` is refused: it is not a loopback address, and this broker has no access control"
     )]
     NotLoopback(SocketAddr),
+    /// Credentials would go over a network in the clear.
+    #[error(
+        "listening on `{0}` without TLS is refused: keys and data would go over the network in the clear"
+    )]
+    NoTls(SocketAddr),
     /// Tokens would let nobody in whom the broker would not let in anyway.
     #[error("tokens of `{0}` would change nothing: this broker has no access control")]
     TokensForNothing(String),
@@ -36,6 +42,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The files for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tq_tls::Error),
     /// The data directory cannot be made.
     #[error("cannot make the data directory `{path}`")]
     DataDir {
@@ -79,6 +88,10 @@ impl Broker {
     /// # Errors
     /// [`Error`] says what keeps it from serving.
     pub async fn start(config: Config) -> Result<Self, Error> {
+        let tls = match config.tls.clone() {
+            Some(files) => Some(Acceptor::load(files, Protocols::Http1And2).await?),
+            None => None,
+        };
         // The address first: a port that is taken should not cost a recovery.
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|source| Error::Listen {
@@ -93,6 +106,11 @@ impl Broker {
         if !has_access_control && !config.listen.ip().is_loopback() {
             ledger.close()?;
             return Err(Error::NotLoopback(config.listen));
+        }
+        let is_in_the_clear = config.tls.is_none() && !config.plaintext;
+        if is_in_the_clear && !config.listen.ip().is_loopback() {
+            ledger.close()?;
+            return Err(Error::NoTls(config.listen));
         }
         if !has_access_control && let Some(issuer) = &config.tokens {
             ledger.close()?;
@@ -115,7 +133,12 @@ impl Broker {
             });
         }
         let routes = api::routes(handle, blobs, vault, tokens, stop.clone()).await;
-        let server = api::serve(listener, routes).map_err(|source| Error::Listen {
+        let listening = api::Listening {
+            tls,
+            is_behind_proxy: config.plaintext,
+        };
+        let server = api::serve(listener, routes, listening);
+        let server = server.map_err(|source| Error::Listen {
             address: config.listen,
             source,
         })?;

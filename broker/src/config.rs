@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::access::jwt::Issuer;
 use tq_core::limits::{FREE_BYTES_FLOOR, WAITING_MAX};
+use tq_tls::ServerFiles;
 
 /// What a broker is set up with.
 #[derive(Clone, Debug)]
@@ -14,6 +15,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where it listens. On loopback only, as long as there is no access control.
     pub listen: SocketAddr,
+    /// What it speaks TLS with; `None` is plain text. The files are read again when they change.
+    pub tls: Option<ServerFiles>,
+    /// Whether a proxy in front of it speaks TLS in its place. Connections are not counted by their address then.
+    pub plaintext: bool,
     /// Free space under which submits and uploads of modules are refused, in bytes.
     pub free_bytes_floor: u64,
     /// Tasks that may wait before every submit is refused; tasks of the low and the normal tier are refused before. At least 1.
@@ -34,6 +39,8 @@ impl Config {
             secrets_key: data_dir.join("secrets.key"),
             data_dir,
             listen,
+            tls: None,
+            plaintext: false,
             free_bytes_floor: FREE_BYTES_FLOOR,
             waiting_max: WAITING_MAX,
             drain_timeout: Duration::from_secs(5),

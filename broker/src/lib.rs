@@ -19,3 +19,4 @@ pub use api::simulation;
 
 pub use broker::{Broker, Error};
 pub use config::Config;
+pub use tq_tls::{KeyPair, ServerFiles};

@@ -63,6 +63,12 @@ pub(crate) struct Setting<T> {
 pub(crate) struct Config {
     /// The broker's address, for clients and hosts.
     pub(crate) broker: Setting<String>,
+    /// The authority that the broker's certificate is of; `None` is one that this machine trusts.
+    pub(crate) tls_ca: Setting<Option<PathBuf>>,
+    /// The certificate that the broker is shown.
+    pub(crate) tls_cert: Setting<Option<PathBuf>>,
+    /// Its key.
+    pub(crate) tls_key: Setting<Option<PathBuf>>,
     /// The namespace of clients.
     pub(crate) namespace: Setting<String>,
     /// What clients and hosts show the broker; `None` is nothing.
@@ -89,6 +95,14 @@ pub(crate) struct Config {
     pub(crate) broker_data_dir: Setting<PathBuf>,
     /// `tq broker`: the address to serve on.
     pub(crate) broker_listen: Setting<SocketAddr>,
+    /// `tq broker`: its certificate; `None` is plain text.
+    pub(crate) broker_tls_cert: Setting<Option<PathBuf>>,
+    /// `tq broker`: its key.
+    pub(crate) broker_tls_key: Setting<Option<PathBuf>>,
+    /// `tq broker`: the authorities of clients' certificates.
+    pub(crate) broker_tls_client_ca: Setting<Option<PathBuf>>,
+    /// `tq broker`: whether a proxy in front speaks TLS.
+    pub(crate) broker_plaintext: Setting<bool>,
     /// `tq broker`: the file with the key of secrets; `None` is in its folder.
     pub(crate) broker_secrets_key: Setting<Option<PathBuf>>,
     /// `tq broker`: tasks that may wait.
@@ -115,6 +129,10 @@ pub(crate) struct Config {
     pub(crate) host_data_dir: Setting<PathBuf>,
     /// `tq host`: where its metrics are; `None` is nowhere.
     pub(crate) host_metrics_listen: Setting<Option<SocketAddr>>,
+    /// `tq host`: the certificate of its metrics; `None` is plain text.
+    pub(crate) host_metrics_tls_cert: Setting<Option<PathBuf>>,
+    /// `tq host`: its key.
+    pub(crate) host_metrics_tls_key: Setting<Option<PathBuf>>,
     /// `tq host`: networks that requests of tasks may reach.
     pub(crate) host_allow_networks: Setting<NetworkList>,
 }
@@ -132,7 +150,18 @@ pub(crate) struct Shown {
 
 /// The tables and keys of the file.
 const KEYS: &[(&str, &[&str])] = &[
-    ("client", &["broker", "namespace", "key_file", "output"]),
+    (
+        "client",
+        &[
+            "broker",
+            "tls_ca",
+            "tls_cert",
+            "tls_key",
+            "namespace",
+            "key_file",
+            "output",
+        ],
+    ),
     ("log", &["format", "filter", "otlp_endpoint"]),
     (
         "dev",
@@ -143,6 +172,10 @@ const KEYS: &[(&str, &[&str])] = &[
         &[
             "data_dir",
             "listen",
+            "tls_cert",
+            "tls_key",
+            "tls_client_ca",
+            "plaintext",
             "secrets_key",
             "max_waiting",
             "jwt_issuer",
@@ -161,6 +194,8 @@ const KEYS: &[(&str, &[&str])] = &[
             "isolation",
             "data_dir",
             "metrics_listen",
+            "metrics_tls_cert",
+            "metrics_tls_key",
             "allow_networks",
         ],
     ),
@@ -229,14 +264,18 @@ impl Config {
             }
             _ => (None, None, None, None, None),
         };
-        let broker_args = match &cli.command {
+        let (broker, init_dir) = match &cli.command {
+            Command::Broker(BrokerCommand {
+                command: Some(BrokerVerb::Init { data_dir }),
+                args: _,
+            }) => (None, data_dir.clone()),
             Command::Broker(BrokerCommand {
                 command: None,
                 args,
-            }) => Some(args),
-            _ => None,
+            }) => (Some(args), None),
+            _ => (None, None),
         };
-        let (jwt_issuer, jwt_audience, jwt_keys) = match broker_args {
+        let (jwt_issuer, jwt_audience, jwt_keys) = match broker {
             Some(args) => (
                 args.jwt_issuer.clone(),
                 args.jwt_audience.clone(),
@@ -244,26 +283,23 @@ impl Config {
             ),
             None => (None, None, None),
         };
-        let (broker_data_dir, broker_listen, secrets_key, max_waiting) = match &cli.command {
-            Command::Broker(BrokerCommand {
-                command: Some(BrokerVerb::Init { data_dir }),
-                args: _,
-            }) => (data_dir.clone(), None, None, None),
-            Command::Broker(BrokerCommand {
-                command: None,
-                args:
-                    BrokerArgs {
-                        data_dir,
-                        listen,
-                        secrets_key,
-                        max_waiting,
-                        jwt_issuer: _,
-                        jwt_audience: _,
-                        jwt_keys: _,
-                    },
+        let (broker_data_dir, broker_listen, secrets_key, max_waiting) = match broker {
+            Some(BrokerArgs {
+                data_dir,
+                listen,
+                tls_cert: _,
+                tls_key: _,
+                tls_client_ca: _,
+                plaintext: _,
+                secrets_key,
+                max_waiting,
+                jwt_issuer: _,
+                jwt_audience: _,
+                jwt_keys: _,
             }) => (data_dir.clone(), *listen, secrets_key.clone(), *max_waiting),
-            _ => (None, None, None, None),
+            None => (init_dir, None, None, None),
         };
+        let plaintext = broker.and_then(|broker| broker.plaintext.then_some(true));
         let host = match &cli.command {
             Command::Host(host) => Some(&host.args),
             _ => None,
@@ -278,6 +314,8 @@ impl Config {
                 isolation: _,
                 data_dir,
                 metrics_listen,
+                metrics_tls_cert: _,
+                metrics_tls_key: _,
                 allow_networks: _,
             }) => (name.clone(), *slots, data_dir.clone(), *metrics_listen),
             None => (None, None, None, None),
@@ -317,6 +355,11 @@ impl Config {
             let host_folder = state.join("hosts").join(&host_name.value);
             let filter = layers.pick_optional(None, &["TQ_LOG"], "log", "filter")?;
             let otlp = ["TQ_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+            let file = |flag: Option<&Option<PathBuf>>, variable: &'static str, table, key| {
+                layers.pick_optional(flag.cloned().flatten(), &[variable], table, key)
+            };
+            // For a broker these two are its own certificate and key.
+            let of_client = |flag| Some(flag).filter(|_| broker.is_none());
             let metrics = layers.pick_optional(
                 metrics_listen,
                 &["TQ_HOST_METRICS_LISTEN"],
@@ -330,6 +373,19 @@ impl Config {
                     "client",
                     "broker",
                     broker_url,
+                )?,
+                tls_ca: file(Some(&global.tls_ca), "TQ_TLS_CA", "client", "tls_ca")?,
+                tls_cert: file(
+                    of_client(&global.tls_cert),
+                    "TQ_TLS_CERT",
+                    "client",
+                    "tls_cert",
+                )?,
+                tls_key: file(
+                    of_client(&global.tls_key),
+                    "TQ_TLS_KEY",
+                    "client",
+                    "tls_key",
                 )?,
                 namespace: layers.pick(
                     global.namespace.clone(),
@@ -395,6 +451,30 @@ impl Config {
                     "broker",
                     "listen",
                     || listen,
+                )?,
+                broker_tls_cert: file(
+                    broker.map(|broker| &broker.tls_cert),
+                    "TQ_BROKER_TLS_CERT",
+                    "broker",
+                    "tls_cert",
+                )?,
+                broker_tls_key: file(
+                    broker.map(|broker| &broker.tls_key),
+                    "TQ_BROKER_TLS_KEY",
+                    "broker",
+                    "tls_key",
+                )?,
+                broker_tls_client_ca: file(
+                    broker.map(|broker| &broker.tls_client_ca),
+                    "TQ_BROKER_TLS_CLIENT_CA",
+                    "broker",
+                    "tls_client_ca",
+                )?,
+                broker_plaintext: layers.pick_flag(
+                    plaintext,
+                    "TQ_BROKER_PLAINTEXT",
+                    "broker",
+                    "plaintext",
                 )?,
                 broker_secrets_key: layers.pick_optional(
                     secrets_key,
@@ -464,6 +544,18 @@ impl Config {
                     || host_folder,
                 )?,
                 host_metrics_listen: metrics,
+                host_metrics_tls_cert: file(
+                    host.map(|host| &host.metrics_tls_cert),
+                    "TQ_HOST_METRICS_TLS_CERT",
+                    "host",
+                    "metrics_tls_cert",
+                )?,
+                host_metrics_tls_key: file(
+                    host.map(|host| &host.metrics_tls_key),
+                    "TQ_HOST_METRICS_TLS_KEY",
+                    "host",
+                    "metrics_tls_key",
+                )?,
                 host_allow_networks: layers.pick(
                     host_networks,
                     &["TQ_HOST_ALLOW_NETWORKS"],
@@ -481,6 +573,9 @@ impl Config {
         // Destructured whole, so that a new setting cannot be left out.
         let Self {
             broker,
+            tls_ca,
+            tls_cert,
+            tls_key,
             namespace,
             key,
             output,
@@ -494,6 +589,10 @@ impl Config {
             dev_allow_networks,
             broker_data_dir,
             broker_listen,
+            broker_tls_cert,
+            broker_tls_key,
+            broker_tls_client_ca,
+            broker_plaintext,
             broker_secrets_key,
             broker_max_waiting,
             broker_jwt_issuer,
@@ -507,6 +606,8 @@ impl Config {
             host_isolation,
             host_data_dir,
             host_metrics_listen,
+            host_metrics_tls_cert,
+            host_metrics_tls_key,
             host_allow_networks,
         } = self;
         fn show<T: ToString>(key: &'static str, setting: &Setting<T>) -> Shown {
@@ -529,10 +630,19 @@ impl Config {
             value: setting.value.display().to_string(),
             origin: setting.origin.clone(),
         };
-        let secrets_key = broker_secrets_key.value.as_ref();
-        let secrets_key = secrets_key.map_or_else(String::new, |path| path.display().to_string());
+        let file = |key, setting: &Setting<Option<PathBuf>>| {
+            let path = setting.value.as_ref();
+            Shown {
+                key,
+                value: path.map_or_else(String::new, |path| path.display().to_string()),
+                origin: setting.origin.clone(),
+            }
+        };
         vec![
             show("client.broker", broker),
+            file("client.tls_ca", tls_ca),
+            file("client.tls_cert", tls_cert),
+            file("client.tls_key", tls_key),
             show("client.namespace", namespace),
             optional("client.key_file", key),
             show("client.output", output),
@@ -546,11 +656,11 @@ impl Config {
             show("dev.allow_networks", dev_allow_networks),
             path("broker.data_dir", broker_data_dir),
             show("broker.listen", broker_listen),
-            Shown {
-                key: "broker.secrets_key",
-                value: secrets_key,
-                origin: broker_secrets_key.origin.clone(),
-            },
+            file("broker.tls_cert", broker_tls_cert),
+            file("broker.tls_key", broker_tls_key),
+            file("broker.tls_client_ca", broker_tls_client_ca),
+            show("broker.plaintext", broker_plaintext),
+            file("broker.secrets_key", broker_secrets_key),
             show("broker.max_waiting", broker_max_waiting),
             optional("broker.jwt_issuer", broker_jwt_issuer),
             optional("broker.jwt_audience", broker_jwt_audience),
@@ -563,6 +673,8 @@ impl Config {
             show("host.isolation", host_isolation),
             path("host.data_dir", host_data_dir),
             optional("host.metrics_listen", host_metrics_listen),
+            file("host.metrics_tls_cert", host_metrics_tls_cert),
+            file("host.metrics_tls_key", host_metrics_tls_key),
             show("host.allow_networks", host_allow_networks),
         ]
     }
@@ -617,6 +729,47 @@ impl Layers<'_> {
         table: &str,
         key: &str,
     ) -> Result<Option<Setting<T>>, Failure> {
+        if let Some(given) = self.given(flag, variables)? {
+            return Ok(Some(given));
+        }
+        let value = self.root.table(table, |table| table.value(key))?.flatten();
+        Ok(value.map(|value| self.of_file(value)))
+    }
+
+    /// One that is either so or not, which the file says without quotes.
+    fn pick_flag(
+        &self,
+        flag: Option<bool>,
+        variable: &'static str,
+        table: &str,
+        key: &str,
+    ) -> Result<Setting<bool>, Failure> {
+        if let Some(given) = self.given(flag, &[variable])? {
+            return Ok(given);
+        }
+        let value = self.root.table(table, |table| table.flag(key))?.flatten();
+        Ok(value.map_or(
+            Setting {
+                value: false,
+                origin: Origin::Default,
+            },
+            |value| self.of_file(value),
+        ))
+    }
+
+    fn of_file<T>(&self, value: T) -> Setting<T> {
+        Setting {
+            value,
+            origin: Origin::File(self.path.to_owned()),
+        }
+    }
+
+    /// What the command line or a variable says.
+    fn given<T: FromStr<Err: fmt::Display>>(
+        &self,
+        flag: Option<T>,
+        variables: &[&'static str],
+    ) -> Result<Option<Setting<T>>, Failure> {
         if let Some(value) = flag {
             return Ok(Some(Setting {
                 value,
@@ -638,11 +791,7 @@ impl Layers<'_> {
                 origin: Origin::Variable(name),
             }));
         }
-        let value = self.root.table(table, |table| table.value(key))?.flatten();
-        Ok(value.map(|value| Setting {
-            value,
-            origin: Origin::File(self.path.to_owned()),
-        }))
+        Ok(None)
     }
 }
 
@@ -776,6 +925,48 @@ mod tests {
     }
 
     #[test]
+    fn certificates_of_a_broker_are_not_those_of_clients() {
+        let broker = [
+            "tq",
+            "broker",
+            "--tls-cert",
+            "b.pem",
+            "--tls-key",
+            "b.key",
+            "--plaintext",
+        ];
+        check(&broker, &[], "broker.tls_cert", "b.pem", Origin::Flag);
+        check(&broker, &[], "broker.tls_key", "b.key", Origin::Flag);
+        check(&broker, &[], "broker.plaintext", "true", Origin::Flag);
+        check(&broker, &[], "client.tls_cert", "", Origin::Default);
+        for line in [
+            ["tq", "--tls-cert", "c.pem", "host"],
+            ["tq", "host", "--tls-cert", "c.pem"],
+            ["tq", "overload", "--tls-cert", "c.pem"],
+        ] {
+            check(&line, &[], "client.tls_cert", "c.pem", Origin::Flag);
+            check(&line, &[], "broker.tls_cert", "", Origin::Default);
+        }
+        let variables = [("TQ_TLS_KEY", "c.key"), ("TQ_BROKER_PLAINTEXT", "true")];
+        let of_variable = |name| Origin::Variable(name);
+        check(
+            &["tq", "overload"],
+            &variables,
+            "client.tls_key",
+            "c.key",
+            of_variable("TQ_TLS_KEY"),
+        );
+        let plaintext = of_variable("TQ_BROKER_PLAINTEXT");
+        check(
+            &["tq", "broker"],
+            &variables,
+            "broker.plaintext",
+            "true",
+            plaintext,
+        );
+    }
+
+    #[test]
     fn labels_of_a_host_come_from_one_layer() {
         let labels = "[host]\nlabels = \"zone=file\"\nmemory = \"2GiB\"";
         let merged = |line: &[&str], variables: &[(&str, &str)]| {
@@ -852,6 +1043,11 @@ mod tests {
             &[("TQ_DEV_SLOTS", "many")],
             "",
             "error: TQ_DEV_SLOTS: `many` cannot be used: invalid digit found in string",
+        );
+        check_refused(
+            &[],
+            "[broker]\nplaintext = \"yes\"",
+            "error: config.toml:2: `broker.plaintext` has to be `true` or `false`, and is a string",
         );
         check_refused(
             &[],

@@ -85,9 +85,9 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
         }
         if let Some(error) = cause.downcast_ref::<tq_client::Error>() {
             return match error {
-                tq_client::Error::Address { .. } | tq_client::Error::ComponentTooLarge { .. } => {
-                    Exit::Usage
-                }
+                tq_client::Error::Address { .. }
+                | tq_client::Error::Tls(_)
+                | tq_client::Error::ComponentTooLarge { .. } => Exit::Usage,
                 tq_client::Error::Unreachable { .. } => Exit::Unreachable,
                 tq_client::Error::Refused { code, .. } => match code {
                     Code::Unavailable => Exit::Unreachable,
@@ -126,7 +126,7 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
         }
         let error = cause.downcast_ref::<tq_client::Error>()?;
         let hint = match error {
-            tq_client::Error::Unreachable { .. } => {
+            tq_client::Error::Unreachable { hint: None, .. } => {
                 "start one with `tq dev`, or name another with --broker URL or TQ_BROKER"
             }
             tq_client::Error::Address { .. } => "write it like `http://127.0.0.1:7171`",
@@ -175,6 +175,7 @@ mod tests {
         let unreachable = tq_client::Error::Unreachable {
             url: "http://b:1".into(),
             reason: "connection refused".into(),
+            hint: None,
         };
         check(
             unreachable,

@@ -3,18 +3,20 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tq_broker::Broker;
+use tq_client::{ClientFiles, KeyPair, Remote};
 use tq_host::Host;
 use tq_host::egress::Network;
 
-use crate::config::{Config, Origin};
+use crate::config::{Config, Origin, Setting};
 use crate::exit::{Exit, Failure};
 
 /// Where a host runs guests.
@@ -197,6 +199,70 @@ pub(crate) fn check_listen(listen: SocketAddr) -> Result<(), Failure> {
         .hint("listen on 127.0.0.1 or [::1]; `tq broker init` and `tq broker` serve others than this machine"))
 }
 
+/// The broker that the settings name, and what TLS to it needs.
+pub(crate) fn remote(config: &Config) -> Result<Remote, Failure> {
+    let own = key_pair(
+        ("--tls-cert", &config.tls_cert),
+        ("--tls-key", &config.tls_key),
+    )?;
+    Ok(Remote {
+        url: config.broker.value.clone(),
+        tls: ClientFiles {
+            ca: config.tls_ca.value.clone(),
+            own,
+        },
+    })
+}
+
+/// A certificate and its key, of which one is of no use without the other.
+pub(crate) fn key_pair(
+    (certificate_flag, certificate): (&str, &Setting<Option<PathBuf>>),
+    (key_flag, key): (&str, &Setting<Option<PathBuf>>),
+) -> Result<Option<KeyPair>, Failure> {
+    let alone = |there: &str, missing: &str| {
+        let message = format!("{there} is of no use without {missing}");
+        Err(Failure::usage(message)
+            .hint("give both, or neither; `tq config show` says where one comes from"))
+    };
+    match (&certificate.value, &key.value) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(KeyPair {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        })),
+        (Some(_), None) => alone(certificate_flag, key_flag),
+        (None, Some(_)) => alone(key_flag, certificate_flag),
+    }
+}
+
+/// Lets a node have as many files open as the system lets it have: many systems begin with 1,024, and each connection is one.
+pub(crate) fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Refuses flags about TLS to a broker where nobody connects to one by it.
+pub(crate) fn check_connects_by_no_tls(config: &Config, command: &str) -> Result<(), Failure> {
+    for (flag, setting) in [
+        ("--tls-ca", &config.tls_ca),
+        ("--tls-cert", &config.tls_cert),
+        ("--tls-key", &config.tls_key),
+    ] {
+        if setting.origin == Origin::Flag {
+            let message =
+                format!("{flag} has no meaning for {command}, which connects to no broker by TLS");
+            return Err(Failure::usage(message).hint(format!("leave out {flag}")));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses flags that name a broker, or something on it, where a command has one of its own.
 pub(crate) fn check_asks_for_no_broker(config: &Config, command: &str) -> Result<(), Failure> {
     for (flag, origin) in [
@@ -209,7 +275,7 @@ pub(crate) fn check_asks_for_no_broker(config: &Config, command: &str) -> Result
             return Err(Failure::usage(message).hint(format!("leave out {flag}")));
         }
     }
-    Ok(())
+    check_connects_by_no_tls(config, command)
 }
 
 /// Requests to stop, from a service manager or the keyboard.

@@ -18,6 +18,7 @@ use tq_proto::v1::resilience_service_client::ResilienceServiceClient;
 use tq_proto::v1::retention_service_client::RetentionServiceClient;
 use tq_proto::v1::secret_service_client::SecretServiceClient;
 use tq_proto::v1::task_service_client::TaskServiceClient;
+use tq_tls::{ClientFiles, Dialer};
 
 use crate::error::{Error, innermost};
 
@@ -43,21 +44,45 @@ pub struct Client {
 /// What calls go over.
 pub(crate) type Wire = InterceptedService<Channel, Bearer>;
 
+/// A broker, and how it is connected to.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// Its address, such as `http://127.0.0.1:7171` or `https://tq.example.com:7171`; without a scheme it is `http`.
+    pub url: String,
+    /// What TLS needs beside what the machine has. They are for `https` alone.
+    pub tls: ClientFiles,
+}
+
+impl From<&str> for Remote {
+    fn from(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            tls: ClientFiles::default(),
+        }
+    }
+}
+
 impl Client {
-    /// Connects to the broker at `url`, such as `http://127.0.0.1:7171`; the scheme may be left out. The namespace is
-    /// the one that the credential is for if that is one, and `default` otherwise.
+    /// Connects to the broker at `url`, such as `http://127.0.0.1:7171` or `https://tq.example.com:7171`; without a scheme it is `http`.
+    /// By TLS, the broker's certificate has to be of an authority that this machine trusts. The namespace is the one that the credential
+    /// is for if that is one, and `default` otherwise.
     ///
     /// # Errors
-    /// [`Error::Address`] if `url` cannot be a broker's, [`Error::Unreachable`] if nothing answers there within 5 s.
+    /// [`Error::Address`] if `url` cannot be a broker's, [`Error::Unreachable`] if nothing answers there within 5 s, or what does cannot
+    /// be trusted.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let endpoint = endpoint(url)?;
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| Error::Unreachable {
-                url: url.to_owned(),
-                reason: innermost(&error),
-            })?;
+        Self::connect_to(url.into()).await
+    }
+
+    /// Connects to a broker.
+    ///
+    /// # Errors
+    /// Those of [`Client::connect`], and [`Error::Tls`] if the files for TLS cannot be used.
+    pub async fn connect_to(remote: Remote) -> Result<Self, Error> {
+        let Remote { url, tls } = remote;
+        let dialer = Dialer::new(endpoint(&url)?, tls).await?;
+        let channel = dialer.connect().await;
+        let channel = channel.map_err(|error| Error::unreachable(&url, &error))?;
         Ok(Self {
             url: url.into(),
             namespace: "".into(),
@@ -164,10 +189,10 @@ fn endpoint(url: &str) -> Result<Endpoint, Error> {
         reason,
     };
     let full = match url.split_once("://") {
-        Some(("http", _)) => url.to_owned(),
+        Some(("http" | "https", _)) => url.to_owned(),
         Some((scheme, _)) => {
             return Err(refuse(format!(
-                "its scheme is `{scheme}`, and brokers speak `http`"
+                "its scheme is `{scheme}`, and brokers speak `http` and `https`"
             )));
         }
         None => format!("http://{url}"),
@@ -205,10 +230,11 @@ mod tests {
     fn addresses_need_a_port_and_no_scheme() {
         check("http://127.0.0.1:7171", Ok("http://127.0.0.1:7171/"));
         check("localhost:7171", Ok("http://localhost:7171/"));
+        check("https://localhost:7171", Ok("https://localhost:7171/"));
         check(
-            "https://localhost:7171",
+            "ftp://localhost:7171",
             Err(
-                "broker address `https://localhost:7171` is not valid: its scheme is `https`, and brokers speak `http`",
+                "broker address `ftp://localhost:7171` is not valid: its scheme is `ftp`, and brokers speak `http` and `https`",
             ),
         );
         check(

@@ -18,6 +18,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The files for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tq_tls::Error),
     /// No connection could be made, or it was lost before the answer came. Whether the broker acted is not known.
     #[error("broker at `{url}` cannot be reached: {reason}")]
     Unreachable {
@@ -25,6 +28,8 @@ pub enum Error {
         url: String,
         /// The innermost cause, such as `Connection refused`.
         reason: String,
+        /// What to do about it, if that is more than to wait.
+        hint: Option<&'static str>,
     },
     /// The broker said no. Nothing was changed.
     #[error("{message}")]
@@ -90,6 +95,7 @@ impl Error {
             Self::Unreachable { .. } | Self::Overloaded { .. } => true,
             Self::Refused { code, .. } => matches!(code, Code::Unavailable | Code::Aborted),
             Self::Address { .. }
+            | Self::Tls(_)
             | Self::NotFound { .. }
             | Self::File { .. }
             | Self::ComponentTooLarge { .. }
@@ -104,21 +110,29 @@ impl Error {
             Self::Refused { hint, .. }
             | Self::Overloaded { hint, .. }
             | Self::NotFound { hint, .. } => hint.as_deref(),
+            Self::Unreachable { hint, .. } => *hint,
             Self::Address { .. }
-            | Self::Unreachable { .. }
+            | Self::Tls(_)
             | Self::File { .. }
             | Self::ComponentTooLarge { .. }
             | Self::Protocol { .. } => None,
         }
     }
 
+    /// The broker is not there, or not to be trusted.
+    pub(crate) fn unreachable(url: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let tq_tls::Reason { text, hint } = tq_tls::reason(error);
+        Self::Unreachable {
+            url: url.to_owned(),
+            reason: text,
+            hint,
+        }
+    }
+
     /// Reads a status. One that the server sent has no source; one that the transport made up has.
     pub(crate) fn from_status(url: &str, status: &Status) -> Self {
         if let Some(source) = status.source() {
-            return Self::Unreachable {
-                url: url.to_owned(),
-                reason: innermost(source),
-            };
+            return Self::unreachable(url, source);
         }
         let (message, hint) = split(status.message());
         let pushback = status.metadata().get(tq_proto::RETRY_PUSHBACK_MS);

@@ -42,7 +42,7 @@ mod watch;
 
 pub use access::NewApiKey;
 pub use breakers::Forced;
-pub use connection::Client;
+pub use connection::{Client, Remote};
 pub use dead_letters::{DeadLetters, RedriveOptions};
 pub use error::{Code, Error};
 pub use follow::Following;
@@ -53,6 +53,8 @@ pub use tasks::{TaskUpdate, Which, WhichLive};
 pub use watch::{Watch, Watching};
 
 pub use tq_proto::Bearer;
+pub use tq_tls::{ClientFiles, KeyPair};
+
 pub use tq_proto::v1::{
     ApiKey, Attempt, AuditRecord, Breaker, BreakerChange, BreakerState, Bucket,
     CancelTasksResponse, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter,

@@ -10,9 +10,10 @@ use tonic::transport::Uri;
 use tq_core::label::Labels;
 use tq_core::limits::{COMPILED_CACHE_BYTES, LimitOverrides, SLOTS_MAX, check_host_memory};
 use tq_core::{Limits, TaskId, label, name};
+use tq_proto::Bearer;
+use tq_tls::{ClientFiles, KeyPair};
 
 use crate::Error;
-use tq_proto::Bearer;
 
 use crate::component::Compiler;
 use crate::egress::{Network, Recorded};
@@ -21,8 +22,10 @@ use crate::processes;
 /// What a host is told at its start.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the broker is: `http://HOST:PORT`.
+    /// Where the broker is: `http://HOST:PORT` or `https://HOST:PORT`.
     pub broker: String,
+    /// What TLS to the broker needs beside what the machine has. They are for `https` alone, and read again when they change.
+    pub broker_tls: ClientFiles,
     /// What it shows the broker.
     pub credential: Bearer,
     /// The host's name. The broker admits one live host of a name.
@@ -48,6 +51,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Where to serve `/metrics`, if anywhere. On loopback only: it asks nobody who they are.
     pub metrics_listen: Option<SocketAddr>,
+    /// What `/metrics` speaks TLS with; `None` is plain text. The files are read again when they change.
+    pub metrics_tls: Option<KeyPair>,
     /// Networks that requests of guests may reach although they are not the internet, where a grant names a host in them.
     pub allowed_networks: Vec<Network>,
     /// Certificates, in DER, that are trusted beside the system's when guests send requests over TLS.
@@ -88,6 +93,7 @@ impl Config {
     ) -> Self {
         Self {
             broker: broker.into(),
+            broker_tls: ClientFiles::default(),
             credential: Bearer::default(),
             name: name.into(),
             slots,
@@ -100,6 +106,7 @@ impl Config {
             compiled_bytes_max: COMPILED_CACHE_BYTES,
             drain_timeout: Self::DRAIN_TIMEOUT,
             metrics_listen: None,
+            metrics_tls: None,
             allowed_networks: Vec::new(),
             tls_roots: Vec::new(),
         }
@@ -114,6 +121,9 @@ impl Config {
         label::gather(&self.labels)?;
         self.memory_bytes.map_or(Ok(()), check_host_memory)?;
         self.ceilings.over(&Limits::DEFAULT).check()?;
+        if self.metrics_tls.is_some() && self.metrics_listen.is_none() {
+            return Err(Error::MetricsNowhere);
+        }
         if let Some(listen) = self
             .metrics_listen
             .filter(|listen| !listen.ip().is_loopback())
@@ -123,7 +133,7 @@ impl Config {
         let broker: Option<Uri> = self.broker.parse().ok();
         broker
             .filter(|uri| {
-                uri.scheme_str() == Some("http")
+                matches!(uri.scheme_str(), Some("http" | "https"))
                     && uri.port_u16().is_some()
                     && matches!(uri.path(), "" | "/")
             })
@@ -171,7 +181,7 @@ mod tests {
         let form = "is not the address of a broker; expected a URL such as `http://127.0.0.1:7171`";
         for broker in [
             "127.0.0.1:7171",
-            "https://127.0.0.1:7171",
+            "ftp://127.0.0.1:7171",
             "http://localhost",
             "http://a:1/b",
             "",
@@ -181,6 +191,15 @@ mod tests {
                 &format!("`{broker}` {form}"),
             );
         }
+        check(
+            |config| {
+                config.metrics_tls = Some(KeyPair {
+                    certificate: "a".into(),
+                    key: "b".into(),
+                });
+            },
+            "a certificate for metrics has no effect where no metrics are served; say where with `--metrics-listen`",
+        );
         check(
             |config| config.metrics_listen = Some("0.0.0.0:9090".parse().unwrap()),
             "metrics may not be served on `0.0.0.0:9090`: without access control only loopback is allowed",

@@ -1,7 +1,6 @@
 //! A running host, from outside.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
@@ -19,15 +18,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tonic::transport::Uri;
 use tq_core::TaskId;
 use tq_core::label::LabelError;
 use tq_core::limits::{OutOfRange, SLOTS_MAX};
 use tq_core::name::NameError;
+use tq_tls::{Acceptor, Dialer, Protocols, ServerFiles};
 
 use crate::agent::{self, Agent, Executor, Status, link};
 use crate::component::{self, Cache, Compiler, OpenError};
 use crate::egress::{self, Egress};
+use crate::exposition;
 use crate::metrics::Metrics;
 use crate::processes::{self, Runners};
 use crate::runner::{self, Pool};
@@ -69,6 +69,14 @@ pub enum Error {
         /// The address given.
         listen: SocketAddr,
     },
+    /// There is a certificate for metrics, and no metrics.
+    #[error(
+        "a certificate for metrics has no effect where no metrics are served; say where with `--metrics-listen`"
+    )]
+    MetricsNowhere,
+    /// The files for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tq_tls::Error),
     /// The address for metrics cannot be had.
     #[error("failed to serve metrics on `{listen}`")]
     MetricsListen {
@@ -152,19 +160,21 @@ impl Host {
     /// cannot be used.
     pub async fn start(config: Config) -> Result<Self, Error> {
         let broker = config.check()?;
+        let broker = link::dialer(broker, config.broker_tls.clone()).await?;
         let metrics = Arc::new(Metrics::new(config.slots));
         let stopped = CancellationToken::new();
         let serving = TaskTracker::new();
         let metrics_address = match config.metrics_listen {
-            Some(listen) => Some(serve(listen, &metrics, &stopped, &serving).await?),
+            Some(listen) => {
+                Some(serve_metrics(listen, &config, &metrics, &stopped, &serving).await?)
+            }
             None => None,
         };
         // Beside the start: whatever the answer is, it changes nothing of it.
         let compiler = config.compiler.clone();
         let told = async move { tell_compiler(&compiler).await };
         serving.spawn(stopped.clone().run_until_cancelled_owned(told));
-        let endpoint = link::endpoint(broker.clone());
-        let client = link::client(endpoint.connect_lazy(), config.credential.clone());
+        let client = link::client(broker.connect_lazy(), config.credential.clone());
         let holders = Holders::new(
             client,
             Arc::clone(&metrics),
@@ -296,7 +306,7 @@ type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What an agent is started with, wherever it has guests run.
 struct Start<'a> {
-    broker: Uri,
+    broker: Dialer,
     config: &'a Config,
     opened: Opened,
     metrics: &'a Arc<Metrics>,
@@ -485,28 +495,34 @@ fn lock(directory: &Path) -> Result<File, Error> {
 }
 
 /// Serves `/metrics` until it is stopped; returns the address, which has a port of its own if none was asked for.
-async fn serve(
+async fn serve_metrics(
     listen: SocketAddr,
+    config: &Config,
     metrics: &Arc<Metrics>,
     stopped: &CancellationToken,
     serving: &TaskTracker,
 ) -> Result<SocketAddr, Error> {
+    let tls = match config.metrics_tls.clone() {
+        Some(own) => {
+            let files = ServerFiles {
+                own,
+                client_ca: None,
+            };
+            Some(Acceptor::load(files, Protocols::Http1).await?)
+        }
+        None => None,
+    };
     let failed = |source| Error::MetricsListen { listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let metrics = Arc::clone(metrics);
-    let router = Router::new().route("/metrics", get(async move || exposition(&metrics)));
-    let stopped = stopped.clone();
-    serving.spawn(async move {
-        let served = stopped.run_until_cancelled_owned(axum::serve(listener, router).into_future());
-        if let Some(Err(error)) = served.await {
-            tracing::error!(%error, "metrics are no longer served");
-        }
-    });
+    let router = Router::new().route("/metrics", get(async move || exposed(&metrics)));
+    let accepting = exposition::accept(listener, router, tls, serving.clone(), stopped.clone());
+    serving.spawn(stopped.clone().run_until_cancelled_owned(accepting));
     Ok(address)
 }
 
-fn exposition(metrics: &Metrics) -> Response {
+fn exposed(metrics: &Metrics) -> Response {
     let content_type = [(
         header::CONTENT_TYPE,
         "application/openmetrics-text; version=1.0.0; charset=utf-8",

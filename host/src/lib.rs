@@ -17,6 +17,7 @@ pub mod component;
 mod config;
 pub mod confine;
 pub mod egress;
+mod exposition;
 pub mod floor;
 mod host;
 mod imports;
@@ -28,3 +29,4 @@ pub mod services;
 
 pub use config::{Config, Isolation, Rehearsal};
 pub use host::{Error, Host};
+pub use tq_tls::{ClientFiles, KeyPair};

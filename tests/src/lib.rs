@@ -7,6 +7,7 @@
 //! What goes wrong in here is a failed test, so that the harness panics instead of returning errors. What the processes
 //! wrote to standard error is printed then.
 
+mod authority;
 mod command;
 mod disk;
 mod everywhere;
@@ -29,6 +30,7 @@ pub mod trace;
 pub mod usage;
 mod wait;
 
+pub use authority::{Authority, replace};
 pub use command::{Ran, Tq, failure};
 pub use disk::Disk;
 pub use flag::only_number;

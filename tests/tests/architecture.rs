@@ -15,11 +15,14 @@ const PICTURE: &[(&str, &[&str])] = &[
     ),
     (
         "tq-broker",
-        &["tq-core", "tq-micro", "tq-proto", "tq-typed"],
+        &["tq-core", "tq-micro", "tq-proto", "tq-tls", "tq-typed"],
     ),
-    ("tq-client", &["tq-core", "tq-proto"]),
+    ("tq-client", &["tq-core", "tq-proto", "tq-tls"]),
     ("tq-core", &["tq-micro"]),
-    ("tq-host", &["tq-core", "tq-micro", "tq-proto", "tq-typed"]),
+    (
+        "tq-host",
+        &["tq-core", "tq-micro", "tq-proto", "tq-tls", "tq-typed"],
+    ),
     // The frame of the benches, for their benches alone.
     ("tq-micro", &[]),
     ("tq-proto", &[]),
@@ -41,6 +44,8 @@ const PICTURE: &[(&str, &[&str])] = &[
         "tq-simulation",
         &["tq-broker", "tq-core", "tq-host", "tq-proto"],
     ),
+    // TLS knows nothing of tasks.
+    ("tq-tls", &[]),
     ("tq-typed", &["tq-core"]),
     (
         "tq-fuzz",

@@ -52,7 +52,7 @@ pub struct Record {
 }
 
 impl Event {
-    pub(super) fn new(call: Call, peer: Peer, caller: &Caller, outcome: Code) -> Self {
+    pub(super) fn new(call: Call, peer: &Peer, caller: &Caller, outcome: Code) -> Self {
         let About { namespace, subject } = caller.about();
         let principal = caller.principal().map(|principal| principal.name.clone());
         Self {

@@ -16,6 +16,8 @@ pub(crate) struct Caller {
     /// None if there is no access control, and everyone may do everything.
     principal: Option<Arc<Principal>>,
     action: Action,
+    /// The host that it is, if its credential is of one.
+    only_host: Option<Arc<str>>,
     /// When its credential ends, if it does so by itself.
     pub(crate) expires_at: Option<Timestamp>,
     about: Arc<Mutex<About>>,
@@ -39,8 +41,27 @@ impl Caller {
         Self {
             principal,
             action,
+            only_host: None,
             expires_at,
             about: Arc::default(),
+        }
+    }
+
+    pub(super) fn with_host(self, only_host: Option<Arc<str>>) -> Self {
+        Self { only_host, ..self }
+    }
+
+    /// Checks that the caller may be the host of this name.
+    ///
+    /// # Errors
+    /// Its certificate is of another one.
+    pub(crate) fn is_host(&self, name: &str) -> Result<(), Status> {
+        self.is_about("host", name);
+        match &self.only_host {
+            Some(only) if **only != *name => Err(Status::permission_denied(format!(
+                "the certificate is of host `{only}`, and this one says that it is `{name}`\nhint: give it that name with --name, or a certificate of its own"
+            ))),
+            Some(_) | None => Ok(()),
         }
     }
 

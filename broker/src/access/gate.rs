@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, Uri, header};
 use tokio::time::Instant;
 use tq_core::Timestamp;
-use tq_core::access::Principal;
+use tq_core::access::{Principal, Role, Scope};
 
 use super::jwt::{Tokens, Verified};
 use super::origin::{self, Foreign};
@@ -32,6 +32,8 @@ pub(crate) struct Gate {
 pub(super) struct Admitted {
     /// None if there is no access control.
     pub(super) principal: Option<Arc<Principal>>,
+    /// The host that it is, if its credential is of one.
+    pub(super) only_host: Option<Arc<str>>,
     /// When its credential ends, if it does so by itself.
     pub(super) expires_at: Option<Timestamp>,
     /// By what; it may cease to hold while the call goes on.
@@ -47,6 +49,8 @@ pub(super) enum Credential {
     Key(KeyId, TextHash),
     /// A token.
     Token(Verified),
+    /// A certificate of a host, as long as the connection lasts.
+    Certificate,
 }
 
 /// Why nobody is let in. The caller learns the least of it that helps; the reason goes to the log.
@@ -82,18 +86,25 @@ impl Gate {
         &self,
         uri: &Uri,
         headers: &HeaderMap,
-        peer: Peer,
+        peer: &Peer,
     ) -> Result<Admitted, Refusal> {
         if !self.shared.keys.are_needed() {
             origin::check(uri, headers).map_err(Refusal::Foreign)?;
             return Ok(Admitted {
                 principal: None,
+                only_host: None,
                 expires_at: None,
                 credential: Credential::None,
             });
         }
         let Some(header) = headers.get(header::AUTHORIZATION) else {
-            return Err(Refusal::Missing);
+            return match &peer.certificate {
+                Some(identity) => {
+                    let admitted = with_certificate(identity);
+                    admitted.map_err(|reason| self.refuse(reason, peer.address))
+                }
+                None => Err(Refusal::Missing),
+            };
         };
         let text = header
             .to_str()
@@ -129,6 +140,7 @@ impl Gate {
         let verified = tokens.check(text, now).await?;
         Ok(Admitted {
             principal: Some(Arc::clone(&verified.principal)),
+            only_host: None,
             expires_at: Some(verified.expires_at),
             credential: Credential::Token(verified),
         })
@@ -143,6 +155,7 @@ impl Gate {
         };
         Ok(Admitted {
             principal: Some(Arc::clone(&held.principal)),
+            only_host: None,
             expires_at,
             credential: Credential::Key(text.id, text.hash()),
         })
@@ -166,7 +179,7 @@ impl Gate {
     /// Whether a credential still holds.
     pub(super) fn holds(&self, credential: &Credential) -> bool {
         match credential {
-            Credential::None => true,
+            Credential::None | Credential::Certificate => true,
             Credential::Key(id, hash) => {
                 let held = self.shared.keys.get(*id);
                 held.is_some_and(|held| held.key.holds_until(*hash, wall()).is_some())
@@ -177,4 +190,30 @@ impl Gate {
             }
         }
     }
+}
+
+/// What the identity in a host's certificate begins with; its name follows.
+const HOST_URI: &str = "tq://host/";
+
+/// Who shows a certificate that the authority of clients has signed: hosts are the only ones that are known by one.
+fn with_certificate(identity: &str) -> Result<Admitted, String> {
+    let name = identity.strip_prefix(HOST_URI);
+    let name = name.filter(|name| tq_core::name::check("host name", name).is_ok());
+    let name = name.ok_or_else(|| {
+        let shown: String = identity.chars().take(120).collect();
+        format!(
+            "the certificate is of `{}`, and not of a host: that is `{HOST_URI}NAME`, as its first alternative name of kind URI",
+            shown.escape_debug()
+        )
+    })?;
+    Ok(Admitted {
+        principal: Some(Arc::new(Principal {
+            name: format!("certificate {identity}"),
+            role: Role::Host,
+            scope: Scope::All,
+        })),
+        only_host: Some(name.into()),
+        expires_at: None,
+        credential: Credential::Certificate,
+    })
 }

@@ -52,30 +52,31 @@ pub(crate) async fn guard(
     let Some(action) = call.action else {
         return next.run(request).await;
     };
-    let Some(peer) = request.extensions().get::<Peer>().copied() else {
+    let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         tracing::error!("a request came by no connection, which is a bug in tq");
         let unknown = "the broker does not know who calls, which is a bug in tq";
         return answer(call, Status::internal(unknown));
     };
     let Guard { gate, auditor } = guard;
-    let admitted = gate.admit(request.uri(), request.headers(), peer).await;
+    let admitted = gate.admit(request.uri(), request.headers(), &peer).await;
     let Admitted {
         principal,
+        only_host,
         expires_at,
         credential,
     } = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => {
             let caller = Caller::new(None, action, None);
-            if tell(call, peer, &refusal) {
-                let event = Event::new(call, peer, &caller, Code::Unauthenticated);
+            if tell(call, &peer, &refusal) {
+                let event = Event::new(call, &peer, &caller, Code::Unauthenticated);
                 // What is refused is refused, whether or not that can be written down.
                 auditor.record(event).await.ok();
             }
             return answer(call, refusal.into());
         }
     };
-    let caller = Caller::new(principal, action, expires_at);
+    let caller = Caller::new(principal, action, expires_at).with_host(only_host);
     let held = Held {
         gate: Arc::clone(&gate),
         credential,
@@ -96,7 +97,7 @@ pub(crate) async fn guard(
         false => call.is_audited,
     };
     if is_recorded {
-        let event = Event::new(call, peer, &caller, outcome);
+        let event = Event::new(call, &peer, &caller, outcome);
         if let Err(status) = auditor.record(event).await {
             return answer(call, status);
         }
@@ -114,7 +115,7 @@ fn check(call: Call, caller: &Caller) -> Result<(), Status> {
 }
 
 /// Says in the log why a caller was not let in, unless that was said often enough. Says whether it did.
-fn tell(call: Call, peer: Peer, refusal: &Refusal) -> bool {
+fn tell(call: Call, peer: &Peer, refusal: &Refusal) -> bool {
     let (call, address) = (call.name, peer.address);
     match refusal {
         Refusal::Foreign(foreign) => {

@@ -9,5 +9,5 @@ pub(crate) use grpc::routes;
 #[cfg(feature = "simulation")]
 pub use grpc::simulation;
 pub(crate) use peer::Peer;
-pub(crate) use serve::{Server, serve};
+pub(crate) use serve::{Listening, Server, serve};
 pub(crate) use status::ApiError;

@@ -51,6 +51,12 @@ pub(crate) struct HostArgs {
     /// Address to serve /metrics on; loopback only; not served if it is not given [env: TQ_HOST_METRICS_LISTEN]
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Certificate to serve /metrics by TLS with, in PEM; read again when it changes [env: TQ_HOST_METRICS_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics_tls_cert: Option<PathBuf>,
+    /// Private key of that certificate, in PEM [env: TQ_HOST_METRICS_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics_tls_key: Option<PathBuf>,
     /// Network that requests of tasks may reach although it is not the internet, such as `10.0.0.0/8`; may be given again [env: TQ_HOST_ALLOW_NETWORKS, with commas between them]
     #[arg(long = "allow-network", value_name = "CIDR")]
     pub(crate) allow_networks: Vec<Network>,

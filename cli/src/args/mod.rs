@@ -98,6 +98,15 @@ pub(crate) struct Global {
     /// How results are printed [env: TQ_OUTPUT] [default: table]
     #[arg(long, short, global = true, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
+    /// Certificate of the authority that the broker's is of, in PEM, instead of those that this machine trusts; for https [env: TQ_TLS_CA]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Certificate that the broker is shown, in PEM; for https [env: TQ_TLS_CERT]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key of that certificate, in PEM [env: TQ_TLS_KEY]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Configuration file instead of the one in the user's configuration folder [env: TQ_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -1,16 +1,19 @@
 //! `tq broker`
 
-use tq_broker::Broker;
 use tq_broker::access::jwt::Issuer;
 use tq_broker::admin::{self, KeyError};
+use tq_broker::{Broker, ServerFiles};
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
-use crate::nodes::{StopSignals, url};
+use crate::nodes::{self, StopSignals};
 use crate::output;
 
 pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     let data_dir = &config.broker_data_dir.value;
+    nodes::check_connects_by_no_tls(config, "`tq broker`")?;
+    let tls = server_files(config)?;
+    nodes::raise_open_files();
     let mut stop = StopSignals::listen()?;
     let mut settings = tq_broker::Config::new(data_dir.clone(), config.broker_listen.value);
     if let Some(key) = &config.broker_secrets_key.value {
@@ -18,10 +21,13 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     }
     settings.waiting_max = config.broker_max_waiting.value.get();
     settings.tokens = issuer(config)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    settings.tls = tls;
+    settings.plaintext = config.broker_plaintext.value;
     let broker = Broker::start(settings).await.map_err(explained)?;
     output::note(format!(
-        "tq broker is ready at {}, with its data in {}",
-        url(broker.address()),
+        "tq broker is ready at {scheme}://{}, with its data in {}",
+        broker.address(),
         data_dir.display()
     ));
     let failed = tokio::select! {
@@ -85,9 +91,35 @@ fn explained(error: tq_broker::Error) -> anyhow::Error {
         tq_broker::Error::NotLoopback(_) => Failure::usage(error.to_string())
             .hint("`tq broker init` turns access control on; a tunnel such as `ssh -L` reaches a loopback address from elsewhere")
             .into(),
+        tq_broker::Error::NoTls(_) => Failure::usage(error.to_string())
+            .hint("give --tls-cert and --tls-key; behind a proxy that speaks TLS, --plaintext")
+            .into(),
         tq_broker::Error::TokensForNothing(_) => Failure::usage(error.to_string())
             .hint("`tq broker init` turns access control on")
             .into(),
         other => other.into(),
+    }
+}
+
+/// What it serves TLS with, if it does.
+fn server_files(config: &Config) -> Result<Option<ServerFiles>, Failure> {
+    let own = nodes::key_pair(
+        ("--tls-cert", &config.broker_tls_cert),
+        ("--tls-key", &config.broker_tls_key),
+    )?;
+    let client_ca = config.broker_tls_client_ca.value.clone();
+    match own {
+        Some(_) if config.broker_plaintext.value => Err(Failure::usage(
+            "--plaintext contradicts --tls-cert: the broker speaks TLS or does not",
+        )
+        .hint(
+            "leave out --plaintext, or the certificate if a proxy in front of the broker has it",
+        )),
+        Some(own) => Ok(Some(ServerFiles { own, client_ca })),
+        None if client_ca.is_some() => Err(Failure::usage(
+            "--tls-client-ca has no effect without a certificate of the broker's own",
+        )
+        .hint("give --tls-cert and --tls-key too")),
+        None => Ok(None),
     }
 }

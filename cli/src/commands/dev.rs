@@ -10,7 +10,7 @@ use crate::commands::deploy::{self, Deployable};
 use crate::commands::describe;
 use crate::config::{Config, Origin};
 use crate::exit::{self, Exit, Failure};
-use crate::nodes::{Pair, StopSignals, check_listen};
+use crate::nodes::{Pair, StopSignals, check_connects_by_no_tls, check_listen};
 use crate::output;
 use crate::watch::Source;
 
@@ -18,6 +18,7 @@ pub(crate) async fn run(config: &Config, watched: Option<PathBuf>) -> anyhow::Re
     let data_dir = &config.dev_data_dir.value;
     let listen = config.dev_listen.value;
     check_listen(listen)?;
+    check_connects_by_no_tls(config, "`tq dev`")?;
     let networks = config.dev_allow_networks.value.0.clone();
     // Before anything is there, so that a folder that is none shows at once.
     let source = watched.as_deref().map(checked).transpose()?;

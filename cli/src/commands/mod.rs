@@ -39,6 +39,7 @@ use crate::args::{
 };
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::nodes;
 
 /// Does what the command line asks for.
 ///
@@ -169,7 +170,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
 /// A client of the broker that the settings name.
 async fn connect(config: &Config) -> anyhow::Result<Client> {
     let bearer = config.bearer()?;
-    let client = Client::connect(&config.broker.value).await?;
+    let client = Client::connect_to(nodes::remote(config)?).await?;
     let client = client.with_credential(bearer);
     Ok(client.with_namespace(&config.namespace.value))
 }

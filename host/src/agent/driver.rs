@@ -12,7 +12,6 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::{Endpoint, Uri};
 use tonic::{Code, Status as Refusal};
 use tq_core::id::{Digest, Epoch};
 use tq_core::label::Labels;
@@ -20,6 +19,7 @@ use tq_core::limits::{COMPILES_MAX, EVENTS_MAX, LimitOverrides, MODULE_BYTES_MAX
 use tq_core::outcome::Outcome;
 use tq_proto::Bearer;
 use tq_proto::v1::{Assignment, AttemptOutcome, Blob};
+use tq_tls::Dialer;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::Error;
@@ -46,7 +46,7 @@ const LAST_ACKS: Duration = Duration::from_secs(2);
 
 /// What the agent is made of.
 pub(crate) struct Parts<E: Executor> {
-    pub(crate) broker: Uri,
+    pub(crate) broker: Dialer,
     pub(crate) credential: Bearer,
     pub(crate) name: String,
     pub(crate) slots: u32,
@@ -134,7 +134,7 @@ pub(crate) struct Agent<E: Executor> {
     session: Session,
     started: Instant,
     link: Link,
-    endpoint: Endpoint,
+    broker: Dialer,
     credential: Bearer,
     backoff: Backoff,
     /// Why the last try to connect failed, so that the same reason is logged once.
@@ -214,8 +214,7 @@ impl<E: Executor> Agent<E> {
         let seed = incarnation
             .iter()
             .fold(0, |seed: u64, byte| seed.rotate_left(8) ^ u64::from(*byte));
-        let endpoint = link::endpoint(broker);
-        let bulk = link::client(endpoint.connect_lazy(), credential.clone());
+        let bulk = link::client(broker.connect_lazy(), credential.clone());
         let writers = TaskTracker::new();
         let helpers = TaskTracker::new();
         let stopped = CancellationToken::new();
@@ -240,7 +239,7 @@ impl<E: Executor> Agent<E> {
             link: Link::Down {
                 retry_at: Instant::now(),
             },
-            endpoint,
+            broker,
             credential,
             backoff: Backoff::new(seed),
             last_error: String::new(),
@@ -428,7 +427,7 @@ impl<E: Executor> Agent<E> {
                 self.backoff.reset();
                 self.last_error.clear();
                 self.status.send_modify(|status| status.is_welcomed = true);
-                tracing::info!(broker = %self.endpoint.uri(), "session is up");
+                tracing::info!(broker = %self.broker.uri(), "session is up");
             }
             Command::Acknowledged { outcomes, fenced } => {
                 self.metrics.outcomes_fenced.inc_by(fenced);
@@ -634,7 +633,7 @@ impl<E: Executor> Agent<E> {
 
     fn stepped(&mut self, step: Step) {
         match step {
-            Step::Retry => self.link = Link::dial(self.endpoint.clone()),
+            Step::Retry => self.link = Link::dial(self.broker.clone()),
             Step::Dialed(Ok(channel)) => {
                 self.link = Link::open(channel, self.credential.clone());
                 self.is_writable = true;
@@ -709,7 +708,7 @@ impl<E: Executor> Agent<E> {
         self.link = Link::Down {
             retry_at: Instant::now() + pause,
         };
-        let broker = self.endpoint.uri();
+        let broker = self.broker.uri();
         if reason == self.last_error {
             tracing::debug!(error = reason, ?pause, "no session with the broker");
             return;

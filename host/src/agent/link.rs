@@ -14,6 +14,7 @@ use tq_core::limits::MESSAGE_BYTES_MAX;
 use tq_proto::Bearer;
 use tq_proto::v1::host_link_client::HostLinkClient;
 use tq_proto::v1::{BrokerMessage, HostMessage};
+use tq_tls::{ClientFiles, Dialer};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a connection with an open call is asked for a sign of life, and how long the answer may take. The control
@@ -56,8 +57,8 @@ pub(super) enum Step {
 
 impl Link {
     /// Dials the broker, which ends in [`Step::Dialed`].
-    pub(super) fn dial(endpoint: Endpoint) -> Self {
-        Self::Dialing(async move { endpoint.connect().await }.boxed())
+    pub(super) fn dial(dialer: Dialer) -> Self {
+        Self::Dialing(async move { dialer.connect().await }.boxed())
     }
 
     /// Opens a session over `channel`, which ends in [`Step::Answered`].
@@ -115,7 +116,15 @@ impl Link {
     }
 }
 
-/// How the broker is connected to.
+/// How the broker is connected to, by TLS if its address says so.
+///
+/// # Errors
+/// [`tq_tls::Error`] says which file cannot be used.
+pub(crate) async fn dialer(broker: Uri, files: ClientFiles) -> Result<Dialer, tq_tls::Error> {
+    Dialer::new(endpoint(broker), files).await
+}
+
+/// What every connection to the broker has.
 pub(crate) fn endpoint(broker: Uri) -> Endpoint {
     Endpoint::from(broker)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -145,11 +154,11 @@ pub(super) async fn writable(outbound: Option<mpsc::Sender<HostMessage>>) {
     }
 }
 
-/// The innermost cause, which says most: `Connection refused`.
+/// Why the broker is not reached, and what to do about it, if that is known.
 pub(super) fn root(error: &tonic::transport::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
+    let tq_tls::Reason { text, hint } = tq_tls::reason(error);
+    match hint {
+        Some(hint) => format!("{text}; {hint}"),
+        None => text,
     }
-    cause.to_string()
 }

@@ -18,6 +18,7 @@ use super::blocking::{blocking, write_chunk};
 use super::keyvalue::keyvalue_for;
 use super::secrets::secret_for;
 use super::{Context, convert};
+use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::blobs::{Blobs, Hold};
 use crate::dispatch::SessionId;
@@ -136,6 +137,7 @@ impl HostLink for Link {
         &self,
         request: Request<Streaming<v1::HostMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let caller = Caller::of(&request)?;
         let mut incoming = request.into_inner();
         let first = incoming.message().await?.and_then(|message| message.kind);
         let Some(v1::host_message::Kind::Hello(hello)) = first else {
@@ -144,6 +146,7 @@ impl HostLink for Link {
             ));
         };
         let mut hello = Box::new(convert::hello_in(hello)?);
+        caller.is_host(&hello.name)?;
         let blobs = self.0.blobs.clone();
         let holds = hold_results(&blobs, &mut hello.outcomes).await;
         let (sender, receiver) = mpsc::channel(OUTBOUND_MAX);

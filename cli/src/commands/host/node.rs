@@ -1,19 +1,20 @@
 //! `tq host`: the node itself.
 
+use tq_client::Remote;
 use tq_host::Host;
 
 use crate::commands::waiting;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::nodes::{StopSignals, url};
+use crate::nodes::{self, StopSignals};
 use crate::output;
 use crate::units::Size;
 
 pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
-    let broker = &config.broker.value;
+    let Remote { url: broker, tls } = nodes::remote(config)?;
     // Clients may leave the scheme out, so hosts may too.
     let broker = if broker.contains("://") {
-        broker.clone()
+        broker
     } else {
         format!("http://{broker}")
     };
@@ -31,7 +32,16 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     host_config.ceilings = config.host_ceilings.value.of_host();
     host_config.isolation = config.host_isolation.value.into();
     host_config.allowed_networks = config.host_allow_networks.value.0.clone();
+    host_config.broker_tls = tls;
     host_config.metrics_listen = config.host_metrics_listen.value;
+    host_config.metrics_tls = nodes::key_pair(
+        ("--metrics-tls-cert", &config.host_metrics_tls_cert),
+        ("--metrics-tls-key", &config.host_metrics_tls_key),
+    )?;
+    let metrics_scheme = match host_config.metrics_tls {
+        Some(_) => "https",
+        None => "http",
+    };
     let mut stop = StopSignals::listen()?;
     let host = Host::start(host_config).await?;
     // A host whose broker is away waits for it, however long that takes.
@@ -47,7 +57,7 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     };
     if is_ready {
         let metrics = match host.metrics_address() {
-            Some(address) => format!(", metrics at {}/metrics", url(address)),
+            Some(address) => format!(", metrics at {metrics_scheme}://{address}/metrics"),
             None => String::new(),
         };
         output::note(format!(
