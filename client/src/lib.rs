@@ -52,13 +52,13 @@ pub use watch::{Watch, Watching};
 
 pub use tq_proto::v1::{
     Attempt, Breaker, BreakerChange, BreakerState, Bucket, CancelTasksResponse, Concurrency,
-    ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter, DeleteTasksResponse,
+    ConcurrencyRule, Cost, CrashCard, DeadLetter, DeadLetterFilter, DeleteTasksResponse,
     DiscardDeadLettersResponse, Entry, Environment, Failure, FollowTaskResponse, Function,
-    FunctionSettings, GetValueResponse, GrantList, Grants, Host, HostChange, HostHealth, HostState,
-    KeyInfo, LimitOverrides, Limits, ListBucketsResponse, ListDeadLettersResponse,
-    ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk, Module,
-    NamespaceSettings, NewTask, Overload, OverloadChange, OverloadGauge, PlacementSettings,
-    Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention, RetryOverrides,
-    RetryPolicy, RetypedFunction, Secret, SignatureSummary, Submitted, Task, TaskState, Tier,
-    Tripped, TypedFunction, UncallableFunction, UploadModuleResponse, Usage,
+    FunctionSettings, GetCostResponse, GetValueResponse, GrantList, Grants, Host, HostChange,
+    HostHealth, HostState, KeyInfo, LimitOverrides, Limits, ListBucketsResponse,
+    ListDeadLettersResponse, ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk,
+    Module, NamespaceSettings, NewTask, Overload, OverloadChange, OverloadGauge, PlacementSettings,
+    Progress, Queue, QueueOrder, QuotaUse, Quotas, Rate, RedriveDeadLettersResponse, Retention,
+    RetryOverrides, RetryPolicy, RetypedFunction, Secret, SignatureSummary, Submitted, Task,
+    TaskState, Tier, Tripped, TypedFunction, UncallableFunction, UploadModuleResponse, Usage,
 };

@@ -22,6 +22,7 @@ pub mod audit;
 mod breakers;
 mod claims;
 mod command;
+mod costs;
 mod dispatch;
 mod ends;
 mod following;
@@ -31,6 +32,7 @@ mod keyvalue;
 mod modules;
 mod namespaces;
 mod queues;
+mod quotas;
 mod ready;
 mod recovery;
 mod redrive;
@@ -58,6 +60,7 @@ pub use ends::{Ended, Recent};
 pub use following::Following;
 pub use keyvalue::{BucketChange, Changed, ChangedBy, WhatChanges};
 pub use namespaces::{NamespaceSettings, SetNamespace};
+pub use quotas::QuotaView;
 pub use redrive::RedriveDead;
 pub use retention::{Keep, RetentionChange};
 pub use secrets::{SecretChange, Secrets, StoredSecret};
@@ -79,6 +82,7 @@ use tq_core::task::{Lease, Spec, Task};
 use tq_core::{Epoch, Limits, Retention, TaskId, Timestamp};
 
 use self::claims::Claims;
+use self::costs::Costs;
 use self::ids::Ids;
 use self::step::Step;
 use self::token::Secret;
@@ -87,6 +91,7 @@ use crate::dispatch::breakers::Breakers;
 use crate::dispatch::hosts::Held;
 use crate::dispatch::lanes::{Spot, Ticket};
 use crate::dispatch::queues::Queues;
+use crate::dispatch::shares::Shares;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
 use crate::observe::Metrics;
@@ -267,6 +272,8 @@ struct Open {
     spot: Option<Spot>,
     /// What its attempt is taken to use of a slot, in microseconds.
     charged_us: u64,
+    /// The fuel that its attempt may use.
+    reserved_fuel: u64,
     /// It runs, and the claims row of this commit says so.
     claimed_in: Option<u64>,
     /// The payload, if it is small and there was room for it.
@@ -310,6 +317,8 @@ pub struct Ledger {
     lanes: Lanes,
     queues: Queues,
     breakers: Breakers,
+    shares: Shares,
+    costs: Costs,
     /// Where the task went that became ready last: the next one is often like it.
     last_spot: Option<(Arc<Spec>, Spot)>,
     ready_rows: ready::Known,
@@ -353,6 +362,7 @@ impl Ledger {
     ) -> Result<Stepped, Error> {
         self.mono = self.mono.max(now.mono);
         self.time = self.time.max(now.wall);
+        self.turn_day();
         // Also if nothing is to be committed: whoever looks after the broker should not hear of it later than it does.
         self.store.check()?;
         for input in inputs {
@@ -384,6 +394,7 @@ impl Ledger {
             self.hosts.next_change(),
             self.queues.next_opening(),
             self.breakers.next_change(),
+            self.shares.next_opening(),
         ];
         let times = times.into_iter().flatten();
         let timer = times.map(|at| at.since(self.time).max(Duration::from_millis(1)));
@@ -481,6 +492,11 @@ impl Ledger {
             Command::Queues(namespace, reply) => {
                 let queues = self.queue_views(&namespace);
                 self.answer(reply, queues);
+                Ok(())
+            }
+            Command::Quotas(namespace, reply) => {
+                let view = self.quota_view(&namespace);
+                self.answer(reply, view);
                 Ok(())
             }
             Command::Breakers(namespace, reply) => {

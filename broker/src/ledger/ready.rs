@@ -155,6 +155,21 @@ impl Ledger {
         Ok(None)
     }
 
+    /// The task that [`Self::take_first`] would take, which is in memory then.
+    pub(super) fn find_first(&mut self, place: Place) -> Result<Option<TaskId>, Error> {
+        if let Some(from) = self.lanes.read_from(place) {
+            self.read_behind(place, from)?;
+        }
+        while let Some((id, ticket)) = self.lanes.front(place) {
+            let open = self.open.get(&id);
+            if open.is_some_and(|open| open.in_window == Some(ticket)) {
+                return Ok(Some(id));
+            }
+            self.lanes.pop(place);
+        }
+        Ok(None)
+    }
+
     /// Takes a task out of the window, whose entry is stale from now on.
     pub(super) fn leave_window(&mut self, id: TaskId) {
         let Some(open) = self.open.get_mut(&id) else {

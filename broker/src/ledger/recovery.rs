@@ -11,6 +11,7 @@ use tq_core::task::State;
 use tq_core::{TaskId, Timestamp};
 
 use super::claims::Claims;
+use super::costs::Costs;
 use super::ids::Ids;
 use super::keyvalue::Buckets;
 use super::modules::Uses;
@@ -23,6 +24,7 @@ use super::{Admission, Config, Error, Ledger, Now, Recent, Shared};
 use crate::blobs::Unnamed;
 use crate::dispatch::breakers::Breakers;
 use crate::dispatch::queues::Queues;
+use crate::dispatch::shares::Shares;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
 use crate::observe::Metrics;
@@ -88,6 +90,8 @@ impl Ledger {
             lanes: Lanes::new(config.ready_window),
             queues: Queues::default(),
             breakers: Breakers::new(config.breaker_attempts_min),
+            shares: Shares::default(),
+            costs: Costs::default(),
             last_spot: None,
             ready_rows: FxHashMap::default(),
             claims: Claims::default(),
@@ -117,6 +121,8 @@ impl Ledger {
         ledger.recover_settings()?;
         ledger.recover_secrets()?;
         ledger.recover_buckets()?;
+        ledger.recover_costs()?;
+        ledger.recover_shares()?;
         ledger.recover_lanes()?;
         ledger.recover_hosts()?;
         ledger.recover_claims()?;

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod breaker;
+mod cost;
 mod dead;
 mod host;
 mod kv;
@@ -22,6 +23,7 @@ use serde::{Serialize, Serializer};
 use crate::output;
 
 pub(crate) use breaker::{BreakerInfo, BreakerList, breaker_state};
+pub(crate) use cost::CostList;
 pub(crate) use dead::{Card, DeadLetterList, Discarded, Redriven, SignatureList};
 pub(crate) use host::{HostInfo, HostList, HostRemoved, host_health, host_state};
 pub(crate) use kv::{BucketList, KeyDeleted, KeyList, KeySet, KeyValue};
