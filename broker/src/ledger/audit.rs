@@ -7,7 +7,7 @@ use prost::Message;
 use tq_core::breaker::Phase;
 use tq_core::quota::Used;
 use tq_core::task::{DataRef, Lease, State, Task};
-use tq_core::{Signature, TaskId, Timestamp};
+use tq_core::{Day, Signature, TaskId, Timestamp};
 
 use super::{Ledger, keyvalue, lock, quotas, read, removal};
 use crate::dispatch::breakers::{Entry, Function, FunctionId};
@@ -48,6 +48,11 @@ impl Ledger {
         self.check_buckets();
         self.check_breakers(&tasks);
         self.check_shares(&tasks);
+    }
+
+    /// The day that costs are counted for.
+    pub fn day(&self) -> Day {
+        self.costs.day()
     }
 
     /// Every task as of the last commit.

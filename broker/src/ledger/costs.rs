@@ -220,3 +220,44 @@ impl Costs {
         self.day
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tq_core::Digest;
+
+    use super::*;
+    use crate::ledger::tests::spec_of;
+
+    #[test]
+    fn functions_beyond_the_limit_are_kept_together_and_modules_of_the_same_bytes_apart() {
+        let mut costs = Costs::default();
+        costs.turn(Day(3));
+        let namespace = Namespace(1);
+        let one = Cost {
+            attempts: 1,
+            ..Cost::default()
+        };
+        let mut add = |module: &str, function: String| {
+            let spec = spec_of(module, &function);
+            let of = FunctionId::of(namespace, &Digest([7; 32]), &function);
+            costs.add(namespace, of, &spec, &one);
+        };
+        // Two modules of the same bytes.
+        for module in ["a", "b", "a"] {
+            add(module, "f".to_owned());
+        }
+        for number in 0..COST_FUNCTIONS_MAX {
+            add("a", format!("f{number}"));
+        }
+        add("a", "one more".to_owned());
+        let attempts = |name: &str| {
+            let row = costs.iter().find(|(_, row, _)| row == name);
+            row.map(|(.., cost)| cost.attempts)
+        };
+        assert_eq!(attempts("a/f"), Some(2));
+        assert_eq!(attempts("b/f"), Some(1));
+        assert_eq!(attempts("a/f0"), Some(1));
+        assert_eq!(attempts(OTHERS), Some(3));
+        assert_eq!(costs.rows.len(), COST_FUNCTIONS_MAX + 1);
+    }
+}
