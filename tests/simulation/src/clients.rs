@@ -54,8 +54,12 @@ pub(crate) struct Clients {
     again: Vec<Vec<Request>>,
     changes: Vec<(TaskId, oneshot::Receiver<Result<Task, Refused>>)>,
     pauses: Vec<(bool, oneshot::Receiver<Result<QueueView, Refused>>)>,
-    /// What is wanted of a breaker. Whether it is to be open counts no more if it may be taken back meanwhile.
-    orders: Vec<(bool, oneshot::Receiver<Result<BreakerView, Refused>>)>,
+    /// What is wanted of a breaker; none is that it is left to itself. That it is to be open counts no more if it may be taken
+    /// back meanwhile.
+    orders: Vec<(
+        Option<Forced>,
+        oneshot::Receiver<Result<BreakerView, Refused>>,
+    )>,
     /// Someone may have forced a breaker, and nobody has released it since.
     has_forced: bool,
     /// Quotas that are to go, and whether they are gone.
@@ -211,7 +215,7 @@ impl World {
             order: forced.map_or(BreakerOrder::Release, |to| BreakerOrder::Force(to, reason)),
             reply,
         });
-        self.clients.orders.push((is_open, answer));
+        self.clients.orders.push((forced, answer));
     }
 
     pub(crate) fn client_acts(&mut self) {
@@ -301,7 +305,8 @@ impl World {
                 // A breaker goes with the last version.
                 self.promises.open_after = None;
                 let orders = self.clients.orders.iter_mut();
-                orders.for_each(|(is_open, _)| *is_open = false);
+                let open = orders.filter(|(forced, _)| *forced == Some(Forced::Open));
+                open.for_each(|(forced, _)| *forced = Some(Forced::Closed));
                 Command::DeleteModule {
                     namespace,
                     name: module_name(digest),
@@ -670,20 +675,30 @@ impl World {
         if clients.pauses.iter().any(|(is_paused, _)| !is_paused) {
             promises.paused_after = None;
         }
-        clients.orders.retain_mut(|(is_open, answer)| {
+        clients.orders.retain_mut(|(forced, answer)| {
             let answer = answer.try_recv();
             match &answer {
-                Ok(Ok(_)) if *is_open => promises.open_after = newest(),
+                Ok(Ok(_)) if *forced == Some(Forced::Open) => {
+                    promises.open_after = newest();
+                    clients.has_forced = true;
+                }
                 // Without its module there is no breaker.
                 Ok(Ok(_) | Err(_)) => {
                     promises.open_after = None;
-                    clients.has_forced &= !self.is_calm;
+                    // In the order in which they were sent: orders of before may be answered only now.
+                    if self.is_calm {
+                        clients.has_forced = forced.is_some();
+                    }
                 }
                 Err(_) => {}
             }
             matches!(answer, Err(oneshot::error::TryRecvError::Empty))
         });
-        if clients.orders.iter().any(|(is_open, _)| !is_open) {
+        if clients
+            .orders
+            .iter()
+            .any(|(forced, _)| *forced != Some(Forced::Open))
+        {
             promises.open_after = None;
         }
         clients.lifts.retain_mut(|answer| {

@@ -169,6 +169,11 @@ impl Promises {
     /// The last commits may be gone, with what they said of attempts.
     pub(crate) fn lose_power(&mut self) {
         self.has_lost_power = true;
+        self.lose_costs();
+    }
+
+    /// A commit may be gone, or not: what it said of attempts is to be seen anew.
+    pub(crate) fn lose_costs(&mut self) {
         self.seen = None;
     }
 

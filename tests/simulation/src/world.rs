@@ -402,6 +402,9 @@ impl World {
             let shared = process.ledger.shared();
             self.report.refused += let_in.check(&shared, self.promises.quotas, commands);
         }
+        if stepped.is_err() {
+            self.promises.lose_costs();
+        }
         // Even a commit that failed may be on disk.
         for (task, at) in process.ledger.take_removed() {
             self.promises.was_removed(&task, at);
