@@ -73,11 +73,10 @@ fn at_once(tasks: &[Value]) -> usize {
         .map(|attempt| (attempt["started_ms"].as_u64(), attempt["ended_ms"].as_u64()))
         .collect();
     let running = |at| {
-        attempts
-            .iter()
-            .filter(|(start, end)| *start <= at && at < *end)
+        let runs = |(start, end): &&(Option<u64>, Option<u64>)| *start <= at && at < *end;
+        attempts.iter().filter(runs).count()
     };
-    let counts = attempts.iter().map(|(start, _)| running(*start).count());
+    let counts = attempts.iter().map(|(start, _)| running(*start));
     counts.max().unwrap_or(0)
 }
 
@@ -285,7 +284,9 @@ async fn a_budget_is_never_exceeded_and_costs_are_what_attempts_used() {
         "{said}"
     );
     // Nobody waits for hours.
-    let many = client.submit_many([call("echo", "")], |_| panic!("nothing is left"));
+    let many = client.submit_many([with_fuel(call("echo", ""), 1)], |_| {
+        panic!("nothing is left")
+    });
     assert!(matches!(many.await, Err(Error::Overloaded { .. })));
 
     let tasks = tasks(&tq, &ids).await;

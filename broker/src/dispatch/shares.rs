@@ -41,7 +41,8 @@ pub struct Share {
 pub struct Shares {
     all: FxHashMap<Namespace, Share>,
     day: Day,
-    /// Those that start nothing before the day is over, unless an attempt leaves them something.
+    /// Those of which something does not start for want of fuel: before the day is over, unless an attempt leaves some or another
+    /// task comes first.
     spent: BTreeSet<Namespace>,
     /// Those of which what is kept of tasks is not on disk as it is.
     changed: Vec<Namespace>,
@@ -216,6 +217,12 @@ impl Shares {
     pub fn hold(&mut self, place: Place) {
         let share = self.all.entry(place.lane.namespace).or_default();
         share.held.insert(place);
+        self.spent.insert(place.lane.namespace);
+    }
+
+    /// Whether something of a namespace does not start for want of fuel.
+    pub fn wants_fuel(&self, namespace: Namespace) -> bool {
+        !self.spent.is_empty() && self.spent.contains(&namespace)
     }
 
     /// Notes that it has to be looked anew whether something of a namespace may start. Returns the lines that were held.

@@ -87,6 +87,13 @@ impl Ledger {
         Ok(false)
     }
 
+    /// Takes note that other tasks of a namespace are ready: the one that was short of fuel may not be the next any more.
+    pub(super) fn ask_anew(&mut self, namespace: Namespace) {
+        if self.shares.wants_fuel(namespace) {
+            self.open_namespace(namespace);
+        }
+    }
+
     /// Frees what an attempt was given and counts what it used. Whatever waited for that goes on.
     pub(super) fn leave_share(&mut self, namespace: Namespace, reserved: u64, fuel: u64) {
         if self.shares.ended(namespace, reserved, fuel) && !is_planted(Bug::NamespaceUntold) {

@@ -71,6 +71,7 @@ impl Ledger {
             }
             Some(_) | None => Some(self.lanes.push(&spot, id, since, position)),
         };
+        self.ask_anew(namespace);
         let needs = Arc::clone(&spot.conditions.needs);
         if let Some(open) = self.open.get_mut(&id) {
             open.beside.position = position;

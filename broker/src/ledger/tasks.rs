@@ -114,6 +114,7 @@ impl Ledger {
         let namespace = open.namespace;
         if !is_ready(&next) {
             self.leave_window(id);
+            self.ask_anew(namespace);
         }
         let Some(open) = self.open.get_mut(&id) else {
             return Ok(());

@@ -9,9 +9,12 @@ use tq_core::quota::{Exceeded, Quota, Quotas};
 use tq_core::task::Spec;
 use tq_core::{Cost, Day, TaskId};
 
+use super::queues::with_priority;
 use super::sim::{OTHER, Sim, TENANT, module, spec, submission, with_payload_apart};
 use super::stores::NewStore;
-use crate::ledger::{Command, Doomed, Error, NamespaceSettings, QuotaView, Refused, SetNamespace};
+use crate::ledger::{
+    Command, Doomed, Error, NamespaceSettings, QueuePatch, QuotaView, Refused, SetNamespace,
+};
 use crate::store::memory::Crash;
 use crate::store::{Batch, Committed, Level};
 use crate::tables::{key, row};
@@ -23,6 +26,7 @@ on_every_store![
     no_more_runs_than_the_quota_says_over_restarts_too,
     a_day_has_no_more_fuel_than_its_budget,
     what_fits_no_budget_is_held_back_alone_until_it_does,
+    what_is_next_is_asked_anew_when_what_waits_changes,
     what_is_kept_counts_and_results_are_kept_whatever_the_quota_says,
     what_was_never_counted_is_counted_once,
     each_attempt_costs_once_on_the_day_of_its_end,
@@ -321,6 +325,41 @@ fn what_fits_no_budget_is_held_back_alone_until_it_does(store: NewStore) {
     );
     sim.set_quotas(NONE);
     assert_eq!(sim.held("a"), [large, small]);
+}
+
+fn what_is_next_is_asked_anew_when_what_waits_changes(store: NewStore) {
+    let mut sim = Sim::new(store);
+    sim.set_quotas(Quotas {
+        fuel_per_day: Some(100),
+        ..NONE
+    });
+    sim.connect("a", 4);
+    sim.submit(with_fuel(60));
+    let large = sim.submit(with_fuel(50));
+    let small = sim.submit(with_fuel(10));
+    assert_eq!(sim.hosts["a"].held.len(), 1, "no task overtakes another");
+    let urgent = sim.submit(with_priority(with_fuel(20), 255));
+    assert_eq!(sim.state(urgent), "running", "it comes first");
+    assert_eq!(sim.state(small), "ready");
+    sim.cancel(large).expect("it waits");
+    assert_eq!(sim.state(small), "running", "nothing is before it any more");
+
+    // Likewise of what fits no budget at all.
+    sim.finish_all("a");
+    sim.set_quotas(NONE);
+    let paused = QueuePatch::Pause(true);
+    sim.change_queue("default", paused).expect("it is there");
+    let never = sim.submit(with_fuel(1_000));
+    let behind = sim.submit(with_fuel(5));
+    sim.set_quotas(Quotas {
+        fuel_per_day: Some(100),
+        ..NONE
+    });
+    let resumed = QueuePatch::Pause(false);
+    sim.change_queue("default", resumed).expect("it is there");
+    assert_eq!((sim.state(never), sim.state(behind)), ("ready", "ready"));
+    sim.cancel(never).expect("it waits");
+    assert_eq!(sim.state(behind), "running");
 }
 
 fn what_is_kept_counts_and_results_are_kept_whatever_the_quota_says(store: NewStore) {
