@@ -39,6 +39,10 @@ pub(crate) struct Rate {
     pub(crate) per: Span,
 }
 
+/// So many in a second: `100/s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PerSecond(pub u32);
+
 /// A value, or the word `none` to take one away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OrNone<T> {
@@ -160,6 +164,28 @@ impl FromStr for Rate {
         parsed.filter(|rate| rate.tasks > 0).ok_or_else(|| {
             format!("`{text}` is not a rate; write it like `100/s`, `5/10s` or `1000/h`")
         })
+    }
+}
+
+impl FromStr for PerSecond {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(Rate {
+                tasks,
+                per: Span(1_000),
+            }) => Ok(Self(tasks)),
+            Ok(_) | Err(_) => Err(format!(
+                "`{text}` is not a rate in seconds; write it like `100/s`"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for PerSecond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", Count(self.0.into()))
     }
 }
 
@@ -458,6 +484,10 @@ mod tests {
             let rate: Rate = text.replace(',', "").parse().expect("it is a rate");
             assert_eq!(rate.to_string(), text);
         }
+        assert_eq!("1k/s".parse(), Ok(PerSecond(1_000)));
+        assert_eq!(PerSecond(1_000).to_string(), "1,000/s");
+        let refused = "`60/m` is not a rate in seconds; write it like `100/s`";
+        assert_eq!("60/m".parse::<PerSecond>(), Err(refused.to_owned()));
         assert_eq!("none".parse::<OrNone<Rate>>(), Ok(OrNone::None));
         assert_eq!(
             "x".parse::<OrNone<Rate>>(),

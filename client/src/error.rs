@@ -41,7 +41,8 @@ pub enum Error {
         /// What to do about it.
         hint: Option<String>,
     },
-    /// The broker has too much to do, and takes in only what is more urgent. Nothing was changed.
+    /// The broker has too much to do, and takes in only what is more urgent; or the namespace has used up a quota that comes back
+    /// with time. Nothing was changed.
     #[error("{message}")]
     Overloaded {
         /// What is short.

@@ -57,14 +57,14 @@ pub use tq_tls::{ClientFiles, KeyPair};
 
 pub use tq_proto::v1::{
     ApiKey, Attempt, AuditRecord, Breaker, BreakerChange, BreakerState, Bucket,
-    CancelTasksResponse, Concurrency, ConcurrencyRule, CrashCard, DeadLetter, DeadLetterFilter,
-    DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment, Failure,
-    FollowTaskResponse, Function, FunctionSettings, GetValueResponse, GrantList, Grants, Host,
-    HostChange, HostHealth, HostState, Identity, KeyInfo, LimitOverrides, Limits,
+    CancelTasksResponse, Concurrency, ConcurrencyRule, Cost, CrashCard, DeadLetter,
+    DeadLetterFilter, DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment, Failure,
+    FollowTaskResponse, Function, FunctionSettings, GetCostResponse, GetValueResponse, GrantList,
+    Grants, Host, HostChange, HostHealth, HostState, Identity, KeyInfo, LimitOverrides, Limits,
     ListAuditRecordsRequest, ListAuditRecordsResponse, ListBucketsResponse,
     ListDeadLettersResponse, ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk,
     Module, NamespaceSettings, NewTask, Overload, OverloadChange, OverloadGauge, PlacementSettings,
-    Progress, Queue, QueueOrder, Rate, RedriveDeadLettersResponse, Retention, RetryOverrides,
-    RetryPolicy, RetypedFunction, Role, Secret, SignatureSummary, Submitted, Task, TaskState, Tier,
-    Tripped, TypedFunction, UncallableFunction, UploadModuleResponse, Usage,
+    Progress, Queue, QueueOrder, QuotaUse, Quotas, Rate, RedriveDeadLettersResponse, Retention,
+    RetryOverrides, RetryPolicy, RetypedFunction, Role, Secret, SignatureSummary, Submitted, Task,
+    TaskState, Tier, Tripped, TypedFunction, UncallableFunction, UploadModuleResponse, Usage,
 };

@@ -90,8 +90,9 @@ impl Client {
 
     /// Submits any number of tasks in as many requests as that takes, one after the other, and hands the ids of each
     /// request to `submitted` as they come. Each request is all or none; what was handed over stays submitted if a later
-    /// one fails. While the broker is overloaded, each is tried again when that says that there may be room, for up to a
-    /// minute.
+    /// one fails. While the broker is overloaded, or the namespace's rate is used up, each is tried again when
+    /// that says that there may be room, for up to a minute; what may take longer, such as the next day's budget, is not waited
+    /// for.
     ///
     /// # Errors
     /// As [`Client::submit`].

@@ -5,6 +5,8 @@
 
 pub mod access;
 pub mod breaker;
+pub mod cost;
+pub mod day;
 pub mod grant;
 pub mod history;
 pub mod id;
@@ -18,6 +20,7 @@ pub mod placement;
 pub mod planted;
 pub mod priority;
 pub mod queue;
+pub mod quota;
 pub mod retention;
 pub mod retry;
 pub mod signature;
@@ -26,12 +29,15 @@ pub mod time;
 pub mod transition;
 pub mod tripped;
 
+pub use cost::Cost;
+pub use day::Day;
 pub use grant::Grants;
 pub use id::{Digest, Epoch, TaskId};
 pub use limits::Limits;
 pub use outcome::Outcome;
 pub use placement::Placement;
 pub use priority::{Priority, Tier};
+pub use quota::Quotas;
 pub use retention::Retention;
 pub use retry::RetryPolicy;
 pub use signature::Signature;

@@ -595,6 +595,12 @@ pub const BREAKER_KEPT: Duration = Duration::from_secs(24 * 3600);
 pub const BREAKER_REASON_BYTES_MAX: usize = 256;
 /// Changes of a host's health that are remembered.
 pub const HOST_CHANGES_MAX: usize = 50;
+/// Days that costs are kept for: a year, and a month to compare it with the year before.
+pub const COST_DAYS_MAX: u32 = 400;
+/// Functions of a namespace that costs of one day are kept apart for; what the others cost is kept together.
+pub const COST_FUNCTIONS_MAX: usize = 1_000;
+/// Rows of costs in one answer.
+pub const COST_PAGE_MAX: usize = 1_000;
 /// Tasks that may wait, over all namespaces, unless a broker is told otherwise: 12 GB of rows. It is there for the disk, and
 /// far beyond what a queue that is worked on has.
 pub const WAITING_MAX: u64 = 20_000_000;

@@ -92,11 +92,27 @@ pub enum Bug {
     OverloadIgnored,
     /// Tasks that are no longer waiting still count as such.
     WaitingDrifts,
+    /// Tasks are taken in however many of their namespace wait.
+    WaitingQuotaIgnored,
+    /// One task more runs of a namespace than its quota says.
+    RunningQuotaOffByOne,
+    /// What attempts may use that run is not counted against the budget.
+    FuelUnreserved,
+    /// A budget begins anew with each start of the broker.
+    FuelForgotten,
+    /// A namespace is not told that an attempt has ended that it waited for.
+    NamespaceUntold,
+    /// An attempt that is reported again is counted again.
+    CostTwice,
+    /// A row of costs is not written.
+    CostForgotten,
+    /// The result of a task is not counted among what is stored.
+    StoredDrifts,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 52] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -141,6 +157,14 @@ impl Bug {
         Self::OverrideForgotten,
         Self::OverloadIgnored,
         Self::WaitingDrifts,
+        Self::WaitingQuotaIgnored,
+        Self::RunningQuotaOffByOne,
+        Self::FuelUnreserved,
+        Self::FuelForgotten,
+        Self::NamespaceUntold,
+        Self::CostTwice,
+        Self::CostForgotten,
+        Self::StoredDrifts,
     ];
 }
 

@@ -37,6 +37,18 @@ pub struct Rate {
     pub burst: u32,
 }
 
+impl Rate {
+    /// So many in a second, and as many at once.
+    #[must_use]
+    pub fn per_second(tasks: u32) -> Self {
+        Self {
+            tasks,
+            per: Duration::from_secs(1),
+            burst: tasks,
+        }
+    }
+}
+
 /// What a queue is set to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -138,17 +150,32 @@ impl Bucket {
 
     /// When the next task may start: now, or later.
     pub fn ready_at(&mut self, now: Timestamp) -> Timestamp {
-        self.fill(now);
-        let missing = self.span().saturating_sub(self.level);
-        now.after(Duration::from_millis(
-            missing.div_ceil(u64::from(self.rate.tasks)),
-        ))
+        self.ready_after(self.span(), now)
+    }
+
+    /// When so many tasks may come at once: now, or later; none if they are more than the burst, so that they never may.
+    pub fn ready_for(&mut self, tasks: u64, now: Timestamp) -> Option<Timestamp> {
+        let wanted = tasks.saturating_mul(self.span());
+        (tasks <= u64::from(self.rate.burst)).then(|| self.ready_after(wanted, now))
     }
 
     /// Counts a start.
     pub fn take(&mut self, now: Timestamp) {
+        self.take_many(1, now);
+    }
+
+    /// Counts so many.
+    pub fn take_many(&mut self, tasks: u64, now: Timestamp) {
         self.fill(now);
-        self.level = self.level.saturating_sub(self.span());
+        self.level = self.level.saturating_sub(tasks.saturating_mul(self.span()));
+    }
+
+    fn ready_after(&mut self, wanted: u64, now: Timestamp) -> Timestamp {
+        self.fill(now);
+        let missing = wanted.saturating_sub(self.level);
+        now.after(Duration::from_millis(
+            missing.div_ceil(u64::from(self.rate.tasks)),
+        ))
     }
 
     fn fill(&mut self, now: Timestamp) {
@@ -199,6 +226,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn many_at_once_come_when_as_many_are_saved_up_or_never() {
+        let mut bucket = Bucket::full(Rate::per_second(10), Timestamp(0));
+        assert_eq!(bucket.ready_for(11, Timestamp(0)), None);
+        assert_eq!(bucket.ready_for(10, Timestamp(0)), Some(Timestamp(0)));
+        bucket.take_many(7, Timestamp(0));
+        assert_eq!(bucket.ready_for(3, Timestamp(0)), Some(Timestamp(0)));
+        assert_eq!(bucket.ready_for(5, Timestamp(0)), Some(Timestamp(200)));
+        assert_eq!(bucket.ready_for(5, Timestamp(200)), Some(Timestamp(200)));
+        assert_eq!(bucket.ready_for(0, Timestamp(200)), Some(Timestamp(200)));
     }
 
     #[test]

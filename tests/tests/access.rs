@@ -54,6 +54,7 @@ fn expected() -> BTreeMap<&'static str, (&'static str, About)> {
                 "ResilienceService/GetBreaker",
                 "RetentionService/GetRetention",
                 "NamespaceService/GetNamespace",
+                "NamespaceService/GetCost",
                 "SecretService/ListSecrets",
                 "KeyValueService/ListBuckets",
                 "KeyValueService/ListKeys",

@@ -105,6 +105,7 @@ pub(crate) const CALLS: &[Call] = {
         quiet("RetentionService/GetRetention", Read),
         audited("RetentionService/SetRetention", Administer),
         quiet("NamespaceService/GetNamespace", Read),
+        quiet("NamespaceService/GetCost", Read),
         audited("NamespaceService/SetNamespace", Administer).of_cluster(),
         audited("SecretService/SetSecret", Deploy),
         quiet("SecretService/ListSecrets", Read),

@@ -2,7 +2,10 @@
 //!
 //! A message may end with a line `hint: …`, which says what to do.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
+use tq_core::quota::Exceeded;
 use tq_core::transition::Rejected;
 
 use crate::blobs;
@@ -19,6 +22,30 @@ pub(super) fn invalid(text: impl std::fmt::Display) -> Status {
 
 fn with_hint(code: Code, text: impl std::fmt::Display, hint: &str) -> Status {
     Status::new(code, format!("{text}\nhint: {hint}"))
+}
+
+/// As gRPC's retry design has it (gRFC A6): clients that retry by themselves wait so long.
+fn push_back(status: &mut Status, retry_after: Duration) {
+    let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+    let pushback = status.metadata_mut();
+    pushback.insert(tq_proto::RETRY_PUSHBACK_MS, ms.into());
+}
+
+/// What to do about a quota.
+fn quota_hint(namespace: &str, exceeded: &Exceeded) -> String {
+    let (what, flag) = match exceeded {
+        Exceeded::Waiting { .. } => ("let tasks end, or cancel some", "--max-waiting"),
+        Exceeded::Stored { .. } => (
+            "delete tasks, keys of buckets or versions of modules",
+            "--max-stored",
+        ),
+        Exceeded::SubmitRate { .. } => ("submit less at once", "--submit-rate"),
+        Exceeded::Fuel { .. } => ("wait for the next day", "--fuel-per-day"),
+        Exceeded::FuelOfTask { .. } => ("give the task less with `--fuel`", "--fuel-per-day"),
+    };
+    format!(
+        "{what}; `tq namespace show {namespace}` shows what is used, and `tq namespace set {namespace} {flag}` raises the quota"
+    )
 }
 
 impl From<Stopped> for ApiError {
@@ -89,10 +116,22 @@ impl From<Refused> for ApiError {
                     text,
                     "`tq overload` shows what is short; tasks of a higher priority may still be taken in",
                 );
-                // As gRPC's retry design has it (gRFC A6): clients that retry by themselves wait so long.
-                let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-                let pushback = status.metadata_mut();
-                pushback.insert(tq_proto::RETRY_PUSHBACK_MS, ms.into());
+                push_back(&mut status, retry_after);
+                status
+            }
+            Refused::OverQuota {
+                namespace,
+                exceeded,
+                retry_after,
+            } => {
+                let mut status = with_hint(
+                    Code::ResourceExhausted,
+                    text,
+                    &quota_hint(&namespace, &exceeded),
+                );
+                if let Some(retry_after) = retry_after {
+                    push_back(&mut status, retry_after);
+                }
                 status
             }
             Refused::DiskFull { .. } => with_hint(

@@ -304,6 +304,11 @@ impl Lanes {
         self.turns.ended(namespace, used_us, charged_us);
     }
 
+    /// Opens or closes a namespace.
+    pub fn set_namespace(&mut self, namespace: Namespace, is_open: bool) {
+        self.turns.set_namespace(namespace, is_open);
+    }
+
     /// Opens or closes a queue.
     pub fn set_queue(&mut self, namespace: Namespace, queue: QueueId, is_open: bool) {
         self.turns.set_queue(namespace, queue, is_open);
@@ -374,6 +379,12 @@ impl Lanes {
             })
             .map(|(_, line)| line.since)
             .min()
+    }
+
+    /// The first entry in the window of `place`, which may be stale.
+    pub fn front(&self, place: Place) -> Option<(TaskId, Ticket)> {
+        let line = self.lines.get(&place)?;
+        line.window.front().map(|(id, ticket, _)| (*id, *ticket))
     }
 
     /// Takes the first entry out of the window of `place`. If it is not stale, its task [leaves](Self::leave).
@@ -658,6 +669,9 @@ mod tests {
         lanes.hold(held.place(), true);
         assert_eq!(lanes.pick().map(|(place, _)| place), Some(free.place()));
         lanes.hold(held.place(), false);
+        lanes.set_namespace(Namespace(1), false);
+        assert_eq!(lanes.pick().map(|(place, _)| place), None);
+        lanes.set_namespace(Namespace(1), true);
         assert_eq!(lanes.pick().map(|(place, _)| place), Some(held.place()));
         lanes.open_needs(|needs| needs.digest.0[0] == 9);
         assert_eq!(lanes.pick().map(|(place, _)| place), Some(held.place()));

@@ -8,6 +8,7 @@ pub mod lanes;
 pub mod message;
 pub mod needs;
 pub mod queues;
+pub mod shares;
 pub mod turns;
 
 pub use hosts::{Hosts, Session, SessionId};

@@ -174,6 +174,8 @@ struct Tenant {
     used_us: u64,
     /// What its next attempt will use, by those that ended.
     estimate_us: Option<u64>,
+    /// Nothing of it may start.
+    is_closed: bool,
     /// Its entry in the order of tenants.
     entry: Option<u64>,
 }
@@ -305,6 +307,12 @@ impl Turns {
             .is_some_and(|tenant| tenant.lines > 1)
     }
 
+    /// Takes all of a namespace out, or puts it back.
+    pub fn set_namespace(&mut self, namespace: Namespace, is_open: bool) {
+        self.tenants.entry(namespace).or_default().is_closed = !is_open;
+        self.rank_tenant(namespace);
+    }
+
     /// Takes a queue out, or puts it back.
     pub fn set_queue(&mut self, namespace: Namespace, queue: QueueId, is_open: bool) {
         let is_changed = if is_open {
@@ -400,7 +408,7 @@ impl Turns {
         let Some(tenant) = self.tenants.get_mut(&namespace) else {
             return;
         };
-        let is_open = tenant.tiers.iter().any(|tier| !tier.queues.is_empty());
+        let is_open = !tenant.is_closed && tenant.tiers.iter().any(|tier| !tier.queues.is_empty());
         let entry = match (tenant.entry, is_open) {
             (None, true) => {
                 // What it did not use while it had nothing to run is not saved up.

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use tq_core::breaker::Phase;
+use tq_core::quota::Used;
 use tq_core::task::{DataRef, Lease, State, Task};
-use tq_core::{Signature, TaskId, Timestamp};
+use tq_core::{Day, Signature, TaskId, Timestamp};
 
-use super::{Ledger, keyvalue, lock, read, removal};
+use super::{Ledger, keyvalue, lock, quotas, read, removal};
 use crate::dispatch::breakers::{Entry, Function, FunctionId};
 use crate::dispatch::lanes::Place;
 use crate::dispatch::queues::KeyId;
+use crate::dispatch::shares::Closed;
 use crate::store::{Direction, Space};
 use crate::tables::Namespace;
 use crate::tables::key::{self, QueueId, Timer};
@@ -45,6 +47,12 @@ impl Ledger {
         self.check_retention(&tasks);
         self.check_buckets();
         self.check_breakers(&tasks);
+        self.check_shares(&tasks);
+    }
+
+    /// The day that costs are counted for.
+    pub fn day(&self) -> Day {
+        self.costs.day()
     }
 
     /// Every task as of the last commit.
@@ -676,6 +684,74 @@ impl Ledger {
             (count(Phase::Open), count(Phase::HalfOpen)),
             "breakers are counted"
         );
+    }
+
+    /// What namespaces have of what quotas count is what a recount finds, and costs in memory are those on disk.
+    fn check_shares(&self, tasks: &Tasks) {
+        let mut counted: BTreeMap<Namespace, (Used, u64)> = BTreeMap::new();
+        for (namespace, task, beside) in tasks.values() {
+            let (used, of_tasks) = counted.entry(*namespace).or_default();
+            used.waiting += u64::from(quotas::waits(&task.state));
+            if task.lease().is_some() {
+                used.running += 1;
+                used.fuel_reserved += task.spec.limits.fuel;
+            }
+            let result = task.result.filter(|_| beside.result_gone.is_none());
+            let data = [Some(task.spec.payload), result, beside.checkpoint];
+            *of_tasks += data.into_iter().flatten().map(DataRef::len).sum::<u64>();
+        }
+        let mut costs = BTreeMap::new();
+        for (at, row) in self.rows(Space::Index, &key::costs()) {
+            let (day, namespace, name) = key::cost_of(&at).expect("a key of costs");
+            let cost = row::decode_cost(row.into()).expect("a row of costs");
+            assert!(day <= self.costs.day(), "{day} has not come yet");
+            if day == self.costs.day() {
+                counted.entry(namespace).or_default().0.fuel += cost.fuel;
+                costs.insert((namespace, name.to_owned()), cost);
+            }
+        }
+        let in_memory = self.costs.iter();
+        let in_memory = in_memory.map(|(namespace, name, cost)| ((namespace, name), cost));
+        assert_eq!(
+            in_memory.collect::<BTreeMap<_, _>>(),
+            costs,
+            "costs in memory are those on disk"
+        );
+        let buckets = self.buckets.iter();
+        for (namespace, bytes) in buckets.map(|(namespace, _, bucket)| (namespace, bucket.bytes)) {
+            counted.entry(namespace).or_default().0.stored_bytes += bytes;
+        }
+        let numbers = read(&self.shared.namespaces);
+        for (name, versions) in read(&self.shared.registry).all() {
+            let modules = versions.all.values().map(|module| module.size_bytes);
+            let (used, _) = counted.entry(numbers[name]).or_default();
+            used.stored_bytes += modules.sum::<u64>();
+        }
+        for namespace in numbers.values() {
+            let (mut used, of_tasks) = counted.remove(namespace).unwrap_or_default();
+            used.stored_bytes += of_tasks;
+            let row = self.store.get(&key::stored(*namespace));
+            let row = row.expect("the store can be read");
+            assert_eq!(
+                row.as_deref(),
+                Some(&of_tasks.to_be_bytes()[..]),
+                "what is kept of tasks is what a recount finds"
+            );
+            let share = self.shares.get(*namespace);
+            let share = share.expect("every namespace has a share");
+            assert_eq!(share.used, used, "a namespace has what a recount finds");
+            assert_eq!(share.of_tasks(), of_tasks, "on disk as in memory");
+            match share.closed() {
+                Some(Closed::Full) => assert!(share.quotas.is_full(&used), "{share:?} is full"),
+                Some(Closed::NoFuel) => assert!(
+                    share.quotas.fuel_per_day.is_some() && self.shares.next_opening().is_some(),
+                    "{share:?} waits for the next day"
+                ),
+                None => {}
+            }
+        }
+        assert!(counted.is_empty(), "of no namespace: {counted:?}");
+        assert_eq!(self.shares.day(), self.costs.day());
     }
 
     /// Every dead task is in both indexes of dead letters, and nothing else is.

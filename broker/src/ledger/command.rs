@@ -13,12 +13,14 @@ use tq_core::limits::{
     QUEUES_MAX, SECRETS_MAX,
 };
 use tq_core::queue::{Order, Rate, Settings, SettingsError};
+use tq_core::quota::Exceeded;
 use tq_core::task::{Spec, State, Task};
 use tq_core::transition::{Amendment, Rejected};
 use tq_core::{Digest, Epoch, Grants, TaskId, Timestamp};
 
 use super::{
-    BucketChange, Ended, Keep, KeyChange, Permit, RedriveDead, SecretChange, SetNamespace,
+    BucketChange, Ended, Keep, KeyChange, Permit, QuotaView, RedriveDead, SecretChange,
+    SetNamespace,
 };
 use crate::access::KeyId;
 use crate::access::audit::Event as AuditEvent;
@@ -66,6 +68,8 @@ pub enum Command {
     Queue(QueueChange),
     /// Lists the queues of a namespace.
     Queues(String, Reply<Vec<QueueView>>),
+    /// Looks at what a namespace has of what its quotas count.
+    Quotas(String, Reply<QuotaView>),
     /// Lists the breakers of a namespace of which there is something to say.
     Breakers(String, Reply<Vec<BreakerView>>),
     /// Looks at the breaker of a function, forces or releases it.
@@ -495,6 +499,16 @@ pub enum Refused {
         reason: String,
         /// When there may be room.
         retry_after: Duration,
+    },
+    /// A namespace would have more than its quota.
+    #[error("namespace `{namespace}` is held to {exceeded}")]
+    OverQuota {
+        /// The namespace's name.
+        namespace: String,
+        /// What it would have too much of.
+        exceeded: Exceeded,
+        /// When the same may be asked for again, if that is known.
+        retry_after: Option<Duration>,
     },
     /// Too little space is left.
     #[error(

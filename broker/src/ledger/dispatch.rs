@@ -50,6 +50,10 @@ impl Ledger {
                 passed_over += 1;
                 continue;
             };
+            if !self.has_fuel(place)? {
+                passed_over += 1;
+                continue;
+            }
             let Some(id) = self.take_first(place)? else {
                 in_vain += 1;
                 continue;
@@ -84,6 +88,9 @@ impl Ledger {
     /// that may have changed.
     fn host_for(&mut self, place: Place, conditions: &Conditions) -> Option<Arc<str>> {
         let namespace = place.lane.namespace;
+        if !self.has_room(namespace) {
+            return None;
+        }
         let closed = self.queues.closed(namespace, conditions.queue, self.time);
         if closed.is_some() {
             self.lanes.set_queue(namespace, conditions.queue, false);

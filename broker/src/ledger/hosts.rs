@@ -503,6 +503,8 @@ impl Ledger {
             }
             self.shared.metrics.attempt(report.outcome, &usage);
             self.note_health(name, report.outcome);
+        } else if answer.is_ok() && is_planted(Bug::CostTwice) {
+            self.count_again(id, &usage);
         }
         Ok(answer)
     }

@@ -257,6 +257,10 @@ impl Ledger {
         if after.bytes > before.bytes && total > KEYVALUE_NAMESPACE_BYTES_MAX {
             return Ok(Err(Refused::BucketsFull { bytes: total }));
         }
+        let more = after.bytes.saturating_sub(before.bytes);
+        if let Err(refused) = self.refuse_stored(namespace, more) {
+            return Ok(Err(refused));
+        }
         let count = of_namespace.map_or(0, BTreeMap::len);
         if before.keys == 0 && after.keys > 0 && count >= KEYVALUE_BUCKETS_MAX {
             return Ok(Err(Refused::TooManyBuckets));
@@ -291,6 +295,7 @@ impl Ledger {
         if before == after {
             return;
         }
+        self.shares.keep(namespace, before.bytes, after.bytes);
         let at = key::bucket(namespace, name);
         let buckets = self.buckets.0.entry(namespace).or_default();
         if after.keys > 0 {
@@ -306,7 +311,9 @@ impl Ledger {
         for (at, bytes) in self.read_all(Space::Meta, &key::buckets())? {
             if let Some((namespace, name)) = key::bucket_of(&at) {
                 let buckets = self.buckets.0.entry(namespace).or_default();
-                buckets.insert(name.to_owned(), Bucket::read(bytes)?);
+                let bucket = Bucket::read(bytes)?;
+                self.shares.keep(namespace, 0, bucket.bytes);
+                buckets.insert(name.to_owned(), bucket);
             }
         }
         Ok(())

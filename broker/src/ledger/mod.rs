@@ -23,6 +23,7 @@ pub mod audit;
 mod breakers;
 mod claims;
 mod command;
+mod costs;
 mod dispatch;
 mod ends;
 mod following;
@@ -32,6 +33,7 @@ mod keyvalue;
 mod modules;
 mod namespaces;
 mod queues;
+mod quotas;
 mod ready;
 mod recovery;
 mod redrive;
@@ -60,6 +62,7 @@ pub use ends::{Ended, Recent};
 pub use following::Following;
 pub use keyvalue::{BucketChange, Changed, ChangedBy, WhatChanges};
 pub use namespaces::{NamespaceSettings, SetNamespace};
+pub use quotas::QuotaView;
 pub use redrive::RedriveDead;
 pub use retention::{Keep, RetentionChange};
 pub use secrets::{SecretChange, Secrets, StoredSecret};
@@ -81,6 +84,7 @@ use tq_core::task::{Lease, Spec, Task};
 use tq_core::{Epoch, Limits, Retention, TaskId, Timestamp};
 
 use self::claims::Claims;
+use self::costs::Costs;
 use self::ids::Ids;
 use self::step::Step;
 use self::token::Secret;
@@ -90,6 +94,7 @@ use crate::dispatch::breakers::Breakers;
 use crate::dispatch::hosts::Held;
 use crate::dispatch::lanes::{Spot, Ticket};
 use crate::dispatch::queues::Queues;
+use crate::dispatch::shares::Shares;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
 use crate::observe::Metrics;
@@ -272,6 +277,8 @@ struct Open {
     spot: Option<Spot>,
     /// What its attempt is taken to use of a slot, in microseconds.
     charged_us: u64,
+    /// The fuel that its attempt may use.
+    reserved_fuel: u64,
     /// It runs, and the claims row of this commit says so.
     claimed_in: Option<u64>,
     /// The payload, if it is small and there was room for it.
@@ -315,6 +322,8 @@ pub struct Ledger {
     lanes: Lanes,
     queues: Queues,
     breakers: Breakers,
+    shares: Shares,
+    costs: Costs,
     /// Where the task went that became ready last: the next one is often like it.
     last_spot: Option<(Arc<Spec>, Spot)>,
     ready_rows: ready::Known,
@@ -359,6 +368,7 @@ impl Ledger {
     ) -> Result<Stepped, Error> {
         self.mono = self.mono.max(now.mono);
         self.time = self.time.max(now.wall);
+        self.turn_day();
         // Also if nothing is to be committed: whoever looks after the broker should not hear of it later than it does.
         self.store.check()?;
         for input in inputs {
@@ -390,6 +400,7 @@ impl Ledger {
             self.hosts.next_change(),
             self.queues.next_opening(),
             self.breakers.next_change(),
+            self.shares.next_opening(),
         ];
         let times = times.into_iter().flatten();
         let timer = times.map(|at| at.since(self.time).max(Duration::from_millis(1)));
@@ -495,6 +506,11 @@ impl Ledger {
             Command::Queues(namespace, reply) => {
                 let queues = self.queue_views(&namespace);
                 self.answer(reply, queues);
+                Ok(())
+            }
+            Command::Quotas(namespace, reply) => {
+                let view = self.quota_view(&namespace);
+                self.answer(reply, view);
                 Ok(())
             }
             Command::Breakers(namespace, reply) => {

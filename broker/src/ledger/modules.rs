@@ -179,6 +179,12 @@ impl Ledger {
                 retyped: Vec::new(),
             },
             None => {
+                let known = self.namespace(&namespace);
+                let stored = known.map_or(Ok(()), |of| self.refuse_stored(of, module.size_bytes));
+                if let Err(refused) = stored {
+                    self.answer(reply, Err(refused));
+                    return Ok(());
+                }
                 let retyped = current
                     .as_deref()
                     .map_or_else(Vec::new, |current| module.retyped_since(current));
@@ -186,6 +192,7 @@ impl Ledger {
                 module.uploaded_at = self.time;
                 let number = self.namespace_or_new(&namespace);
                 let (name, version) = (module.name.clone(), module.version);
+                self.shares.keep(number, 0, module.size_bytes);
                 self.put_version(&namespace, number, module);
                 self.set_current(&namespace, number, &name, version);
                 if !newly_granted.is_empty() {
@@ -355,10 +362,12 @@ impl Ledger {
             name,
             version,
             digest,
+            size_bytes,
             ..
         } = module;
         self.step.batch.delete(key::module(number, name, *version));
         self.step.unnamed.push(*digest);
+        self.shares.keep(number, *size_bytes, 0);
         // Before it leaves the registry, since whoever finds it gone has to wait for this step to be on disk.
         self.step.durable = true;
         self.shared.owed.store(self.steps + 1, Ordering::Release);
@@ -437,6 +446,7 @@ impl Ledger {
         self.step
             .batch
             .put(key::namespace(name), number.0.to_be_bytes().to_vec());
+        self.shares.recover_kept(number, None);
         number
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of namespaces.
 
+use tq_core::Quotas;
 use tq_core::limits::LimitOverrides;
 use tq_core::retry::RetryOverrides;
 
@@ -13,6 +14,8 @@ pub struct NamespaceSettings {
     pub retry: RetryOverrides,
     /// What no attempt here may have more of, whatever its function is deployed with.
     pub ceilings: LimitOverrides,
+    /// How much it may have, whatever its tasks ask for.
+    pub quotas: Quotas,
 }
 
 /// Settings of a namespace to be changed.
@@ -39,6 +42,7 @@ impl Ledger {
             .batch
             .put(key::settings(number), row::encode_settings(&settings));
         self.step.durable = true;
+        self.set_quotas(number, settings.quotas);
         write(&self.shared.settings).insert(namespace, settings);
         self.answer(reply, settings);
     }
@@ -47,7 +51,9 @@ impl Ledger {
         let namespaces = read(&self.shared.namespaces).clone();
         for (name, number) in namespaces {
             if let Some(bytes) = self.store.get(&key::settings(number))? {
-                write(&self.shared.settings).insert(name, row::decode_settings(bytes)?);
+                let settings = row::decode_settings(bytes)?;
+                self.shares.restore(number, settings.quotas, self.time);
+                write(&self.shared.settings).insert(name, settings);
             }
         }
         Ok(())

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use prost::Message;
 use tq_core::limits::QUEUES_MAX;
+use tq_core::outcome::Outcome;
 use tq_core::placement::{DEFAULT_QUEUE, is_default_queue};
 use tq_core::planted::{Bug, is_planted};
 use tq_core::queue::{Order, Settings};
-use tq_core::task::{Spec, Task};
-use tq_core::{Priority, TaskId};
+use tq_core::task::{DataRef, Spec, Task};
+use tq_core::{Cost, Priority, TaskId};
 
 use super::{Error, Ledger, QueueChange, QueuePatch, QueueView, Refused};
 #[cfg(any(test, feature = "simulation"))]
@@ -101,9 +102,12 @@ impl Ledger {
         if let Some((key, _)) = spot.conditions.concurrency {
             self.queues.key_started(namespace, key);
         }
+        let fuel = spec.limits.fuel;
+        self.shares.started(namespace, fuel);
         let charged_us = self.lanes.started(spot.place());
         if let Some(open) = self.open.get_mut(&id) {
             open.charged_us = charged_us;
+            open.reserved_fuel = fuel;
             open.spot = Some(spot);
         }
     }
@@ -115,11 +119,21 @@ impl Ledger {
         };
         let namespace = open.namespace;
         let charged_us = std::mem::take(&mut open.charged_us);
+        let reserved_fuel = std::mem::take(&mut open.reserved_fuel);
         let lease = before.lease();
         let attempt = open.task.attempts.last();
         let attempt =
             attempt.filter(|attempt| lease.is_some_and(|lease| lease.epoch == attempt.epoch));
         let outcome = attempt.map(|attempt| attempt.outcome);
+        let result = open
+            .task
+            .result
+            .filter(|_| outcome == Some(Outcome::Succeeded));
+        let cost = attempt.map(|attempt| {
+            let bytes_in = before.spec.payload.len();
+            let bytes_out = result.map_or(0, DataRef::len);
+            Cost::of(&attempt.usage, reserved_fuel, bytes_in, bytes_out)
+        });
         let measured = attempt
             .map(|attempt| attempt.usage.wall_ns / 1_000)
             .filter(|used_us| *used_us > 0);
@@ -129,9 +143,15 @@ impl Ledger {
             .unwrap_or_else(|| u64::try_from(since_start().as_micros()).unwrap_or(u64::MAX));
         let spot = open.spot.clone();
         self.lanes.ended(namespace, used_us, charged_us);
+        let fuel = cost.map_or(0, |cost| cost.fuel);
+        self.leave_share(namespace, reserved_fuel, fuel);
         let Some(spot) = spot else {
             return;
         };
+        if let Some(cost) = &cost {
+            let function = spot.conditions.function;
+            self.costs.add(namespace, function, &before.spec, cost);
+        }
         self.note_verdict(spot.conditions.function, before, outcome);
         let queue = spot.conditions.queue;
         if self.queues.ended(namespace, queue) {

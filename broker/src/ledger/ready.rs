@@ -71,6 +71,7 @@ impl Ledger {
             }
             Some(_) | None => Some(self.lanes.push(&spot, id, since, position)),
         };
+        self.ask_anew(namespace);
         let needs = Arc::clone(&spot.conditions.needs);
         if let Some(open) = self.open.get_mut(&id) {
             open.beside.position = position;
@@ -151,6 +152,21 @@ impl Ledger {
                 self.leave_window(id);
                 return Ok(Some(id));
             }
+        }
+        Ok(None)
+    }
+
+    /// The task that [`Self::take_first`] would take, which is in memory then.
+    pub(super) fn find_first(&mut self, place: Place) -> Result<Option<TaskId>, Error> {
+        if let Some(from) = self.lanes.read_from(place) {
+            self.read_behind(place, from)?;
+        }
+        while let Some((id, ticket)) = self.lanes.front(place) {
+            let open = self.open.get(&id);
+            if open.is_some_and(|open| open.in_window == Some(ticket)) {
+                return Ok(Some(id));
+            }
+            self.lanes.pop(place);
         }
         Ok(None)
     }

@@ -12,6 +12,7 @@ use tq_core::{TaskId, Timestamp};
 
 use super::access::AuditLog;
 use super::claims::Claims;
+use super::costs::Costs;
 use super::ids::Ids;
 use super::keyvalue::Buckets;
 use super::modules::Uses;
@@ -25,6 +26,7 @@ use crate::access::Keys;
 use crate::blobs::Unnamed;
 use crate::dispatch::breakers::Breakers;
 use crate::dispatch::queues::Queues;
+use crate::dispatch::shares::Shares;
 use crate::dispatch::{Hosts, Lanes};
 use crate::modules::Registry;
 use crate::observe::Metrics;
@@ -91,6 +93,8 @@ impl Ledger {
             lanes: Lanes::new(config.ready_window),
             queues: Queues::default(),
             breakers: Breakers::new(config.breaker_attempts_min),
+            shares: Shares::default(),
+            costs: Costs::default(),
             last_spot: None,
             ready_rows: FxHashMap::default(),
             claims: Claims::default(),
@@ -122,6 +126,8 @@ impl Ledger {
         ledger.recover_access()?;
         ledger.recover_secrets()?;
         ledger.recover_buckets()?;
+        ledger.recover_costs()?;
+        ledger.recover_shares()?;
         ledger.recover_lanes()?;
         ledger.recover_hosts()?;
         ledger.recover_claims()?;

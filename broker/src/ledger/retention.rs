@@ -249,7 +249,8 @@ impl Ledger {
                 .put(key::collector(), self.collector.row.encode_to_vec());
         }
         let are_modules_left = self.collect_modules();
-        Ok(is_walk_left || is_due_left || is_resort_left || are_modules_left)
+        let are_costs_left = self.collect_costs()?;
+        Ok(is_walk_left || is_due_left || is_resort_left || are_modules_left || are_costs_left)
     }
 
     /// Goes through the oldest rows of ends.

@@ -13,6 +13,7 @@ use tq_core::task::{DataRef, Spec, State, Task};
 use tq_core::{Digest, Signature, TaskId, Timestamp, invariants};
 
 use super::answers::Ends;
+use super::quotas::kept_of;
 use super::ready::is_ready;
 use super::{Answers, Ended, Error, Ledger, Open, Permit, claims, keyvalue, lock, ready};
 use crate::blobs::Hold;
@@ -86,6 +87,8 @@ enum Stored {
     State {
         state: State,
         version: u32,
+        /// The bytes that are kept of it.
+        kept: u64,
         rows: Vec<Key>,
         position: Option<Position>,
     },
@@ -157,6 +160,7 @@ impl Ledger {
                 before: Stored::State {
                     state: open.task.state.clone(),
                     version: open.task.spec.version,
+                    kept: kept_of(open),
                     rows: rows(open),
                     position: ready_position(open),
                 },
@@ -200,16 +204,21 @@ impl Ledger {
             let Some(open) = self.open.get(id) else {
                 continue;
             };
-            let (before, version_before, rows_before, position_before) = match &touched.before {
-                Stored::Nothing(_) => (None, None, &[][..], None),
-                Stored::State {
-                    state,
-                    version,
-                    rows,
-                    position,
-                } => (Some(state), Some(*version), &rows[..], *position),
-            };
+            let (before, version_before, kept_before, rows_before, position_before) =
+                match &touched.before {
+                    // What is kept of a new task was counted when it was taken in.
+                    Stored::Nothing(_) => (None, None, open.task.spec.payload.len(), &[][..], None),
+                    Stored::State {
+                        state,
+                        version,
+                        kept,
+                        rows,
+                        position,
+                    } => (Some(state), Some(*version), *kept, &rows[..], *position),
+                };
             let is_removed = step.removed.contains(id);
+            let kept = if is_removed { 0 } else { kept_of(open) };
+            self.shares.keep_of_task(open.namespace, kept_before, kept);
             let version = (!is_removed).then_some(open.task.spec.version);
             if version != version_before {
                 let name = &open.task.spec.module;
@@ -300,6 +309,8 @@ impl Ledger {
             );
         }
         self.module_uses.write(&mut batch);
+        self.costs.write(&mut batch);
+        self.write_stored(&mut batch);
         self.next_timer = self.next_timer.into_iter().chain(first_timer).min();
         // A task that ended and was redriven in one step has not ended.
         step.ended.retain(|(_, id)| {

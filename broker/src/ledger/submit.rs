@@ -125,6 +125,11 @@ impl Ledger {
                 return Ok(Err(rejected.into()));
             }
         }
+        let new = tasks.iter().zip(&known);
+        let new = new.filter_map(|(task, known)| matches!(known, Known::No).then_some(task));
+        if let Err(refused) = self.admit(namespace, new) {
+            return Ok(Err(refused));
+        }
         let mut submitted: Vec<Submitted> = Vec::with_capacity(tasks.len());
         for (task, known) in tasks.into_iter().zip(known) {
             submitted.push(match known {
@@ -197,6 +202,8 @@ impl Ledger {
         let (task, effect) = (transition.next, transition.effect);
         let spec = Arc::clone(&task.spec);
         self.is_sound(None, &task);
+        self.shares.wait(namespace, 1);
+        self.shares.keep_of_task(namespace, 0, spec.payload.len());
         self.open.insert(
             id,
             Open {
@@ -207,6 +214,7 @@ impl Ledger {
                 in_window: None,
                 spot: None,
                 charged_us: 0,
+                reserved_fuel: 0,
                 claimed_in: None,
                 payload: kept,
                 result: Bytes::new(),

@@ -4,6 +4,7 @@ use tq_core::task::{DataRef, Lease, Task};
 use tq_core::transition::{self, Amendment, Effect, Rejected, Transition};
 use tq_core::{Epoch, TaskId, Timestamp};
 
+use super::quotas::waits;
 use super::ready::is_ready;
 use super::{Error, Ledger, LogChunk, Open, Refused, Target};
 use crate::store::{Direction, Space};
@@ -59,6 +60,7 @@ impl Ledger {
                 in_window: None,
                 spot: None,
                 charged_us: 0,
+                reserved_fuel: 0,
                 claimed_in: None,
                 payload,
                 result,
@@ -112,12 +114,18 @@ impl Ledger {
         let namespace = open.namespace;
         if !is_ready(&next) {
             self.leave_window(id);
+            self.ask_anew(namespace);
         }
         let Some(open) = self.open.get_mut(&id) else {
             return Ok(());
         };
         open.beside.is_amended |= next.spec != open.task.spec;
         let before = std::mem::replace(&mut open.task, next);
+        let (did_wait, does_wait) = (waits(&before.state), waits(&open.task.state));
+        if did_wait != does_wait {
+            let more = i64::from(does_wait) - i64::from(did_wait);
+            self.shares.wait(namespace, more);
+        }
         self.count_attempt(id, &before);
         match effect {
             // A timer is a row that the state implies.

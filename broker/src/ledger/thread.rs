@@ -298,6 +298,7 @@ fn class(command: &Command) -> Class {
         | Command::Amend(..)
         | Command::Queue(_)
         | Command::Queues(..)
+        | Command::Quotas(..)
         | Command::Breakers(..)
         | Command::Breaker { .. }
         | Command::RedriveDead(_)

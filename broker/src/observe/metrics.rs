@@ -9,6 +9,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tq_core::breaker::Phase;
 use tq_core::outcome::Usage;
+use tq_core::quota::Quota;
 use tq_core::{Outcome, Tier};
 
 use crate::tables::row::Counters;
@@ -26,6 +27,11 @@ struct ByOutcome {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByTier {
     tier: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByQuota {
+    quota: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -68,6 +74,7 @@ pub struct Metrics {
     pub breaker_openings: Counter,
     breakers: Family<ByState, Gauge>,
     tasks_refused: Family<ByTier, Counter>,
+    quota_refused: Family<ByQuota, Counter>,
     ledger_waits: Waits,
     ended: Family<ByState, Counter>,
     attempts: Family<ByOutcome, Counter>,
@@ -117,6 +124,14 @@ impl Metrics {
         let tier = tier.name();
         self.tasks_refused
             .get_or_create(&ByTier { tier })
+            .inc_by(tasks);
+    }
+
+    /// Counts tasks that were refused because their namespace would have too much of something.
+    pub fn quota_refused(&self, quota: Quota, tasks: u64) {
+        let quota = quota.name();
+        self.quota_refused
+            .get_or_create(&ByQuota { quota })
             .inc_by(tasks);
     }
 
@@ -189,6 +204,7 @@ impl Metrics {
             breakers,
             overload_level,
             tasks_refused,
+            quota_refused,
             ledger_waits,
             ended,
             attempts,
@@ -238,6 +254,11 @@ impl Metrics {
             "tasks_refused",
             "Tasks refused because of overload, by tier",
             tasks_refused,
+        );
+        registry.register(
+            "quota_refused_tasks",
+            "Tasks refused for a quota of their namespace, by quota",
+            quota_refused,
         );
         registry.register(
             "ledger_wait_seconds",

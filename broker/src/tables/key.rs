@@ -1,6 +1,6 @@
 //! Keys. Integers are big-endian, so that the order of bytes is the order of numbers.
 
-use tq_core::{Digest, Epoch, Priority, Signature, TaskId, Timestamp};
+use tq_core::{Day, Digest, Epoch, Priority, Signature, TaskId, Timestamp};
 
 use crate::access::KeyId;
 use crate::store::{Key, Space};
@@ -53,6 +53,7 @@ mod meta {
     pub(super) const SECRET_OF: u8 = 80;
     pub(super) const BUCKET: u8 = 100;
     pub(super) const BREAKER: u8 = 120;
+    pub(super) const STORED: u8 = 140;
     pub(super) const ACCESS: u8 = 160;
     pub(super) const ACCESS_KEY: u8 = 161;
     pub(super) const AUDIT_HEAD: u8 = 162;
@@ -73,6 +74,7 @@ mod index {
     pub(super) const DUE: u8 = 61;
     pub(super) const BLOB_USE: u8 = 62;
     pub(super) const ENTRY: u8 = 100;
+    pub(super) const COST: u8 = 140;
     pub(super) const AUDIT: u8 = 160;
 }
 
@@ -297,6 +299,48 @@ pub fn settings(namespace: Namespace) -> Key {
         Space::Meta,
         [&[meta::SETTINGS], &namespace.0.to_be_bytes()[..]].concat(),
     )
+}
+
+/// How many bytes are kept of the tasks of a namespace.
+pub fn stored(namespace: Namespace) -> Key {
+    Key::new(
+        Space::Meta,
+        [&[meta::STORED], &namespace.0.to_be_bytes()[..]].concat(),
+    )
+}
+
+/// What a function of a namespace cost in a day.
+pub fn cost(day: Day, namespace: Namespace, function: &str) -> Key {
+    Key::new(
+        Space::Index,
+        [&costs_of(day, namespace)[..], function.as_bytes()].concat(),
+    )
+}
+
+/// Before all costs.
+pub fn costs() -> Vec<u8> {
+    vec![index::COST]
+}
+
+/// Before all costs of a day. Those of earlier days come before it.
+pub fn costs_of_day(day: Day) -> Vec<u8> {
+    [&[index::COST], &day.0.to_be_bytes()[..]].concat()
+}
+
+/// Before all costs of a namespace in a day.
+pub fn costs_of(day: Day, namespace: Namespace) -> Vec<u8> {
+    [&costs_of_day(day)[..], &namespace.0.to_be_bytes()].concat()
+}
+
+/// What a key of [`cost`] says.
+pub fn cost_of(key: &[u8]) -> Option<(Day, Namespace, &str)> {
+    let (day, rest) = key.strip_prefix(&[index::COST])?.split_first_chunk()?;
+    let (namespace, function) = rest.split_first_chunk()?;
+    Some((
+        Day(u32::from_be_bytes(*day)),
+        Namespace(u32::from_be_bytes(*namespace)),
+        std::str::from_utf8(function).ok()?,
+    ))
 }
 
 /// A secret of a namespace.

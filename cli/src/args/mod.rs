@@ -8,6 +8,7 @@ mod breaker;
 mod broker;
 mod call;
 mod config;
+mod cost;
 mod dead;
 mod deploy;
 mod dev;
@@ -39,6 +40,7 @@ pub(crate) use breaker::{BreakerCommand, BreakerForceArgs, ForcedArg};
 pub(crate) use broker::{BrokerArgs, BrokerCommand, BrokerVerb};
 pub(crate) use call::{CallArgs, PlacementArgs};
 pub(crate) use config::ConfigCommand;
+pub(crate) use cost::{CostArgs, CostBy};
 pub(crate) use dead::{
     DeadCommand, DeadDiscardArgs, DeadFilterArgs, DeadListArgs, DeadRedriveArgs,
 };
@@ -47,7 +49,7 @@ pub(crate) use dev::DevArgs;
 pub(crate) use host::{HostArgs, HostCommand, HostVerb};
 pub(crate) use kv::KvCommand;
 pub(crate) use module::{ModuleCommand, ModuleVersion};
-pub(crate) use namespace::{NamespaceCommand, NamespaceSetArgs, NamespaceSetting};
+pub(crate) use namespace::{NamespaceCommand, NamespaceSetArgs, NamespaceSetting, QuotaArgs};
 pub(crate) use new::NewArgs;
 pub(crate) use queue::{OrderArg, QueueCommand, QueueSetArgs};
 pub(crate) use retention::{RetentionArgs, RetentionCommand};
@@ -182,6 +184,14 @@ Tasks of a low priority (0 to 84) are refused first, then those of a normal one 
     /// Look at the record of who did what, export and verify it
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Show what attempts of a namespace cost: fuel, memory, time and bytes, by day and function
+    #[command(after_help = "Examples:
+  tq cost
+  tq cost --by day --from 2026-11-01 --to 2026-11-30 --namespace shop
+  tq cost --by both --output json
+
+An attempt counts in the day, of UTC, in which its end was settled. Costs are kept for 400 days.")]
+    Cost(CostArgs),
     /// Set secrets for functions that are granted them, list and delete them
     #[command(subcommand)]
     Secret(SecretCommand),

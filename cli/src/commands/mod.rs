@@ -8,6 +8,7 @@ mod broker;
 mod call;
 mod completions;
 mod config;
+mod cost;
 mod dead;
 mod demo;
 mod deploy;
@@ -100,6 +101,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             }
         },
         Command::Overload => overload::run(config).await,
+        Command::Cost(args) => cost::run(config, args).await,
         Command::Dead(dead) => match dead {
             DeadCommand::List(args) => dead::list::run(config, args).await,
             DeadCommand::Show { id } => dead::show::run(config, &id).await,

@@ -3361,6 +3361,38 @@ pub struct SetNamespaceRequest {
     pub reset: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, optional, tag = "4")]
     pub ceilings: ::core::option::Option<LimitOverrides>,
+    #[prost(message, optional, tag = "5")]
+    pub quotas: ::core::option::Option<Quotas>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Quotas {
+    #[prost(uint64, optional, tag = "1")]
+    pub waiting: ::core::option::Option<u64>,
+    #[prost(uint32, optional, tag = "2")]
+    pub running: ::core::option::Option<u32>,
+    #[prost(uint64, optional, tag = "3")]
+    pub stored_bytes: ::core::option::Option<u64>,
+    #[prost(uint32, optional, tag = "4")]
+    pub submits_per_second: ::core::option::Option<u32>,
+    #[prost(uint64, optional, tag = "5")]
+    pub fuel_per_day: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QuotaUse {
+    #[prost(uint64, tag = "1")]
+    pub waiting: u64,
+    #[prost(uint32, tag = "2")]
+    pub running: u32,
+    #[prost(uint64, tag = "3")]
+    pub stored_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub fuel: u64,
+    #[prost(uint64, tag = "5")]
+    pub fuel_reserved: u64,
+    #[prost(uint64, tag = "6")]
+    pub fuel_resets_ms: u64,
+    #[prost(string, tag = "7")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamespaceSettings {
@@ -3372,6 +3404,49 @@ pub struct NamespaceSettings {
     pub retry_default: ::core::option::Option<RetryPolicy>,
     #[prost(message, optional, tag = "4")]
     pub ceilings: ::core::option::Option<LimitOverrides>,
+    #[prost(message, optional, tag = "5")]
+    pub quotas: ::core::option::Option<Quotas>,
+    #[prost(message, optional, tag = "6")]
+    pub quota_use: ::core::option::Option<QuotaUse>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCostRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub to: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub cursor: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetCostResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub costs: ::prost::alloc::vec::Vec<Cost>,
+    #[prost(string, tag = "2")]
+    pub next: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cost {
+    #[prost(string, tag = "1")]
+    pub day: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub function: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub attempts: u64,
+    #[prost(uint64, tag = "4")]
+    pub fuel: u64,
+    #[prost(uint64, tag = "5")]
+    pub memory_byte_seconds: u64,
+    #[prost(uint64, tag = "6")]
+    pub wall_ns: u64,
+    #[prost(uint64, tag = "7")]
+    pub cpu_ns: u64,
+    #[prost(uint64, tag = "8")]
+    pub bytes_in: u64,
+    #[prost(uint64, tag = "9")]
+    pub bytes_out: u64,
 }
 /// Generated client implementations.
 pub mod namespace_service_client {
@@ -3501,6 +3576,30 @@ pub mod namespace_service_client {
                 .insert(GrpcMethod::new("tq.v1.NamespaceService", "SetNamespace"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn get_cost(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCostRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCostResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.NamespaceService/GetCost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.NamespaceService", "GetCost"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3530,6 +3629,10 @@ pub mod namespace_service_server {
             tonic::Response<super::NamespaceSettings>,
             tonic::Status,
         >;
+        async fn get_cost(
+            &self,
+            request: tonic::Request<super::GetCostRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetCostResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct NamespaceServiceServer<T> {
@@ -3684,6 +3787,51 @@ pub mod namespace_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SetNamespaceSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.NamespaceService/GetCost" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCostSvc<T: NamespaceService>(pub Arc<T>);
+                    impl<
+                        T: NamespaceService,
+                    > tonic::server::UnaryService<super::GetCostRequest>
+                    for GetCostSvc<T> {
+                        type Response = super::GetCostResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as NamespaceService>::get_cost(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCostSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

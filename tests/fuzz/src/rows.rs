@@ -5,7 +5,7 @@ use tq_broker::tables::{key, row};
 use tq_core::TaskId;
 
 pub(crate) fn read(bytes: &[u8]) {
-    let Some((choice, rest)) = crate::choice(bytes, 17) else {
+    let Some((choice, rest)) = crate::choice(bytes, 18) else {
         return;
     };
     let row = Bytes::copy_from_slice(rest);
@@ -34,6 +34,7 @@ pub(crate) fn read(bytes: &[u8]) {
         13 => drop(row::Bucket::read(row)),
         14 => drop(row::Entry::read(row)),
         15 => drop(row::decode_breaker(row)),
+        16 => drop(row::decode_cost(row)),
         _ => keys(rest),
     }
 }
@@ -42,6 +43,7 @@ fn keys(bytes: &[u8]) {
     key::namespace_of(bytes);
     key::bucket_of(bytes);
     key::breaker_of(bytes);
+    key::cost_of(bytes);
     key::entry_of(bytes);
     key::module_uses_of(bytes);
     key::current_of(bytes);

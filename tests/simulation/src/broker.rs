@@ -11,14 +11,19 @@ use tq_core::Timestamp;
 
 /// Steps that may wait for the sync after the one that is under way, as in `ledger/syncing.rs`.
 const WAITING_MAX: usize = 2;
-/// When the world begins, by the wall clock.
-const EPOCH: Timestamp = Timestamp(1_700_000_000_000);
+/// When a world begins, by the wall clock: in the midst of a day, or so that another day begins while things go wrong.
+pub(crate) const EPOCHS: [Timestamp; 2] = [
+    Timestamp(1_700_000_000_000),
+    Timestamp(1_700_006_400_000 - 115_000),
+];
 
 /// The broker.
 pub(crate) struct Broker {
     pub(crate) disk: Disk,
     pub(crate) config: Config,
     pub(crate) process: Option<Process>,
+    /// When the world began, by the wall clock.
+    began: Timestamp,
     /// How far the wall clock is off, in milliseconds.
     pub(crate) skew_ms: i64,
     /// It stands still until then.
@@ -49,8 +54,9 @@ pub(crate) struct Process {
 }
 
 impl Broker {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config, began: Timestamp) -> Self {
         Self {
+            began,
             disk: Disk::new(),
             config,
             process: None,
@@ -58,13 +64,13 @@ impl Broker {
             frozen_until: Duration::ZERO,
             slow_sync: Duration::ZERO,
             life: 0,
-            time: EPOCH,
+            time: began,
         }
     }
 
     /// What its clocks say.
     pub(crate) fn now(&mut self, now: Duration) -> Now {
-        let wall = EPOCH.after(now);
+        let wall = self.began.after(now);
         let wall = Timestamp(wall.0.saturating_add_signed(self.skew_ms));
         self.time = self.time.max(wall);
         Now { wall, mono: now }
@@ -72,7 +78,7 @@ impl Broker {
 
     /// Puts the wall clock to the highest time that it has shown. Behind that, the ledger's time stands still.
     pub(crate) fn put_clock_right(&mut self, now: Duration) {
-        let ahead = self.time.0.saturating_sub(EPOCH.after(now).0);
+        let ahead = self.time.0.saturating_sub(self.began.after(now).0);
         self.skew_ms = ahead.cast_signed();
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tq_broker::ledger::{
-    BreakerOrder, BreakerView, Command, Delete, Deploy, Doomed, Ended, Keep, QueueChange,
-    QueuePatch, QueueView, RedriveDead, Refused, RetentionChange, Submission, Submit, Submitted,
-    Target, Watch, WatchId,
+    BreakerOrder, BreakerView, Command, Delete, Deploy, Doomed, Ended, Keep, NamespaceSettings,
+    QueueChange, QueuePatch, QueueView, RedriveDead, Refused, RetentionChange, SetNamespace,
+    Submission, Submit, Submitted, Target, Watch, WatchId,
 };
 use tq_broker::modules::Entry;
 use tq_broker::modules::registry::{Function, Module};
@@ -19,7 +19,7 @@ use tq_core::placement::{Concurrency, Placement};
 use tq_core::queue::{Order, Rate};
 use tq_core::task::{DataRef, Spec, Task};
 use tq_core::transition::Amendment;
-use tq_core::{Digest, Limits, Priority, RetryPolicy, Signature, TaskId, Timestamp};
+use tq_core::{Digest, Limits, Priority, Quotas, RetryPolicy, Signature, TaskId, Timestamp};
 
 use crate::host::{HOSTS, label_of_others};
 use crate::promises::{Asked, payload};
@@ -54,10 +54,17 @@ pub(crate) struct Clients {
     again: Vec<Vec<Request>>,
     changes: Vec<(TaskId, oneshot::Receiver<Result<Task, Refused>>)>,
     pauses: Vec<(bool, oneshot::Receiver<Result<QueueView, Refused>>)>,
-    /// What is wanted of a breaker. Whether it is to be open counts no more if it may be taken back meanwhile.
-    orders: Vec<(bool, oneshot::Receiver<Result<BreakerView, Refused>>)>,
+    /// What is wanted of a breaker; none is that it is left to itself. That it is to be open counts no more if it may be taken
+    /// back meanwhile.
+    orders: Vec<(
+        Option<Forced>,
+        oneshot::Receiver<Result<BreakerView, Refused>>,
+    )>,
     /// Someone may have forced a breaker, and nobody has released it since.
     has_forced: bool,
+    /// Quotas that are to go, and whether they are gone.
+    lifts: Vec<oneshot::Receiver<NamespaceSettings>>,
+    has_lifted: bool,
     redrives: Vec<oneshot::Receiver<Result<Vec<TaskId>, Refused>>>,
     deletes: Vec<(TaskId, oneshot::Receiver<Result<usize, Refused>>)>,
     watches: Vec<mpsc::UnboundedReceiver<Arc<Ended>>>,
@@ -81,7 +88,7 @@ struct Request {
 impl Clients {
     /// Whether nobody waits for an answer.
     pub(crate) fn is_done(&self) -> bool {
-        self.waiting() == 0 && !self.has_forced
+        self.waiting() == 0 && !self.has_forced && self.has_lifted
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -90,6 +97,7 @@ impl Clients {
             + self.changes.len()
             + self.pauses.len()
             + self.orders.len()
+            + self.lifts.len()
             + self.redrives.len()
             + self.deletes.len()
     }
@@ -105,6 +113,7 @@ impl Clients {
         self.changes.clear();
         self.pauses.clear();
         self.orders.clear();
+        self.lifts.clear();
         self.redrives.clear();
         self.deletes.clear();
         self.watches.clear();
@@ -136,6 +145,27 @@ impl World {
             let (reply, _) = oneshot::channel();
             self.change_queue(name, patch, reply);
         }
+    }
+
+    /// An operator sets quotas. Returns where the answer comes.
+    pub(crate) fn set_quotas(&mut self, quotas: Quotas) -> oneshot::Receiver<NamespaceSettings> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::SetNamespace(SetNamespace {
+            namespace: NAMESPACE.to_owned(),
+            change: Box::new(move |before| NamespaceSettings { quotas, ..before }),
+            reply,
+        }));
+        answer
+    }
+
+    /// An operator takes all quotas away, as often as it takes, so that everything can end.
+    pub(crate) fn lift_quotas(&mut self) {
+        self.promises.quotas = Quotas::default();
+        if self.clients.has_lifted || self.broker.process.is_none() {
+            return;
+        }
+        let answer = self.set_quotas(Quotas::default());
+        self.clients.lifts.push(answer);
     }
 
     fn change_queue(
@@ -185,12 +215,13 @@ impl World {
             order: forced.map_or(BreakerOrder::Release, |to| BreakerOrder::Force(to, reason)),
             reply,
         });
-        self.clients.orders.push((is_open, answer));
+        self.clients.orders.push((forced, answer));
     }
 
     pub(crate) fn client_acts(&mut self) {
         if self.is_calm {
             self.end_endless();
+            self.lift_quotas();
             self.pause(false);
             if self.clients.has_forced {
                 self.order_breaker(None);
@@ -274,7 +305,8 @@ impl World {
                 // A breaker goes with the last version.
                 self.promises.open_after = None;
                 let orders = self.clients.orders.iter_mut();
-                orders.for_each(|(is_open, _)| *is_open = false);
+                let open = orders.filter(|(forced, _)| *forced == Some(Forced::Open));
+                open.for_each(|(forced, _)| *forced = Some(Forced::Closed));
                 Command::DeleteModule {
                     namespace,
                     name: module_name(digest),
@@ -373,6 +405,7 @@ impl World {
             arguments: Vec::new(),
             limits: Limits {
                 memory_bytes: Limits::DEFAULT.memory_bytes << u32::from(self.one_in(8)),
+                fuel: [100, 400][usize::from(self.one_in(4))],
                 ..Limits::DEFAULT
             },
             retry: RetryPolicy {
@@ -642,22 +675,37 @@ impl World {
         if clients.pauses.iter().any(|(is_paused, _)| !is_paused) {
             promises.paused_after = None;
         }
-        clients.orders.retain_mut(|(is_open, answer)| {
+        clients.orders.retain_mut(|(forced, answer)| {
             let answer = answer.try_recv();
             match &answer {
-                Ok(Ok(_)) if *is_open => promises.open_after = newest(),
+                Ok(Ok(_)) if *forced == Some(Forced::Open) => {
+                    promises.open_after = newest();
+                    clients.has_forced = true;
+                }
                 // Without its module there is no breaker.
                 Ok(Ok(_) | Err(_)) => {
                     promises.open_after = None;
-                    clients.has_forced &= !self.is_calm;
+                    // In the order in which they were sent: orders of before may be answered only now.
+                    if self.is_calm {
+                        clients.has_forced = forced.is_some();
+                    }
                 }
                 Err(_) => {}
             }
             matches!(answer, Err(oneshot::error::TryRecvError::Empty))
         });
-        if clients.orders.iter().any(|(is_open, _)| !is_open) {
+        if clients
+            .orders
+            .iter()
+            .any(|(forced, _)| *forced != Some(Forced::Open))
+        {
             promises.open_after = None;
         }
+        clients.lifts.retain_mut(|answer| {
+            let answer = answer.try_recv();
+            clients.has_lifted |= answer.is_ok();
+            answer == Err(oneshot::error::TryRecvError::Empty)
+        });
         clients.redrives.retain_mut(|answer| {
             let answer = answer.try_recv();
             if let Ok(redriven) = &answer {

@@ -612,6 +612,8 @@ impl World {
             }),
             retry_after: None,
             usage: Usage {
+                fuel: epoch.0 % (running.assignment.limits.map_or(0, |limits| limits.fuel) + 1),
+                memory_bytes_peak: 1 << 20,
                 wall_ns: (self.now - running.began).as_nanos() as u64,
                 ..Usage::default()
             },

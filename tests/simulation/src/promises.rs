@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use tq_broker::ledger::audit::Tasks;
 use tq_broker::ledger::{Ledger, Shared};
-use tq_broker::store::Read;
+use tq_broker::store::{Direction, Read, Space};
 use tq_broker::tables::{Namespace, key, row};
 use tq_core::limits::{ATTEMPTS_KEPT, LOSSES_MAX, STRIKES_MAX};
 use tq_core::outcome::{Class, Outcome};
 use tq_core::task::{DataRef, State, Task};
-use tq_core::{Epoch, Retention, TaskId, Tier, Timestamp};
+use tq_core::{Cost, Day, Epoch, Quotas, Retention, TaskId, Tier, Timestamp};
 use tq_proto::v1;
 
 use crate::clients::{CONCURRENCY, FORCED, PAUSED, QUEUES, REQUEST_TASKS_MAX};
@@ -27,6 +28,9 @@ pub(crate) struct Asked {
     /// It takes seconds, when nothing fails, and must not be run twice.
     pub(crate) is_dear: bool,
 }
+
+/// What functions cost in a day.
+type Costs = BTreeMap<(Day, String), Cost>;
 
 /// All that was promised.
 #[derive(Default)]
@@ -52,7 +56,15 @@ pub(crate) struct Promises {
     /// A breaker is forced open since this attempt; none if it may not be.
     pub(crate) open_after: Option<Epoch>,
     /// A loss of power may have forgotten attempts that go on, and are beyond the limits when they are found.
-    pub(crate) has_lost_power: bool,
+    has_lost_power: bool,
+    /// How much the namespace may have.
+    pub(crate) quotas: Quotas,
+    /// Attempts whose end was seen; none if that is to be seen anew.
+    seen: Option<BTreeSet<Epoch>>,
+    /// What they cost.
+    costs: Costs,
+    /// Tasks may have had attempts that nobody has seen, since only the last ones of each are kept.
+    has_cut: bool,
     /// How long what has ended is kept.
     retention: Retention,
     /// What the memory limits on each host may add up to, if that is limited.
@@ -84,7 +96,9 @@ impl LetIn {
 
     /// Compares it with what was let in and refused after the step: new tasks were taken in only while fewer waited than may,
     /// and none was refused for that while fewer waited than its tier may have. Returns how many were.
-    pub(crate) fn check(&self, shared: &Shared) -> u64 {
+    ///
+    /// Of a quota nothing may be let in beyond it either, but for what the `commands` of the step made room for.
+    pub(crate) fn check(&self, shared: &Shared, quotas: Quotas, commands: u64) -> u64 {
         let view = shared.admission.view(Timestamp::EPOCH);
         let [gauge, _] = view.gauges;
         let taken_in = shared.metrics.submitted.get() - self.submitted;
@@ -99,6 +113,14 @@ impl LetIn {
             "{taken_in} tasks were taken in although {} waited",
             self.waiting
         );
+        if let Some(limit) = quotas.waiting {
+            let room = limit.saturating_sub(self.waiting).saturating_add(commands);
+            assert!(
+                taken_in <= room.min(limit + commands),
+                "{taken_in} tasks were taken in although {} waited of {limit} that may",
+                self.waiting
+            );
+        }
         let mut refused = 0;
         for ((tier, before), (_, after)) in self.refused.iter().zip(view.refused) {
             refused += after - before;
@@ -134,11 +156,84 @@ pub(crate) fn name_of(bytes: &[u8]) -> [u8; 32] {
 }
 
 impl Promises {
-    pub(crate) fn new(retention: Retention, memories: Vec<Option<u64>>) -> Self {
+    pub(crate) fn new(retention: Retention, memories: Vec<Option<u64>>, quotas: Quotas) -> Self {
         Self {
+            quotas,
+            seen: Some(BTreeSet::new()),
             retention,
             memories,
             ..Self::default()
+        }
+    }
+
+    /// The last commits may be gone, with what they said of attempts.
+    pub(crate) fn lose_power(&mut self) {
+        self.has_lost_power = true;
+        self.lose_costs();
+    }
+
+    /// A commit may be gone, or not: what it said of attempts is to be seen anew.
+    pub(crate) fn lose_costs(&mut self) {
+        self.seen = None;
+    }
+
+    /// Takes note of what the attempts of a task cost of which that is not known yet.
+    fn see(&mut self, task: &Task) {
+        let Some(seen) = &mut self.seen else {
+            return;
+        };
+        self.has_cut |= task.attempts.len() == ATTEMPTS_KEPT;
+        let spec = &task.spec;
+        for attempt in &task.attempts {
+            if !seen.insert(attempt.epoch) {
+                continue;
+            }
+            let result = task
+                .result
+                .filter(|_| attempt.outcome == Outcome::Succeeded);
+            let bytes_out = result.map_or(0, DataRef::len);
+            let cost = Cost::of(
+                &attempt.usage,
+                spec.limits.fuel,
+                spec.payload.len(),
+                bytes_out,
+            );
+            let function = format!("{}/{}", spec.module, spec.function);
+            let of = (Day::of(attempt.ended_at), function);
+            self.costs.entry(of).or_default().add(&cost);
+        }
+    }
+
+    /// Compares what is written of costs with what attempts used, and both with the budget.
+    fn check_costs(&mut self, ledger: &Ledger, tasks: &Tasks) {
+        let written = written_costs(ledger);
+        if self.seen.is_none() {
+            // From here on.
+            let attempts = tasks.values().flat_map(|(_, task, _)| &task.attempts);
+            self.seen = Some(attempts.map(|attempt| attempt.epoch).collect());
+            self.costs = written;
+            return;
+        }
+        tasks.values().for_each(|(_, task, _)| self.see(task));
+        if !self.has_cut {
+            assert_eq!(written, self.costs, "costs are what attempts used");
+        }
+        let Some(budget) = self.quotas.fuel_per_day.filter(|_| !self.has_lost_power) else {
+            return;
+        };
+        let mut days: BTreeMap<Day, u64> = BTreeMap::new();
+        for ((day, _), cost) in &written {
+            *days.entry(*day).or_default() += cost.fuel;
+        }
+        // What runs may be charged to the day that it is by now.
+        let running = tasks.values().filter(|(_, task, _)| task.lease().is_some());
+        let reserved: u64 = running.map(|(_, task, _)| task.spec.limits.fuel).sum();
+        *days.entry(ledger.day()).or_default() += reserved;
+        for (day, fuel) in days {
+            assert!(
+                fuel <= budget,
+                "{fuel} of {budget} fuel were used on {day}, or may be"
+            );
         }
     }
 
@@ -154,6 +249,7 @@ impl Promises {
 
     /// The broker removes a task: only what has ended, because somebody asked or its time is over.
     pub(crate) fn was_removed(&mut self, task: &Task, at: Timestamp) {
+        self.see(task);
         let keep = match task.state {
             State::Succeeded { .. } => Some(self.retention.succeeded),
             State::Dead { .. } => Some(self.retention.dead),
@@ -250,8 +346,9 @@ impl Promises {
     }
 
     /// Compares what is there with what was promised.
-    pub(crate) fn check(&self, ledger: &Ledger) {
+    pub(crate) fn check(&mut self, ledger: &Ledger) {
         let tasks = ledger.tasks();
+        self.check_costs(ledger, &tasks);
         let mut there: BTreeMap<&str, TaskId> = BTreeMap::new();
         for (id, (_, task, _)) in &tasks {
             let tag = task.spec.traceparent.as_str();
@@ -372,6 +469,11 @@ impl Promises {
         if self.has_lost_power {
             return;
         }
+        let running = queues.values().sum::<u32>();
+        assert!(
+            self.quotas.running.is_none_or(|limit| running <= limit),
+            "{running} tasks run of the namespace"
+        );
         for (what, running, limits) in [("queue", queues, QUEUES), ("key", keys, CONCURRENCY)] {
             for (name, limit) in limits {
                 let count = running.get(name).copied().unwrap_or(0);
@@ -388,7 +490,7 @@ impl Promises {
     }
 
     /// What holds when all is over: everything that was acknowledged has ended, and as it was to.
-    pub(crate) fn check_end(&self, ledger: &Ledger) {
+    pub(crate) fn check_end(&mut self, ledger: &Ledger) {
         self.check(ledger);
         for (id, (_, task, _)) in ledger.tasks() {
             let tag = &task.spec.traceparent;
@@ -435,6 +537,24 @@ impl Promises {
             None => panic!("{id} has no result"),
         }
     }
+}
+
+/// All costs that are written. There is one namespace.
+fn written_costs(ledger: &Ledger) -> Costs {
+    let rows = ledger.reader().scan(
+        Space::Index,
+        &key::costs(),
+        &[],
+        Direction::Ascending,
+        usize::MAX,
+    );
+    let rows = rows.expect("rows can be read").into_iter();
+    rows.map(|pair| {
+        let (day, _, function) = key::cost_of(&pair.key).expect("a key of costs");
+        let cost = row::decode_cost(pair.value).expect("a row of costs");
+        ((day, function.to_owned()), cost)
+    })
+    .collect()
 }
 
 fn is_end(state: &str) -> bool {

@@ -8,12 +8,12 @@ use tq_broker::dispatch::message::Token;
 use tq_broker::ledger::{Command, Config, Error, HostView, Refused};
 use tq_broker::simulation::{from_host_in, hello_in, to_host_out};
 use tq_broker::store::memory::Crash;
-use tq_core::{Digest, Epoch, Retention, TaskId};
+use tq_core::{Digest, Epoch, Quotas, Retention, TaskId};
 use tq_host::agent::session::UploadId;
 use tq_proto::v1::{self, Blob};
 
 use crate::Options;
-use crate::broker::Broker;
+use crate::broker::{Broker, EPOCHS};
 use crate::clients::Clients;
 use crate::host::Host;
 use crate::network::{Connection, UNDER_WAY_MAX};
@@ -158,15 +158,29 @@ impl World {
         };
         let hosts = Host::some(&mut random);
         let memories = hosts.iter().map(|host| host.memory_bytes).collect();
+        let began = EPOCHS[usize::from(random.u32(..3) == 0)];
+        // A budget that is spent leaves little to happen until the day is over.
+        let (waiting, running) = ([None, None, Some(8)], [None, None, Some(2)]);
+        let (rates, budgets) = (
+            [None, None, None, Some(10)],
+            [None, None, None, Some(4_000)],
+        );
+        let quotas = Quotas {
+            waiting: waiting[random.usize(..waiting.len())],
+            running: running[random.usize(..running.len())],
+            stored_bytes: [None, Some(200_000)][usize::from(random.u32(..4) == 0)],
+            submits_per_second: rates[random.usize(..rates.len())],
+            fuel_per_day: budgets[random.usize(..budgets.len())],
+        };
         Self {
             now: Duration::from_secs(100),
-            broker: Broker::new(config),
+            broker: Broker::new(config, began),
             has_orders: vec![false; hosts.len()],
             resumed: BTreeMap::new(),
             hosts,
             connections: BTreeMap::new(),
             clients: Clients::default(),
-            promises: Promises::new(config.retention, memories),
+            promises: Promises::new(config.retention, memories, quotas),
             report: Report::default(),
             handed_out: BTreeMap::new(),
             is_calm: true,
@@ -186,6 +200,7 @@ impl World {
     pub(crate) fn run(mut self) -> Report {
         self.start_broker();
         self.deploy();
+        self.set_quotas(self.promises.quotas);
         self.run_until(self.now + Duration::from_millis(100));
         for host in 0..self.hosts.len() {
             self.after(Duration::ZERO, Event::HostStarts(host));
@@ -375,6 +390,7 @@ impl World {
             process.ledger.stood_still(stood);
         }
         let inbox = std::mem::take(&mut process.inbox);
+        let commands = inbox.len() as u64;
         self.report.steps += 1;
         let shared = process.ledger.shared();
         let openings = &shared.metrics.breaker_openings;
@@ -383,7 +399,11 @@ impl World {
         let stepped = process.ledger.step(clocks, inbox);
         self.report.openings += openings.get() - before;
         if stepped.is_ok() {
-            self.report.refused += let_in.check(&process.ledger.shared());
+            let shared = process.ledger.shared();
+            self.report.refused += let_in.check(&shared, self.promises.quotas, commands);
+        }
+        if stepped.is_err() {
+            self.promises.lose_costs();
         }
         // Even a commit that failed may be on disk.
         for (task, at) in process.ledger.take_removed() {
@@ -590,7 +610,9 @@ impl World {
         self.report.crashes += 1;
         self.broker.disk.clear_faults();
         self.broker.disk.crash(crash);
-        self.promises.has_lost_power |= crash != Crash::Process;
+        if crash != Crash::Process {
+            self.promises.lose_power();
+        }
         self.broker_is_gone(crash == Crash::Process);
     }
 
@@ -703,6 +725,7 @@ impl World {
             }
         }
         self.after(Duration::ZERO, Event::BrokerStarts);
+        self.lift_quotas();
         self.end_endless();
     }
 

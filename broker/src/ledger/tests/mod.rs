@@ -20,6 +20,7 @@ mod keyvalue;
 mod modules;
 mod overload;
 mod queues;
+mod quotas;
 mod recovery;
 mod removal;
 mod retention;
@@ -27,3 +28,12 @@ mod sim;
 mod stores;
 mod tasks;
 mod window;
+
+/// A task of a function.
+pub(super) fn spec_of(module: &str, function: &str) -> tq_core::task::Spec {
+    tq_core::task::Spec {
+        module: module.to_owned(),
+        function: function.to_owned(),
+        ..sim::spec()
+    }
+}

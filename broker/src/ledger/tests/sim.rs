@@ -56,6 +56,8 @@ pub(super) struct Sim {
     pub(super) accepted: Vec<(TaskId, Epoch, Outcome)>,
     /// When the ledger wants to be called again.
     pub(super) wait: Option<Duration>,
+    /// What hosts say that attempts used which end from now on.
+    pub(super) usage: Usage,
     syncer: Option<Box<dyn Syncer>>,
     last_watch: u64,
     // Last, so that a store is closed before its place goes.
@@ -273,6 +275,7 @@ impl Sim {
             handed_out: BTreeSet::new(),
             accepted: Vec::new(),
             wait: None,
+            usage: Usage::default(),
             syncer: None,
             last_watch: 0,
             place,
@@ -531,6 +534,7 @@ impl Sim {
         outcome: Outcome,
         result: Option<Data>,
     ) {
+        let usage = self.usage;
         let host = self.host_mut(name);
         let attempt = host
             .held
@@ -543,7 +547,7 @@ impl Sim {
             result,
             failure: None,
             retry_after: None,
-            usage: Usage::default(),
+            usage,
         };
         host.outcomes.insert(epoch, outcome.clone());
         host.granted += 1;

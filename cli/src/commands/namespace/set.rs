@@ -1,8 +1,8 @@
 //! `tq namespace set`
 
-use tq_client::LimitOverrides;
+use tq_client::{LimitOverrides, Quotas};
 
-use crate::args::{NamespaceSetArgs, NamespaceSetting};
+use crate::args::{NamespaceSetArgs, NamespaceSetting, QuotaArgs};
 use crate::commands::{call, connect};
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
@@ -14,8 +14,23 @@ pub(crate) async fn run(config: &Config, args: NamespaceSetArgs) -> anyhow::Resu
         reset,
         ceiling,
         no_ceiling,
+        quotas,
         retry,
     } = args;
+    let QuotaArgs {
+        max_waiting,
+        max_running,
+        max_stored,
+        submit_rate,
+        fuel_per_day,
+    } = quotas;
+    let quotas = Quotas {
+        waiting: max_waiting.map(|count| count.0),
+        running: max_running,
+        stored_bytes: max_stored.map(|size| size.0),
+        submits_per_second: submit_rate.map(|rate| rate.0),
+        fuel_per_day: fuel_per_day.map(|count| count.0),
+    };
     let mut ceilings = LimitOverrides::default();
     limits::gather(&ceiling, &mut ceilings).map_err(Failure::usage)?;
     let reset = reset.into_iter().map(|setting| {
@@ -23,6 +38,11 @@ pub(crate) async fn run(config: &Config, args: NamespaceSetArgs) -> anyhow::Resu
             NamespaceSetting::MaxAttempts => "max_attempts",
             NamespaceSetting::Backoff => "backoff",
             NamespaceSetting::BackoffCap => "cap",
+            NamespaceSetting::QuotaWaiting => "quota.waiting",
+            NamespaceSetting::QuotaRunning => "quota.running",
+            NamespaceSetting::QuotaStored => "quota.stored",
+            NamespaceSetting::QuotaSubmitRate => "quota.submit_rate",
+            NamespaceSetting::QuotaFuelPerDay => "quota.fuel_per_day",
         }
         .to_owned()
     });
@@ -33,6 +53,7 @@ pub(crate) async fn run(config: &Config, args: NamespaceSetArgs) -> anyhow::Resu
             &name,
             call::retry(retry),
             ceilings,
+            quotas,
             reset.chain(no_ceiling).collect(),
         )
         .await?;

@@ -14,6 +14,7 @@ pub(crate) async fn run(config: &Config, id: &str, with_payload: bool) -> anyhow
         Format::Table => {
             table::print_task(&task)?;
             say_what_holds_it(&client, &task).await;
+            say_which_quota_holds_it(&client, &task).await;
         }
         Format::Json => json::print(&json::Task::from(&task))?,
     }
@@ -38,6 +39,25 @@ async fn say_what_holds_it(client: &Client, task: &Task) {
         let state = json::breaker_state(state);
         output::note(format!(
             "it waits: the circuit breaker of `{function}` is {state}; `tq breaker show {function}` says why"
+        ));
+    }
+}
+
+/// Likewise, if its namespace has as much as its quotas let it have.
+async fn say_which_quota_holds_it(client: &Client, task: &Task) {
+    if task.state() != TaskState::Ready {
+        return;
+    }
+    let namespace = client.namespace();
+    // The task was shown; whoever may not look at the settings is told no more.
+    let Ok(settings) = client.namespace_settings(namespace).await else {
+        return;
+    };
+    let reason = settings.quota_use.map(|used| used.reason);
+    if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
+        let reason = output::escaped(&reason);
+        output::note(format!(
+            "it waits: {reason}; `tq namespace show {namespace}` shows its quotas"
         ));
     }
 }

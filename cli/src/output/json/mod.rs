@@ -3,6 +3,7 @@
 mod access;
 mod attempt;
 mod breaker;
+mod cost;
 mod dead;
 mod host;
 mod kv;
@@ -26,6 +27,7 @@ pub(crate) use access::{
     AuditInfo, AuditList, AuditVerified, IdentityInfo, KeyInfoList, KeyWithText, role,
 };
 pub(crate) use breaker::{BreakerInfo, BreakerList, breaker_state};
+pub(crate) use cost::CostList;
 pub(crate) use dead::{Card, DeadLetterList, Discarded, Redriven, SignatureList};
 pub(crate) use host::{HostInfo, HostList, HostRemoved, host_health, host_state};
 pub(crate) use kv::{BucketList, KeyDeleted, KeyList, KeySet, KeyValue};

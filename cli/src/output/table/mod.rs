@@ -3,6 +3,7 @@
 mod access;
 mod attempt;
 mod breaker;
+mod cost;
 mod dead;
 mod describe;
 mod host;
@@ -24,6 +25,7 @@ use crate::units::Moment;
 pub(crate) use access::{print_access_keys, print_audit, print_identity};
 pub(crate) use attempt::{failure, print_attempts};
 pub(crate) use breaker::{print_breaker, print_breakers};
+pub(crate) use cost::print_cost;
 pub(crate) use dead::{at_least, digits, print_dead_letters, print_signatures};
 pub(crate) use describe::{print_description, print_uncallable};
 pub(crate) use host::{print_host, print_hosts};

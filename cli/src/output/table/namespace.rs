@@ -1,10 +1,11 @@
 //! Namespaces.
 
-use tq_client::NamespaceSettings;
+use tq_client::{NamespaceSettings, QuotaUse, Quotas};
 
 use super::print;
 use crate::limits::{self, Amount};
-use crate::units::Span;
+use crate::output;
+use crate::units::{Count, Moment, PerSecond, Size, Span};
 
 /// Prints the settings of a namespace, each with whether it was set.
 ///
@@ -41,5 +42,73 @@ pub(crate) fn print_namespace(settings: &NamespaceSettings) -> anyhow::Result<()
         .map(|(name, value, is_set)| [name.to_owned(), value, origin(is_set)])
         .into_iter()
         .chain(ceilings),
+    )?;
+    print_quotas(
+        &settings.quotas.unwrap_or_default(),
+        settings.quota_use.as_ref(),
     )
+}
+
+/// Prints quotas, and how much is used of each that counts what there is.
+fn print_quotas(quotas: &Quotas, used: Option<&QuotaUse>) -> anyhow::Result<()> {
+    let Some(used) = used else {
+        return Ok(());
+    };
+    let QuotaUse {
+        waiting,
+        running,
+        stored_bytes,
+        fuel,
+        fuel_reserved,
+        fuel_resets_ms,
+        reason,
+    } = used;
+    let count = |count: u64| Count(count).to_string();
+    let size = |bytes: u64| Size(bytes).to_string();
+    let rate = quotas.submits_per_second;
+    let fuel_used = match fuel_reserved {
+        0 => count(*fuel),
+        reserved => format!("{} and {} reserved", Count(*fuel), Count(*reserved)),
+    };
+    let resets = Moment(*fuel_resets_ms).to_string();
+    let none = || "none".to_owned();
+    output::line("")?;
+    print(
+        ["quota", "limit", "used", "resets"],
+        [
+            ("waiting", quotas.waiting.map(count), count(*waiting), ""),
+            (
+                "running",
+                quotas.running.map(|limit| count(limit.into())),
+                count((*running).into()),
+                "",
+            ),
+            (
+                "stored",
+                quotas.stored_bytes.map(size),
+                size(*stored_bytes),
+                "",
+            ),
+            (
+                "submit_rate",
+                rate.map(|tasks| PerSecond(tasks).to_string()),
+                String::new(),
+                "",
+            ),
+            (
+                "fuel_per_day",
+                quotas.fuel_per_day.map(count),
+                fuel_used,
+                &*resets,
+            ),
+        ]
+        .map(|(name, limit, used, resets)| {
+            let limit = limit.unwrap_or_else(none);
+            [name.to_owned(), limit, used, resets.to_owned()]
+        }),
+    )?;
+    if !reason.is_empty() {
+        output::note(format!("tasks wait: {}", output::escaped(reason)));
+    }
+    Ok(())
 }

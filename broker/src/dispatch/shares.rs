@@ -1,0 +1,285 @@
+//! What each namespace has of what quotas count, and which may start nothing because of that.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
+use tq_core::queue::{Bucket, Rate};
+use tq_core::quota::{Asked, Exceeded, Quota, Used};
+use tq_core::{Day, Quotas, Timestamp};
+
+use super::lanes::Place;
+use crate::tables::Namespace;
+
+/// Why nothing of a namespace starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// As many of its attempts run as may.
+    Full,
+    /// What is left of the day's fuel is less than the next attempt may use.
+    NoFuel,
+}
+
+/// What a namespace has.
+#[derive(Debug, Default)]
+pub struct Share {
+    /// How much it may have.
+    pub quotas: Quotas,
+    /// What it has of that, with all that the step under way has done, but for what it keeps of tasks that are not new.
+    pub used: Used,
+    rate: Option<Bucket>,
+    /// Of the bytes that are kept, those of its tasks.
+    of_tasks: u64,
+    /// They are others than on disk.
+    is_changed: bool,
+    closed: Option<Closed>,
+    /// Lines whose next attempt may use more than the whole budget.
+    held: BTreeSet<Place>,
+}
+
+/// What all namespaces have.
+#[derive(Debug, Default)]
+pub struct Shares {
+    all: FxHashMap<Namespace, Share>,
+    day: Day,
+    /// Those of which something does not start for want of fuel: before the day is over, unless an attempt leaves some or another
+    /// task comes first.
+    spent: BTreeSet<Namespace>,
+    /// Those of which what is kept of tasks is not on disk as it is.
+    changed: Vec<Namespace>,
+}
+
+impl Share {
+    /// Why nothing of it starts.
+    pub fn closed(&self) -> Option<Closed> {
+        self.closed
+    }
+
+    /// Of the bytes that are kept, those of its tasks.
+    pub fn of_tasks(&self) -> u64 {
+        self.of_tasks
+    }
+}
+
+impl Shares {
+    /// The day that budgets are of.
+    pub fn day(&self) -> Day {
+        self.day
+    }
+
+    /// What a namespace has. None if that is nothing, and no quota was set.
+    pub fn get(&self, namespace: Namespace) -> Option<&Share> {
+        self.all.get(&namespace)
+    }
+
+    /// All of them.
+    #[cfg(any(test, feature = "simulation"))]
+    pub fn iter(&self) -> impl Iterator<Item = (Namespace, &Share)> {
+        self.all
+            .iter()
+            .map(|(namespace, share)| (*namespace, share))
+    }
+
+    /// Sets quotas. A new rate begins with a full bucket.
+    pub fn set(&mut self, namespace: Namespace, quotas: Quotas, now: Timestamp) {
+        let share = self.all.entry(namespace).or_default();
+        share.quotas = quotas;
+        share.rate = quotas.submits_per_second.map(|tasks| {
+            let rate = Rate::per_second(tasks);
+            match share.rate {
+                Some(bucket) => bucket.at_rate(rate, now),
+                None => Bucket::full(rate, now),
+            }
+        });
+    }
+
+    /// Takes up what was set before a restart. A rate begins with an empty bucket, since what was spent of it is not known.
+    pub fn restore(&mut self, namespace: Namespace, quotas: Quotas, now: Timestamp) {
+        let share = self.all.entry(namespace).or_default();
+        share.quotas = quotas;
+        let rate = quotas.submits_per_second.map(Rate::per_second);
+        share.rate = rate.map(|rate| Bucket::empty(rate, now));
+    }
+
+    /// Lets new tasks in, which count towards the rate then.
+    ///
+    /// # Errors
+    /// [`Exceeded`] if a namespace would have too much. Nothing has changed.
+    pub fn admit(
+        &mut self,
+        namespace: Namespace,
+        asked: &Asked,
+        now: Timestamp,
+    ) -> Result<(), Exceeded> {
+        let day = self.day;
+        let Some(share) = self.all.get_mut(&namespace) else {
+            return Ok(());
+        };
+        share.quotas.admit(&share.used, asked, day)?;
+        if let (Some(rate), Some(limit)) = (&mut share.rate, share.quotas.submits_per_second) {
+            let ready_at = rate.ready_for(asked.tasks, now);
+            if ready_at.is_none_or(|at| at > now) {
+                return Err(Exceeded::SubmitRate {
+                    limit,
+                    asked: asked.tasks,
+                    ready_at,
+                });
+            }
+            rate.take_many(asked.tasks, now);
+        }
+        Ok(())
+    }
+
+    /// Counts tasks that wait from now on, or fewer of them.
+    pub fn wait(&mut self, namespace: Namespace, more: i64) {
+        let used = &mut self.all.entry(namespace).or_default().used;
+        used.waiting = used.waiting.saturating_add_signed(more);
+    }
+
+    /// Counts an attempt that starts, and may use so much fuel.
+    pub fn started(&mut self, namespace: Namespace, fuel: u64) {
+        let used = &mut self.all.entry(namespace).or_default().used;
+        used.running += 1;
+        used.fuel_reserved = used.fuel_reserved.saturating_add(fuel);
+    }
+
+    /// Counts an attempt that ended: how much it might have used, and what it has. Returns whether anything may wait for that.
+    pub fn ended(&mut self, namespace: Namespace, reserved: u64, fuel: u64) -> bool {
+        let share = self.all.entry(namespace).or_default();
+        let used = &mut share.used;
+        used.running = used.running.saturating_sub(1);
+        used.fuel_reserved = used.fuel_reserved.saturating_sub(reserved);
+        used.fuel = used.fuel.saturating_add(fuel);
+        share.closed.is_some() || !share.held.is_empty()
+    }
+
+    /// Takes up what attempts used that ended today, before a restart.
+    pub fn recover_fuel(&mut self, namespace: Namespace, fuel: u64) {
+        let used = &mut self.all.entry(namespace).or_default().used;
+        used.fuel = used.fuel.saturating_add(fuel);
+    }
+
+    /// Counts bytes that are kept of other things than tasks.
+    pub fn keep(&mut self, namespace: Namespace, before: u64, after: u64) {
+        let used = &mut self.all.entry(namespace).or_default().used;
+        used.stored_bytes = used
+            .stored_bytes
+            .saturating_sub(before)
+            .saturating_add(after);
+    }
+
+    /// Counts bytes that are kept of a task.
+    pub fn keep_of_task(&mut self, namespace: Namespace, before: u64, after: u64) {
+        if before == after {
+            return;
+        }
+        let share = self.all.entry(namespace).or_default();
+        let stored = &mut share.used.stored_bytes;
+        for bytes in [stored, &mut share.of_tasks] {
+            *bytes = bytes.saturating_sub(before).saturating_add(after);
+        }
+        if !share.is_changed {
+            share.is_changed = true;
+            self.changed.push(namespace);
+        }
+    }
+
+    /// Takes up what was kept of tasks before a restart. Of a namespace of which there is no row, one is to be written.
+    pub fn recover_kept(&mut self, namespace: Namespace, row: Option<u64>) {
+        let share = self.all.entry(namespace).or_default();
+        let bytes = row.unwrap_or(0);
+        share.of_tasks = bytes;
+        share.used.stored_bytes = share.used.stored_bytes.saturating_add(bytes);
+        if row.is_none() && !share.is_changed {
+            share.is_changed = true;
+            self.changed.push(namespace);
+        }
+    }
+
+    /// Those of which what is kept of tasks is to be written, and how much that is.
+    pub fn take_changed(&mut self) -> impl Iterator<Item = (Namespace, u64)> {
+        let all = &mut self.all;
+        self.changed.drain(..).filter_map(|namespace| {
+            let share = all.get_mut(&namespace)?;
+            share.is_changed = false;
+            Some((namespace, share.of_tasks))
+        })
+    }
+
+    /// Notes that nothing of a namespace starts.
+    pub fn close(&mut self, namespace: Namespace, why: Closed) {
+        self.all.entry(namespace).or_default().closed = Some(why);
+        if why == Closed::NoFuel {
+            self.spent.insert(namespace);
+        }
+    }
+
+    /// Notes that nothing of a line starts.
+    pub fn hold(&mut self, place: Place) {
+        let share = self.all.entry(place.lane.namespace).or_default();
+        share.held.insert(place);
+        self.spent.insert(place.lane.namespace);
+    }
+
+    /// Whether something of a namespace does not start for want of fuel.
+    pub fn wants_fuel(&self, namespace: Namespace) -> bool {
+        !self.spent.is_empty() && self.spent.contains(&namespace)
+    }
+
+    /// Notes that it has to be looked anew whether something of a namespace may start. Returns the lines that were held.
+    pub fn reopen(&mut self, namespace: Namespace) -> BTreeSet<Place> {
+        self.spent.remove(&namespace);
+        let Some(share) = self.all.get_mut(&namespace) else {
+            return BTreeSet::new();
+        };
+        share.closed = None;
+        std::mem::take(&mut share.held)
+    }
+
+    /// Begins the day that it is by now. Returns the namespaces that waited for it.
+    pub fn turn(&mut self, day: Day) -> BTreeSet<Namespace> {
+        if day <= self.day {
+            return BTreeSet::new();
+        }
+        self.day = day;
+        for share in self.all.values_mut() {
+            share.used.fuel = 0;
+        }
+        std::mem::take(&mut self.spent)
+    }
+
+    /// When the next namespace may start something by itself that starts nothing now.
+    pub fn next_opening(&self) -> Option<Timestamp> {
+        (!self.spent.is_empty()).then(|| self.day.next().begins_at())
+    }
+}
+
+/// Why the tasks of a namespace wait, for a person to read.
+pub fn reason(share: &Share, day: Day) -> String {
+    let Share {
+        quotas,
+        used,
+        closed,
+        held,
+        ..
+    } = share;
+    match closed {
+        Some(Closed::Full) => format!(
+            "as many attempts of its namespace run as its quota `{}` of {} allows",
+            Quota::Running.name(),
+            quotas.running.unwrap_or(0),
+        ),
+        Some(Closed::NoFuel) => format!(
+            "the fuel that its namespace has left today, of {} of which {} are used and {} reserved by what runs, is less than \
+             the next attempt may use; that ends with an attempt that leaves some, and at {}T00:00:00Z",
+            quotas.fuel_per_day.unwrap_or(0),
+            used.fuel,
+            used.fuel_reserved,
+            day.next(),
+        ),
+        None if !held.is_empty() => format!(
+            "attempts of some tasks may use more fuel than the whole budget of its namespace, {} a day, and never start under it",
+            quotas.fuel_per_day.unwrap_or(0),
+        ),
+        None => String::new(),
+    }
+}
