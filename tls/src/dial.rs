@@ -150,7 +150,8 @@ impl HandshakeError {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         match inner {
             Some(rustls::Error::InvalidCertificate(why)) => match why {
-                CertificateError::UnknownIssuer => Self::Untrusted,
+                // The second is that of an authority which has the name of one that is trusted.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::Untrusted,
                 CertificateError::NotValidForName
                 | CertificateError::NotValidForNameContext { .. } => Self::OtherName { host },
                 why => Self::Certificate(why.clone()),
