@@ -16,7 +16,7 @@ use tq_proto::v1::resilience_service_client::ResilienceServiceClient;
 use tq_proto::v1::retention_service_client::RetentionServiceClient;
 use tq_proto::v1::secret_service_client::SecretServiceClient;
 use tq_proto::v1::task_service_client::TaskServiceClient;
-use tq_tls::{ClientFiles, Dialer};
+use tq_tls::{CERTIFICATE_REFUSED, ClientFiles, Dialer};
 
 use crate::error::{Error, innermost};
 
@@ -36,6 +36,7 @@ pub struct Client {
     pub(crate) url: Arc<str>,
     pub(crate) namespace: Arc<str>,
     channel: Channel,
+    shows_certificate: bool,
 }
 
 /// A broker, and how it is connected to.
@@ -73,6 +74,7 @@ impl Client {
     /// Those of [`Client::connect`], and [`Error::Tls`] if the files for TLS cannot be used.
     pub async fn connect_to(remote: Remote) -> Result<Self, Error> {
         let Remote { url, tls } = remote;
+        let shows_certificate = tls.own.is_some();
         let dialer = Dialer::new(endpoint(&url)?, tls).await?;
         let channel = dialer.connect().await;
         let channel = channel.map_err(|error| Error::unreachable(&url, &error))?;
@@ -80,6 +82,7 @@ impl Client {
             url: url.into(),
             namespace: DEFAULT_NAMESPACE.into(),
             channel,
+            shows_certificate,
         })
     }
 
@@ -150,7 +153,13 @@ impl Client {
     }
 
     pub(crate) fn refusal(&self, status: &tonic::Status) -> Error {
-        Error::from_status(&self.url, status)
+        let mut error = Error::from_status(&self.url, status);
+        if let Error::Unreachable { hint, .. } = &mut error
+            && self.shows_certificate
+        {
+            hint.get_or_insert(CERTIFICATE_REFUSED);
+        }
+        error
     }
 
     pub(crate) fn lacking(&self, lacking: &'static str) -> Error {

@@ -1,12 +1,13 @@
 //! What somebody can do with connections who has shown nothing yet: each attack ends within its limit, costs the broker a bounded
 //! amount of memory, and keeps nobody else from being served. The numbers are those of `docs/security.md`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tq_tests::{Authority, Broker, within};
 
 /// From a connection to its first request.
