@@ -18,7 +18,7 @@ use tq_proto::v1::resilience_service_client::ResilienceServiceClient;
 use tq_proto::v1::retention_service_client::RetentionServiceClient;
 use tq_proto::v1::secret_service_client::SecretServiceClient;
 use tq_proto::v1::task_service_client::TaskServiceClient;
-use tq_tls::{ClientFiles, Dialer};
+use tq_tls::{CERTIFICATE_REFUSED, ClientFiles, Dialer};
 
 use crate::error::{Error, innermost};
 
@@ -39,6 +39,7 @@ pub struct Client {
     pub(crate) namespace: Arc<str>,
     channel: Channel,
     bearer: Bearer,
+    shows_certificate: bool,
 }
 
 /// What calls go over.
@@ -80,6 +81,7 @@ impl Client {
     /// Those of [`Client::connect`], and [`Error::Tls`] if the files for TLS cannot be used.
     pub async fn connect_to(remote: Remote) -> Result<Self, Error> {
         let Remote { url, tls } = remote;
+        let shows_certificate = tls.own.is_some();
         let dialer = Dialer::new(endpoint(&url)?, tls).await?;
         let channel = dialer.connect().await;
         let channel = channel.map_err(|error| Error::unreachable(&url, &error))?;
@@ -88,6 +90,7 @@ impl Client {
             namespace: "".into(),
             channel,
             bearer: Bearer::default(),
+            shows_certificate,
         })
     }
 
@@ -172,7 +175,13 @@ impl Client {
     }
 
     pub(crate) fn refusal(&self, status: &tonic::Status) -> Error {
-        Error::from_status(&self.url, status)
+        let mut error = Error::from_status(&self.url, status);
+        if let Error::Unreachable { hint, .. } = &mut error
+            && self.shows_certificate
+        {
+            hint.get_or_insert(CERTIFICATE_REFUSED);
+        }
+        error
     }
 
     pub(crate) fn lacking(&self, lacking: &'static str) -> Error {

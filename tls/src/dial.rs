@@ -150,7 +150,8 @@ impl HandshakeError {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         match inner {
             Some(rustls::Error::InvalidCertificate(why)) => match why {
-                CertificateError::UnknownIssuer => Self::Untrusted,
+                // The second is that of an authority which has the name of one that is trusted.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::Untrusted,
                 CertificateError::NotValidForName
                 | CertificateError::NotValidForNameContext { .. } => Self::OtherName { host },
                 why => Self::Certificate(why.clone()),
@@ -175,6 +176,10 @@ impl HandshakeError {
         }
     }
 }
+
+/// What to do if a connection, on which a certificate was shown, is closed without an answer. By TLS 1.3 a client believes that the
+/// handshake is done before the other end has looked at its certificate, and what that says of it may be lost with the connection.
+pub const CERTIFICATE_REFUSED: &str = "is the certificate of --tls-cert refused? It has to be of an authority that the broker knows by --tls-client-ca, and valid today";
 
 /// Why a connection, or a call on one, failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,10 +209,9 @@ pub fn reason(error: &(dyn StdError + 'static)) -> Reason {
             hint: Some("write `https://…`"),
         };
     }
-    let is_alert = text.contains("received fatal alert");
-    let hint = is_alert.then_some(
-        "it refuses the certificate of --tls-cert: is it of the authority that the broker knows by --tls-client-ca, and still valid?",
-    );
+    let hint = text
+        .contains("received fatal alert")
+        .then_some(CERTIFICATE_REFUSED);
     Reason { text, hint }
 }
 

@@ -12,7 +12,7 @@ mod reload;
 
 pub use accept::{AcceptError, Accepted, Acceptor, HANDSHAKE_TIME, Protocols, ServerFiles};
 pub use certificate::identity;
-pub use dial::{ClientFiles, Dialer, Reason, reason};
+pub use dial::{CERTIFICATE_REFUSED, ClientFiles, Dialer, Reason, reason};
 pub use error::Error;
 pub use files::{KeyPair, PEM_BYTES_MAX};
 pub use reload::LOOK_EVERY;

@@ -42,8 +42,10 @@ pub(super) struct Times {
     pub(super) idle: Duration,
     /// Between pings of HTTP/2.
     pub(super) ping_every: Duration,
-    /// To answer a ping, and to end when it was said that this is the end.
+    /// To answer a ping.
     pub(super) answer: Duration,
+    /// To end, when it was said that this is the end.
+    pub(super) farewell: Duration,
     /// Between looks at a connection.
     pub(super) look_every: Duration,
 }
@@ -55,6 +57,7 @@ impl Times {
         idle: Duration::from_secs(300),
         ping_every: Duration::from_secs(30),
         answer: Duration::from_secs(10),
+        farewell: Duration::from_secs(5),
         look_every: Duration::from_secs(1),
     };
 }

@@ -110,7 +110,7 @@ impl Serving {
                     Ending::NoRequest | Ending::Idle => {
                         // A request that is on its way is still answered.
                         connection.as_mut().graceful_shutdown();
-                        let ended = timeout(times.answer, connection).await;
+                        let ended = timeout(times.farewell, connection).await;
                         ended.unwrap_or(Ok(()))
                     }
                 }
