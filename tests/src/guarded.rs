@@ -29,7 +29,7 @@ impl Guarded {
     /// # Panics
     /// It does not come to serve.
     pub async fn start_with(data_dir: &Path, flags: &[&str]) -> Self {
-        let admin_key = init(data_dir).await;
+        let admin_key = turn_on(data_dir).await;
         let broker = Broker::start_with(data_dir, flags).await;
         Self { broker, admin_key }
     }
@@ -65,7 +65,7 @@ impl Guarded {
 ///
 /// # Panics
 /// It is refused.
-async fn init(data_dir: &Path) -> String {
+pub async fn turn_on(data_dir: &Path) -> String {
     let data_dir = data_dir.to_str().expect("it is text");
     let words = ["broker", "init", "--data-dir", data_dir];
     let key = Tq::default().run(words).await;

@@ -34,7 +34,7 @@ pub use authority::{Authority, replace};
 pub use command::{Ran, Tq, failure};
 pub use disk::Disk;
 pub use flag::only_number;
-pub use guarded::{Guarded, id as access_key_id};
+pub use guarded::{Guarded, id as access_key_id, turn_on as turn_access_on};
 pub use http_server::HttpServer;
 pub use kill_run::{Faults, Plan, Report, kill_run};
 pub use node::{Broker, Dev, Host, free_port};

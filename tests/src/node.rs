@@ -162,11 +162,23 @@ impl Host {
         slots: u32,
         flags: &[&str],
     ) -> Self {
-        let mut arguments = Self::arguments(broker, data_dir, name, slots);
-        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let mut host = Self::spawn(arguments);
+        let mut host = Self::launch_with(broker, data_dir, name, slots, flags);
         host.process.line("is ready to work").await;
         host
+    }
+
+    /// Starts one with further flags, without waiting for it.
+    #[must_use]
+    pub fn launch_with(
+        broker: &Broker,
+        data_dir: &Path,
+        name: &str,
+        slots: u32,
+        flags: &[&str],
+    ) -> Self {
+        let mut arguments = Self::arguments(broker, data_dir, name, slots);
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        Self::spawn(arguments)
     }
 
     /// Starts one without waiting for it: a host that its broker refuses goes on trying.

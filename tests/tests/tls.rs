@@ -12,7 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tq_client::KeyPair;
-use tq_tests::{Authority, Broker, Host, Tq, eventually, free_port, guest, replace, within};
+use tq_tests::{
+    Authority, Broker, Host, Tq, eventually, free_port, guest, replace, turn_access_on, within,
+};
 
 /// A folder with an authority, and a certificate of the broker's by it.
 struct Place {
@@ -197,6 +199,59 @@ async fn certificates_of_clients_are_of_the_authority_that_is_named() {
         "{}",
         refused.stderr
     );
+    broker.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_lets_a_host_in_under_its_name_and_nobody_else() {
+    let place = Place::new();
+    let clients = Authority::new(&place.path("clients"));
+    let admin = turn_access_on(&place.path("data")).await;
+    let broker = place
+        .broker(&["--tls-client-ca", text(&clients.certificate())])
+        .await;
+    let ca = place.authority.certificate();
+    let shows = |pair: &KeyPair| {
+        let (certificate, key) = (text(&pair.certificate), text(&pair.key));
+        [
+            "--tls-ca",
+            text(&ca),
+            "--tls-cert",
+            certificate,
+            "--tls-key",
+            key,
+        ]
+        .map(str::to_owned)
+    };
+    let of_host = clients.for_client(place.folder.path(), "h1", "tq://host/h1");
+    let flags = shows(&of_host);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let host = Host::start_with(&broker, &place.path("h1-data"), "h1", 1, &flags).await;
+    let tq = trusting(&broker, &ca).with_env("TQ_KEY", &admin);
+    tq.deploy(&guest::example("faults"), "work", &[]).await;
+    let ran = tq.run(["run", "work/echo", "over TLS"]).await;
+    assert_eq!(ran.text().trim(), "over TLS");
+    // Another name is another host.
+    let mut other = Host::launch_with(&broker, &place.path("h2-data"), "h2", 1, &flags);
+    let status = other.process.end().await;
+    assert!(!status.success());
+    let log = other.process.log();
+    assert!(log.contains("the certificate is of host `h1`"), "{log}");
+    // A host does nothing but work, and who is no host is nobody.
+    let with = |pair: &KeyPair| {
+        let tq = trusting(&broker, &ca).with_env("TQ_TLS_CERT", &pair.certificate);
+        tq.with_env("TQ_TLS_KEY", &pair.key)
+    };
+    let refused = with(&of_host).run(["module", "list"]).await;
+    assert!(
+        refused.stderr.contains("role `host` may not"),
+        "{}",
+        refused.stderr
+    );
+    let person = clients.for_client(place.folder.path(), "alice", "https://id.example/alice");
+    let refused = with(&person).run(["module", "list"]).await;
+    assert_eq!(refused.code, Some(4), "{}", refused.stderr);
+    host.process.stop().await;
     broker.process.stop().await;
 }
 
