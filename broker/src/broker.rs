@@ -88,6 +88,11 @@ impl Broker {
     /// # Errors
     /// [`Error`] says what keeps it from serving.
     pub async fn start(config: Config) -> Result<Self, Error> {
+        // Nothing is made for a broker that has to be refused: one whose data is not there has no access control.
+        let (store, _) = store_of(&config.data_dir);
+        if !config.listen.ip().is_loopback() && !store.try_exists().unwrap_or(true) {
+            return Err(Error::NotLoopback(config.listen));
+        }
         let tls = match config.tls.clone() {
             Some(files) => Some(Acceptor::load(files, Protocols::Http1And2).await?),
             None => None,

@@ -32,6 +32,11 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
+/// What is said of a connection that the other end has closed. A port that takes TLS alone says so before it does, which may come too late
+/// to be read.
+const CLOSED: [&str; 2] = ["connection closed", "connection was not ready"];
+const CLOSED_PLAIN: &str = "is it still there? If it takes TLS alone, write `https://…`";
+
 /// A connection to one broker, for one namespace. Cheap to clone; the clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -176,10 +181,12 @@ impl Client {
 
     pub(crate) fn refusal(&self, status: &tonic::Status) -> Error {
         let mut error = Error::from_status(&self.url, status);
-        if let Error::Unreachable { hint, .. } = &mut error
-            && self.shows_certificate
-        {
-            hint.get_or_insert(CERTIFICATE_REFUSED);
+        if let Error::Unreachable { hint, reason, .. } = &mut error {
+            if self.shows_certificate {
+                hint.get_or_insert(CERTIFICATE_REFUSED);
+            } else if !self.url.starts_with("https://") && CLOSED.contains(&reason.as_str()) {
+                hint.get_or_insert(CLOSED_PLAIN);
+            }
         }
         error
     }

@@ -116,7 +116,7 @@ fn request(method: &str, path: &str) -> Vec<u8> {
         header(":method", method),
         header(":scheme", "http"),
         header(":path", path),
-        header(":authority", "broker"),
+        header(":authority", "localhost"),
         header("content-type", "application/grpc"),
         header("te", "trailers"),
     ]
@@ -278,7 +278,7 @@ async fn responses_that_are_not_read() {
         // By HTTP/1.1 the socket fills, and then nothing more of what is asked for is taken.
         let by_http1 = (0..4).map(|_| async {
             let mut stream = target.connect().await;
-            let requests = b"GET /metrics HTTP/1.1\r\nhost: broker\r\n\r\n".repeat(1_000);
+            let requests = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1_000);
             flood(&mut stream, &requests, 512 * MIB).await;
         });
         tokio::join!(join_all(by_http2), join_all(by_http1));
@@ -371,7 +371,7 @@ async fn headers_that_are_too_large() {
         let many = "x-filler: a\r\n".repeat(500);
         for headers in [long, many] {
             let mut stream = target.connect().await;
-            let request = format!("GET /metrics HTTP/1.1\r\nhost: broker\r\n{headers}\r\n");
+            let request = format!("GET /metrics HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
             drop(stream.write_all(request.as_bytes()).await);
             let read = closed(&mut stream, Duration::ZERO).await;
             // The answer is lost if the connection was reset after it.

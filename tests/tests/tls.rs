@@ -123,8 +123,8 @@ async fn what_cannot_be_trusted_is_refused_and_what_to_do_is_said() {
     check(broker.tq(), 5, &untrusted).await;
 
     let plain_url = broker.url().replace("https://", "http://");
-    let tls_alone = ["it takes TLS alone", "hint: write `https://…`"];
-    check(Tq::at(&plain_url), 5, &tls_alone).await;
+    // The broker's own words may come too late to be read.
+    check(Tq::at(&plain_url), 5, &["write `https://…`"]).await;
     let ca = place.authority.certificate();
     check(
         Tq::at(&plain_url).with_env("TQ_TLS_CA", &ca),
