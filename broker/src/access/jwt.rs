@@ -24,6 +24,8 @@ use tq_core::limits::{
     JWT_BYTES_MAX, JWT_LEEWAY, JWTS_VERIFIED_MAX,
 };
 
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
 use self::provider::PROVIDER;
 use crate::ledger::{lock, read, write};
 
@@ -278,6 +280,19 @@ impl Tokens {
 /// Of a subject that is longer, the rest is left out of the log.
 const SUBJECT_CHARS_MAX: usize = 128;
 
+/// TLS to an issuer, whose certificate is of an authority that this machine trusts.
+fn trusting_the_system() -> TlsConfig {
+    let roots = rustls_native_certs::load_native_certs().certs;
+    let roots: Vec<_> = roots
+        .iter()
+        .map(|root| Certificate::from_der(root).to_owned())
+        .collect();
+    TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build()
+}
+
 /// Reads a set of keys. Blocks.
 fn load(source: &KeySet) -> Result<JwkSet, String> {
     let bytes = match source {
@@ -294,6 +309,7 @@ fn load(source: &KeySet) -> Result<JwkSet, String> {
         }
         KeySet::Url(url) => {
             let agent = ureq::Agent::config_builder()
+                .tls_config(trusting_the_system())
                 .timeout_global(Some(JWKS_TIMEOUT))
                 .max_redirects(0)
                 .build();
