@@ -45,6 +45,8 @@ const KEYS: u32 = 12;
 /// Unique keys: few, so that tasks meet.
 const UNIQUE_KEYS: u32 = 3;
 
+type BreakerAnswer = oneshot::Receiver<Result<BreakerView, Refused>>;
+
 /// What clients wait for.
 #[derive(Default)]
 pub(crate) struct Clients {
@@ -56,10 +58,7 @@ pub(crate) struct Clients {
     pauses: Vec<(bool, oneshot::Receiver<Result<QueueView, Refused>>)>,
     /// What is wanted of a breaker; none is that it is left to itself. That it is to be open counts no more if it may be taken
     /// back meanwhile.
-    orders: Vec<(
-        Option<Forced>,
-        oneshot::Receiver<Result<BreakerView, Refused>>,
-    )>,
+    orders: Vec<(Option<Forced>, BreakerAnswer)>,
     /// Someone may have forced a breaker, and nobody has released it since.
     has_forced: bool,
     /// Quotas that are to go, and whether they are gone.
