@@ -1047,7 +1047,7 @@ mod tests {
         check_refused(
             &[],
             "[broker]\nplaintext = \"yes\"",
-            "error: config.toml:2: `broker.plaintext` has to be `true` or `false`, and is a string",
+            "error: config.toml:2: `broker.plaintext` is of type string, and has to be `true` or `false`",
         );
         check_refused(
             &[],

@@ -48,12 +48,12 @@ async fn say_which_quota_holds_it(client: &Client, task: &Task) {
     if task.state() != TaskState::Ready {
         return;
     }
-    let namespace = client.namespace();
     // The task was shown; whoever may not look at the settings is told no more.
-    let Ok(settings) = client.namespace_settings(namespace).await else {
+    let Ok(settings) = client.namespace_settings(client.namespace()).await else {
         return;
     };
-    let reason = settings.quota_use.map(|used| used.reason);
+    let (namespace, quota_use) = (settings.name, settings.quota_use);
+    let reason = quota_use.map(|used| used.reason);
     if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
         let reason = output::escaped(&reason);
         output::note(format!(

@@ -26,7 +26,10 @@ pub(super) async fn run(stage: &Stage<'_>) -> anyhow::Result<Vec<Figure>> {
 async fn measure(stage: &Stage<'_>, client: &Client) -> anyhow::Result<Vec<Figure>> {
     let (span, warm_up) = (stage.plan.span(SPAN), stage.plan.count(WARM_UP));
     let tenant = |name: String| {
-        let namespace = format!("{}-{name}", client.namespace());
+        let namespace = match client.namespace() {
+            "" => name,
+            namespace => format!("{namespace}-{name}"),
+        };
         client.clone().with_namespace(&namespace)
     };
     let mut loads = Vec::new();
