@@ -27,10 +27,6 @@ pub struct Share {
     /// What it has of that, with all that the step under way has done, but for what it keeps of tasks that are not new.
     pub used: Used,
     rate: Option<Bucket>,
-    /// Of the bytes that are kept, those of its tasks.
-    of_tasks: u64,
-    /// They are others than on disk.
-    is_changed: bool,
     closed: Option<Closed>,
     /// Lines whose next attempt may use more than the whole budget.
     held: BTreeSet<Place>,
@@ -40,23 +36,18 @@ pub struct Share {
 #[derive(Debug, Default)]
 pub struct Shares {
     all: FxHashMap<Namespace, Share>,
+    /// A quota was set, of whichever namespace.
+    are_limited: bool,
     day: Day,
     /// Those of which something does not start for want of fuel: before the day is over, unless an attempt leaves some or another
     /// task comes first.
     spent: BTreeSet<Namespace>,
-    /// Those of which what is kept of tasks is not on disk as it is.
-    changed: Vec<Namespace>,
 }
 
 impl Share {
     /// Why nothing of it starts.
     pub fn closed(&self) -> Option<Closed> {
         self.closed
-    }
-
-    /// Of the bytes that are kept, those of its tasks.
-    pub fn of_tasks(&self) -> u64 {
-        self.of_tasks
     }
 }
 
@@ -71,6 +62,14 @@ impl Shares {
         self.all.get(&namespace)
     }
 
+    /// What a namespace has, if quotas may say how much that may be. Where nobody has set any, nothing is looked up.
+    pub fn limits(&self, namespace: Namespace) -> Option<&Share> {
+        match self.are_limited {
+            true => self.get(namespace),
+            false => None,
+        }
+    }
+
     /// All of them.
     #[cfg(any(test, feature = "simulation"))]
     pub fn iter(&self) -> impl Iterator<Item = (Namespace, &Share)> {
@@ -81,6 +80,7 @@ impl Shares {
 
     /// Sets quotas. A new rate begins with a full bucket.
     pub fn set(&mut self, namespace: Namespace, quotas: Quotas, now: Timestamp) {
+        self.are_limited |= quotas != Quotas::default();
         let share = self.all.entry(namespace).or_default();
         share.quotas = quotas;
         share.rate = quotas.submits_per_second.map(|tasks| {
@@ -94,6 +94,7 @@ impl Shares {
 
     /// Takes up what was set before a restart. A rate begins with an empty bucket, since what was spent of it is not known.
     pub fn restore(&mut self, namespace: Namespace, quotas: Quotas, now: Timestamp) {
+        self.are_limited |= quotas != Quotas::default();
         let share = self.all.entry(namespace).or_default();
         share.quotas = quotas;
         let rate = quotas.submits_per_second.map(Rate::per_second);
@@ -135,6 +136,13 @@ impl Shares {
         used.waiting = used.waiting.saturating_add_signed(more);
     }
 
+    /// Counts a new task, of which so many bytes are kept.
+    pub fn take_in(&mut self, namespace: Namespace, bytes: u64) {
+        let used = &mut self.all.entry(namespace).or_default().used;
+        used.waiting += 1;
+        used.stored_bytes = used.stored_bytes.saturating_add(bytes);
+    }
+
     /// Counts an attempt that starts, and may use so much fuel.
     pub fn started(&mut self, namespace: Namespace, fuel: u64) {
         let used = &mut self.all.entry(namespace).or_default().used;
@@ -158,51 +166,16 @@ impl Shares {
         used.fuel = used.fuel.saturating_add(fuel);
     }
 
-    /// Counts bytes that are kept of other things than tasks.
+    /// Counts bytes that are kept from now on, in place of those of before.
     pub fn keep(&mut self, namespace: Namespace, before: u64, after: u64) {
+        if before == after {
+            return;
+        }
         let used = &mut self.all.entry(namespace).or_default().used;
         used.stored_bytes = used
             .stored_bytes
             .saturating_sub(before)
             .saturating_add(after);
-    }
-
-    /// Counts bytes that are kept of a task.
-    pub fn keep_of_task(&mut self, namespace: Namespace, before: u64, after: u64) {
-        if before == after {
-            return;
-        }
-        let share = self.all.entry(namespace).or_default();
-        let stored = &mut share.used.stored_bytes;
-        for bytes in [stored, &mut share.of_tasks] {
-            *bytes = bytes.saturating_sub(before).saturating_add(after);
-        }
-        if !share.is_changed {
-            share.is_changed = true;
-            self.changed.push(namespace);
-        }
-    }
-
-    /// Takes up what was kept of tasks before a restart. Of a namespace of which there is no row, one is to be written.
-    pub fn recover_kept(&mut self, namespace: Namespace, row: Option<u64>) {
-        let share = self.all.entry(namespace).or_default();
-        let bytes = row.unwrap_or(0);
-        share.of_tasks = bytes;
-        share.used.stored_bytes = share.used.stored_bytes.saturating_add(bytes);
-        if row.is_none() && !share.is_changed {
-            share.is_changed = true;
-            self.changed.push(namespace);
-        }
-    }
-
-    /// Those of which what is kept of tasks is to be written, and how much that is.
-    pub fn take_changed(&mut self) -> impl Iterator<Item = (Namespace, u64)> {
-        let all = &mut self.all;
-        self.changed.drain(..).filter_map(|namespace| {
-            let share = all.get_mut(&namespace)?;
-            share.is_changed = false;
-            Some((namespace, share.of_tasks))
-        })
     }
 
     /// Notes that nothing of a namespace starts.

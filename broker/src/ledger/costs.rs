@@ -41,31 +41,11 @@ pub(super) struct Costs {
 
 #[derive(Debug)]
 struct Row {
-    namespace: Namespace,
+    at: Key,
     module: String,
     function: String,
     cost: Cost,
     is_changed: bool,
-}
-
-impl Row {
-    fn new(namespace: Namespace, name: &str, cost: Cost) -> Self {
-        let (module, function) = name.split_once('/').unwrap_or(("", name));
-        Self {
-            namespace,
-            module: module.to_owned(),
-            function: function.to_owned(),
-            cost,
-            is_changed: false,
-        }
-    }
-
-    fn name(&self) -> String {
-        match self.module.is_empty() {
-            true => self.function.clone(),
-            false => format!("{}/{}", self.module, self.function),
-        }
-    }
 }
 
 impl Costs {
@@ -114,14 +94,19 @@ impl Costs {
     }
 
     fn insert(&mut self, namespace: Namespace, name: String, cost: Cost) -> usize {
-        let rows = &mut self.rows;
-        *self
-            .by_name
-            .entry((namespace, name))
-            .or_insert_with_key(|(_, name)| {
-                rows.push(Row::new(namespace, name, cost));
-                rows.len() - 1
-            })
+        let (day, rows) = (self.day, &mut self.rows);
+        let at = self.by_name.entry((namespace, name));
+        *at.or_insert_with_key(|(_, name)| {
+            let (module, function) = name.split_once('/').unwrap_or(("", name));
+            rows.push(Row {
+                at: key::cost(day, namespace, name),
+                module: module.to_owned(),
+                function: function.to_owned(),
+                cost,
+                is_changed: false,
+            });
+            rows.len() - 1
+        })
     }
 
     /// Writes what has changed.
@@ -130,8 +115,7 @@ impl Costs {
             let row = &mut self.rows[at];
             row.is_changed = false;
             if !is_planted(Bug::CostForgotten) {
-                let at = key::cost(self.day, row.namespace, &row.name());
-                batch.put(at, row::encode_cost(&row.cost));
+                batch.put(row.at.clone(), row::encode_cost(&row.cost));
             }
         }
     }
@@ -209,10 +193,9 @@ impl Ledger {
 #[cfg(any(test, feature = "simulation"))]
 impl Costs {
     /// Every row of the current day.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Namespace, String, Cost)> {
-        self.rows
-            .iter()
-            .map(|row| (row.namespace, row.name(), row.cost))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Namespace, &str, Cost)> {
+        let rows = self.by_name.iter();
+        rows.map(|((namespace, name), at)| (*namespace, name.as_str(), self.rows[*at].cost))
     }
 
     /// The current day.
@@ -251,7 +234,7 @@ mod tests {
         }
         add("a", "one more".to_owned());
         let attempts = |name: &str| {
-            let row = costs.iter().find(|(_, row, _)| row == name);
+            let row = costs.iter().find(|(_, row, _)| *row == name);
             row.map(|(.., cost)| cost.attempts)
         };
         assert_eq!(attempts("a/f"), Some(2));

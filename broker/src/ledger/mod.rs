@@ -277,8 +277,6 @@ struct Open {
     spot: Option<Spot>,
     /// What its attempt is taken to use of a slot, in microseconds.
     charged_us: u64,
-    /// The fuel that its attempt may use.
-    reserved_fuel: u64,
     /// It runs, and the claims row of this commit says so.
     claimed_in: Option<u64>,
     /// The payload, if it is small and there was room for it.

@@ -446,7 +446,6 @@ impl Ledger {
         self.step
             .batch
             .put(key::namespace(name), number.0.to_be_bytes().to_vec());
-        self.shares.recover_kept(number, None);
         number
     }
 }

@@ -102,12 +102,10 @@ impl Ledger {
         if let Some((key, _)) = spot.conditions.concurrency {
             self.queues.key_started(namespace, key);
         }
-        let fuel = spec.limits.fuel;
-        self.shares.started(namespace, fuel);
+        self.shares.started(namespace, spec.limits.fuel);
         let charged_us = self.lanes.started(spot.place());
         if let Some(open) = self.open.get_mut(&id) {
             open.charged_us = charged_us;
-            open.reserved_fuel = fuel;
             open.spot = Some(spot);
         }
     }
@@ -119,7 +117,8 @@ impl Ledger {
         };
         let namespace = open.namespace;
         let charged_us = std::mem::take(&mut open.charged_us);
-        let reserved_fuel = std::mem::take(&mut open.reserved_fuel);
+        // No change of a task that runs reaches its limits.
+        let reserved_fuel = before.spec.limits.fuel;
         let lease = before.lease();
         let attempt = open.task.attempts.last();
         let attempt =

@@ -1,7 +1,7 @@
 //! Quotas of namespaces: which submits they refuse, and what waits for them.
 //!
-//! What a namespace keeps is counted in memory, and what of that is its tasks' in a row too, which is written with what changes
-//! it; modules and buckets are read when the broker starts anyway.
+//! What a namespace keeps is counted in memory, and what of that is its tasks' in the counters of their queues too, which are
+//! written with what changes it; modules and buckets are read when the broker starts anyway.
 
 use tq_core::planted::{Bug, is_planted};
 use tq_core::quota::{Asked, Exceeded, Start, Used};
@@ -11,7 +11,7 @@ use tq_core::{Day, Quotas};
 use super::{Error, Ledger, Open, Refused, Submission, read};
 use crate::dispatch::lanes::Place;
 use crate::dispatch::shares::{self, Closed, Share};
-use crate::store::{Batch, Direction, Space};
+use crate::store::{Direction, Space};
 use crate::tables::Namespace;
 use crate::tables::key;
 use crate::tables::row::{self, Beside};
@@ -53,7 +53,7 @@ impl Ledger {
 
     /// Whether one more attempt of a namespace may run. If not, it is passed over until that may have changed.
     pub(super) fn has_room(&mut self, namespace: Namespace) -> bool {
-        let share = self.shares.get(namespace);
+        let share = self.shares.limits(namespace);
         let is_full = share.is_some_and(|share| share.quotas.is_full(&share.used));
         if is_full {
             self.close_namespace(namespace, Closed::Full);
@@ -65,7 +65,7 @@ impl Ledger {
     pub(super) fn has_fuel(&mut self, place: Place) -> Result<bool, Error> {
         let namespace = place.lane.namespace;
         let has_budget = |share: &Share| share.quotas.fuel_per_day.is_some();
-        if !self.shares.get(namespace).is_some_and(has_budget) {
+        if !self.shares.limits(namespace).is_some_and(has_budget) {
             return Ok(true);
         }
         // If there is none, whoever takes it finds that too.
@@ -109,7 +109,7 @@ impl Ledger {
     ) -> Result<(), Refused> {
         if self
             .shares
-            .get(namespace)
+            .limits(namespace)
             .is_none_or(|share| share.quotas == Quotas::default())
         {
             return Ok(());
@@ -157,18 +157,20 @@ impl Ledger {
         }
     }
 
-    /// Writes what is kept of tasks, where a commit changes that.
-    pub(super) fn write_stored(&mut self, batch: &mut Batch) {
-        for (namespace, bytes) in self.shares.take_changed() {
-            batch.put(key::stored(namespace), bytes.to_be_bytes().to_vec());
-        }
-    }
-
     /// Takes up how many tasks wait and what is kept. What was never counted is counted once, by reading all tasks.
     pub(super) fn recover_shares(&mut self) -> Result<(), Error> {
+        let is_counted = self.store.get(&key::kept_is_counted())?;
+        if is_counted.is_none() {
+            self.count_kept()?;
+            let nothing: &[u8] = &[];
+            self.step
+                .batch
+                .put(key::kept_is_counted(), nothing.to_vec());
+        }
         for ((namespace, _), counters) in &self.counters {
             let waiting = i64::try_from(counters.waiting()).unwrap_or(i64::MAX);
             self.shares.wait(*namespace, waiting);
+            self.shares.keep(*namespace, 0, counters.kept_bytes);
         }
         let namespaces = read(&self.shared.namespaces).clone();
         let modules: Vec<_> = {
@@ -182,44 +184,36 @@ impl Ledger {
         for (namespace, bytes) in modules {
             self.shares.keep(namespace, 0, bytes);
         }
-        for namespace in namespaces.into_values() {
-            let row = self.store.get(&key::stored(namespace))?;
-            match row.and_then(|row| row[..].try_into().ok()) {
-                Some(bytes) => {
-                    let bytes = u64::from_be_bytes(bytes);
-                    self.shares.recover_kept(namespace, Some(bytes));
-                }
-                None => {
-                    let bytes = self.count_kept(namespace)?;
-                    self.shares.recover_kept(namespace, None);
-                    self.shares.keep_of_task(namespace, 0, bytes);
-                }
-            }
-        }
         Ok(())
     }
 
-    /// Counts what is kept of the tasks of a namespace.
-    fn count_kept(&self, namespace: Namespace) -> Result<u64, Error> {
-        let mut bytes = 0_u64;
-        let mut from = Vec::new();
-        loop {
-            let pairs = self.store.scan(
-                Space::Calls,
-                &key::tasks(namespace),
-                &from,
-                Direction::Ascending,
-                PAGE,
-            )?;
-            for record in row::with_states::<Error>(&*self.store, &pairs)? {
-                bytes = bytes.saturating_add(kept(&record.task, &record.beside));
-            }
-            match pairs.last() {
-                Some(last) if pairs.len() == PAGE => from = [&last.key[..], &[0]].concat(),
-                Some(_) | None => break,
+    /// Counts what is kept of all tasks.
+    fn count_kept(&mut self) -> Result<(), Error> {
+        let namespaces: Vec<_> = read(&self.shared.namespaces).values().copied().collect();
+        for namespace in namespaces {
+            let mut from = Vec::new();
+            loop {
+                let pairs = self.store.scan(
+                    Space::Calls,
+                    &key::tasks(namespace),
+                    &from,
+                    Direction::Ascending,
+                    PAGE,
+                )?;
+                for record in row::with_states::<Error>(&*self.store, &pairs)? {
+                    let bytes = kept(&record.task, &record.beside);
+                    let of = (namespace, self.queue_of(namespace, &record.task.spec));
+                    self.counters.entry(of).or_default().keep(0, bytes);
+                    self.total.keep(0, bytes);
+                }
+                match pairs.last() {
+                    Some(last) if pairs.len() == PAGE => from = [&last.key[..], &[0]].concat(),
+                    Some(_) | None => break,
+                }
             }
         }
-        Ok(bytes)
+        self.step.recounted = self.counters.keys().copied().collect();
+        Ok(())
     }
 }
 
@@ -233,8 +227,8 @@ pub(super) fn kept_of(open: &Open) -> u64 {
 pub(super) fn kept(task: &tq_core::Task, beside: &Beside) -> u64 {
     let has_result = beside.result_gone.is_none() && !is_planted(Bug::StoredDrifts);
     let result = task.result.filter(|_| has_result);
-    let data = [Some(task.spec.payload), result, beside.checkpoint];
-    data.into_iter().flatten().map(DataRef::len).sum()
+    let len = |data: Option<DataRef>| data.map_or(0, DataRef::len);
+    task.spec.payload.len() + len(result) + len(beside.checkpoint)
 }
 
 /// Whether a task waits, for whatever it is.

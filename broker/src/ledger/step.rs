@@ -19,7 +19,7 @@ use super::{Answers, Ended, Error, Ledger, Open, Permit, claims, keyvalue, lock,
 use crate::blobs::Hold;
 use crate::dispatch::needs::Needs;
 use crate::store::{Batch, Committed, Key, Level};
-use crate::tables::key::{self, Timer};
+use crate::tables::key::{self, QueueId, Timer};
 use crate::tables::row::{self, Beside, IdempotencyRow, LedgerRow};
 use crate::tables::{Namespace, Position};
 
@@ -66,6 +66,8 @@ pub(super) struct Step {
     pub(super) permits: Vec<Permit>,
     /// What it has done to buckets.
     pub(super) buckets: keyvalue::Written,
+    /// Queues of which it counts anew what is kept of their tasks.
+    pub(super) recounted: Vec<(Namespace, QueueId)>,
     /// Blobs that were those of versions of modules which it removes.
     pub(super) unnamed: Vec<Digest>,
 }
@@ -192,7 +194,7 @@ impl Ledger {
         let mut step = std::mem::take(&mut self.step);
         let mut batch = step.batch;
         let mut first_timer = step.first_timer;
-        let mut touched_queues = Vec::new();
+        let mut touched_queues = step.recounted;
         let mut unnamed = step.unnamed;
         // In the order of keys, which is the order in which the store's trees take them with the fewest steps.
         let mut touched: Vec<_> = step.touched.iter().collect();
@@ -218,7 +220,7 @@ impl Ledger {
                 };
             let is_removed = step.removed.contains(id);
             let kept = if is_removed { 0 } else { kept_of(open) };
-            self.shares.keep_of_task(open.namespace, kept_before, kept);
+            self.shares.keep(open.namespace, kept_before, kept);
             let version = (!is_removed).then_some(open.task.spec.version);
             if version != version_before {
                 let name = &open.task.spec.module;
@@ -276,6 +278,10 @@ impl Ledger {
             };
             let of = (open.namespace, queue);
             let counters = self.counters.entry(of).or_default();
+            // Of a new task they count nothing yet.
+            let counted = before.map_or(0, |_| kept_before);
+            counters.keep(counted, kept);
+            self.total.keep(counted, kept);
             if let Some(before) = before.filter(|_| !is_planted(Bug::CounterDrifts)) {
                 counters.leave(before);
                 self.total.leave(before);
@@ -310,7 +316,6 @@ impl Ledger {
         }
         self.module_uses.write(&mut batch);
         self.costs.write(&mut batch);
-        self.write_stored(&mut batch);
         self.next_timer = self.next_timer.into_iter().chain(first_timer).min();
         // A task that ended and was redriven in one step has not ended.
         step.ended.retain(|(_, id)| {

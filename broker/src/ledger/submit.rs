@@ -202,8 +202,7 @@ impl Ledger {
         let (task, effect) = (transition.next, transition.effect);
         let spec = Arc::clone(&task.spec);
         self.is_sound(None, &task);
-        self.shares.wait(namespace, 1);
-        self.shares.keep_of_task(namespace, 0, spec.payload.len());
+        self.shares.take_in(namespace, spec.payload.len());
         self.open.insert(
             id,
             Open {
@@ -214,7 +213,6 @@ impl Ledger {
                 in_window: None,
                 spot: None,
                 charged_us: 0,
-                reserved_fuel: 0,
                 claimed_in: None,
                 payload: kept,
                 result: Bytes::new(),

@@ -60,7 +60,6 @@ impl Ledger {
                 in_window: None,
                 spot: None,
                 charged_us: 0,
-                reserved_fuel: 0,
                 claimed_in: None,
                 payload,
                 result,

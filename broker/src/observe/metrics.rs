@@ -162,6 +162,7 @@ impl Metrics {
             dead,
             cancelled,
             expired,
+            kept_bytes: _,
         } = *counters;
         let states = [
             ("blocked", blocked),

@@ -53,7 +53,7 @@ mod meta {
     pub(super) const SECRET_OF: u8 = 80;
     pub(super) const BUCKET: u8 = 100;
     pub(super) const BREAKER: u8 = 120;
-    pub(super) const STORED: u8 = 140;
+    pub(super) const KEPT_IS_COUNTED: u8 = 140;
     pub(super) const ACCESS: u8 = 160;
     pub(super) const ACCESS_KEY: u8 = 161;
     pub(super) const AUDIT_HEAD: u8 = 162;
@@ -301,12 +301,9 @@ pub fn settings(namespace: Namespace) -> Key {
     )
 }
 
-/// How many bytes are kept of the tasks of a namespace.
-pub fn stored(namespace: Namespace) -> Key {
-    Key::new(
-        Space::Meta,
-        [&[meta::STORED], &namespace.0.to_be_bytes()[..]].concat(),
-    )
+/// Stands for that [`counters`] count what is kept of tasks, as they do not in a store of an older build.
+pub fn kept_is_counted() -> Key {
+    Key::new(Space::Meta, [meta::KEPT_IS_COUNTED])
 }
 
 /// What a function of a namespace cost in a day.

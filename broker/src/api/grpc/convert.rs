@@ -250,6 +250,7 @@ pub(super) fn queue_out(namespace: &str, queue: QueueView) -> v1::Queue {
         dead,
         cancelled,
         expired,
+        kept_bytes: _,
     } = counters;
     v1::Queue {
         namespace: namespace.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message;
 use tokio::sync::oneshot;
 use tq_core::limits::{COST_DAYS_MAX, Limits};
 use tq_core::outcome::{Outcome, Usage};
@@ -17,6 +18,8 @@ use crate::ledger::{
 };
 use crate::store::memory::Crash;
 use crate::store::{Batch, Committed, Level};
+use crate::tables::key::QueueId;
+use crate::tables::row::Counters;
 use crate::tables::{key, row};
 
 on_every_store![
@@ -394,17 +397,25 @@ fn what_was_never_counted_is_counted_once(store: NewStore) {
     let mut sim = Sim::new(store);
     sim.ask_for(&with_payload_apart(spec()), 3)
         .expect("they wait");
-    let row = key::stored(sim.tenant());
-    let mut batch = Batch::default();
-    batch.delete(row.clone());
+    let at = key::counters(sim.tenant(), QueueId::DEFAULT);
     let ledger = sim.ledger_mut();
+    let row = ledger.store.get(&at).expect("it can be read");
+    let counters = Counters::decode(row.expect("it is there")).expect("counters");
+    assert_eq!(counters.kept_bytes, 6_000);
+    // As a store is that an older build has written.
+    let mut batch = Batch::default();
+    batch.delete(key::kept_is_counted());
+    let uncounted = Counters {
+        kept_bytes: 0,
+        ..counters
+    };
+    batch.put(at.clone(), uncounted.encode_to_vec());
     let committed = ledger.store.commit(batch, Level::Process);
     assert!(matches!(committed, Ok(Committed::Yes(_))), "{committed:?}");
-    assert_eq!(ledger.store.get(&row).expect("it can be read"), None);
-    // As a store is that an older build has written.
     sim.restart();
-    let row = sim.ledger().store.get(&row).expect("it can be read");
-    assert_eq!(row.as_deref(), Some(&6_000_u64.to_be_bytes()[..]));
+    let row = sim.ledger().store.get(&at).expect("it can be read");
+    assert_eq!(row.as_deref(), Some(&counters.encode_to_vec()[..]));
+    assert_eq!(sim.quota_view().used.stored_bytes, 6_100);
 }
 
 fn each_attempt_costs_once_on_the_day_of_its_end(store: NewStore) {

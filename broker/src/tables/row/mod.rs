@@ -105,6 +105,9 @@ pub struct Counters {
     /// Ended by their deadline.
     #[prost(uint64, tag = "8")]
     pub expired: u64,
+    /// Bytes that are kept of all of them.
+    #[prost(uint64, tag = "9")]
+    pub kept_bytes: u64,
 }
 
 impl Counters {
@@ -117,6 +120,11 @@ impl Counters {
     pub fn leave(&mut self, state: &State) {
         let count = self.of(state);
         *count = count.saturating_sub(1);
+    }
+
+    /// Counts bytes that are kept of a task from now on, in place of those of before.
+    pub fn keep(&mut self, before: u64, after: u64) {
+        self.kept_bytes = self.kept_bytes.saturating_sub(before).saturating_add(after);
     }
 
     /// Tasks that wait, for whatever it is.
@@ -135,6 +143,7 @@ impl Counters {
             dead,
             cancelled,
             expired,
+            kept_bytes,
         } = other;
         self.blocked += blocked;
         self.scheduled += scheduled;
@@ -144,6 +153,7 @@ impl Counters {
         self.dead += dead;
         self.cancelled += cancelled;
         self.expired += expired;
+        self.kept_bytes = self.kept_bytes.saturating_add(*kept_bytes);
     }
 
     fn of(&mut self, state: &State) -> &mut u64 {
