@@ -87,17 +87,28 @@ impl Gauge {
         span.clamp(OVERLOAD_RETRY_MIN, OVERLOAD_RETRY_MAX)
     }
 
-    /// Why a tier is refused, for a person to read.
+    /// What a tier would have to find, for a person to read. It says nothing of how much is taken: whoever is refused may not
+    /// see the namespaces that took it.
+    #[must_use]
+    pub fn rule(self, tier: Tier) -> String {
+        let share = self.share(tier);
+        match self.resource {
+            Resource::Waiting => {
+                format!("tasks of {tier} priority are taken in while fewer than {share} tasks wait")
+            }
+            Resource::Memory => format!(
+                "submits of {tier} priority are taken in while fewer than {share} bytes are being taken in"
+            ),
+        }
+    }
+
+    /// Why a tier is refused, for an operator to read.
     #[must_use]
     pub fn reason(self, tier: Tier) -> String {
-        let (taken, share) = (self.taken, self.share(tier));
+        let (taken, rule) = (self.taken, self.rule(tier));
         match self.resource {
-            Resource::Waiting => format!(
-                "{taken} tasks wait, and those of {tier} priority are taken in while fewer than {share} do"
-            ),
-            Resource::Memory => format!(
-                "submits of {taken} bytes are being taken in, and those of {tier} priority are while fewer than {share} bytes are"
-            ),
+            Resource::Waiting => format!("{taken} tasks wait: {rule}"),
+            Resource::Memory => format!("{taken} bytes are being taken in: {rule}"),
         }
     }
 }

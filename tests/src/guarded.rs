@@ -29,8 +29,16 @@ impl Guarded {
     /// # Panics
     /// It does not come to serve.
     pub async fn start_with(data_dir: &Path, flags: &[&str]) -> Self {
+        Self::start_in(data_dir, flags, &[]).await
+    }
+
+    /// Starts one with further flags, in an environment with variables that name files.
+    ///
+    /// # Panics
+    /// It does not come to serve.
+    pub async fn start_in(data_dir: &Path, flags: &[&str], environment: &[(&str, &Path)]) -> Self {
         let admin_key = turn_on(data_dir).await;
-        let broker = Broker::start_with(data_dir, flags).await;
+        let broker = Broker::start_in(data_dir, flags, environment).await;
         Self { broker, admin_key }
     }
 

@@ -19,6 +19,7 @@ pub struct Broker {
     data_dir: PathBuf,
     port: u16,
     flags: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
 }
 
 impl Broker {
@@ -35,12 +36,29 @@ impl Broker {
     /// # Panics
     /// It does not come to serve.
     pub async fn start_with(data_dir: &Path, flags: &[&str]) -> Self {
-        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Self::start_at(data_dir, free_port(), flags).await
+        Self::start_in(data_dir, flags, &[]).await
     }
 
-    async fn start_at(data_dir: &Path, port: u16, flags: Vec<String>) -> Self {
-        let mut process = Self::spawn(data_dir, port, &flags);
+    /// Starts one with further flags, in an environment with variables that name files.
+    ///
+    /// # Panics
+    /// It does not come to serve.
+    pub async fn start_in(data_dir: &Path, flags: &[&str], environment: &[(&str, &Path)]) -> Self {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let environment = environment.iter();
+        let environment = environment
+            .map(|(name, path)| ((*name).to_owned(), path.to_path_buf()))
+            .collect();
+        Self::start_at(data_dir, free_port(), flags, environment).await
+    }
+
+    async fn start_at(
+        data_dir: &Path,
+        port: u16,
+        flags: Vec<String>,
+        environment: Vec<(String, PathBuf)>,
+    ) -> Self {
+        let mut process = Self::spawn(data_dir, port, &flags, &environment);
         let url = ready_url(&mut process).await;
         Self {
             process,
@@ -48,6 +66,7 @@ impl Broker {
             data_dir: data_dir.to_owned(),
             port,
             flags,
+            environment,
         }
     }
 
@@ -56,14 +75,20 @@ impl Broker {
     /// # Panics
     /// It goes on.
     pub async fn refused(data_dir: &Path) -> (Option<i32>, String) {
-        let mut process = Self::spawn(data_dir, 0, &[]);
+        let mut process = Self::spawn(data_dir, 0, &[], &[]);
         let status = process.end().await;
         (status.code(), process.log())
     }
 
-    fn spawn(data_dir: &Path, port: u16, flags: &[String]) -> Process {
+    fn spawn(
+        data_dir: &Path,
+        port: u16,
+        flags: &[String],
+        environment: &[(String, PathBuf)],
+    ) -> Process {
         let mut command = command(binary());
         command
+            .envs(environment.iter().map(|(name, path)| (name, path)))
             .arg("broker")
             .arg("--data-dir")
             .arg(data_dir)
@@ -81,7 +106,8 @@ impl Broker {
     /// Starts the next one on the same data and port, after this one has ended.
     pub async fn restart(&mut self) {
         let flags = std::mem::take(&mut self.flags);
-        *self = Self::start_at(&self.data_dir, self.port, flags).await;
+        let environment = std::mem::take(&mut self.environment);
+        *self = Self::start_at(&self.data_dir, self.port, flags, environment).await;
     }
 
     /// Where it serves.

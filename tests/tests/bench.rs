@@ -104,7 +104,7 @@ async fn figures_stand_beside_their_floors_and_can_be_compared() {
 #[tokio::test]
 async fn nodes_are_restarted_and_tenants_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
-    let words = "cold-start backlog waiting tenants connections --quick --waiting 2k --tasks 1k --output json";
+    let words = "cold-start backlog waiting tenants connections access --quick --waiting 2k --tasks 1k --output json";
     let ran = run(folder.path(), &words.split(' ').collect::<Vec<_>>()).await;
     ran.ok();
     let report = ran.json();

@@ -56,7 +56,7 @@ async fn the_less_urgent_is_refused_first_and_what_waits_runs_on() {
     assert_eq!(
         message.split("; ").next(),
         Some(
-            "the broker is overloaded: 80 tasks wait, and those of low priority are taken in while fewer than 80 do"
+            "the broker is overloaded: tasks of low priority are taken in while fewer than 80 tasks wait"
         )
     );
     submit(&client, NORMAL, 10)

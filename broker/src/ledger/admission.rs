@@ -132,7 +132,7 @@ impl Admission {
         }
         self.metrics.tasks_refused(tier, tasks);
         Err(Refused::Overloaded {
-            reason: gauge.reason(tier),
+            rule: gauge.rule(tier),
             retry_after,
         })
     }

@@ -491,12 +491,12 @@ pub enum Refused {
     },
     /// More comes than can be taken in.
     #[error(
-        "the broker is overloaded: {reason}; try again in {}",
+        "the broker is overloaded: {rule}; try again in {}",
         seconds(*.retry_after)
     )]
     Overloaded {
-        /// What is short.
-        reason: String,
+        /// What there would have to be room for.
+        rule: String,
         /// When there may be room.
         retry_after: Duration,
     },

@@ -98,6 +98,8 @@ pub(crate) enum BenchScenario {
     Long,
     /// A connection that is kept against one for each call
     Connections,
+    /// The smallest call with and without access control
+    Access,
     /// Memory and processor time of nodes with nothing to do
     Rest,
     /// Throughput after many tasks have passed; not standard

@@ -56,7 +56,7 @@ impl Sim {
 #[track_caller]
 fn is_refused(answer: Result<Vec<TaskId>, Refused>, tier: &str) {
     match answer {
-        Err(Refused::Overloaded { reason, .. }) => assert!(reason.contains(tier), "{reason}"),
+        Err(Refused::Overloaded { rule, .. }) => assert!(rule.contains(tier), "{rule}"),
         other => panic!("it is to be refused: {other:?}"),
     }
 }

@@ -10,7 +10,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tq_client::Client;
+use tq_broker::admin;
+use tq_client::{Bearer, Client};
 
 use super::process::Usage;
 use super::sample::Stopwatch;
@@ -45,6 +46,17 @@ impl Nodes {
         slots: u32,
         isolation: Isolation,
     ) -> anyhow::Result<Self> {
+        let mut nodes = Self::start_broker(folder, slots, isolation).await?;
+        nodes.start_host().await?;
+        Ok(nodes)
+    }
+
+    /// Starts a broker likewise, without a host.
+    pub(crate) async fn start_broker(
+        folder: &Path,
+        slots: u32,
+        isolation: Isolation,
+    ) -> anyhow::Result<Self> {
         let broker = start_broker(folder, "127.0.0.1:0").await?;
         let client = Client::connect(&broker.url()?).await?;
         let own = Own {
@@ -54,12 +66,24 @@ impl Nodes {
             broker,
             host: None,
         };
-        let mut nodes = Self {
+        Ok(Self {
             own: Some(own),
             client,
-        };
-        nodes.start_host().await?;
-        Ok(nodes)
+        })
+    }
+
+    /// Starts a broker likewise that has access control. The client has a key of an administrator.
+    pub(crate) async fn start_guarded_broker(
+        folder: &Path,
+        slots: u32,
+        isolation: Isolation,
+    ) -> anyhow::Result<Self> {
+        let key = Bearer::new(&admin::init(&broker_folder(folder))?)?;
+        let nodes = Self::start_broker(folder, slots, isolation).await?;
+        Ok(Self {
+            client: nodes.client.with_credential(key),
+            ..nodes
+        })
     }
 
     /// A broker that is there already, with whatever hosts it has.

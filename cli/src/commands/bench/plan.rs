@@ -217,6 +217,7 @@ impl Plan {
             | BenchScenario::Waiting
             | BenchScenario::Long
             | BenchScenario::Connections
+            | BenchScenario::Access
             | BenchScenario::Rest => Vec::new(),
         };
         let sizes = self.scenarios.iter().flat_map(|scenario| of(*scenario));
@@ -249,6 +250,7 @@ fn flags(scenario: BenchScenario) -> &'static [&'static str] {
         | BenchScenario::Waiting
         | BenchScenario::Long
         | BenchScenario::Connections
+        | BenchScenario::Access
         | BenchScenario::Rest => &[],
     }
 }
@@ -270,6 +272,7 @@ fn is_standard(scenario: BenchScenario) -> bool {
         | BenchScenario::Waiting
         | BenchScenario::Long
         | BenchScenario::Connections
+        | BenchScenario::Access
         | BenchScenario::Rest => true,
     }
 }
@@ -281,6 +284,7 @@ fn needs_own(scenario: BenchScenario) -> bool {
         | BenchScenario::Backlog
         | BenchScenario::Waiting
         | BenchScenario::Long
+        | BenchScenario::Access
         | BenchScenario::Rest => true,
         BenchScenario::Floors
         | BenchScenario::Throughput

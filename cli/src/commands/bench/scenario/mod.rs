@@ -1,5 +1,6 @@
 //! What is measured of tq itself: one file for each scenario.
 
+mod access;
 mod aged;
 mod backlog;
 mod burst;
@@ -60,6 +61,7 @@ impl Stage<'_> {
             BenchScenario::Waiting => waiting::run(self).await,
             BenchScenario::Long => long::run(self).await,
             BenchScenario::Connections => connections::run(self).await,
+            BenchScenario::Access => access::run(self).await,
             BenchScenario::Rest => rest::run(self).await,
             BenchScenario::Aged => aged::run(self).await,
         }
