@@ -1,7 +1,7 @@
 //! Quotas: how much a namespace may have, and what follows when it has that.
 //!
 //! What a submit would make too much of is refused ([`Quotas::admit`]). What runs is not refused but waits
-//! ([`Quotas::start`]): a task that was taken in is never lost for a quota, and neither is its result.
+//! ([`Quotas::is_full`], [`Quotas::fuel_for`]): a task that was taken in is never lost for a quota, and neither is its result.
 //!
 //! Fuel is a budget of each [`Day`]. An attempt counts with all that it may use while it runs, and with what it has used when
 //! it has ended, so that a day never has more than its budget, however attempts end.
@@ -132,7 +132,7 @@ pub enum Exceeded {
     },
     /// The fuel of a day.
     #[error(
-        "its budget of {limit} fuel for {day}: {used} are used, and attempts that run may use {reserved}; it resets at {}T00:00:00Z",
+        "its budget of {limit} fuel for {day}: {used} are used; it resets at {}T00:00:00Z",
         .day.next()
     )]
     Fuel {
@@ -140,8 +140,6 @@ pub enum Exceeded {
         limit: u64,
         /// What was used.
         used: u64,
-        /// What may be used by what runs.
-        reserved: u64,
         /// Which day it is.
         day: Day,
     },
@@ -194,15 +192,13 @@ impl Exceeded {
     }
 }
 
-/// Whether an attempt may start.
+/// Whether there is fuel for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// It may.
-    Yes,
-    /// When another one of the namespace has ended.
-    Full,
+pub enum Fuel {
+    /// There is.
+    Enough,
     /// When another one has used less than it might, or the day is over.
-    NoFuel,
+    Later,
     /// Not under this budget.
     Never,
 }
@@ -286,12 +282,7 @@ impl Quotas {
     /// # Errors
     /// [`Exceeded`] says what of it does not.
     pub fn admit(&self, used: &Used, asked: &Asked, day: Day) -> Result<(), Exceeded> {
-        let Used {
-            waiting,
-            fuel,
-            fuel_reserved,
-            ..
-        } = *used;
+        let Used { waiting, fuel, .. } = *used;
         if let Some(limit) = self.waiting
             && waiting.saturating_add(asked.tasks) > limit
             && asked.tasks > 0
@@ -311,13 +302,10 @@ impl Quotas {
                 let asked = asked.fuel;
                 return Err(Exceeded::FuelOfTask { limit, asked });
             }
-            if fuel.saturating_add(fuel_reserved) >= limit {
-                return Err(Exceeded::Fuel {
-                    limit,
-                    used: fuel,
-                    reserved: fuel_reserved,
-                    day,
-                });
+            // What is only reserved may come back at any moment: for that, tasks wait.
+            if fuel >= limit {
+                let used = fuel;
+                return Err(Exceeded::Fuel { limit, used, day });
             }
         }
         Ok(())
@@ -340,14 +328,11 @@ impl Quotas {
         }
     }
 
-    /// Whether an attempt may start that may use so much fuel.
+    /// Whether there is fuel for an attempt that may use so much.
     #[must_use]
-    pub fn start(&self, used: &Used, fuel: u64) -> Start {
-        if self.is_full(used) {
-            return Start::Full;
-        }
+    pub fn fuel_for(&self, used: &Used, fuel: u64) -> Fuel {
         let Some(budget) = self.fuel_per_day else {
-            return Start::Yes;
+            return Fuel::Enough;
         };
         let reserved = match is_planted(Bug::FuelUnreserved) {
             true => 0,
@@ -355,11 +340,11 @@ impl Quotas {
         };
         let taken = used.fuel.saturating_add(reserved);
         if fuel > budget {
-            Start::Never
+            Fuel::Never
         } else if taken.saturating_add(fuel) > budget {
-            Start::NoFuel
+            Fuel::Later
         } else {
-            Start::Yes
+            Fuel::Enough
         }
     }
 
@@ -431,9 +416,21 @@ mod tests {
             refused("its quota of 100 stored bytes: 91 are stored, and this would add 10")
         );
         assert_eq!(
-            said(Used { fuel: 450, fuel_reserved: 50, ..used }, one),
+            said(
+                Used {
+                    fuel: 450,
+                    fuel_reserved: 50,
+                    ..used
+                },
+                one
+            ),
+            Ok(()),
+            "what is reserved may come back"
+        );
+        assert_eq!(
+            said(Used { fuel: 500, ..used }, one),
             Err((
-                "its budget of 500 fuel for 2026-11-28: 450 are used, and attempts that run may use 50; it resets at 2026-11-29T00:00:00Z".to_owned(),
+                "its budget of 500 fuel for 2026-11-28: 500 are used; it resets at 2026-11-29T00:00:00Z".to_owned(),
                 Some(Day(20_786).begins_at())
             ))
         );
@@ -507,13 +504,13 @@ mod tests {
                     }
                     _ => {
                         let limit = limits[which % limits.len()];
-                        let start = quotas.start(&used, limit);
-                        prop_assert_eq!(start == Start::Full, used.running == running);
-                        if start == Start::Yes {
+                        prop_assert_eq!(quotas.is_full(&used), used.running == running);
+                        let there = quotas.fuel_for(&used, limit);
+                        if there == Fuel::Enough && !quotas.is_full(&used) {
                             run.push(limit);
                             used.running += 1;
                             used.fuel_reserved += limit;
-                        } else if start == Start::NoFuel {
+                        } else if there == Fuel::Later {
                             prop_assert!(used.fuel + used.fuel_reserved + limit > budget && limit <= budget);
                         }
                     }

@@ -39,8 +39,8 @@ pub struct Shares {
     /// A quota was set, of whichever namespace.
     are_limited: bool,
     day: Day,
-    /// Those of which something does not start for want of fuel: before the day is over, unless an attempt leaves some or another
-    /// task comes first.
+    /// Those of which nothing starts for want of fuel: before the day is over, unless an attempt leaves some or another task comes
+    /// first.
     spent: BTreeSet<Namespace>,
 }
 
@@ -48,6 +48,11 @@ impl Share {
     /// Why nothing of it starts.
     pub fn closed(&self) -> Option<Closed> {
         self.closed
+    }
+
+    /// Whether attempts of some of its tasks may use more fuel than its whole budget, so that they do not start.
+    pub fn holds_back(&self) -> bool {
+        !self.held.is_empty()
     }
 }
 
@@ -68,14 +73,6 @@ impl Shares {
             true => self.get(namespace),
             false => None,
         }
-    }
-
-    /// All of them.
-    #[cfg(any(test, feature = "simulation"))]
-    pub fn iter(&self) -> impl Iterator<Item = (Namespace, &Share)> {
-        self.all
-            .iter()
-            .map(|(namespace, share)| (*namespace, share))
     }
 
     /// Sets quotas. A new rate begins with a full bucket.
@@ -157,7 +154,7 @@ impl Shares {
         used.running = used.running.saturating_sub(1);
         used.fuel_reserved = used.fuel_reserved.saturating_sub(reserved);
         used.fuel = used.fuel.saturating_add(fuel);
-        share.closed.is_some() || !share.held.is_empty()
+        share.closed.is_some()
     }
 
     /// Takes up what attempts used that ended today, before a restart.
@@ -186,26 +183,40 @@ impl Shares {
         }
     }
 
-    /// Notes that nothing of a line starts.
+    /// Notes that nothing of a line starts: neither the end of an attempt nor another day changes that.
     pub fn hold(&mut self, place: Place) {
         let share = self.all.entry(place.lane.namespace).or_default();
         share.held.insert(place);
-        self.spent.insert(place.lane.namespace);
     }
 
-    /// Whether something of a namespace does not start for want of fuel.
+    /// Lets a line go, if it is held.
+    pub fn release(&mut self, place: Place) -> bool {
+        let share = self.all.get_mut(&place.lane.namespace);
+        share.is_some_and(|share| share.held.remove(&place))
+    }
+
+    /// Lets all lines of a namespace go that are held.
+    pub fn release_all(&mut self, namespace: Namespace) -> BTreeSet<Place> {
+        let share = self.all.get_mut(&namespace);
+        share.map_or_else(BTreeSet::new, |share| std::mem::take(&mut share.held))
+    }
+
+    /// Whether nothing of a namespace starts for want of fuel.
     pub fn wants_fuel(&self, namespace: Namespace) -> bool {
         !self.spent.is_empty() && self.spent.contains(&namespace)
     }
 
-    /// Notes that it has to be looked anew whether something of a namespace may start. Returns the lines that were held.
-    pub fn reopen(&mut self, namespace: Namespace) -> BTreeSet<Place> {
+    /// The namespaces of which nothing starts for want of fuel.
+    pub fn spent(&self) -> &BTreeSet<Namespace> {
+        &self.spent
+    }
+
+    /// Notes that it has to be looked anew whether something of a namespace may start.
+    pub fn reopen(&mut self, namespace: Namespace) {
         self.spent.remove(&namespace);
-        let Some(share) = self.all.get_mut(&namespace) else {
-            return BTreeSet::new();
-        };
-        share.closed = None;
-        std::mem::take(&mut share.held)
+        if let Some(share) = self.all.get_mut(&namespace) {
+            share.closed = None;
+        }
     }
 
     /// Begins the day that it is by now. Returns the namespaces that waited for it.
@@ -226,13 +237,12 @@ impl Shares {
     }
 }
 
-/// Why the tasks of a namespace wait, for a person to read.
+/// Why nothing of a namespace starts, for a person to read; empty if something may.
 pub fn reason(share: &Share, day: Day) -> String {
     let Share {
         quotas,
         used,
         closed,
-        held,
         ..
     } = share;
     match closed {
@@ -248,10 +258,6 @@ pub fn reason(share: &Share, day: Day) -> String {
             used.fuel,
             used.fuel_reserved,
             day.next(),
-        ),
-        None if !held.is_empty() => format!(
-            "attempts of some tasks may use more fuel than the whole budget of its namespace, {} a day, and never start under it",
-            quotas.fuel_per_day.unwrap_or(0),
         ),
         None => String::new(),
     }

@@ -48,8 +48,10 @@ impl Ledger {
         }
     }
 
-    /// Lets the tasks of a function go that its breaker has held back, if it lets one through.
+    /// Lets the tasks of a function go that its breaker has held back, if it lets one through. Those of another function may be next
+    /// if not.
     fn let_go(&mut self, of: FunctionId) {
+        self.ask_anew(of.namespace, None);
         if self.breakers.lets_through(of) && !is_planted(Bug::BreakerUntold) {
             // Hosts that came meanwhile were not asked to prepare what nobody was to run.
             self.step.fed.extend(self.lanes.let_go(of));

@@ -32,18 +32,25 @@ const REMOVED_PER_STEP: usize = 256;
 pub(super) struct Costs {
     day: Day,
     rows: Vec<Row>,
-    known: FxHashMap<FunctionId, usize>,
+    known: FxHashMap<FunctionId, Known>,
     by_name: BTreeMap<(Namespace, String), usize>,
+    /// Rows of each namespace.
+    counts: FxHashMap<Namespace, usize>,
     changed: Vec<usize>,
     /// Where the oldest rows are, while it is not known whether some are over their time.
     oldest: Option<Vec<u8>>,
 }
 
+/// The row of a function: of the module that it was found for last, since two modules may have the same bytes.
+#[derive(Debug)]
+struct Known {
+    module: String,
+    row: usize,
+}
+
 #[derive(Debug)]
 struct Row {
     at: Key,
-    module: String,
-    function: String,
     cost: Cost,
     is_changed: bool,
 }
@@ -60,12 +67,9 @@ impl Costs {
 
     /// Adds what an attempt of a function cost.
     pub(super) fn add(&mut self, namespace: Namespace, of: FunctionId, spec: &Spec, cost: &Cost) {
-        let known = self.known.get(&of).copied();
-        // Two modules may have the same bytes.
-        let known = known.filter(|at| {
-            let row = &self.rows[*at];
-            row.module == spec.module && row.function == spec.function
-        });
+        let known = self.known.get(&of);
+        let known = known.filter(|known| known.module == spec.module);
+        let known = known.map(|known| known.row);
         let at = known.unwrap_or_else(|| self.find(namespace, of, spec));
         let row = &mut self.rows[at];
         row.cost.add(cost);
@@ -80,28 +84,26 @@ impl Costs {
         let name = format!("{}/{}", spec.module, spec.function);
         let known = self.by_name.get(&(namespace, name.clone())).copied();
         let at = known.unwrap_or_else(|| {
-            let of_namespace =
-                (namespace, String::new())..(Namespace(namespace.0 + 1), String::new());
-            let is_full = self.by_name.range(of_namespace).count() >= COST_FUNCTIONS_MAX;
+            let count = self.counts.get(&namespace).copied().unwrap_or(0);
+            let is_full = count >= COST_FUNCTIONS_MAX;
             let name = if is_full { OTHERS.to_owned() } else { name };
             self.insert(namespace, name, Cost::default())
         });
         if self.known.len() >= KNOWN_MAX {
             self.known.clear();
         }
-        self.known.insert(of, at);
+        let module = spec.module.clone();
+        self.known.insert(of, Known { module, row: at });
         at
     }
 
     fn insert(&mut self, namespace: Namespace, name: String, cost: Cost) -> usize {
-        let (day, rows) = (self.day, &mut self.rows);
+        let (day, rows, counts) = (self.day, &mut self.rows, &mut self.counts);
         let at = self.by_name.entry((namespace, name));
         *at.or_insert_with_key(|(_, name)| {
-            let (module, function) = name.split_once('/').unwrap_or(("", name));
+            *counts.entry(namespace).or_default() += 1;
             rows.push(Row {
                 at: key::cost(day, namespace, name),
-                module: module.to_owned(),
-                function: function.to_owned(),
                 cost,
                 is_changed: false,
             });

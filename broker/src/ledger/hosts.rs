@@ -94,7 +94,7 @@ impl Ledger {
             }
         }
         self.step.fed.extend(self.lanes.needs().cloned());
-        self.count_hosts();
+        self.hosts_changed();
         tracing::info!(host = %name, slots = hello.slots, "host connected");
         self.answer(reply, Ok(id));
         Ok(())
@@ -182,7 +182,7 @@ impl Ledger {
             self.lose_all_but(&name, &BTreeSet::new());
             self.hosts.part_with(&name, self.time);
         }
-        self.count_hosts();
+        self.hosts_changed();
     }
 
     /// Takes back the attempts of hosts that were silent for too long.
@@ -196,10 +196,13 @@ impl Ledger {
             }
             self.lose_all_but(&name, &BTreeSet::new());
             self.hosts.part_with(&name, self.time);
+            self.hosts_changed();
         }
     }
 
-    fn count_hosts(&self) {
+    /// Takes note that hosts have come, gone or been given other orders.
+    fn hosts_changed(&mut self) {
+        self.ask_all_anew();
         let connected = self.hosts.iter().filter(|host| host.is_connected());
         self.shared.metrics.hosts.set(connected.count() as i64);
     }
@@ -218,12 +221,14 @@ impl Ledger {
                 until_ms,
                 "host is quarantined"
             );
+            self.hosts_changed();
         }
     }
 
     /// Ends what has come to its time: pauses of quarantined hosts, and drains.
     pub(super) fn tend_hosts(&mut self) {
         for name in self.hosts.tend(self.time) {
+            self.hosts_changed();
             let now = self.time;
             let Some(session) = self.hosts.named(&name) else {
                 continue;
@@ -279,6 +284,7 @@ impl Ledger {
             None => self.step.batch.delete(key::host(name)),
         }
         self.step.durable = true;
+        self.hosts_changed();
     }
 
     /// Does what an operator wants of a host. Returns the host as it is then.
@@ -326,7 +332,7 @@ impl Ledger {
         self.hosts.remove(name);
         self.step.batch.delete(key::host(name));
         self.step.durable = true;
-        self.count_hosts();
+        self.hosts_changed();
         tracing::info!(host = name, taken_back, "host was removed");
         Ok(taken_back)
     }

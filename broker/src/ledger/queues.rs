@@ -181,6 +181,9 @@ impl Ledger {
             reply,
         } = change;
         let result = self.patch_queue(&namespace, &name, patch);
+        if let Some(number) = self.namespace(&namespace) {
+            self.ask_anew(number, None);
+        }
         self.step.durable |= result.is_ok();
         self.answer(reply, result);
     }

@@ -4,7 +4,7 @@
 //! written with what changes it; modules and buckets are read when the broker starts anyway.
 
 use tq_core::planted::{Bug, is_planted};
-use tq_core::quota::{Asked, Exceeded, Start, Used};
+use tq_core::quota::{Asked, Exceeded, Fuel, Used};
 use tq_core::task::{DataRef, State};
 use tq_core::{Day, Quotas};
 
@@ -26,8 +26,10 @@ pub struct QuotaView {
     pub used: Used,
     /// The day that its fuel is of.
     pub day: Day,
-    /// Why its tasks wait, if it is for a quota; empty otherwise.
+    /// Why nothing of it starts, if it is for a quota; empty otherwise.
     pub reason: String,
+    /// Attempts of some of its tasks may use more fuel than its whole budget, so that they do not start.
+    pub holds_back: bool,
 }
 
 impl Ledger {
@@ -35,15 +37,20 @@ impl Ledger {
     pub(super) fn set_quotas(&mut self, namespace: Namespace, quotas: Quotas) {
         self.shares.set(namespace, quotas, self.time);
         self.open_namespace(namespace);
+        for place in self.shares.release_all(namespace) {
+            self.release(place);
+        }
     }
 
     /// Lets the tasks of a namespace go. Whether one may start is asked when its turn comes.
     pub(super) fn open_namespace(&mut self, namespace: Namespace) {
         self.lanes.set_namespace(namespace, true);
-        for place in self.shares.reopen(namespace) {
-            // Hosts that came meanwhile were not asked to prepare what nobody was to run.
-            self.step.fed.extend(self.lanes.hold(place, false));
-        }
+        self.shares.reopen(namespace);
+    }
+
+    fn release(&mut self, place: Place) {
+        // Hosts that came meanwhile were not asked to prepare what nobody was to run.
+        self.step.fed.extend(self.lanes.hold(place, false));
     }
 
     fn close_namespace(&mut self, namespace: Namespace, why: Closed) {
@@ -74,12 +81,13 @@ impl Ledger {
             .and_then(|id| self.open.get(&id))
             .map_or(0, |open| open.task.spec.limits.fuel);
         let share = self.shares.get(namespace);
-        let start = share.map_or(Start::Yes, |share| share.quotas.start(&share.used, fuel));
-        match start {
-            Start::Yes => return Ok(true),
-            Start::Full => self.close_namespace(namespace, Closed::Full),
-            Start::NoFuel => self.close_namespace(namespace, Closed::NoFuel),
-            Start::Never => {
+        let there = share.map_or(Fuel::Enough, |share| {
+            share.quotas.fuel_for(&share.used, fuel)
+        });
+        match there {
+            Fuel::Enough => return Ok(true),
+            Fuel::Later => self.close_namespace(namespace, Closed::NoFuel),
+            Fuel::Never => {
                 self.shares.hold(place);
                 self.lanes.hold(place, true);
             }
@@ -87,9 +95,22 @@ impl Ledger {
         Ok(false)
     }
 
-    /// Takes note that other tasks of a namespace are ready: the one that was short of fuel may not be the next any more.
-    pub(super) fn ask_anew(&mut self, namespace: Namespace) {
+    /// Takes note that other tasks of a line are ready, or that others of a namespace may be the next ones: the one that was short
+    /// of fuel may not be it any more.
+    pub(super) fn ask_anew(&mut self, namespace: Namespace, line: Option<Place>) {
         if self.shares.wants_fuel(namespace) {
+            self.open_namespace(namespace);
+        }
+        if let Some(place) = line
+            && self.shares.release(place)
+        {
+            self.release(place);
+        }
+    }
+
+    /// Takes note that hosts have come, gone or been given other orders: that changes what is next of every namespace.
+    pub(super) fn ask_all_anew(&mut self) {
+        for namespace in self.shares.spent().clone() {
             self.open_namespace(namespace);
         }
     }
@@ -154,6 +175,7 @@ impl Ledger {
             used: share.map_or_else(Used::default, |share| share.used),
             day,
             reason: share.map_or_else(String::new, |share| shares::reason(share, day)),
+            holds_back: share.is_some_and(Share::holds_back),
         }
     }
 

@@ -71,7 +71,7 @@ impl Ledger {
             }
             Some(_) | None => Some(self.lanes.push(&spot, id, since, position)),
         };
-        self.ask_anew(namespace);
+        self.ask_anew(namespace, Some(place));
         let needs = Arc::clone(&spot.conditions.needs);
         if let Some(open) = self.open.get_mut(&id) {
             open.beside.position = position;
@@ -140,20 +140,12 @@ impl Ledger {
     /// Takes the first task of a place that is still ready, into memory. None if what was read of it was not ready any
     /// more; there may be more to read.
     pub(super) fn take_first(&mut self, place: Place) -> Result<Option<TaskId>, Error> {
-        if let Some(from) = self.lanes.read_from(place) {
-            self.read_behind(place, from)?;
+        let first = self.find_first(place)?;
+        if let Some(id) = first {
+            self.lanes.pop(place);
+            self.leave_window(id);
         }
-        while let Some((id, ticket)) = self.lanes.pop(place) {
-            if self
-                .open
-                .get(&id)
-                .is_some_and(|open| open.in_window == Some(ticket))
-            {
-                self.leave_window(id);
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
+        Ok(first)
     }
 
     /// The task that [`Self::take_first`] would take, which is in memory then.

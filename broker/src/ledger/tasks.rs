@@ -7,6 +7,7 @@ use tq_core::{Epoch, TaskId, Timestamp};
 use super::quotas::waits;
 use super::ready::is_ready;
 use super::{Error, Ledger, LogChunk, Open, Refused, Target};
+use crate::dispatch::lanes::Spot;
 use crate::store::{Direction, Space};
 use crate::tables::key::{self, Namespace};
 use crate::tables::row::{self, Record};
@@ -112,8 +113,9 @@ impl Ledger {
         };
         let namespace = open.namespace;
         if !is_ready(&next) {
+            let line = open.spot.as_ref().map(Spot::place);
             self.leave_window(id);
-            self.ask_anew(namespace);
+            self.ask_anew(namespace, line);
         }
         let Some(open) = self.open.get_mut(&id) else {
             return Ok(());

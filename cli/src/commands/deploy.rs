@@ -35,17 +35,19 @@ pub(crate) async fn run(config: &Config, args: DeployArgs) -> anyhow::Result<Exi
     } = args;
     // First, so that nobody waits for a build that cannot be deployed.
     let client = connect(config).await?;
+    let to = format!("{} at {}", client.namespace(), client.url());
     let Deployable {
         component,
         mut upload,
         built,
     } = tokio::task::block_in_place(|| {
-        read(locate(&path, Build::UnlessUnfinished)?, name.as_deref())
+        let source = locate(&path, Build::UnlessUnfinished { to: &to })?;
+        read(source, name.as_deref())
     })?;
     upload.deny_new_grants = deny_new_capabilities;
     upload.limits = limits_over(call::limits(limits)?, upload.limits);
     upload.retry = retry_over(call::retry(retry), upload.retry);
-    let begun = tokio::task::block_in_place(|| built?.begin_upload(&component));
+    let begun = tokio::task::block_in_place(|| built?.begin_upload(&to));
     let answer = upload_with_bar(&client, component, upload).await;
     // What was refused is built again, since that may be due to something else than the folder's source.
     if let Some(upload) = begun
@@ -85,10 +87,12 @@ pub(crate) struct Deployable {
 
 /// Whether what is in a folder has to be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Build {
+enum Build<'a> {
     Always,
-    /// Unless it was, and the upload of that did not come to its end.
-    UnlessUnfinished,
+    /// Unless it was, and the upload of that to the same place did not come to its end.
+    UnlessUnfinished {
+        to: &'a str,
+    },
 }
 
 /// Builds what is at `path` if it is a folder, and reads it. Blocks the thread.
@@ -252,7 +256,7 @@ struct Source {
     built: Option<Built>,
 }
 
-fn locate(path: &Path, build: Build) -> anyhow::Result<Source> {
+fn locate(path: &Path, build: Build<'_>) -> anyhow::Result<Source> {
     if path.is_file() {
         check_is_no_source(path)?;
         let name = path
@@ -289,10 +293,7 @@ fn locate(path: &Path, build: Build) -> anyhow::Result<Source> {
         let artifact = path.join(artifact);
         let mut built = None;
         if let Some(command) = &manifest.build {
-            let of_folder = Built {
-                folder: path.to_owned(),
-                artifact: artifact.clone(),
-            };
+            let of_folder = Built::new(path, artifact.clone());
             if !goes_on(build, &of_folder) {
                 toolchain::run_build(path, command)?;
             }
@@ -329,13 +330,11 @@ fn locate(path: &Path, build: Build) -> anyhow::Result<Source> {
             .hint("give the language, or the path of the component as `artifact`, under [module]")
             .into());
     };
-    let built = toolchain::component_of(language, path).map(|artifact| Built {
-        folder: path.to_owned(),
-        artifact,
-    });
+    let built = toolchain::component_of(language, path);
+    let built = built.map(|artifact| Built::new(path, artifact));
     let unfinished = built.as_ref().filter(|built| goes_on(build, built));
     let artifact = match unfinished {
-        Some(built) => toolchain::built(path, built.artifact.clone())?,
+        Some(built) => toolchain::built(path, built.artifact().to_owned())?,
         None => toolchain::build(language, path)?,
     };
     if artifact.has_sdk && manifest.functions.is_empty() {
@@ -351,12 +350,15 @@ fn locate(path: &Path, build: Build) -> anyhow::Result<Source> {
 }
 
 /// Whether what was built before is taken as it is, which is said.
-fn goes_on(build: Build, built: &Built) -> bool {
-    let goes_on = build == Build::UnlessUnfinished && built.is_unfinished();
+fn goes_on(build: Build<'_>, built: &Built) -> bool {
+    let goes_on = match build {
+        Build::Always => false,
+        Build::UnlessUnfinished { to } => built.is_unfinished(to),
+    };
     if goes_on {
         output::note(format!(
             "nothing has changed since the upload of `{}` was interrupted; going on with it",
-            built.artifact.display()
+            built.artifact().display()
         ));
     }
     goes_on

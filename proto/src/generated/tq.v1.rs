@@ -3393,6 +3393,8 @@ pub struct QuotaUse {
     pub fuel_resets_ms: u64,
     #[prost(string, tag = "7")]
     pub reason: ::prost::alloc::string::String,
+    #[prost(bool, tag = "8")]
+    pub holds_back: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamespaceSettings {

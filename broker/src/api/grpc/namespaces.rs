@@ -256,7 +256,12 @@ fn quotas_out(quotas: &Quotas) -> v1::Quotas {
 }
 
 fn use_out(view: QuotaView) -> v1::QuotaUse {
-    let QuotaView { used, day, reason } = view;
+    let QuotaView {
+        used,
+        day,
+        reason,
+        holds_back,
+    } = view;
     let Used {
         waiting,
         running,
@@ -272,6 +277,7 @@ fn use_out(view: QuotaView) -> v1::QuotaUse {
         fuel_reserved,
         fuel_resets_ms: day.next().begins_at().0,
         reason,
+        holds_back,
     }
 }
 

@@ -62,7 +62,7 @@ impl Sim {
     }
 
     #[track_caller]
-    fn force(&mut self, forced: Forced) {
+    pub(super) fn force(&mut self, forced: Forced) {
         let order = BreakerOrder::Force(forced, "the shop is closed".to_owned());
         self.order_breaker("m/f", order)
             .expect("the function is there");

@@ -116,7 +116,7 @@ pub(super) fn with_priority(spec: Spec, priority: u8) -> Spec {
     }
 }
 
-fn labels(label: &str, value: &str) -> Labels {
+pub(super) fn labels(label: &str, value: &str) -> Labels {
     label::gather([(label, value)]).expect("a label")
 }
 

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use prost::Message;
 use tokio::sync::oneshot;
+use tq_core::breaker::Forced;
 use tq_core::limits::{COST_DAYS_MAX, Limits};
 use tq_core::outcome::{Outcome, Usage};
+use tq_core::placement::Placement;
 use tq_core::quota::{Exceeded, Quota, Quotas};
 use tq_core::task::Spec;
 use tq_core::{Cost, Day, TaskId};
 
-use super::queues::with_priority;
+use super::queues::{labels, with_priority};
 use super::sim::{OTHER, Sim, TENANT, module, spec, submission, with_payload_apart};
 use super::stores::NewStore;
 use crate::ledger::{
-    Command, Doomed, Error, NamespaceSettings, QueuePatch, QuotaView, Refused, SetNamespace,
+    Command, Doomed, Error, HostOrder, NamespaceSettings, QueuePatch, QuotaView, Refused,
+    SetNamespace,
 };
 use crate::store::memory::Crash;
 use crate::store::{Batch, Committed, Level};
@@ -30,6 +33,8 @@ on_every_store![
     a_day_has_no_more_fuel_than_its_budget,
     what_fits_no_budget_is_held_back_alone_until_it_does,
     what_is_next_is_asked_anew_when_what_waits_changes,
+    what_is_next_is_asked_anew_when_a_queue_a_breaker_or_a_host_changes,
+    fuel_that_is_only_reserved_refuses_no_submit,
     what_is_kept_counts_and_results_are_kept_whatever_the_quota_says,
     what_was_never_counted_is_counted_once,
     each_attempt_costs_once_on_the_day_of_its_end,
@@ -303,7 +308,7 @@ fn a_day_has_no_more_fuel_than_its_budget(store: NewStore) {
     let refused = exceeded(sim.ask_for(&with_fuel(1), 1), Quota::FuelPerDay);
     assert_eq!(
         refused.to_string(),
-        "its budget of 100 fuel for 1970-01-02: 100 are used, and attempts that run may use 0; it resets at 1970-01-03T00:00:00Z"
+        "its budget of 100 fuel for 1970-01-02: 100 are used; it resets at 1970-01-03T00:00:00Z"
     );
 }
 
@@ -321,13 +326,11 @@ fn what_fits_no_budget_is_held_back_alone_until_it_does(store: NewStore) {
     });
     sim.connect("a", 2);
     assert_eq!(sim.held("a"), [small], "it holds up nobody else");
-    assert!(
-        sim.quota_view()
-            .reason
-            .contains("more fuel than the whole budget")
-    );
+    let view = sim.quota_view();
+    assert_eq!((view.holds_back, &*view.reason), (true, ""));
     sim.set_quotas(NONE);
     assert_eq!(sim.held("a"), [large, small]);
+    assert!(!sim.quota_view().holds_back);
 }
 
 fn what_is_next_is_asked_anew_when_what_waits_changes(store: NewStore) {
@@ -363,6 +366,99 @@ fn what_is_next_is_asked_anew_when_what_waits_changes(store: NewStore) {
     assert_eq!((sim.state(never), sim.state(behind)), ("ready", "ready"));
     sim.cancel(never).expect("it waits");
     assert_eq!(sim.state(behind), "running");
+}
+
+fn what_is_next_is_asked_anew_when_a_queue_a_breaker_or_a_host_changes(store: NewStore) {
+    let placed = |placement: Placement| Spec {
+        placement,
+        ..with_fuel(60)
+    };
+    let in_bulk = placed(Placement {
+        queue: "bulk".to_owned(),
+        ..Placement::default()
+    });
+    let on_b = placed(Placement {
+        required: labels("zone", "b"),
+        ..Placement::default()
+    });
+    let of_other = Spec {
+        function: "g".to_owned(),
+        ..with_fuel(10)
+    };
+    for (first, second, change) in [
+        (
+            in_bulk,
+            with_fuel(10),
+            Box::new(|sim: &mut Sim| {
+                let paused = QueuePatch::Pause(true);
+                sim.change_queue("bulk", paused).expect("it is there");
+            }) as Box<dyn Fn(&mut Sim)>,
+        ),
+        (
+            with_fuel(60),
+            of_other.clone(),
+            Box::new(|sim: &mut Sim| sim.force(Forced::Open)),
+        ),
+        (
+            on_b,
+            of_other.clone(),
+            Box::new(|sim: &mut Sim| {
+                sim.order("b", HostOrder::Pause).expect("it is there");
+            }),
+        ),
+    ] {
+        let mut sim = Sim::new(store);
+        sim.set_quotas(Quotas {
+            fuel_per_day: Some(100),
+            ..NONE
+        });
+        sim.connect("a", 4);
+        sim.add_host("b", 4);
+        sim.host_mut("b").labels = labels("zone", "b");
+        sim.hello("b");
+        sim.settle();
+        let queue = QueuePatch::Set {
+            order: None,
+            concurrency: None,
+            rate: None,
+        };
+        sim.change_queue("bulk", queue).expect("it can be made");
+        let uses_half = sim.submit(with_fuel(50));
+        assert_eq!(sim.state(uses_half), "running");
+        let first = sim.submit(with_priority(first, 255));
+        let second = sim.submit(second);
+        assert_eq!(
+            (sim.state(first), sim.state(second)),
+            ("ready", "ready"),
+            "the first is next, and does not fit"
+        );
+        change(&mut sim);
+        sim.settle();
+        assert_eq!(
+            sim.state(second),
+            "running",
+            "the first is not next any more"
+        );
+    }
+}
+
+fn fuel_that_is_only_reserved_refuses_no_submit(store: NewStore) {
+    let mut sim = Sim::new(store);
+    sim.set_quotas(Quotas {
+        fuel_per_day: Some(100),
+        ..NONE
+    });
+    sim.connect("a", 4);
+    let first = sim.submit(with_fuel(100));
+    assert_eq!(sim.state(first), "running");
+    let next = sim.ask_for(&with_fuel(100), 1);
+    let next = next.expect("the first may use nothing of it")[0];
+    assert_eq!(sim.state(next), "ready");
+    let epoch = sim.host_mut("a").only();
+    sim.finish("a", epoch, Outcome::Succeeded);
+    sim.settle();
+    assert_eq!(sim.quota_view().used.fuel, 0, "it has used nothing");
+    assert_eq!(sim.state(next), "running");
 }
 
 fn what_is_kept_counts_and_results_are_kept_whatever_the_quota_says(store: NewStore) {

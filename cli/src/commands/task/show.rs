@@ -53,7 +53,14 @@ async fn say_which_quota_holds_it(client: &Client, task: &Task) {
         return;
     };
     let (namespace, quota_use) = (settings.name, settings.quota_use);
-    let reason = quota_use.map(|used| used.reason);
+    let budget = settings.quotas.and_then(|quotas| quotas.fuel_per_day);
+    let fuel = task.limits.map_or(0, |limits| limits.fuel);
+    let reason = match budget.filter(|budget| fuel > *budget) {
+        Some(budget) => Some(format!(
+            "an attempt may use {fuel} fuel, which is more than the whole budget of its namespace, {budget} a day, so that it never starts under it"
+        )),
+        None => quota_use.map(|used| used.reason),
+    };
     if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
         let reason = output::escaped(&reason);
         output::note(format!(

@@ -42,8 +42,10 @@ struct QuotasUsed<'a> {
     fuel: u64,
     fuel_reserved: u64,
     fuel_resets_ms: u64,
-    /// Why tasks wait, if it is for a quota.
+    /// Why no task starts, if it is for a quota.
     reason: Option<&'a str>,
+    /// An attempt of some tasks may use more fuel than the whole budget of a day, and never starts under it.
+    holds_back: bool,
 }
 
 impl From<Quotas> for QuotasSet {
@@ -75,6 +77,7 @@ impl<'a> From<&'a QuotaUse> for QuotasUsed<'a> {
             fuel_reserved,
             fuel_resets_ms,
             reason,
+            holds_back,
         } = used;
         Self {
             waiting: *waiting,
@@ -84,6 +87,7 @@ impl<'a> From<&'a QuotaUse> for QuotasUsed<'a> {
             fuel_reserved: *fuel_reserved,
             fuel_resets_ms: *fuel_resets_ms,
             reason: named(reason),
+            holds_back: *holds_back,
         }
     }
 }

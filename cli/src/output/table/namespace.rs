@@ -62,6 +62,7 @@ fn print_quotas(quotas: &Quotas, used: Option<&QuotaUse>) -> anyhow::Result<()> 
         fuel_reserved,
         fuel_resets_ms,
         reason,
+        holds_back,
     } = used;
     let count = |count: u64| Count(count).to_string();
     let size = |bytes: u64| Size(bytes).to_string();
@@ -109,6 +110,11 @@ fn print_quotas(quotas: &Quotas, used: Option<&QuotaUse>) -> anyhow::Result<()> 
     )?;
     if !reason.is_empty() {
         output::note(format!("tasks wait: {}", output::escaped(reason)));
+    }
+    if *holds_back {
+        output::note(
+            "some tasks wait: an attempt of theirs may use more fuel than the whole budget of a day, and never starts under it",
+        );
     }
     Ok(())
 }
