@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) tls_cert: Setting<Option<PathBuf>>,
     /// Its key.
     pub(crate) tls_key: Setting<Option<PathBuf>>,
+    /// A key may go to the broker without TLS.
+    pub(crate) plaintext: Setting<bool>,
     /// The namespace of clients.
     pub(crate) namespace: Setting<String>,
     /// What clients and hosts show the broker; `None` is nothing.
@@ -157,6 +159,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "tls_ca",
             "tls_cert",
             "tls_key",
+            "plaintext",
             "namespace",
             "key_file",
             "output",
@@ -240,7 +243,11 @@ impl Config {
     /// The key cannot be read.
     pub(crate) fn bearer(&self) -> Result<Bearer, Failure> {
         let key = self.key.value.as_ref();
-        key.map_or_else(|| Ok(Bearer::default()), KeySource::bearer)
+        let bearer = key.map_or_else(|| Ok(Bearer::default()), KeySource::bearer)?;
+        Ok(match self.plaintext.value {
+            true => bearer.in_the_clear(),
+            false => bearer,
+        })
     }
 
     fn merge(
@@ -299,7 +306,7 @@ impl Config {
             }) => (data_dir.clone(), *listen, secrets_key.clone(), *max_waiting),
             None => (init_dir, None, None, None),
         };
-        let plaintext = broker.and_then(|broker| broker.plaintext.then_some(true));
+        let broker_plaintext = broker.and_then(|broker| broker.plaintext.then_some(true));
         let host = match &cli.command {
             Command::Host(host) => Some(&host.args),
             _ => None,
@@ -387,6 +394,12 @@ impl Config {
                     "client",
                     "tls_key",
                 )?,
+                plaintext: layers.pick_flag(
+                    (global.plaintext && broker.is_none()).then_some(true),
+                    "TQ_PLAINTEXT",
+                    "client",
+                    "plaintext",
+                )?,
                 namespace: layers.pick(
                     global.namespace.clone(),
                     &["TQ_NAMESPACE"],
@@ -471,7 +484,7 @@ impl Config {
                     "tls_client_ca",
                 )?,
                 broker_plaintext: layers.pick_flag(
-                    plaintext,
+                    broker_plaintext,
                     "TQ_BROKER_PLAINTEXT",
                     "broker",
                     "plaintext",
@@ -576,6 +589,7 @@ impl Config {
             tls_ca,
             tls_cert,
             tls_key,
+            plaintext,
             namespace,
             key,
             output,
@@ -643,6 +657,7 @@ impl Config {
             file("client.tls_ca", tls_ca),
             file("client.tls_cert", tls_cert),
             file("client.tls_key", tls_key),
+            show("client.plaintext", plaintext),
             show("client.namespace", namespace),
             optional("client.key_file", key),
             show("client.output", output),

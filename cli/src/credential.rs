@@ -3,13 +3,16 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use http::Uri;
 use tq_broker::access::jwt::KeySet;
 use tq_client::Bearer;
 
 use crate::exit::Failure;
+use crate::output;
 
 /// Where the key is. It never prints the key itself.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,17 +29,30 @@ impl KeySource {
     /// # Errors
     /// The file cannot be read, or there is no key in it.
     pub(crate) fn bearer(&self) -> Result<Bearer, Failure> {
-        let (text, place) = match self {
-            Self::Text(text) => (text.clone(), "TQ_KEY".to_owned()),
+        let refuse = |place: &str, error| Failure::usage(format!("{place}: {error}"));
+        match self {
+            Self::Text(text) => Bearer::new(text.trim()).map_err(|error| refuse("TQ_KEY", error)),
             Self::File(path) => {
                 let place = format!("`{}`", path.display());
                 let text = fs::read_to_string(path).map_err(|error| {
                     Failure::usage(format!("failed to read the key from {place}: {error}"))
                 })?;
-                (text, place)
+                warn_if_others_read(path);
+                let bearer = Bearer::new(text.trim());
+                Ok(bearer.map_err(|error| refuse(&place, error))?.of_file(path))
             }
-        };
-        Bearer::new(text.trim()).map_err(|error| Failure::usage(format!("{place}: {error}")))
+        }
+    }
+}
+
+/// Not refused: in a container everybody may be the same user, and the file belong to another.
+fn warn_if_others_read(path: &Path) {
+    let mode = fs::metadata(path).map(|found| found.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o004 != 0) {
+        output::note(format!(
+            "warning: every user of this machine can read the key in `{path}`; `chmod o-r {path}` takes that from them",
+            path = path.display()
+        ));
     }
 }
 
@@ -71,14 +87,17 @@ impl FromStr for KeySetArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some((scheme, rest)) = text.split_once("://") else {
+        let Some((scheme, _)) = text.split_once("://") else {
             return Ok(Self(KeySet::File(text.into())));
         };
-        let authority = rest.split('/').next().unwrap_or_default();
-        let is_local = ["127.0.0.1", "[::1]", "localhost"].iter().any(|local| {
-            let port = authority.strip_prefix(local);
-            port.is_some_and(|port| port.is_empty() || port.starts_with(':'))
-        });
+        let address: Uri = text
+            .parse()
+            .map_err(|error| format!("`{text}` is no address: {error}"))?;
+        let authority = address.authority();
+        if authority.is_none_or(|authority| authority.as_str().contains('@')) {
+            return Err(format!("`{text}` names no server, or a user's name"));
+        }
+        let is_local = address.host().is_some_and(tq_client::is_loopback);
         match scheme {
             "https" => Ok(Self(KeySet::Url(text.to_owned()))),
             "http" if is_local => Ok(Self(KeySet::Url(text.to_owned()))),
@@ -118,6 +137,9 @@ mod tests {
             "http://id.example/jwks",
             "http://127.0.0.1.example/jwks",
             "http://localhost.example/jwks",
+            "http://localhost:x@evil.example/jwks",
+            "https://user@id.example/jwks",
+            "https:///jwks",
             "ftp://127.0.0.1/jwks",
         ] {
             assert!(!is_ok(bad), "{bad}");

@@ -77,6 +77,9 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
+/// What to do about a key that may not go where it is to.
+const HOW_TO_SEND: &str = "write `https://…`; where the network is private or a proxy on the way speaks TLS, --plaintext (or TQ_PLAINTEXT=true) lets it go";
+
 /// What an error means for the exit code. A reader of our output that went away is no failure.
 pub(crate) fn code(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
@@ -87,6 +90,7 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
             return match error {
                 tq_client::Error::Address { .. }
                 | tq_client::Error::Tls(_)
+                | tq_client::Error::InTheClear(_)
                 | tq_client::Error::ComponentTooLarge { .. } => Exit::Usage,
                 tq_client::Error::Unreachable { .. } => Exit::Unreachable,
                 tq_client::Error::Refused { code, .. } => match code {
@@ -101,6 +105,9 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
                 },
                 tq_client::Error::Protocol { .. } => Exit::Ended,
             };
+        }
+        if let Some(tq_host::Error::InTheClear(_)) = cause.downcast_ref() {
+            return Exit::Usage;
         }
         if let Some(error) = cause.downcast_ref::<io::Error>()
             && error.kind() == io::ErrorKind::BrokenPipe
@@ -124,11 +131,15 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
                 "another program listens there, perhaps another tq; choose a port with --listen";
             return Some(hint.to_owned());
         }
+        if let Some(tq_host::Error::InTheClear(_)) = cause.downcast_ref() {
+            return Some(HOW_TO_SEND.to_owned());
+        }
         let error = cause.downcast_ref::<tq_client::Error>()?;
         let hint = match error {
             tq_client::Error::Unreachable { hint: None, .. } => {
                 "start one with `tq dev`, or name another with --broker URL or TQ_BROKER"
             }
+            tq_client::Error::InTheClear(_) => HOW_TO_SEND,
             tq_client::Error::Address { .. } => "write it like `http://127.0.0.1:7171`",
             _ => error.hint()?,
         };

@@ -99,11 +99,13 @@ impl Client {
         })
     }
 
-    /// The same connection, with a credential that says who calls. It goes along with every call: over a network in which others may
-    /// listen, only by TLS.
-    #[must_use]
-    pub fn with_credential(self, bearer: Bearer) -> Self {
-        Self { bearer, ..self }
+    /// The same connection, with a credential that says who calls. It goes along with every call.
+    ///
+    /// # Errors
+    /// [`Error::InTheClear`] if it would go over a network without TLS, and [may not](Bearer::in_the_clear).
+    pub fn with_credential(self, bearer: Bearer) -> Result<Self, Error> {
+        bearer.check(endpoint(&self.url)?.uri())?;
+        Ok(Self { bearer, ..self })
     }
 
     /// The same connection, for another namespace.

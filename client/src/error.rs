@@ -21,6 +21,9 @@ pub enum Error {
     /// The files for TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] tq_tls::Error),
+    /// The credential may not go to the broker's address.
+    #[error(transparent)]
+    InTheClear(#[from] tq_proto::InTheClear),
     /// No connection could be made, or it was lost before the answer came. Whether the broker acted is not known.
     #[error("broker at `{url}` cannot be reached: {reason}")]
     Unreachable {
@@ -97,6 +100,7 @@ impl Error {
             Self::Refused { code, .. } => matches!(code, Code::Unavailable | Code::Aborted),
             Self::Address { .. }
             | Self::Tls(_)
+            | Self::InTheClear(_)
             | Self::NotFound { .. }
             | Self::File { .. }
             | Self::ComponentTooLarge { .. }
@@ -114,6 +118,7 @@ impl Error {
             Self::Unreachable { hint, .. } => *hint,
             Self::Address { .. }
             | Self::Tls(_)
+            | Self::InTheClear(_)
             | Self::File { .. }
             | Self::ComponentTooLarge { .. }
             | Self::Protocol { .. } => None,

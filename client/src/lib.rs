@@ -52,7 +52,7 @@ pub use retention::RetentionChange;
 pub use tasks::{TaskUpdate, Which, WhichLive};
 pub use watch::{Watch, Watching};
 
-pub use tq_proto::Bearer;
+pub use tq_proto::{Bearer, InTheClear, is_loopback};
 pub use tq_tls::{ClientFiles, KeyPair};
 
 pub use tq_proto::v1::{

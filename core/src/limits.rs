@@ -409,6 +409,8 @@ pub const SECRET_BYTES_MIN: usize = 8;
 pub const SECRET_BYTES_MAX: usize = 8 * KIB as usize;
 /// Keys that let callers in. The broker holds them in memory, and lists them in one answer.
 pub const ACCESS_KEYS_MAX: usize = 10_000;
+/// Those of them that are for one namespace, whoever has made them: its administrators leave room for others.
+pub const ACCESS_KEYS_PER_NAMESPACE_MAX: usize = 1_000;
 /// Namespaces of one such key.
 pub const ACCESS_KEY_NAMESPACES_MAX: usize = 100;
 /// How long a key may hold that ends by itself.

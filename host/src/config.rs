@@ -131,7 +131,7 @@ impl Config {
             return Err(Error::MetricsNotOnLoopback { listen });
         }
         let broker: Option<Uri> = self.broker.parse().ok();
-        broker
+        let broker = broker
             .filter(|uri| {
                 matches!(uri.scheme_str(), Some("http" | "https"))
                     && uri.port_u16().is_some()
@@ -139,7 +139,9 @@ impl Config {
             })
             .ok_or_else(|| Error::Broker {
                 broker: self.broker.clone(),
-            })
+            })?;
+        self.credential.check(&broker)?;
+        Ok(broker)
     }
 }
 

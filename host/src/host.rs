@@ -22,6 +22,7 @@ use tq_core::TaskId;
 use tq_core::label::LabelError;
 use tq_core::limits::{OutOfRange, SLOTS_MAX};
 use tq_core::name::NameError;
+use tq_proto::InTheClear;
 use tq_tls::{Acceptor, Dialer, Protocols, ServerFiles};
 
 use crate::agent::{self, Agent, Executor, Status, link};
@@ -61,6 +62,9 @@ pub enum Error {
         /// The text given.
         broker: String,
     },
+    /// The credential may not go to the broker's address.
+    #[error(transparent)]
+    InTheClear(#[from] InTheClear),
     /// Metrics would be open to the network.
     #[error(
         "metrics may not be served on `{listen}`: without access control only loopback is allowed"

@@ -3,7 +3,7 @@
 pub mod bearer;
 pub mod codec;
 
-pub use bearer::{Bearer, NoCredential};
+pub use bearer::{Bearer, InTheClear, NoCredential, is_loopback};
 
 /// Version 1 of the protocol.
 #[expect(

@@ -65,7 +65,8 @@ impl Guarded {
     /// The broker cannot be reached.
     pub async fn client(&self, key: &str) -> Client {
         let bearer = Bearer::new(key).expect("it is a key");
-        self.broker.client().await.with_credential(bearer)
+        let client = self.broker.client().await.with_credential(bearer);
+        client.expect("it is on this machine")
     }
 }
 

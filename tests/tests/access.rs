@@ -16,7 +16,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tq_client::{Client, Error, Watch, Watching};
-use tq_tests::{Broker, Guarded, Host, Tq, access_key_id, guest, within};
+use tq_tests::{Broker, Guarded, Host, Tq, access_key_id, guest, replace, within};
 
 /// What there is of a call, by its least role and by what it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -594,6 +594,48 @@ async fn rotated_key_has_two_texts_and_both_outlive_a_restart() {
         guarded.tq(key).run(["task", "list"]).await.ok();
     }
     guarded.broker.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn host_goes_on_with_the_key_that_is_in_its_file_by_then() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let guarded = Guarded::start(&folder.path().join("data")).await;
+    let admin = guarded.tq(&guarded.admin_key);
+    let key = guarded.key(HOST, &[]).await;
+    let file = folder.path().join("host.key");
+    replace(&file, &key);
+    let flags = ["--key-file", file.to_str().expect("it is text")];
+    let host_dir = folder.path().join("host");
+    let mut host = Host::start_with(&guarded.broker, &host_dir, "h1", 2, &flags).await;
+    admin.deploy(&guest::example("faults"), "work", &[]).await;
+    let words = ["key", "rotate", access_key_id(&key), "--grace", "1s"];
+    replace(&file, &admin.run(words).await.text());
+    host.process.line("no session with the broker").await;
+    let ran = admin.run(["run", "work/echo", "x"]).await;
+    assert_eq!(ran.text().trim(), "x");
+    host.process.stop().await;
+    guarded.broker.process.stop().await;
+}
+
+#[tokio::test]
+async fn key_is_not_sent_to_other_machines_without_tls() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("key");
+    std::fs::write(&file, "tq_0123").expect("the folder can be written");
+    let file = file.to_str().expect("it is text");
+    let data_dir = folder.path().to_str().expect("it is text");
+    // An address of documentation, at which nobody is: it is not even dialed.
+    let host = ["host", "--broker", "http://192.0.2.1:7171"];
+    let host = [&host[..], &["--data-dir", data_dir, "--key-file", file]].concat();
+    let ran = Tq::default().run(host).await;
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("would go to `http://192.0.2.1:7171/` without TLS"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("--plaintext"), "{}", ran.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -134,7 +134,12 @@ pub(crate) const CALLS: &[Call] = {
 /// Those that are not ours: by their whole path, or by what it begins with.
 const OTHERS: &[(&str, Call)] = &[
     // Whoever looks after the broker's process has to know whether it lives, and learns nothing else.
-    ("/grpc.health.v1.Health/", open("Health")),
+    ("/grpc.health.v1.Health/Check", open("Health/Check")),
+    // It has no end, and so is not for those whom nobody knows.
+    (
+        "/grpc.health.v1.Health/Watch",
+        quiet("Health/Watch", Action::Identify),
+    ),
     (
         "/grpc.reflection.",
         quiet("ServerReflection", Action::Identify),
@@ -183,6 +188,8 @@ mod tests {
         assert_eq!(at("/tq.v2.TaskService/Submit"), None);
         assert_eq!(at("/"), None);
         assert_eq!(at("/grpc.health.v1.Health/Check").unwrap().action, None);
+        let watch = at("/grpc.health.v1.Health/Watch").unwrap();
+        assert_eq!(watch.action, Some(Action::Identify));
         let metrics = at("/metrics").unwrap();
         assert_eq!(metrics.action, Some(Action::Read));
     }

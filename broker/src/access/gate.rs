@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tq_core::Timestamp;
 use tq_core::access::{Principal, Role, Scope};
 
-use super::jwt::{Tokens, Verified};
+use super::jwt::{Tokens, Unverified, Verified};
 use super::origin::{self, Foreign};
 use super::throttle::Throttle;
 use super::{KeyId, KeyText, TextHash};
@@ -57,7 +57,12 @@ pub(super) enum Credential {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// It comes from a web page, or is for someone else.
-    Foreign(Foreign),
+    Foreign {
+        /// Why it is not let in.
+        foreign: Foreign,
+        /// Whether it is worth a line in the log.
+        is_told: bool,
+    },
     /// It has no credential.
     Missing,
     /// Its credential is none.
@@ -69,6 +74,8 @@ pub(super) enum Refusal {
     },
     /// Its address has tried too often.
     Throttled(Duration),
+    /// It may be one: whose it is cannot be found out now.
+    Unknown,
 }
 
 impl Gate {
@@ -89,7 +96,12 @@ impl Gate {
         peer: &Peer,
     ) -> Result<Admitted, Refusal> {
         if !self.shared.keys.are_needed() {
-            origin::check(uri, headers).map_err(Refusal::Foreign)?;
+            origin::check(uri, headers).map_err(|foreign| Refusal::Foreign {
+                foreign,
+                is_told: self
+                    .throttle
+                    .failed(peer.address.ip(), self.started.elapsed()),
+            })?;
             return Ok(Admitted {
                 principal: None,
                 only_host: None,
@@ -101,7 +113,7 @@ impl Gate {
             return match &peer.certificate {
                 Some(identity) => {
                     let admitted = with_certificate(identity);
-                    admitted.map_err(|reason| self.refuse(reason, peer.address))
+                    admitted.map_err(|reason| self.refuse(reason.into(), peer.address))
                 }
                 None => Err(Refusal::Missing),
             };
@@ -111,32 +123,22 @@ impl Gate {
             .ok()
             .and_then(|text| text.strip_prefix(BEARER));
         let found = match text.map(str::trim) {
-            None => Err("the `authorization` header is no `Bearer` one".to_owned()),
-            Some(text) => self.find(text, wall(), peer.address).await,
+            None => Err("the `authorization` header is no `Bearer` one"
+                .to_owned()
+                .into()),
+            Some(text) => self.find(text, wall()).await,
         };
-        found.map_err(|reason| self.refuse(reason, peer.address))
+        found.map_err(|unverified| self.refuse(unverified, peer.address))
     }
 
-    async fn find(
-        &self,
-        text: &str,
-        now: Timestamp,
-        address: SocketAddr,
-    ) -> Result<Admitted, String> {
+    async fn find(&self, text: &str, now: Timestamp) -> Result<Admitted, Unverified> {
         if let Some(text) = KeyText::read(text) {
-            return self.with_key(&text, now);
+            return Ok(self.with_key(&text, now)?);
         }
         let Some(tokens) = &self.tokens else {
-            return Err("it is no key, and the broker takes no tokens".to_owned());
+            let reason = "it is no key, and the broker takes no tokens";
+            return Err(reason.to_owned().into());
         };
-        // Checking a signature costs more than looking a key up, so that an address that has tried too many waits with this, too.
-        if self
-            .throttle
-            .wait(address.ip(), self.started.elapsed())
-            .is_some()
-        {
-            return Err("its address has tried too many".to_owned());
-        }
         let verified = tokens.check(text, now).await?;
         Ok(Admitted {
             principal: Some(Arc::clone(&verified.principal)),
@@ -162,7 +164,10 @@ impl Gate {
     }
 
     /// A credential that is none. Those that are any are let in however many others failed before, since many may share an address.
-    fn refuse(&self, reason: String, address: SocketAddr) -> Refusal {
+    fn refuse(&self, unverified: Unverified, address: SocketAddr) -> Refusal {
+        let Unverified::Invalid(reason) = unverified else {
+            return Refusal::Unknown;
+        };
         let now = self.started.elapsed();
         if let Some(wait) = self.throttle.wait(address.ip(), now) {
             return Refusal::Throttled(wait);

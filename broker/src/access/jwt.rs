@@ -9,6 +9,8 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -24,6 +26,7 @@ use tq_core::limits::{
     JWT_BYTES_MAX, JWT_LEEWAY, JWTS_VERIFIED_MAX,
 };
 
+use ureq::Proxy;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use self::provider::PROVIDER;
@@ -72,15 +75,45 @@ impl fmt::Display for KeySet {
 pub(super) struct Verified {
     pub(super) principal: Arc<Principal>,
     pub(super) expires_at: Timestamp,
-    /// The id of the key that it was signed with.
-    pub(super) key: Arc<str>,
+    /// What it was signed with.
+    pub(super) key: Arc<Jwk>,
+}
+
+/// Why a token lets nobody in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unverified {
+    /// It does not hold, for the log.
+    Invalid(String),
+    /// The issuer's keys could not be had when they were asked for last, and its key is none of those before.
+    Unknown,
+}
+
+impl From<String> for Unverified {
+    fn from(reason: String) -> Self {
+        Self::Invalid(reason)
+    }
+}
+
+/// What is known of an issuer's keys.
+#[derive(Debug)]
+struct Known {
+    set: JwkSet,
+    /// They could be had when they were asked for last.
+    is_current: bool,
+}
+
+impl Known {
+    /// A key by its id.
+    fn find(&self, id: &str) -> Option<&Jwk> {
+        self.set.find(id)
+    }
 }
 
 /// Checks tokens of one issuer.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     issuer: Issuer,
-    keys: RwLock<Arc<JwkSet>>,
+    keys: Arc<RwLock<Known>>,
     /// When the keys were asked for last.
     asked: tokio::sync::Mutex<Option<Instant>>,
     /// Tokens that were found good, by their hash: checking a signature takes longer than all the rest of a call.
@@ -111,19 +144,21 @@ impl Tokens {
         PROVIDER.install_default().ok();
         Self {
             issuer,
-            keys: RwLock::new(Arc::new(JwkSet { keys: Vec::new() })),
+            keys: Arc::new(RwLock::new(Known {
+                set: JwkSet { keys: Vec::new() },
+                is_current: false,
+            })),
             asked: tokio::sync::Mutex::default(),
             verified: Mutex::default(),
         }
     }
 
     /// Who holds this token; or why nobody does, for the log.
-    pub(super) async fn check(&self, token: &str, now: Timestamp) -> Result<Verified, String> {
+    pub(super) async fn check(&self, token: &str, now: Timestamp) -> Result<Verified, Unverified> {
         if token.len() > JWT_BYTES_MAX {
-            return Err(format!(
-                "the token has {} bytes, over the limit of {JWT_BYTES_MAX}",
-                token.len()
-            ));
+            let len = token.len();
+            let reason = format!("the token has {len} bytes, over the limit of {JWT_BYTES_MAX}");
+            return Err(Unverified::Invalid(reason));
         }
         let hash = blake3::hash(token.as_bytes());
         let known = lock(&self.verified).get(&hash).cloned();
@@ -133,11 +168,17 @@ impl Tokens {
         let header = jsonwebtoken::decode_header(token);
         let header = header.map_err(|error| format!("the token cannot be read: {error}"))?;
         if !ALGORITHMS.contains(&header.alg) {
-            return Err(format!("algorithm {:?} is not taken", header.alg));
+            return Err(format!("algorithm {:?} is not taken", header.alg).into());
         }
-        let id = header.kid.ok_or("the token names no key (`kid`)")?;
+        // RFC 7515, 4.1.11: who does not know what is critical refuses it, and nothing of that is known here.
+        if header.crit.is_some() {
+            return Err("the token has critical headers (`crit`)".to_owned().into());
+        }
+        let id = header
+            .kid
+            .ok_or("the token names no key (`kid`)".to_owned())?;
         let key = self.key(&id).await?;
-        let verified = self.verify(token, header.alg, &id, &key)?;
+        let verified = self.verify(token, header.alg, key)?;
         let mut all = lock(&self.verified);
         if all.len() >= JWTS_VERIFIED_MAX {
             all.retain(|_, verified| verified.expires_at > now);
@@ -152,24 +193,26 @@ impl Tokens {
 
     /// Whether a token that was good still is.
     pub(super) fn holds(&self, verified: &Verified, now: Timestamp) -> bool {
-        now < verified.expires_at && read(&self.keys).find(&verified.key).is_some()
+        let id = verified.key.common.key_id.as_deref().unwrap_or_default();
+        now < verified.expires_at && read(&self.keys).find(id) == Some(&*verified.key)
     }
 
     /// A key of the issuer. One that is not known may be new: the keys are asked for again, if that was not done just now.
-    async fn key(&self, id: &str) -> Result<Jwk, String> {
+    async fn key(&self, id: &str) -> Result<Jwk, Unverified> {
         let known = || read(&self.keys).find(id).cloned();
         if let Some(key) = known() {
             return Ok(key);
         }
         self.refresh(JWKS_UNKNOWN_EVERY).await;
-        known().ok_or_else(|| {
-            let shown: String = id.chars().take(80).collect();
-            format!(
-                "key `{}` is none of {}",
-                shown.escape_debug(),
-                self.issuer.keys
-            )
-        })
+        if let Some(key) = known() {
+            return Ok(key);
+        }
+        if !read(&self.keys).is_current {
+            return Err(Unverified::Unknown);
+        }
+        let shown: String = id.chars().take(80).collect();
+        let (shown, keys) = (shown.escape_debug(), &self.issuer.keys);
+        Err(format!("key `{shown}` is none of {keys}").into())
     }
 
     /// Asks for the keys, unless that was done within `least`. If they cannot be had, those that were there stay.
@@ -179,13 +222,22 @@ impl Tokens {
             return;
         }
         *asked = Some(Instant::now());
-        let source = self.issuer.keys.clone();
-        let loaded = tokio::task::spawn_blocking(move || load(&source)).await;
-        match loaded.unwrap_or_else(|error| Err(error.to_string())) {
-            Ok(keys) => *write(&self.keys) = Arc::new(keys),
-            Err(error) => {
-                tracing::warn!(source = %self.issuer.keys, error, "the keys of the issuer cannot be had");
+        let (source, keys) = (self.issuer.keys.clone(), Arc::clone(&self.keys));
+        // It comes to its end also if the call goes away that asked for it.
+        let loading = tokio::task::spawn_blocking(move || match load(&source) {
+            Ok(set) => {
+                *write(&keys) = Known {
+                    set,
+                    is_current: true,
+                };
             }
+            Err(error) => {
+                tracing::warn!(%source, error, "the keys of the issuer cannot be had");
+                write(&keys).is_current = false;
+            }
+        });
+        if let Err(error) = loading.await {
+            tracing::error!(%error, "reading the keys of the issuer failed, which is a bug in tq");
         }
     }
 
@@ -197,13 +249,7 @@ impl Tokens {
         }
     }
 
-    fn verify(
-        &self,
-        token: &str,
-        algorithm: Algorithm,
-        id: &str,
-        key: &Jwk,
-    ) -> Result<Verified, String> {
+    fn verify(&self, token: &str, algorithm: Algorithm, key: Jwk) -> Result<Verified, String> {
         let of_key = key
             .common
             .key_algorithm
@@ -214,7 +260,7 @@ impl Tokens {
         if key.common.public_key_use == Some(PublicKeyUse::Encryption) {
             return Err("the key is not for signatures".to_owned());
         }
-        let decoding = DecodingKey::from_jwk(key);
+        let decoding = DecodingKey::from_jwk(&key);
         let decoding = decoding.map_err(|error| format!("the key cannot be used: {error}"))?;
         let mut validation = Validation::new(algorithm);
         validation.leeway = JWT_LEEWAY.as_secs();
@@ -231,7 +277,7 @@ impl Tokens {
         Ok(Verified {
             principal: Arc::new(self.principal(claims)?),
             expires_at: Timestamp(expires_ms),
-            key: id.into(),
+            key: Arc::new(key),
         })
     }
 
@@ -297,18 +343,21 @@ fn trusting_the_system() -> TlsConfig {
 fn load(source: &KeySet) -> Result<JwkSet, String> {
     let bytes = match source {
         KeySet::File(path) => {
-            let len = std::fs::metadata(path)
-                .map_err(|error| error.to_string())?
-                .len();
-            if len > JWKS_BYTES_MAX {
-                return Err(format!(
-                    "{len} bytes are over the limit of {JWKS_BYTES_MAX}"
-                ));
+            let mut bytes = Vec::new();
+            let file = File::open(path).map_err(|error| error.to_string())?;
+            // One more than may be there, so that more of them are noticed.
+            let read = file.take(JWKS_BYTES_MAX + 1).read_to_end(&mut bytes);
+            read.map_err(|error| error.to_string())?;
+            if bytes.len() as u64 > JWKS_BYTES_MAX {
+                return Err(format!("it is over the limit of {JWKS_BYTES_MAX} bytes"));
             }
-            std::fs::read(path).map_err(|error| error.to_string())?
+            bytes
         }
         KeySet::Url(url) => {
+            // Loopback needs no proxy, and one would read what goes there in the clear.
+            let proxy = url.starts_with("https:").then(Proxy::try_from_env);
             let agent = ureq::Agent::config_builder()
+                .proxy(proxy.flatten())
                 .tls_config(trusting_the_system())
                 .timeout_global(Some(JWKS_TIMEOUT))
                 .max_redirects(0)

@@ -1,11 +1,12 @@
 //! The keys that there are.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use tq_core::Timestamp;
 use tq_core::access::{Principal, Role, Scope};
+use tq_core::limits::ACCESS_KEYS_PER_NAMESPACE_MAX;
 
 use super::{KeyId, KeyText, TextHash};
 use crate::ledger::{read, write};
@@ -75,6 +76,12 @@ impl StoredKey {
         until.is_none_or(|until| now < until).then_some(until)
     }
 
+    /// Whether it has ended by itself.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
     /// What it is called in the audit log and in errors.
     #[must_use]
     pub fn title(&self) -> String {
@@ -105,19 +112,19 @@ impl Held {
 #[derive(Debug, Default)]
 pub struct Keys {
     held: RwLock<HashMap<KeyId, Arc<Held>>>,
-    /// Since when there is access control, if there is.
-    since: OnceLock<Timestamp>,
+    /// There is access control.
+    are_needed: AtomicBool,
 }
 
 impl Keys {
     /// Whether there is access control: nobody gets in without a credential.
     pub fn are_needed(&self) -> bool {
-        self.since.get().is_some()
+        self.are_needed.load(Ordering::Relaxed)
     }
 
     /// There is access control from now on.
-    pub(crate) fn need(&self, since: Timestamp) {
-        self.since.get_or_init(|| since);
+    pub(crate) fn need(&self) {
+        self.are_needed.store(true, Ordering::Relaxed);
     }
 
     /// A key.
@@ -129,8 +136,8 @@ impl Keys {
     pub fn all(&self) -> Vec<Arc<Held>> {
         let mut all: Vec<_> = read(&self.held).values().cloned().collect();
         all.sort_by(|one, other| {
-            let of = |held: &Held| (held.key.name.clone(), held.key.id);
-            of(one).cmp(&of(other))
+            let (one, other) = (&one.key, &other.key);
+            (&one.name, one.id).cmp(&(&other.name, other.id))
         });
         all
     }
@@ -138,6 +145,22 @@ impl Keys {
     /// How many there are.
     pub fn count(&self) -> usize {
         read(&self.held).len()
+    }
+
+    /// The first namespace of a scope that has as many keys as it may. What has expired does not count.
+    pub fn full_namespace(&self, scope: &Scope, now: Timestamp) -> Option<String> {
+        let Scope::Only(names) = scope else {
+            return None;
+        };
+        let held = read(&self.held);
+        let is_full = |name: &&String| {
+            let of_it = held.values().filter(|held| match &held.key.scope {
+                Scope::Only(names) => names.contains(*name) && !held.key.has_expired(now),
+                Scope::All => false,
+            });
+            of_it.count() >= ACCESS_KEYS_PER_NAMESPACE_MAX
+        };
+        names.iter().find(is_full).cloned()
     }
 
     /// Who holds this text, and until when; none if nobody does.

@@ -118,11 +118,13 @@ fn check(call: Call, caller: &Caller) -> Result<(), Status> {
 fn tell(call: Call, peer: &Peer, refusal: &Refusal) -> bool {
     let (call, address) = (call.name, peer.address);
     match refusal {
-        Refusal::Foreign(foreign) => {
-            tracing::warn!(call, %address, reason = %foreign, "request refused");
+        Refusal::Foreign { foreign, is_told } => {
+            if *is_told {
+                tracing::warn!(call, %address, reason = %foreign, "request refused");
+            }
             false
         }
-        Refusal::Missing | Refusal::Throttled(_) => {
+        Refusal::Missing | Refusal::Throttled(_) | Refusal::Unknown => {
             tracing::debug!(call, %address, ?refusal, "request refused");
             false
         }
@@ -138,12 +140,15 @@ fn tell(call: Call, peer: &Peer, refusal: &Refusal) -> bool {
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Foreign(foreign) => Self::permission_denied(foreign.to_string()),
+            Refusal::Foreign { foreign, .. } => Self::permission_denied(foreign.to_string()),
             Refusal::Missing => Self::unauthenticated(
                 "this broker wants a credential\nhint: set TQ_KEY to a key that `tq key create` has made, or name a file with one by --key-file",
             ),
             Refusal::Invalid { .. } => Self::unauthenticated(
                 "the credential is not valid\nhint: it may have expired, or been rotated or revoked; the broker's log says why it was refused",
+            ),
+            Refusal::Unknown => Self::unavailable(
+                "whether the token is valid cannot be told: the keys of its issuer cannot be had at the moment",
             ),
             Refusal::Throttled(wait) => {
                 let mut status = Self::resource_exhausted(

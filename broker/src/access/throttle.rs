@@ -1,7 +1,8 @@
 //! Slows down who tries credentials, by address.
 //!
-//! A key cannot be guessed, and a token not be made without its issuer's secret. What is kept in bounds is the work that tries make, and
-//! the lines that they leave in the log: an address has some failures, which come back with time, and waits when they are used up.
+//! A key cannot be guessed, and a token not be made without its issuer's secret. What is kept in bounds are the lines that tries leave in
+//! the log, and how fast one who tries learns anything: an address has some failures, which come back with time, and waits when they
+//! are used up. A credential that holds is let in meanwhile: checking one takes no longer than the rest of a call.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,7 +18,7 @@ use crate::ledger::lock;
 pub(super) struct Throttle(Mutex<HashMap<IpAddr, Duration>>);
 
 impl Throttle {
-    /// How long an address has to wait before it is listened to.
+    /// How long an address has to wait before it is told anything of a credential that is none.
     pub(super) fn wait(&self, address: IpAddr, now: Duration) -> Option<Duration> {
         let debts = lock(&self.0);
         let paid_at = debts.get(&network(address))?;

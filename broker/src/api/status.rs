@@ -129,7 +129,8 @@ impl From<Refused> for ApiError {
                     text,
                     &quota_hint(&namespace, &exceeded),
                 );
-                if let Some(retry_after) = retry_after {
+                // Nobody is to wait for another day by itself.
+                if let (Exceeded::SubmitRate { .. }, Some(retry_after)) = (exceeded, retry_after) {
                     push_back(&mut status, retry_after);
                 }
                 status
@@ -166,6 +167,7 @@ impl From<Refused> for ApiError {
             | Refused::TooManyBreakers
             | Refused::TooManySecrets
             | Refused::TooManyKeys
+            | Refused::TooManyKeysOfNamespace(_)
             | Refused::TooManyBuckets
             | Refused::BucketsFull { .. } => Status::resource_exhausted(text),
             Refused::BucketNotGranted(_) => Status::permission_denied(text),
@@ -175,6 +177,11 @@ impl From<Refused> for ApiError {
                 &format!("`tq kv list {bucket}` shows those that there are"),
             ),
             Refused::NoNumber { .. } => Status::failed_precondition(text),
+            Refused::AccessKeyExpired(_) => with_hint(
+                Code::FailedPrecondition,
+                text,
+                "`tq key create` makes another key",
+            ),
             Refused::NoAccessKey(_) => with_hint(
                 Code::NotFound,
                 text,

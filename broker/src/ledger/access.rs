@@ -66,8 +66,20 @@ impl Ledger {
     }
 
     fn create_key(&mut self, key: StoredKey) -> Result<StoredKey, Refused> {
-        if self.shared.keys.count() >= ACCESS_KEYS_MAX {
+        let keys = &self.shared.keys;
+        if keys.count() >= ACCESS_KEYS_MAX {
+            let now = self.time;
+            let all = keys.all().into_iter();
+            for held in all.filter(|held| held.key.has_expired(now)) {
+                self.end_key(held.key.id);
+            }
+        }
+        let keys = &self.shared.keys;
+        if keys.count() >= ACCESS_KEYS_MAX {
             return Err(Refused::TooManyKeys);
+        }
+        if let Some(namespace) = keys.full_namespace(&key.scope, self.time) {
+            return Err(Refused::TooManyKeysOfNamespace(namespace));
         }
         let key = StoredKey {
             created_at: self.time,
@@ -83,6 +95,9 @@ impl Ledger {
         change: impl FnOnce(StoredKey, tq_core::Timestamp) -> StoredKey,
     ) -> Result<StoredKey, Refused> {
         let held = self.shared.keys.get(id).ok_or(Refused::NoAccessKey(id))?;
+        if held.key.has_expired(self.time) {
+            return Err(Refused::AccessKeyExpired(id));
+        }
         let key = change(held.key.clone(), self.time);
         self.write_key(&key);
         Ok(key)
@@ -98,10 +113,14 @@ impl Ledger {
     /// It ends before that is on disk, and stays ended, or nobody was told that it had.
     fn revoke_key(&mut self, id: KeyId) -> Result<StoredKey, Refused> {
         let held = self.shared.keys.get(id).ok_or(Refused::NoAccessKey(id))?;
+        self.end_key(id);
+        Ok(held.key.clone())
+    }
+
+    fn end_key(&mut self, id: KeyId) {
         self.step.batch.delete(key::access_key(id));
         self.step.durable = true;
         self.shared.keys.remove(id);
-        Ok(held.key.clone())
     }
 
     pub(super) fn record_audit(&mut self, event: Event, reply: Reply<()>) {
@@ -131,7 +150,8 @@ impl Ledger {
 
     pub(super) fn recover_access(&mut self) -> Result<(), Error> {
         if let Some(bytes) = self.store.get(&key::access())? {
-            self.shared.keys.need(row::decode_access(bytes)?);
+            row::decode_access(bytes)?;
+            self.shared.keys.need();
         }
         for (_, bytes) in self.read_all(Space::Meta, &key::access_keys())? {
             self.shared.keys.insert(row::decode_access_key(bytes)?);

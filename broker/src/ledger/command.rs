@@ -9,8 +9,8 @@ use tq_core::breaker::{Forced, Phase, Tally};
 use tq_core::grant::BucketName;
 use tq_core::label::Labels;
 use tq_core::limits::{
-    ACCESS_KEYS_MAX, BREAKERS_MAX, KEYVALUE_BUCKETS_MAX, KEYVALUE_NAMESPACE_BYTES_MAX, OutOfRange,
-    QUEUES_MAX, SECRETS_MAX,
+    ACCESS_KEYS_MAX, ACCESS_KEYS_PER_NAMESPACE_MAX, BREAKERS_MAX, KEYVALUE_BUCKETS_MAX,
+    KEYVALUE_NAMESPACE_BYTES_MAX, OutOfRange, QUEUES_MAX, SECRETS_MAX,
 };
 use tq_core::queue::{Order, Rate, Settings, SettingsError};
 use tq_core::quota::Exceeded;
@@ -501,7 +501,7 @@ pub enum Refused {
         retry_after: Duration,
     },
     /// A namespace would have more than its quota.
-    #[error("namespace `{namespace}` is held to {exceeded}")]
+    #[error("namespace `{namespace}` is held to {exceeded}{}", again(exceeded, *.retry_after))]
     OverQuota {
         /// The namespace's name.
         namespace: String,
@@ -607,6 +607,14 @@ pub enum Refused {
     /// There are too many keys.
     #[error("there are {ACCESS_KEYS_MAX} keys, which is the limit; revoke one")]
     TooManyKeys,
+    /// There are as many keys of a namespace as there may be.
+    #[error(
+        "namespace `{0}` has {ACCESS_KEYS_PER_NAMESPACE_MAX} keys, which is the limit; revoke one"
+    )]
+    TooManyKeysOfNamespace(String),
+    /// A key has ended by itself.
+    #[error("key `{0}` has expired, and another text would not hold either")]
+    AccessKeyExpired(KeyId),
     /// There is no such key.
     #[error("there is no key `{0}`")]
     NoAccessKey(KeyId),
@@ -668,6 +676,19 @@ pub enum Refused {
     /// A host is to be paused that drains.
     #[error("host `{0}` is being drained or was, and takes nothing new already")]
     HostDrains(String),
+}
+
+/// When there is room again, for what does not say so itself.
+fn again(exceeded: &Exceeded, retry_after: Option<Duration>) -> String {
+    match (exceeded, retry_after) {
+        (Exceeded::SubmitRate { .. }, Some(span)) => {
+            format!(
+                "; try again in {}",
+                seconds(span.max(Duration::from_millis(100)))
+            )
+        }
+        _ => String::new(),
+    }
 }
 
 /// As people are told it: whoever comes back a little later finds room too.

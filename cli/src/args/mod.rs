@@ -109,6 +109,9 @@ pub(crate) struct Global {
     /// Private key of that certificate, in PEM [env: TQ_TLS_KEY]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
+    /// The network to the broker is private, or a proxy on the way speaks TLS: a key may go over it without TLS [env: TQ_PLAINTEXT]
+    #[arg(long, global = true)]
+    pub(crate) plaintext: bool,
     /// Configuration file instead of the one in the user's configuration folder [env: TQ_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -173,6 +173,6 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
 async fn connect(config: &Config) -> anyhow::Result<Client> {
     let bearer = config.bearer()?;
     let client = Client::connect_to(nodes::remote(config)?).await?;
-    let client = client.with_credential(bearer);
+    let client = client.with_credential(bearer)?;
     Ok(client.with_namespace(&config.namespace.value))
 }

@@ -675,6 +675,10 @@ impl<E: Executor> Agent<E> {
 
     fn refused(&mut self, status: &Refusal) {
         match status.code() {
+            // It was rotated: the next one is in its place.
+            Code::Unauthenticated if self.credential.read_again() => {
+                self.lost(status.message(), Severity::Passing);
+            }
             // No repetition makes them right: the host speaks to something that is no broker, or not its own.
             Code::InvalidArgument
             | Code::PermissionDenied

@@ -256,12 +256,23 @@ async fn whatever_is_wrong_with_a_token_is_found() {
             signer.token("EdDSA", &json!({"alg": "EdDSA"}), &claims()),
             "names no key",
         ),
+        (
+            signer.token(
+                "EdDSA",
+                &json!({"alg": "EdDSA", "kid": "EdDSA", "crit": ["b64"], "b64": true}),
+                &claims(),
+            ),
+            "critical",
+        ),
         (long, "over the limit"),
         ("a.b.c".into(), "cannot be read"),
         (String::new(), "cannot be read"),
     ] {
         let refused = tokens.check(&token, crate::ledger::wall()).await;
-        let reason = refused.map(|verified| verified.principal).unwrap_err();
+        let refused = refused.map(|verified| verified.principal).unwrap_err();
+        let Unverified::Invalid(reason) = refused else {
+            panic!("expected `{expected}`: {refused:?}");
+        };
         assert!(reason.contains(expected), "expected `{expected}`: {reason}");
     }
     assert!(tokens.check(&good, crate::ledger::wall()).await.is_ok());
@@ -284,8 +295,45 @@ async fn keys_come_and_go_with_the_issuers_set() {
     tokens.check(&new, now).await.unwrap();
     assert!(!tokens.holds(&held, now), "its key is gone");
     assert!(tokens.check(&old, now).await.is_err());
-    // What cannot be read leaves what there was.
+    // What cannot be read leaves what there was, and nobody says of others that they are none.
     std::fs::write(&path, "no keys").unwrap();
     tokens.refresh(Duration::ZERO).await;
     tokens.check(&new, now).await.unwrap();
+    let unknown = tokens.check(&old, now).await.unwrap_err();
+    assert_eq!(unknown, Unverified::Unknown);
+}
+
+#[tokio::test]
+async fn another_key_of_the_same_id_ends_the_tokens_of_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    let (signer, next) = (Signer::new(), Signer::new());
+    write(&path, &[signer.ec_key()]);
+    let tokens = tokens(path.clone());
+    let now = crate::ledger::wall();
+    let token = signer.good("ES256");
+    let held = tokens.check(&token, now).await.unwrap();
+    write(&path, &[next.ec_key()]);
+    tokens.refresh(Duration::ZERO).await;
+    assert!(!tokens.holds(&held, now));
+    assert!(tokens.check(&token, now).await.is_err());
+    tokens.check(&next.good("ES256"), now).await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_that_were_asked_for_come_though_the_call_goes_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    let signer = Signer::new();
+    write(&path, &signer.keys());
+    let tokens = tokens(path);
+    let (token, now) = (signer.good("EdDSA"), crate::ledger::wall());
+    let mut check = Box::pin(tokens.check(&token, now));
+    assert!(futures_util::poll!(&mut check).is_pending());
+    drop(check);
+    while !read(&tokens.keys).is_current {
+        tokio::task::yield_now().await;
+    }
+    // Though nobody may ask again so soon.
+    tokens.check(&token, now).await.unwrap();
 }

@@ -91,6 +91,7 @@ pub(crate) fn serve(
 }
 
 async fn accept(listener: TcpListener, serving: Serving, addresses: Addresses, tasks: TaskTracker) {
+    let mut is_full = false;
     loop {
         let accepted = tokio::select! {
             () = serving.stop.cancelled() => return,
@@ -106,12 +107,16 @@ async fn accept(listener: TcpListener, serving: Serving, addresses: Addresses, t
             }
         };
         if tasks.len() > CONNECTIONS_MAX {
-            tracing::warn!(
-                limit = CONNECTIONS_MAX,
-                "connection refused: too many are open"
-            );
+            // Once, however many come while that is so.
+            if !std::mem::replace(&mut is_full, true) {
+                tracing::warn!(
+                    limit = CONNECTIONS_MAX,
+                    "connections are refused: too many are open"
+                );
+            }
             continue;
         }
+        is_full = false;
         let Some(counted) = addresses.enter(address.ip()) else {
             tracing::debug!(
                 %address,

@@ -81,7 +81,7 @@ impl Nodes {
         let key = Bearer::new(&admin::init(&broker_folder(folder))?)?;
         let nodes = Self::start_broker(folder, slots, isolation).await?;
         Ok(Self {
-            client: nodes.client.with_credential(key),
+            client: nodes.client.with_credential(key)?,
             ..nodes
         })
     }
