@@ -24,7 +24,7 @@ pub enum KeyError {
     /// There is access control already.
     #[error("the broker with its data in `{}` has access control already", .0.display())]
     HasAccessControl(PathBuf),
-    /// There is no access control yet.
+    /// There is no access control.
     #[error("the broker with its data in `{}` has no access control", .0.display())]
     HasNone(PathBuf),
     /// There is no randomness.

@@ -77,7 +77,7 @@ async fn the_less_urgent_is_refused_first_and_what_waits_runs_on() {
         .await;
     assert_eq!(refused.code, Some(4), "{refused:?}");
     assert!(
-        refused.stderr.contains("100 tasks wait"),
+        refused.stderr.contains("while fewer than 80 tasks wait"),
         "{}",
         refused.stderr
     );
