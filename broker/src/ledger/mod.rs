@@ -18,8 +18,6 @@
 mod access;
 mod admission;
 mod answers;
-#[cfg(any(test, feature = "simulation"))]
-pub mod audit;
 mod breakers;
 mod claims;
 mod command;
@@ -35,6 +33,8 @@ mod namespaces;
 mod queues;
 mod quotas;
 mod ready;
+#[cfg(any(test, feature = "simulation"))]
+pub mod recount;
 mod recovery;
 mod redrive;
 mod removal;
