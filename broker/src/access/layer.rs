@@ -229,9 +229,17 @@ struct Watched {
 impl Watched {
     fn end(&mut self) -> Option<Result<Frame<Bytes>, axum::Error>> {
         self.body = None;
-        let status = Status::unauthenticated(
-            "the credential has expired, or was rotated or revoked, while the call went on",
-        );
+        let status = match self.held.credential {
+            // There may be another one by now, which a new connection shows.
+            Credential::Certificate(_) => Status::unavailable(
+                "the certificate of the connection has expired; connect again with one that holds",
+            ),
+            Credential::None | Credential::Key(..) | Credential::Token(_) => {
+                Status::unauthenticated(
+                    "the credential has expired, or was rotated or revoked, while the call went on",
+                )
+            }
+        };
         Some(match self.side {
             Side::Request => Err(axum::Error::new(status)),
             Side::Response => {
