@@ -172,11 +172,6 @@ impl Gate {
         Refusal::Invalid { reason, is_told }
     }
 
-    /// Whether something that is refused is worth a record: an address that has much refused leaves few.
-    pub(super) fn is_worth_a_record(&self, address: SocketAddr) -> bool {
-        self.throttle.failed(address.ip(), self.started.elapsed())
-    }
-
     /// Whether a credential still holds.
     pub(super) fn holds(&self, credential: &Credential) -> bool {
         match credential {
