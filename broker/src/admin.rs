@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use tq_core::access::{Role, Scope};
 
+use crate::access::audit::Event;
 use crate::access::{KeyText, NoRandom, StoredKey};
 use crate::config::store_of;
-use crate::ledger::wall;
+use crate::ledger::{self, AuditLog, wall};
 use crate::store::{self, Batch, Check, Committed, Level, Read as _, Repair, Store as _};
 use crate::tables::{key, row};
 
@@ -33,6 +34,9 @@ pub enum KeyError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The audit log cannot be added to.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
     /// It may be on disk or not.
     #[error("the key could not be written for sure; try again")]
     Uncertain,
@@ -46,7 +50,7 @@ pub enum KeyError {
 pub fn init(data_dir: &Path) -> Result<String, KeyError> {
     let path = data_dir.join("broker");
     std::fs::create_dir_all(&path).map_err(|source| KeyError::DataDir { path, source })?;
-    admin_key(data_dir, "first", false)
+    admin_key(data_dir, "tq broker init", "first", false)
 }
 
 /// Makes another key of role `admin` for all namespaces, for whoever has lost theirs.
@@ -56,10 +60,15 @@ pub fn init(data_dir: &Path) -> Result<String, KeyError> {
 pub fn new_admin_key(data_dir: &Path) -> Result<String, KeyError> {
     // A directory that is not there is not made.
     check(data_dir)?;
-    admin_key(data_dir, "recovery", true)
+    admin_key(data_dir, "tq admin key", "recovery", true)
 }
 
-fn admin_key(data_dir: &Path, name: &str, has_access: bool) -> Result<String, KeyError> {
+fn admin_key(
+    data_dir: &Path,
+    call: &str,
+    name: &str,
+    has_access: bool,
+) -> Result<String, KeyError> {
     let (dir, options) = store_of(data_dir);
     let mut store = Box::new(store::open(&dir, &options)?);
     let found = store.get(&key::access())?.is_some();
@@ -90,6 +99,17 @@ fn admin_key(data_dir: &Path, name: &str, has_access: bool) -> Result<String, Ke
         batch.put(key::access(), row::encode_access(now));
     }
     batch.put(key::access_key(text.id), row::encode_access_key(&admin));
+    let event = Event {
+        principal: "local".to_owned(),
+        peer: String::new(),
+        call: call.to_owned(),
+        namespace: String::new(),
+        subject: admin.title(),
+        outcome: "ok".to_owned(),
+        left_out: 0,
+    };
+    let mut log = AuditLog::recover(&*store)?;
+    log.append(event, now, &*store, &mut batch)?;
     let committed = store.commit(batch, Level::Disk)?;
     store.close()?;
     match committed {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tq_tls::{Acceptor, Protocols};
 
 use crate::access::Tokens;
@@ -75,6 +77,8 @@ pub struct Broker {
     server: api::Server,
     running: Running,
     failed: watch::Receiver<Option<String>>,
+    /// Calls that go on even if their caller goes away.
+    calls: TaskTracker,
     /// What goes on beside requests. It ends by `stop`.
     background: JoinSet<()>,
     stop: CancellationToken,
@@ -137,7 +141,8 @@ impl Broker {
                 stop.run_until_cancelled(tokens.keep_fresh()).await;
             });
         }
-        let routes = api::routes(handle, blobs, vault, tokens, stop.clone()).await;
+        let calls = TaskTracker::new();
+        let routes = api::routes(handle, blobs, vault, tokens, calls.clone(), stop.clone()).await;
         let listening = api::Listening {
             tls,
             is_behind_proxy: config.plaintext,
@@ -152,6 +157,7 @@ impl Broker {
             server,
             running,
             failed,
+            calls,
             background,
             stop,
             config,
@@ -191,6 +197,7 @@ impl Broker {
             server,
             running,
             failed: _,
+            calls,
             mut background,
             stop,
             config,
@@ -198,6 +205,10 @@ impl Broker {
         } = self;
         stop.cancel();
         server.shutdown(config.drain_timeout).await;
+        calls.close();
+        if timeout(config.drain_timeout, calls.wait()).await.is_err() {
+            tracing::warn!(unfinished = calls.len(), "calls were cut");
+        }
         while background.join_next().await.is_some() {}
         Ok(running.stop().await?)
     }

@@ -441,6 +441,15 @@ pub const JWKS_UNKNOWN_EVERY: Duration = Duration::from_secs(10);
 pub const JWKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Records that the audit log keeps, of some 300 bytes each; the oldest go first.
 pub const AUDIT_RECORDS_MAX: u64 = 1_000_000;
+/// Calls under way at once that are audited. They go on when their callers go away, so that the bounds of connections are none for them;
+/// further ones wait.
+pub const AUDITED_CALLS_MAX: usize = 4_096;
+/// Records that one principal may cause at once by what is not always recorded: calls that were denied, and what submitters do.
+pub const AUDIT_RECORDS_AT_ONCE: u32 = 600;
+/// How often a principal gets one of [`AUDIT_RECORDS_AT_ONCE`] back.
+pub const AUDIT_RECORD_EVERY: Duration = Duration::from_secs(1);
+/// Principals whose records are counted. They take some 100 bytes each.
+pub const AUDIT_BUDGETS_MAX: usize = 10_000;
 /// A key of a bucket.
 pub const KEYVALUE_KEY_BYTES_MAX: usize = 512;
 /// The value of a key. What is larger is a result, or belongs into a store of objects.

@@ -3,8 +3,12 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as Key, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as Key, SanType,
+    date_time_ymd,
+};
 use tq_client::KeyPair;
 
 /// An authority, which signs certificates.
@@ -49,7 +53,7 @@ impl Authority {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let localhost = "localhost".try_into().expect("it is a name");
         let names = vec![SanType::IpAddress(loopback), SanType::DnsName(localhost)];
-        self.issue(folder, name, names)
+        self.issue(folder, name, names, None)
     }
 
     /// Makes a certificate of who is called `uri`, likewise.
@@ -58,13 +62,36 @@ impl Authority {
     /// The folder cannot be written to.
     #[must_use]
     pub fn for_client(&self, folder: &Path, name: &str, uri: &str) -> KeyPair {
-        let uri = uri.try_into().expect("it is a URI");
-        self.issue(folder, name, vec![SanType::URI(uri)])
+        self.issue(folder, name, vec![of_uri(uri)], None)
     }
 
-    fn issue(&self, folder: &Path, name: &str, names: Vec<SanType>) -> KeyPair {
+    /// Makes one that ends so long after now, likewise.
+    ///
+    /// # Panics
+    /// The folder cannot be written to.
+    #[must_use]
+    pub fn for_client_while(
+        &self,
+        folder: &Path,
+        name: &str,
+        uri: &str,
+        lasts: Duration,
+    ) -> KeyPair {
+        self.issue(folder, name, vec![of_uri(uri)], Some(lasts))
+    }
+
+    fn issue(
+        &self,
+        folder: &Path,
+        name: &str,
+        names: Vec<SanType>,
+        lasts: Option<Duration>,
+    ) -> KeyPair {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
+        if let Some(lasts) = lasts {
+            params.not_after = date_time_ymd(1970, 1, 1) + since_epoch() + lasts;
+        }
         let key = key();
         let certificate = params.signed_by(&key, &self.issuer);
         let pair = KeyPair {
@@ -76,6 +103,19 @@ impl Authority {
         replace(&pair.certificate, &certificate.pem());
         pair
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a certificate ends by the clock of who looks at it, which is another process"
+)]
+fn since_epoch() -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.expect("it is after 1970")
+}
+
+fn of_uri(uri: &str) -> SanType {
+    SanType::URI(uri.try_into().expect("it is a URI"))
 }
 
 fn key() -> Key {

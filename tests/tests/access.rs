@@ -1,6 +1,7 @@
 //! Access control: who is let in, what each role may do where, and that what was revoked ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use futures_util::future::join_all;
@@ -11,12 +12,13 @@ use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tq_client::{Client, Error, Watch, Watching};
-use tq_tests::{Broker, Guarded, Host, Tq, access_key_id, guest, replace, within};
+use tq_tests::{Broker, Guarded, Host, Tq, access_key_id, eventually, guest, replace, within};
 
 /// What there is of a call, by its least role and by what it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -669,6 +671,26 @@ async fn access_control_is_turned_on_once_and_a_lost_key_is_replaced() {
         let who = who.run(["whoami", "--output", "json"]).await.json();
         assert_eq!(who["role"], "admin");
     }
+    // What was done without a broker is in the audit log, too.
+    let admin = broker.tq().with_env("TQ_KEY", other.trim());
+    let records = export(&admin).await;
+    let done: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let text = |field: &str| record[field].as_str().expect("it is text").to_owned();
+            (text("principal"), text("call"), text("subject"))
+        })
+        .collect();
+    let row = |call: &str, key: &str, name: &str| {
+        let subject = format!("key {} ({name})", access_key_id(key));
+        ("local".to_owned(), call.to_owned(), subject)
+    };
+    let expected = [
+        row("tq broker init", &guarded.admin_key, "first"),
+        row("tq admin key", other.trim(), "recovery"),
+    ];
+    assert_eq!(done, expected);
+    admin.run(["audit", "verify"]).await.ok();
     broker.process.stop().await;
     let open = folder.path().join("open");
     let ran = tq
@@ -707,6 +729,180 @@ async fn who_tries_many_keys_waits_and_nobody_else_does() {
     let log = guarded.broker.process.log();
     assert!(log.contains("it is no key"), "{log}");
     assert!(log.matches("credential refused").count() < 40, "{log}");
+    // Who is nobody does not reach the audit log, and is counted.
+    let records = export(&guarded.tq(&guarded.admin_key)).await;
+    assert!(
+        records.iter().all(|record| record["principal"] != ""),
+        "{records:?}"
+    );
+    let headers = format!(
+        "host: 127.0.0.1\r\nauthorization: Bearer {}\r\n",
+        guarded.admin_key
+    );
+    let metrics = http(&guarded.broker, &get("/metrics", &headers)).await;
+    assert!(
+        metrics.contains("tq_credentials_refused_total 100\n"),
+        "{metrics}"
+    );
+    guarded.broker.process.stop().await;
+}
+
+/// All records of the audit log.
+async fn export(tq: &Tq) -> Vec<serde_json::Value> {
+    let text = tq.run(["audit", "export"]).await.text();
+    let records = text.lines();
+    records
+        .map(|line| serde_json::from_str(line).expect("it is a record"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn change_whose_caller_goes_away_is_recorded_all_the_same() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let guarded = Guarded::start(&folder.path().join("data")).await;
+    let admin = guarded.tq(&guarded.admin_key);
+    let key = guarded.key("deployer", &["acme"]).await;
+    let channel = channel(&guarded.broker).await;
+    let path = PathAndQuery::from_static("/tq.v1.QueueService/SetQueue");
+    let mut given_up = 0;
+    for number in 0..200 {
+        let mut message = Vec::new();
+        for (tag, text) in [(1, "acme".to_owned()), (2, format!("q{number}"))] {
+            prost::encoding::string::encode(tag, &text, &mut message);
+        }
+        // Dropped before its answer, the call resets its stream.
+        let patience = Duration::from_micros(100 * (number % 40));
+        let call = call(&channel, &path, Some(&key), message.into());
+        given_up += u32::from(timeout(patience, call).await.is_err());
+    }
+    assert!(given_up > 0, "all were answered in time");
+    let acme = admin.with_env("TQ_NAMESPACE", "acme");
+    let listed = acme.run(["queue", "list", "--output", "json"]).await.json();
+    let queues = listed["queues"].as_array().expect("it is a list").iter();
+    let queues: BTreeSet<String> = queues
+        .map(|queue| format!("queue {}", queue["name"].as_str().expect("it has one")))
+        .collect();
+    assert!(queues.len() > 1, "{queues:?}");
+    eventually("what was changed is recorded", async || {
+        let records = export(&admin).await;
+        let subjects = records.iter().map(|record| record["subject"].as_str());
+        let subjects: BTreeSet<&str> = subjects.flatten().collect();
+        queues
+            .iter()
+            .all(|queue| queue == "queue default" || subjects.contains(queue.as_str()))
+            .then_some(())
+    })
+    .await;
+    guarded.broker.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_caller_cannot_push_the_records_of_others_out() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let guarded = Guarded::start(&folder.path().join("data")).await;
+    let admin = guarded.tq(&guarded.admin_key);
+    let viewer = guarded.key("viewer", &["acme"]).await;
+    let submitter = guarded.key("submitter", &["acme"]).await;
+    let channel = channel(&guarded.broker).await;
+    let path = PathAndQuery::from_static("/tq.v1.TaskService/CancelTask");
+    let began = Instant::now();
+    let mut tries = 0;
+    for _ in 0..30 {
+        let calls = (0..30).map(|_| call(&channel, &path, Some(&viewer), Bytes::new()));
+        for answer in join_all(calls).await {
+            let denied = answer.expect_err("a viewer may not").code();
+            assert_eq!(denied, Code::PermissionDenied);
+            tries += 1;
+        }
+        // There is no such task.
+        let failed = call(&channel, &path, Some(&submitter), Bytes::new()).await;
+        failed.expect_err("it names no task");
+    }
+    // It has one back, which says what is missing.
+    let (recorded, left_out) = eventually("another is recorded", async || {
+        let denied = call(&channel, &path, Some(&viewer), Bytes::new()).await;
+        denied.expect_err("a viewer may not");
+        tries += 1;
+        let records = export(&admin).await;
+        let of = |key: &str| {
+            let name = format!("key {} ", access_key_id(key));
+            let own = records.iter().filter(move |record| {
+                let who = record["principal"].as_str();
+                who.is_some_and(|who| who.starts_with(&name))
+            });
+            own.collect::<Vec<_>>()
+        };
+        assert_eq!(of(&submitter).len(), 0, "what has failed changed nothing");
+        let recorded = of(&viewer);
+        let left_out = recorded.iter().map(|record| record["left_out"].as_u64());
+        let left_out: u64 = left_out.flatten().sum();
+        (left_out > 0).then_some((recorded.len() as u64, left_out))
+    })
+    .await;
+    let allowed = 600 + began.elapsed().as_secs() + 1;
+    assert!(
+        recorded > 500 && recorded <= allowed,
+        "{recorded}, {allowed}"
+    );
+    assert!(recorded + left_out <= tries, "{left_out} of {tries}");
+    let verified = admin.run(["audit", "verify"]).await;
+    verified.ok();
+    guarded.broker.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenant_sees_its_own_records_and_nothing_of_what_others_do() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let guarded = Guarded::start(&folder.path().join("data")).await;
+    let admin = guarded.tq(&guarded.admin_key);
+    let acme_key = guarded.key("admin", &["acme"]).await;
+    let acme = guarded.tq(&acme_key);
+    let beta = guarded.tq(&guarded.key("admin", &["beta"]).await);
+    for queue in ["a", "b", "c"] {
+        acme.run(["queue", "set", queue]).await.ok();
+        beta.run(["queue", "set", queue]).await.ok();
+    }
+    refused(&acme, &["queue", "pause", "a", "--namespace", "beta"]).await;
+    for (tenant, namespace) in [(&acme, "acme"), (&beta, "beta")] {
+        let mut subjects = Vec::new();
+        let mut cursor = None;
+        loop {
+            let mut words = vec!["audit", "list", "--limit", "2", "--output", "json"];
+            words.extend(["--namespace", namespace]);
+            words.extend(
+                cursor
+                    .iter()
+                    .flat_map(|cursor: &String| ["--cursor", cursor]),
+            );
+            let listed = tenant.run(words).await.json();
+            for record in listed["records"].as_array().expect("it is a list") {
+                assert_eq!(record["namespace"], namespace);
+                for field in ["seq", "previous", "hash"] {
+                    assert!(record[field].is_null(), "{field} says how much others do");
+                }
+                assert_eq!(record["outcome"], "ok");
+                subjects.push(record["subject"].as_str().expect("it is text").to_owned());
+            }
+            match listed["next"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => break,
+            }
+        }
+        assert_eq!(subjects, ["queue c", "queue b", "queue a"], "{namespace}");
+    }
+    refused(&acme, &["audit", "list", "--namespace", "beta"]).await;
+    let records = export(&admin).await;
+    let denied: Vec<_> = records
+        .iter()
+        .filter(|record| record["outcome"] == "permission_denied")
+        .collect();
+    assert_eq!(denied.len(), 2, "{denied:?}");
+    let who = format!("key {} (admin)", access_key_id(&acme_key));
+    for record in denied {
+        assert_eq!(record["namespace"], "");
+        assert_eq!(record["subject"], "namespace beta");
+        assert_eq!(record["principal"], who);
+    }
     guarded.broker.process.stop().await;
 }
 
@@ -814,6 +1010,8 @@ async fn audit_log_has_every_change_and_tells_when_it_was_tampered_with() {
         .await
         .json();
     assert_eq!(verified["is_whole"], true);
+    assert_eq!(verified["is_end_known"], true);
+    assert_eq!(verified["first_seq"], 1);
     let head = verified["last_hash"]
         .as_str()
         .expect("it has one")
@@ -835,6 +1033,12 @@ async fn audit_log_has_every_change_and_tells_when_it_was_tampered_with() {
             .collect::<Vec<_>>()
     };
     assert_eq!(verify(&own(&lines), Some(&head)).await.0, Some(0));
+    let (code, text) = verify(&own(&lines), None).await;
+    assert_eq!(code, Some(0));
+    assert!(text.contains("cannot be told from a file"), "{text}");
+    let (code, text) = verify(&own(&lines[2..]), Some(&head)).await;
+    assert_eq!(code, Some(1), "the front was cut off");
+    assert!(text.contains("from 1 to 2 are missing"), "{text}");
     let mut altered = own(&lines);
     altered[1] = altered[1].replace("\"ok\"", "\"no\"");
     let (code, text) = verify(&altered, None).await;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -251,6 +252,44 @@ async fn certificate_lets_a_host_in_under_its_name_and_nobody_else() {
     let person = clients.for_client(place.folder.path(), "alice", "https://id.example/alice");
     let refused = with(&person).run(["module", "list"]).await;
     assert_eq!(refused.code, Some(4), "{}", refused.stderr);
+    host.process.stop().await;
+    broker.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn session_ends_with_the_certificate_of_its_host_and_goes_on_with_another() {
+    let place = Place::new();
+    let clients = Authority::new(&place.path("clients"));
+    let admin = turn_access_on(&place.path("data")).await;
+    let broker = place
+        .broker(&["--tls-client-ca", text(&clients.certificate())])
+        .await;
+    let ca = place.authority.certificate();
+    let (folder, uri) = (place.folder.path(), "tq://host/h1");
+    let short = clients.for_client_while(folder, "h1", uri, Duration::from_secs(8));
+    let flags = [
+        "--tls-ca",
+        text(&ca),
+        "--tls-cert",
+        text(&short.certificate),
+        "--tls-key",
+        text(&short.key),
+    ];
+    let mut host = Host::start_with(&broker, &place.path("h1-data"), "h1", 1, &flags).await;
+    let tq = trusting(&broker, &ca).with_env("TQ_KEY", &admin);
+    tq.deploy(&guest::example("faults"), "work", &[]).await;
+    tq.run(["run", "work/echo", "before"]).await.ok();
+    host.process.line("no session with the broker").await;
+    // Nor does it get in anew.
+    let refused = trusting(&broker, &ca)
+        .with_env("TQ_TLS_CERT", &short.certificate)
+        .with_env("TQ_TLS_KEY", &short.key);
+    let refused = refused.run(["whoami"]).await;
+    assert_eq!(refused.code, Some(5), "{}", refused.stderr);
+    let renewed = clients.for_client(folder, "h1", uri);
+    assert_eq!(renewed, short, "it is in its place");
+    let ran = tq.run(["run", "work/echo", "after"]).await;
+    assert_eq!(ran.text().trim(), "after");
     host.process.stop().await;
     broker.process.stop().await;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::files::{self, KeyPair};
 use crate::reload::Reloading;
-use crate::{Error, certificate};
+use crate::{Error, Identity, certificate};
 
 /// How long a handshake may take, from the connection on. One over a satellite takes two seconds.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -70,8 +70,8 @@ pub struct Accepted {
     /// What is read and written in clear, and travels sealed.
     pub stream: TlsStream<TcpStream>,
     /// Whom the certificate names that the other end has shown, and that was verified. `None` if it has shown none, or one
-    /// without a name.
-    pub certificate: Option<Arc<str>>,
+    /// that names nobody.
+    pub certificate: Option<Identity>,
 }
 
 /// Why a connection was not accepted. The other end has been told, if it can be.
@@ -169,6 +169,11 @@ fn server_config(files: &ServerFiles, protocols: Protocols) -> Result<ServerConf
         .with_single_cert(chain, key)
         .map_err(|error| files.own.unusable(&error))?;
     config.alpn_protocols = protocols.names();
+    if files.client_ca.is_some() {
+        // A session that is resumed is one whose certificate is not looked at again: it may have expired, or its authority be gone.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 
@@ -218,6 +223,8 @@ mod tests {
 
     use rcgen::{CertificateParams, CertifiedIssuer, SanType};
     use rustls::pki_types::ServerName;
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{ClientConfig, HandshakeKind};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsConnector;
 
@@ -253,6 +260,14 @@ mod tests {
         acceptor: &Acceptor,
         client: ClientFiles,
     ) -> (Result<Accepted, AcceptError>, io::Result<Vec<u8>>) {
+        let config = Arc::new(client_config(&client).unwrap());
+        shake_as(acceptor, config).await
+    }
+
+    async fn shake_as(
+        acceptor: &Acceptor,
+        config: Arc<ClientConfig>,
+    ) -> (Result<Accepted, AcceptError>, io::Result<Vec<u8>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = async {
@@ -264,7 +279,7 @@ mod tests {
         };
         let client = async {
             let stream = TcpStream::connect(address).await?;
-            let connector = TlsConnector::from(Arc::new(client_config(&client).unwrap()));
+            let connector = TlsConnector::from(config);
             let name = ServerName::try_from("localhost").unwrap();
             let mut stream = connector.connect(name, stream).await?;
             let mut read = Vec::new();
@@ -300,7 +315,7 @@ mod tests {
         let known = issue(folder, &own, "known", host());
         let (accepted, read) = shake(&acceptor, with(Some(known))).await;
         let named = accepted.unwrap().certificate;
-        assert_eq!(named.as_deref(), Some("tq://host/worker-1"));
+        assert_eq!(&*named.unwrap().uri, "tq://host/worker-1");
         assert_eq!(read.unwrap(), b"welcome");
 
         let foreign = issue(folder, &others, "foreign", host());
@@ -308,6 +323,44 @@ mod tests {
         assert!(matches!(accepted, Err(AcceptError::Handshake(_))));
         let told = read.unwrap_err().to_string();
         assert!(told.contains("received fatal alert"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn certificates_of_clients_are_looked_at_at_every_handshake() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let own = authority();
+        let ca = folder.join("ca.pem");
+        fs::write(&ca, own.pem()).unwrap();
+        let localhost = SanType::DnsName("localhost".try_into().unwrap());
+        let server = issue(folder, &own, "server", localhost);
+        for (client_ca, again) in [
+            (None, HandshakeKind::Resumed),
+            (Some(ca.clone()), HandshakeKind::Full),
+        ] {
+            let files = ServerFiles {
+                own: server.clone(),
+                client_ca,
+            };
+            let acceptor = Acceptor::load(files, Protocols::Http1And2).await.unwrap();
+            for version in [&TLS12, &TLS13] {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(own.der().clone()).unwrap();
+                let config = ClientConfig::builder_with_provider(files::provider())
+                    .with_protocol_versions(&[version])
+                    .unwrap()
+                    .with_root_certificates(roots)
+                    .with_no_client_auth();
+                let config = Arc::new(config);
+                for expected in [HandshakeKind::Full, again] {
+                    let (accepted, read) = shake_as(&acceptor, Arc::clone(&config)).await;
+                    assert_eq!(read.unwrap(), b"welcome");
+                    let accepted = accepted.unwrap();
+                    let (_, connection) = accepted.stream.get_ref();
+                    assert_eq!(connection.handshake_kind(), Some(expected), "{version:?}");
+                }
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,76 +1,44 @@
-//! Whom a certificate names.
+//! Whom a certificate names, and until when.
 
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use webpki::EndEntityCert;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer as _;
 
-/// Tags and the object identifier that a common name is found by (X.690 and X.520).
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const UTF8_STRING: u8 = 0x0c;
-const PRINTABLE_STRING: u8 = 0x13;
-const IA5_STRING: u8 = 0x16;
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-
-/// Whom a certificate is for: its first URI among the alternative names, such as `tq://host/worker-1`, or else its common name. `None`
-/// if it has neither. It says who somebody is only if the certificate was verified.
-#[must_use]
-pub fn identity(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
-    let certificate = EndEntityCert::try_from(certificate).ok()?;
-    if let Some(uri) = certificate.valid_uri_names().next() {
-        return Some(uri.into());
-    }
-    common_name(certificate.subject()).map(Into::into)
+/// Whom a certificate names. It says who somebody is only if the certificate was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its first URI among the alternative names, such as `tq://host/worker-1`. Nothing else names anybody: a common name may be
+    /// whatever its bearer has asked for, since authorities check alternative names only.
+    pub uri: Arc<str>,
+    /// From when on it is nobody's any more, in milliseconds since the Unix epoch.
+    pub expires_ms: u64,
 }
 
-/// The first common name in the contents of a subject: a list of sets of pairs. Written out because a parser of whole certificates
-/// would be a dozen crates, for a field that webpki has found and a verified authority has signed.
-fn common_name(subject: &[u8]) -> Option<&str> {
-    let mut names = subject;
-    while let Some((SET, mut set, rest)) = element(names) {
-        names = rest;
-        while let Some((SEQUENCE, pair, rest)) = element(set) {
-            set = rest;
-            let (OBJECT_IDENTIFIER, kind, value) = element(pair)? else {
-                continue;
-            };
-            let (UTF8_STRING | PRINTABLE_STRING | IA5_STRING, text, _) = element(value)? else {
-                continue;
-            };
-            if kind == COMMON_NAME {
-                let text = std::str::from_utf8(text).ok();
-                return text.filter(|text| !text.is_empty());
-            }
-        }
-    }
-    None
-}
-
-/// The first element of some DER: its tag, its contents, and what follows it. `None` if it is cut, or longer than 64 KiB.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, der) = der.split_first()?;
-    let (&short, der) = der.split_first()?;
-    let (len, der) = match short {
-        0..=0x7f => (usize::from(short), der),
-        0x81 => {
-            let (&len, der) = der.split_first()?;
-            (usize::from(len), der)
-        }
-        0x82 => {
-            let (len, der) = der.split_first_chunk()?;
-            (usize::from(u16::from_be_bytes(*len)), der)
-        }
-        _ => return None,
-    };
-    let (contents, rest) = der.split_at_checked(len)?;
-    Some((tag, contents, rest))
+/// Whom a certificate names; `None` if it names nobody.
+pub(crate) fn identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    let mut names = names.value.general_names.iter();
+    let uri = names.find_map(|name| match name {
+        GeneralName::URI(uri) => Some(Arc::from(*uri)),
+        _ => None,
+    })?;
+    // It holds through the second that it names (RFC 5280, section 4.1.2.5).
+    let last = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
+    Some(Identity {
+        uri,
+        expires_ms: last.saturating_add(1).saturating_mul(1_000),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+    use std::time::Duration;
+
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType, date_time_ymd};
 
     use super::*;
 
@@ -82,39 +50,39 @@ mod tests {
         for (kind, text) in subject {
             params.distinguished_name.push(kind.clone(), *text);
         }
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(5_000_000_000);
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        assert_eq!(identity(certificate.der()).as_deref(), expected);
+        let expected = expected.map(|uri| Identity {
+            uri: uri.into(),
+            expires_ms: 5_000_000_001_000,
+        });
+        assert_eq!(identity(certificate.der()), expected);
     }
 
     #[test]
-    fn uri_comes_before_the_common_name() {
+    fn first_uri_is_who_it_names_and_nothing_else_is() {
         let uri = |text: &str| SanType::URI(text.try_into().unwrap());
         let name = SanType::DnsName("worker-1.internal".try_into().unwrap());
+        let host = "tq://host/worker-1";
         let common = [
             (DnType::OrganizationName, "Example"),
-            (DnType::CommonName, "worker-1"),
+            (DnType::CommonName, host),
         ];
-        let host = "tq://host/worker-1";
         check(&[name.clone(), uri(host)], &common, Some(host));
         check(&[uri(host), uri("tq://host/other")], &[], Some(host));
-        check(std::slice::from_ref(&name), &common, Some("worker-1"));
+        check(std::slice::from_ref(&name), &common, None);
+        check(&[], &common, None);
         check(&[name], &[], None);
-        let long = "w".repeat(300);
-        check(&[], &[(DnType::CommonName, &long)], Some(&long));
     }
 
     #[test]
-    fn subject_that_is_cut_has_no_name() {
-        let name = [
-            &[SET, 0x0c, SEQUENCE, 0x0a, OBJECT_IDENTIFIER, 3][..],
-            COMMON_NAME,
-            &[UTF8_STRING, 3],
-            b"abc",
-        ]
-        .concat();
-        assert_eq!(common_name(&name), Some("abc"));
-        for len in 0..name.len() {
-            assert_eq!(common_name(&name[..len]), None, "{len}");
+    fn what_is_no_certificate_names_nobody() {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI("tq://host/a".try_into().unwrap())];
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let der = certificate.der();
+        for len in 0..der.len() {
+            assert_eq!(identity(&der[..len].into()), None, "{len}");
         }
     }
 }

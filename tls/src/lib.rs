@@ -11,7 +11,7 @@ mod files;
 mod reload;
 
 pub use accept::{AcceptError, Accepted, Acceptor, HANDSHAKE_TIME, Protocols, ServerFiles};
-pub use certificate::identity;
+pub use certificate::Identity;
 pub use dial::{CERTIFICATE_REFUSED, ClientFiles, Dialer, Reason, reason};
 pub use error::Error;
 pub use files::{KeyPair, PEM_BYTES_MAX};

@@ -95,8 +95,12 @@ impl Caller {
             checked.map_err(|error| Status::invalid_argument(error.to_string()))?;
             named
         };
+        if let Err(denied) = self.check(Resource::Namespace(&namespace)) {
+            // Not as of that namespace, whose administrators need not know who else there is, and has nothing of theirs.
+            self.is_about("namespace", &namespace);
+            return Err(denied);
+        }
         self.note(|about| about.namespace.clone_from(&namespace));
-        self.check(Resource::Namespace(&namespace))?;
         Ok(namespace)
     }
 

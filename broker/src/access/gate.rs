@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Uri, header};
 use tokio::time::Instant;
 use tq_core::Timestamp;
 use tq_core::access::{Principal, Role, Scope};
+use tq_tls::Identity;
 
 use super::jwt::{Tokens, Unverified, Verified};
 use super::origin::{self, Foreign};
@@ -49,8 +50,8 @@ pub(super) enum Credential {
     Key(KeyId, TextHash),
     /// A token.
     Token(Verified),
-    /// A certificate of a host, as long as the connection lasts.
-    Certificate,
+    /// A certificate of a host, which ends then.
+    Certificate(Timestamp),
 }
 
 /// Why nobody is let in. The caller learns the least of it that helps; the reason goes to the log.
@@ -112,7 +113,7 @@ impl Gate {
         let Some(header) = headers.get(header::AUTHORIZATION) else {
             return match &peer.certificate {
                 Some(identity) => {
-                    let admitted = with_certificate(identity);
+                    let admitted = with_certificate(identity, wall());
                     admitted.map_err(|reason| self.refuse(reason.into(), peer.address))
                 }
                 None => Err(Refusal::Missing),
@@ -176,15 +177,11 @@ impl Gate {
         Refusal::Invalid { reason, is_told }
     }
 
-    /// Whether something that is refused is worth a record: an address that has much refused leaves few.
-    pub(super) fn is_worth_a_record(&self, address: SocketAddr) -> bool {
-        self.throttle.failed(address.ip(), self.started.elapsed())
-    }
-
     /// Whether a credential still holds.
     pub(super) fn holds(&self, credential: &Credential) -> bool {
         match credential {
-            Credential::None | Credential::Certificate => true,
+            Credential::None => true,
+            Credential::Certificate(expires_at) => wall() < *expires_at,
             Credential::Key(id, hash) => {
                 let held = self.shared.keys.get(*id);
                 held.is_some_and(|held| held.key.holds_until(*hash, wall()).is_some())
@@ -201,11 +198,16 @@ impl Gate {
 const HOST_URI: &str = "tq://host/";
 
 /// Who shows a certificate that the authority of clients has signed: hosts are the only ones that are known by one.
-fn with_certificate(identity: &str) -> Result<Admitted, String> {
-    let name = identity.strip_prefix(HOST_URI);
+fn with_certificate(identity: &Identity, now: Timestamp) -> Result<Admitted, String> {
+    let Identity { uri, expires_ms } = identity;
+    let expires_at = Timestamp(*expires_ms);
+    if now >= expires_at {
+        return Err("the certificate of the connection has expired".to_owned());
+    }
+    let name = uri.strip_prefix(HOST_URI);
     let name = name.filter(|name| tq_core::name::check("host name", name).is_ok());
     let name = name.ok_or_else(|| {
-        let shown: String = identity.chars().take(120).collect();
+        let shown: String = uri.chars().take(120).collect();
         format!(
             "the certificate is of `{}`, and not of a host: that is `{HOST_URI}NAME`, as its first alternative name of kind URI",
             shown.escape_debug()
@@ -213,12 +215,12 @@ fn with_certificate(identity: &str) -> Result<Admitted, String> {
     })?;
     Ok(Admitted {
         principal: Some(Arc::new(Principal {
-            name: format!("certificate {identity}"),
+            name: format!("certificate {uri}"),
             role: Role::Host,
             scope: Scope::All,
         })),
         only_host: Some(name.into()),
-        expires_at: None,
-        credential: Credential::Certificate,
+        expires_at: Some(expires_at),
+        credential: Credential::Certificate(expires_at),
     })
 }

@@ -11,12 +11,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Status};
-use tq_core::limits::ACCESS_RECHECK;
+use tq_core::limits::{ACCESS_RECHECK, AUDITED_CALLS_MAX};
 
 use super::Caller;
-use super::audit::{Auditor, Event};
+use super::audit::Auditor;
 use super::calls::{self, Call};
 use super::gate::{Admitted, Credential, Gate, Refusal};
 use super::jwt::Tokens;
@@ -28,24 +31,28 @@ use crate::ledger::Handle;
 pub(crate) struct Guard {
     gate: Arc<Gate>,
     auditor: Auditor,
+    /// Counts credentials that are none.
+    refused: Counter,
+    calls: TaskTracker,
+    /// How many of them there may be.
+    room: Arc<Semaphore>,
 }
 
 impl Guard {
-    /// For the routes of a broker.
-    pub(crate) fn new(ledger: Handle, tokens: Option<Arc<Tokens>>) -> Self {
+    /// For the routes of a broker. Calls that are audited are among `calls` until they have their records.
+    pub(crate) fn new(ledger: Handle, tokens: Option<Arc<Tokens>>, calls: TaskTracker) -> Self {
         Self {
             gate: Arc::new(Gate::new(Arc::clone(ledger.shared()), tokens)),
+            refused: ledger.shared().metrics.credentials_refused.clone(),
             auditor: Auditor::new(ledger),
+            calls,
+            room: Arc::new(Semaphore::new(AUDITED_CALLS_MAX)),
         }
     }
 }
 
 /// Lets a request through, or answers it.
-pub(crate) async fn guard(
-    State(guard): State<Guard>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let Some(call) = calls::at(request.uri().path()) else {
         return Status::unimplemented("there is no such call").into_http();
     };
@@ -57,7 +64,13 @@ pub(crate) async fn guard(
         let unknown = "the broker does not know who calls, which is a bug in tq";
         return answer(call, Status::internal(unknown));
     };
-    let Guard { gate, auditor } = guard;
+    let Guard {
+        gate,
+        auditor,
+        refused,
+        calls,
+        room,
+    } = guard;
     let admitted = gate.admit(request.uri(), request.headers(), &peer).await;
     let Admitted {
         principal,
@@ -67,20 +80,48 @@ pub(crate) async fn guard(
     } = match admitted {
         Ok(admitted) => admitted,
         Err(refusal) => {
-            let caller = Caller::new(None, action, None);
-            if tell(call, &peer, &refusal) {
-                let event = Event::new(call, &peer, &caller, Code::Unauthenticated);
-                // What is refused is refused, whether or not that can be written down.
-                auditor.record(event).await.ok();
+            tell(call, &peer, &refusal);
+            if matches!(refusal, Refusal::Invalid { .. } | Refusal::Throttled(_)) {
+                refused.inc();
             }
             return answer(call, refusal.into());
         }
     };
     let caller = Caller::new(principal, action, expires_at).with_host(only_host);
-    let held = Held {
-        gate: Arc::clone(&gate),
-        credential,
+    let held = Held { gate, credential };
+    let carried_out = carry_out(call, peer, caller, held, auditor, request, next);
+    if !call.is_audited {
+        return carried_out.await;
+    }
+    let room = room.acquire_owned().await;
+    // Who resets the stream takes the future of its request along, and must not take the record of what was done with it.
+    let carried_out = async move {
+        let response = carried_out.await;
+        drop(room);
+        response
     };
+    match calls.spawn(carried_out).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(call = call.name, %error, "a call ended without an answer, which is a bug in tq");
+            answer(
+                call,
+                Status::internal("the call failed, which is a bug in tq"),
+            )
+        }
+    }
+}
+
+/// Has a call of a caller who was let in answered, and recorded if it is worth that.
+async fn carry_out(
+    call: Call,
+    peer: Peer,
+    caller: Caller,
+    held: Held,
+    auditor: Auditor,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let response = match check(call, &caller) {
         Err(denied) => answer(call, denied),
         Ok(()) => {
@@ -90,19 +131,11 @@ pub(crate) async fn guard(
             response.map(|body| held.watch(body, Side::Response))
         }
     };
-    let outcome = outcome(&response);
-    let is_denied = outcome == Code::PermissionDenied;
-    let is_recorded = match is_denied {
-        true => gate.is_worth_a_record(peer.address),
-        false => call.is_audited,
-    };
-    if is_recorded {
-        let event = Event::new(call, &peer, &caller, outcome);
-        if let Err(status) = auditor.record(event).await {
-            return answer(call, status);
-        }
+    let recorded = auditor.record(call, &peer, &caller, outcome(&response));
+    match recorded.await {
+        Ok(()) => response,
+        Err(status) => answer(call, status),
     }
-    response
 }
 
 /// Checks what can be checked without knowing what the call is about.
@@ -114,25 +147,23 @@ fn check(call: Call, caller: &Caller) -> Result<(), Status> {
     }
 }
 
-/// Says in the log why a caller was not let in, unless that was said often enough. Says whether it did.
-fn tell(call: Call, peer: &Peer, refusal: &Refusal) -> bool {
+/// Says in the log why a caller was not let in, unless that was said often enough. Not in the audit log: anybody can be refused, and would
+/// have the records of others pushed out of it.
+fn tell(call: Call, peer: &Peer, refusal: &Refusal) {
     let (call, address) = (call.name, peer.address);
     match refusal {
         Refusal::Foreign { foreign, is_told } => {
             if *is_told {
                 tracing::warn!(call, %address, reason = %foreign, "request refused");
             }
-            false
         }
         Refusal::Missing | Refusal::Throttled(_) | Refusal::Unknown => {
             tracing::debug!(call, %address, ?refusal, "request refused");
-            false
         }
         Refusal::Invalid { reason, is_told } => {
             if *is_told {
                 tracing::warn!(call, %address, reason, "credential refused");
             }
-            *is_told
         }
     }
 }
@@ -234,9 +265,17 @@ struct Watched {
 impl Watched {
     fn end(&mut self) -> Option<Result<Frame<Bytes>, axum::Error>> {
         self.body = None;
-        let status = Status::unauthenticated(
-            "the credential has expired, or was rotated or revoked, while the call went on",
-        );
+        let status = match self.held.credential {
+            // There may be another one by now, which a new connection shows.
+            Credential::Certificate(_) => Status::unavailable(
+                "the certificate of the connection has expired; connect again with one that holds",
+            ),
+            Credential::None | Credential::Key(..) | Credential::Token(_) => {
+                Status::unauthenticated(
+                    "the credential has expired, or was rotated or revoked, while the call went on",
+                )
+            }
+        };
         Some(match self.side {
             Side::Request => Err(axum::Error::new(status)),
             Side::Response => {

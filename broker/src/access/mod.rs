@@ -5,6 +5,7 @@
 //! call itself asks the [`Caller`] for it, and gets none that is not the caller's. Both ask [`tq_core::access::authorize`].
 
 pub mod audit;
+mod budget;
 mod caller;
 mod calls;
 mod gate;

@@ -1,11 +1,13 @@
 //! Keys that let callers in, and the audit log.
 
-use tq_core::limits::{ACCESS_KEYS_MAX, AUDIT_RECORDS_MAX};
+use tq_core::limits::ACCESS_KEYS_MAX;
 
+use super::audit_log::AuditLog;
+use super::step::Step;
 use super::{Error, Ledger, Refused, Reply};
-use crate::access::audit::{Event, Hash, NONE_BEFORE, Record};
+use crate::access::audit::Event;
 use crate::access::{KeyId, KeyOrder, Previous, StoredKey};
-use crate::store::{Direction, Space};
+use crate::store::Space;
 use crate::tables::{key, row};
 
 /// A key to be made, changed or ended.
@@ -14,27 +16,6 @@ pub struct KeyChange {
     pub order: KeyOrder,
     /// The key as it is from now on; as it was, if it has ended.
     pub reply: Reply<Result<StoredKey, Refused>>,
-}
-
-/// The ends of the audit log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AuditLog {
-    /// The oldest record that is kept; the next one if there is none.
-    first: u64,
-    /// The next record.
-    next: u64,
-    /// Of the newest record.
-    hash: Hash,
-}
-
-impl Default for AuditLog {
-    fn default() -> Self {
-        Self {
-            first: 1,
-            next: 1,
-            hash: NONE_BEFORE,
-        }
-    }
 }
 
 impl Ledger {
@@ -123,29 +104,13 @@ impl Ledger {
         self.shared.keys.remove(id);
     }
 
-    pub(super) fn record_audit(&mut self, event: Event, reply: Reply<()>) {
-        let AuditLog { first, next, hash } = self.audit_log;
-        let record = Record {
-            seq: next,
-            at: self.time,
-            event,
-            previous: hash,
-        };
-        let hash = record.hash();
-        let encoded = row::encode_audit(&record, hash);
-        self.step.batch.put(key::audit(next), encoded.clone());
-        self.step.batch.put(key::audit_head(), encoded);
-        self.step.durable = true;
-        let is_full = next - first >= AUDIT_RECORDS_MAX;
-        if is_full {
-            self.step.batch.delete(key::audit(first));
-        }
-        self.audit_log = AuditLog {
-            first: first + u64::from(is_full),
-            next: next + 1,
-            hash,
-        };
+    pub(super) fn record_audit(&mut self, event: Event, reply: Reply<()>) -> Result<(), Error> {
+        let Step { batch, durable, .. } = &mut self.step;
+        self.audit_log
+            .append(event, self.time, &*self.store, batch)?;
+        *durable = true;
         self.answer(reply, ());
+        Ok(())
     }
 
     pub(super) fn recover_access(&mut self) -> Result<(), Error> {
@@ -156,36 +121,7 @@ impl Ledger {
         for (_, bytes) in self.read_all(Space::Meta, &key::access_keys())? {
             self.shared.keys.insert(row::decode_access_key(bytes)?);
         }
-        // The head says what the newest record was, so that records that are gone from the end are noticed.
-        let Some(head) = self.store.get(&key::audit_head())? else {
-            return Ok(());
-        };
-        let (head, hash) = row::decode_audit(head)?;
-        let mut ends = [head.seq + 1; 2];
-        for (end, direction) in ends
-            .iter_mut()
-            .zip([Direction::Ascending, Direction::Descending])
-        {
-            let found = self
-                .store
-                .scan(Space::Index, &key::audits(), &[], direction, 1)?;
-            if let Some(pair) = found.into_iter().next() {
-                *end = row::decode_audit(pair.value)?.0.seq;
-            }
-        }
-        let [first, last] = ends;
-        if last != head.seq {
-            tracing::error!(
-                expected = head.seq,
-                found = last,
-                "records of the audit log are missing: `tq audit verify` says which"
-            );
-        }
-        self.audit_log = AuditLog {
-            first,
-            next: head.seq + 1,
-            hash,
-        };
+        self.audit_log = AuditLog::recover(&*self.store)?;
         Ok(())
     }
 }

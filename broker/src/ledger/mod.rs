@@ -18,8 +18,7 @@
 mod access;
 mod admission;
 mod answers;
-#[cfg(any(test, feature = "simulation"))]
-pub mod audit;
+mod audit_log;
 mod breakers;
 mod claims;
 mod command;
@@ -35,6 +34,8 @@ mod namespaces;
 mod queues;
 mod quotas;
 mod ready;
+#[cfg(any(test, feature = "simulation"))]
+pub mod recount;
 mod recovery;
 mod redrive;
 mod removal;
@@ -53,6 +54,7 @@ mod token;
 pub use access::KeyChange;
 pub use admission::{Admission, OverloadView, Permit, Weight};
 pub use answers::Answers;
+pub(crate) use audit_log::AuditLog;
 pub use command::{
     BreakerOrder, BreakerView, Command, Delete, Deploy, Deployed, Doomed, HelloRefused, HostOrder,
     HostState, HostView, LogChunk, QueueChange, QueuePatch, QueueView, Readiness, Refused, Reply,
@@ -345,7 +347,7 @@ pub struct Ledger {
     collector: retention::Collector,
     module_uses: modules::Uses,
     buckets: keyvalue::Buckets,
-    audit_log: access::AuditLog,
+    audit_log: audit_log::AuditLog,
     /// Tasks as they were when they were removed, and when that was, for whoever checks that they had to go.
     #[cfg(any(test, feature = "simulation"))]
     removed: Vec<(Task, Timestamp)>,
@@ -453,10 +455,7 @@ impl Ledger {
                 self.change_key(change);
                 Ok(())
             }
-            Command::Audit(event, reply) => {
-                self.record_audit(event, reply);
-                Ok(())
-            }
+            Command::Audit(event, reply) => self.record_audit(event, reply),
             Command::Bucket(change) => self.change_bucket(change),
             Command::Granted(attempt, reply) => {
                 let granted = self.granted(&attempt)?;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tq_core::task::State;
 use tq_core::{TaskId, Timestamp};
 
-use super::access::AuditLog;
+use super::audit_log::AuditLog;
 use super::claims::Claims;
 use super::costs::Costs;
 use super::ids::Ids;

@@ -75,6 +75,8 @@ pub struct Metrics {
     breakers: Family<ByState, Gauge>,
     tasks_refused: Family<ByTier, Counter>,
     quota_refused: Family<ByQuota, Counter>,
+    /// Requests with a credential that is none.
+    pub credentials_refused: Counter,
     ledger_waits: Waits,
     ended: Family<ByState, Counter>,
     attempts: Family<ByOutcome, Counter>,
@@ -206,6 +208,7 @@ impl Metrics {
             overload_level,
             tasks_refused,
             quota_refused,
+            credentials_refused,
             ledger_waits,
             ended,
             attempts,
@@ -260,6 +263,11 @@ impl Metrics {
             "quota_refused_tasks",
             "Tasks refused for a quota of their namespace, by quota",
             quota_refused,
+        );
+        registry.register(
+            "credentials_refused",
+            "Requests refused because their credential is none, or holds no longer",
+            credentials_refused,
         );
         registry.register(
             "ledger_wait_seconds",

@@ -76,6 +76,7 @@ mod index {
     pub(super) const ENTRY: u8 = 100;
     pub(super) const COST: u8 = 140;
     pub(super) const AUDIT: u8 = 160;
+    pub(super) const AUDIT_OF: u8 = 161;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -291,6 +292,22 @@ pub fn audit(seq: u64) -> Key {
 /// Before all of them.
 pub fn audits() -> Vec<u8> {
     vec![index::AUDIT]
+}
+
+/// Leads to a record of the audit log that is about a namespace.
+pub fn audit_of(namespace: &str, seq: u64) -> Key {
+    let bytes = [&audits_of(namespace)[..], &seq.to_be_bytes()[..]].concat();
+    Key::new(Space::Index, bytes)
+}
+
+/// Before all of a namespace, whose name has no zero byte.
+pub fn audits_of(namespace: &str) -> Vec<u8> {
+    [&[index::AUDIT_OF], namespace.as_bytes(), &[0]].concat()
+}
+
+/// Which record a key of the audit log is of or leads to.
+pub fn audit_seq(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*key.last_chunk()?))
 }
 
 /// The settings of a namespace.

@@ -87,8 +87,8 @@ Examples:
     Export,
     /// Check that no record was altered or removed: of the broker, or of an export
     #[command(
-        after_help = "Exit code 1 if the chain is broken. It prints the number and hash of the newest record: keep them elsewhere, and give the hash as --head later, \
-so that records that are gone from the end are noticed too.
+        after_help = "Exit code 1 if the chain is broken. It prints the numbers of the oldest and newest record, and the hash of the newest: keep that elsewhere, and give it as \
+--head later. Without it, a chain that was written anew as a whole is not told from the one that it was, nor an export from which the newest records were removed.
 
 Examples:
   tq audit verify
@@ -117,7 +117,10 @@ pub(crate) struct AuditListArgs {
     /// Only calls with this in their names, such as `UploadModule`
     #[arg(long, value_name = "TEXT")]
     pub(crate) call: Option<String>,
-    /// How many, up to 1000
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    /// How many
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
+    /// Where to go on: the `next` of the list before
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
 }

@@ -9179,6 +9179,8 @@ pub struct AuditRecord {
     pub previous: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "10")]
     pub hash: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "11")]
+    pub left_out: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListAuditRecordsRequest {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use tq_broker::ledger::audit::Tasks;
+use tq_broker::ledger::recount::Tasks;
 use tq_broker::ledger::{Ledger, Shared};
 use tq_broker::store::{Direction, Read, Space};
 use tq_broker::tables::{Namespace, key, row};

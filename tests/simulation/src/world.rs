@@ -214,7 +214,7 @@ impl World {
         self.reconnect_all();
         self.run_until_over();
         let process = self.broker.process.as_ref().expect("the broker runs");
-        process.ledger.audit();
+        process.ledger.recount();
         self.promises.check_end(&process.ledger);
         self.report.tasks = self.promises.sent.len() as u64;
         self.report
@@ -350,7 +350,7 @@ impl World {
             return self.after(Duration::from_millis(100), Event::BrokerStarts);
         }
         if let Some(process) = &self.broker.process {
-            process.ledger.audit();
+            process.ledger.recount();
             self.promises.check(&process.ledger);
         }
         self.wake_broker(Duration::ZERO);
@@ -423,7 +423,7 @@ impl World {
         }
         if self.one_in(16) || self.watcher.is_some() {
             let process = self.broker.process.as_ref().expect("it has stepped");
-            process.ledger.audit();
+            process.ledger.recount();
             self.promises.check(&process.ledger);
         }
         self.sync();

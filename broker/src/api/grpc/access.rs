@@ -2,32 +2,20 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tonic::{Request, Response, Status};
 use tq_core::Timestamp;
 use tq_core::access::{Role, Scope};
-use tq_core::limits::{
-    ACCESS_KEY_EXPIRY_MAX, ACCESS_KEY_GRACE_MAX, ACCESS_KEY_NAMESPACES_MAX, LIST_PAGE_MAX,
-    NAME_BYTES_MAX,
-};
+use tq_core::limits::{ACCESS_KEY_EXPIRY_MAX, ACCESS_KEY_GRACE_MAX, ACCESS_KEY_NAMESPACES_MAX};
 use tq_core::name;
 use tq_proto::v1;
 use tq_proto::v1::access_service_server::AccessService;
 
 use super::Context;
+use super::audit::WhichRecords;
 use super::blocking::blocking;
-use super::request::over;
-use crate::access::audit::{Event, Hash, Record};
 use crate::access::{Caller, KeyId, KeyOrder, KeyText, StoredKey};
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, KeyChange, Refused, wall};
-use crate::store::{Direction, Read, Space};
-use crate::tables::{key, row};
-
-/// Records of the audit log that one request looks at: it goes on from there if few of them are what it asked for.
-const SCANNED_MAX: usize = 10_000;
-/// Records that are read at once.
-const PAGE: usize = 500;
 
 pub(super) struct Access(pub(super) Context);
 
@@ -159,7 +147,7 @@ impl AccessService for Access {
             }
             false => caller.namespace(request.namespace.clone())?,
         };
-        let which = WhichRecords::new(namespace, request)?;
+        let which = WhichRecords::new(namespace, caller.has_all_of(&Scope::All), request)?;
         let reader = self.0.ledger.reader().clone();
         let found = blocking(move || which.find(&*reader)).await?;
         self.0.ledger.on_disk().await.map_err(ApiError::from)?;
@@ -204,148 +192,6 @@ fn span(field: &str, ms: u64, most: Duration) -> Result<Duration, Status> {
         )));
     }
     Ok(span)
-}
-
-/// Which records of the audit log a request is about.
-struct WhichRecords {
-    namespace: String,
-    request: v1::ListAuditRecordsRequest,
-    limit: usize,
-    direction: Direction,
-    /// Where it goes on.
-    from: Option<u64>,
-}
-
-impl WhichRecords {
-    fn new(namespace: String, request: v1::ListAuditRecordsRequest) -> Result<Self, Status> {
-        over("principal", request.principal.len(), NAME_BYTES_MAX)?;
-        over("call", request.call.len(), NAME_BYTES_MAX)?;
-        let limit = match request.limit as usize {
-            0 => 100,
-            limit if limit <= LIST_PAGE_MAX => limit,
-            limit => {
-                return Err(invalid(format_args!(
-                    "limit is {limit}; it may be 1 to {LIST_PAGE_MAX}"
-                )));
-            }
-        };
-        let from = match request.cursor.as_str() {
-            "" => None,
-            cursor => Some(cursor.parse().map_err(|_| {
-                invalid("cursor is none that this call has given; leave it out to begin anew")
-            })?),
-        };
-        Ok(Self {
-            namespace,
-            limit,
-            direction: match request.ascending {
-                true => Direction::Ascending,
-                false => Direction::Descending,
-            },
-            from,
-            request,
-        })
-    }
-
-    fn takes(&self, record: &Record) -> bool {
-        let Record { at, event, .. } = record;
-        let v1::ListAuditRecordsRequest {
-            from_ms,
-            until_ms,
-            principal,
-            call,
-            ..
-        } = &self.request;
-        (self.namespace.is_empty() || self.namespace == event.namespace)
-            && at.0 >= *from_ms
-            && (*until_ms == 0 || at.0 < *until_ms)
-            && event.principal.contains(principal)
-            && event.call.contains(call)
-    }
-
-    /// Whether no record that comes after this one can be meant.
-    fn is_past(&self, at: Timestamp) -> bool {
-        match self.direction {
-            Direction::Ascending => self.request.until_ms > 0 && at.0 >= self.request.until_ms,
-            Direction::Descending => at.0 < self.request.from_ms,
-        }
-    }
-
-    fn find(&self, reader: &dyn Read) -> Result<v1::ListAuditRecordsResponse, ApiError> {
-        let head = reader.get(&key::audit_head())?;
-        let head = head.map(row::decode_audit).transpose()?;
-        // What is of everybody is not for those who see one namespace.
-        let head = head.filter(|_| self.namespace.is_empty());
-        let mut records = Vec::new();
-        let (mut from, mut scanned) = (self.from, 0);
-        let next = loop {
-            let at = from.map(|seq| key::audit(seq).bytes).unwrap_or_default();
-            let page = reader.scan(Space::Index, &key::audits(), &at, self.direction, PAGE)?;
-            let is_last = page.len() < PAGE;
-            for pair in page {
-                let (record, hash) = row::decode_audit(pair.value)?;
-                if records.len() == self.limit || scanned == SCANNED_MAX {
-                    return Ok(found(records, Some(record.seq), head));
-                }
-                if self.is_past(record.at) {
-                    return Ok(found(records, None, head));
-                }
-                scanned += 1;
-                from = match self.direction {
-                    Direction::Ascending => record.seq.checked_add(1),
-                    Direction::Descending => record.seq.checked_sub(1),
-                };
-                if self.takes(&record) {
-                    records.push(record_out(record, hash));
-                }
-            }
-            if is_last || from.is_none() {
-                break None;
-            }
-        };
-        Ok(found(records, next, head))
-    }
-}
-
-fn found(
-    records: Vec<v1::AuditRecord>,
-    next: Option<u64>,
-    head: Option<(Record, Hash)>,
-) -> v1::ListAuditRecordsResponse {
-    v1::ListAuditRecordsResponse {
-        records,
-        next: next.map(|seq| seq.to_string()).unwrap_or_default(),
-        head: head.map(|(record, hash)| record_out(record, hash)),
-    }
-}
-
-fn record_out(record: Record, hash: Hash) -> v1::AuditRecord {
-    let Record {
-        seq,
-        at,
-        event,
-        previous,
-    } = record;
-    let Event {
-        principal,
-        peer,
-        call,
-        namespace,
-        subject,
-        outcome,
-    } = event;
-    v1::AuditRecord {
-        seq,
-        at_ms: at.0,
-        principal,
-        peer,
-        call,
-        namespace,
-        subject,
-        outcome,
-        previous: Bytes::copy_from_slice(&previous),
-        hash: Bytes::copy_from_slice(&hash),
-    }
 }
 
 fn with_text(key: &StoredKey, text: &KeyText) -> v1::ApiKeyWithText {

@@ -19,7 +19,7 @@ use super::blocking::blocking;
 use super::function_filter::FunctionFilter;
 use super::payloads::put_large;
 use super::reads::{Reads, no_task};
-use super::request::over;
+use super::request::{bounded, over};
 use super::typed::Calls;
 use super::{Context, convert};
 use crate::access::Caller;
@@ -431,17 +431,6 @@ fn outcome_in(name: &str) -> Result<Outcome, Status> {
             names.join(", ")
         ))
     })
-}
-
-/// A number of things that may be asked for at once; 0 is `default`.
-fn bounded(what: &str, value: u32, default: usize, max: usize) -> Result<usize, Status> {
-    match value as usize {
-        0 => Ok(default),
-        value if value <= max => Ok(value),
-        value => Err(invalid(format_args!(
-            "{what} is {value}; it may be 1 to {max}"
-        ))),
-    }
 }
 
 fn cursor_out((at, id): Death) -> String {

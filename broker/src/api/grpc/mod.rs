@@ -2,6 +2,7 @@
 
 mod access;
 mod arriving;
+mod audit;
 mod blocking;
 mod convert;
 mod dead_letters;
@@ -30,6 +31,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tq_core::Grants;
 use tq_core::limits::MESSAGE_BYTES_MAX;
@@ -72,7 +74,8 @@ impl Context {
     }
 }
 
-/// Every route of the broker: `tq.v1` with reflection and health, and `/metrics`.
+/// Every route of the broker: `tq.v1` with reflection and health, and `/metrics`. Among `calls` are those that go on even if their caller
+/// goes away.
 ///
 /// # Panics
 /// If the generated descriptors are not what they were generated to be.
@@ -81,6 +84,7 @@ pub(crate) async fn routes(
     blobs: Blobs,
     vault: Vault,
     tokens: Option<Arc<Tokens>>,
+    calls: TaskTracker,
     stop: CancellationToken,
 ) -> Router {
     let context = Context {
@@ -192,7 +196,7 @@ pub(crate) async fn routes(
             )
         }
     };
-    let gate = Guard::new(ledger, tokens);
+    let gate = Guard::new(ledger, tokens, calls);
     Router::new()
         .route("/metrics", get(metrics))
         .merge(grpc)

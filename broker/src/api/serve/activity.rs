@@ -55,6 +55,8 @@ pub(super) enum Ending {
     Idle,
     /// It does not read what it has asked for.
     Stalled,
+    /// Its certificate has ended. A client that has another one by now connects with that.
+    Expired,
 }
 
 impl Activity {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -13,7 +14,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tq_proto::v1::host_link_server;
 use tq_tls::Acceptor;
@@ -24,10 +25,14 @@ use super::bounds::{
     SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX, Times,
 };
 use crate::api::peer::Peer;
+use crate::ledger::wall;
 
 /// Calls in which a host says something when it has something to say, after it has begun. A session is given up by the broker when its
 /// host is silent for longer than a lease, and logs may not come for hours.
 const OPEN_ENDED: &[&str] = &["Session", "PutLogs"];
+
+/// A connection with a certificate lasts no longer than this, nor than the certificate: times further away than a clock can say are none.
+const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What every connection is served with.
 #[derive(Clone)]
@@ -75,6 +80,11 @@ impl Serving {
             stop,
         } = self;
         let address = peer.address;
+        // By the clock as it is now; where credentials are looked at again, the wall clock counts.
+        let expires = peer.certificate.as_ref().map(|identity| {
+            let left = identity.expires_ms.saturating_sub(wall().0);
+            Instant::now() + Duration::from_millis(left).min(FAR_AWAY)
+        });
         let activity = Activity::new();
         let begun = Arc::clone(&activity);
         let routes = TowerToHyperService::new(router);
@@ -94,7 +104,11 @@ impl Serving {
         tokio::pin!(connection);
         let ending = async {
             loop {
-                tokio::time::sleep(times.look_every).await;
+                let look_at = Instant::now() + times.look_every;
+                sleep_until(expires.map_or(look_at, |at| at.min(look_at))).await;
+                if expires.is_some_and(|at| at <= Instant::now()) {
+                    return Ending::Expired;
+                }
                 if let Some(ending) = activity.look(&times) {
                     return ending;
                 }
@@ -107,7 +121,7 @@ impl Serving {
                 match ending {
                     // Nobody would read that this is the end.
                     Ending::Stalled => return,
-                    Ending::NoRequest | Ending::Idle => {
+                    Ending::NoRequest | Ending::Idle | Ending::Expired => {
                         // A request that is on its way is still answered.
                         connection.as_mut().graceful_shutdown();
                         let ended = timeout(times.farewell, connection).await;

@@ -1,4 +1,4 @@
-//! Dead letters, and the settings that decide how soon a task becomes one. After every step the audit compares the
+//! Dead letters, and the settings that decide how soon a task becomes one. After every step the recount compares the
 //! indexes of dead letters with the tasks.
 
 use std::time::Duration;

@@ -131,7 +131,7 @@ fn what_was_set_is_there_after_a_restart(store: NewStore) {
     assert_eq!(get(&sim, "cache", "small"), Some("v".into()));
     assert_eq!(get(&sim, "cache", "large"), Some(large));
     assert_eq!(get(&sim, "cache", ""), Some(Bytes::new()));
-    // A value that becomes small, and one that goes, leave nothing behind: the audit looks after every step.
+    // A value that becomes small, and one that goes, leave nothing behind: the recount looks after every step.
     assert_eq!(
         change(&mut sim, "cache", set("large", "now small")),
         Ok(Changed::Done)
@@ -238,7 +238,7 @@ fn limit_of_a_namespace_is_exact(store: NewStore) {
     let fit = KEYVALUE_NAMESPACE_BYTES_MAX / each;
     let pairs = (0..fit).map(|n| (format!("{n:04}"), value.clone()));
     for pairs in pairs.collect::<Vec<_>>().chunks(128) {
-        // Without the audit of each step, which reads all of it.
+        // Without the recount of each step, which reads all of it.
         let answer = send(
             &mut sim,
             operator(TENANT),

@@ -295,7 +295,7 @@ impl Sim {
     /// Checks all of the store and the ledger's memory.
     #[track_caller]
     pub(super) fn check(&self) {
-        self.ledger().audit();
+        self.ledger().recount();
     }
 
     fn open(&mut self) {

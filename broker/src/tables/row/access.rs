@@ -4,9 +4,10 @@ use bytes::Bytes;
 use prost::Message;
 use tq_core::Timestamp;
 use tq_core::access::{Role, Scope};
+use tq_proto::v1;
 
 use super::Error;
-use crate::access::audit::{Event, Hash, Record};
+use crate::access::audit::Record;
 use crate::access::{KeyId, Previous, StoredKey, TextHash};
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -146,100 +147,27 @@ pub fn decode_access_key(bytes: Bytes) -> Result<StoredKey, Error> {
     })
 }
 
-#[derive(Clone, PartialEq, Eq, Message)]
-struct AuditRow {
-    #[prost(uint64, tag = "1")]
-    seq: u64,
-    #[prost(uint64, tag = "2")]
-    at_ms: u64,
-    #[prost(string, tag = "3")]
-    principal: String,
-    #[prost(string, tag = "4")]
-    peer: String,
-    #[prost(string, tag = "5")]
-    call: String,
-    #[prost(string, tag = "6")]
-    namespace: String,
-    #[prost(string, tag = "7")]
-    subject: String,
-    #[prost(string, tag = "8")]
-    outcome: String,
-    #[prost(bytes = "vec", tag = "9")]
-    previous: Vec<u8>,
-    #[prost(bytes = "vec", tag = "10")]
-    hash: Vec<u8>,
+/// Encodes a record of the audit log. It is on disk as it is shown: who checks a record sees what its hash is over, and nothing between
+/// the two can leave any of it out.
+pub fn encode_audit(record: Record) -> Vec<u8> {
+    v1::AuditRecord::from(record).encode_to_vec()
 }
 
-/// Encodes a record of the audit log with its hash.
-pub fn encode_audit(record: &Record, hash: Hash) -> Vec<u8> {
-    let Record {
-        seq,
-        at,
-        event,
-        previous,
-    } = record.clone();
-    let Event {
-        principal,
-        peer,
-        call,
-        namespace,
-        subject,
-        outcome,
-    } = event;
-    AuditRow {
-        seq,
-        at_ms: at.0,
-        principal,
-        peer,
-        call,
-        namespace,
-        subject,
-        outcome,
-        previous: previous.to_vec(),
-        hash: hash.to_vec(),
-    }
-    .encode_to_vec()
-}
-
-/// Decodes a record of the audit log and the hash that it was written with, which may not be its own any more.
+/// Decodes a record of the audit log.
 ///
 /// # Errors
 /// [`Error`] if the bytes are no such row.
-pub fn decode_audit(bytes: Bytes) -> Result<(Record, Hash), Error> {
+pub fn decode_audit(bytes: Bytes) -> Result<Record, Error> {
     let kind = "audit";
-    let row = AuditRow::decode(bytes).map_err(|source| Error::Decode { kind, source })?;
-    let AuditRow {
-        seq,
-        at_ms,
-        principal,
-        peer,
-        call,
-        namespace,
-        subject,
-        outcome,
-        previous,
-        hash,
-    } = row;
-    let of = |bytes: Vec<u8>, field| bytes.try_into().map_err(|_| Error::Field { kind, field });
-    let record = Record {
-        seq,
-        at: Timestamp(at_ms),
-        event: Event {
-            principal,
-            peer,
-            call,
-            namespace,
-            subject,
-            outcome,
-        },
-        previous: of(previous, "previous")?,
-    };
-    Ok((record, of(hash, "hash")?))
+    let row = v1::AuditRecord::decode(bytes).map_err(|source| Error::Decode { kind, source })?;
+    let field = "hash";
+    Record::try_from(row).map_err(|_| Error::Field { kind, field })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::audit::Event;
 
     #[test]
     fn keys_are_read_as_they_were_written() {
@@ -272,21 +200,17 @@ mod tests {
 
     #[test]
     fn records_are_read_as_they_were_written() {
-        let record = Record {
-            seq: 1,
-            at: Timestamp(2),
-            event: Event {
-                principal: "a".into(),
-                peer: "b".into(),
-                call: "c".into(),
-                namespace: "d".into(),
-                subject: "e".into(),
-                outcome: "f".into(),
-            },
-            previous: [7; 32],
+        let event = Event {
+            principal: "a".into(),
+            peer: "b".into(),
+            call: "c".into(),
+            namespace: "d".into(),
+            subject: "e".into(),
+            outcome: "f".into(),
+            left_out: 3,
         };
-        let hash = record.hash();
-        let read = decode_audit(encode_audit(&record, hash).into()).unwrap();
-        assert_eq!(read, (record, hash));
+        let record = Record::new(1, Timestamp(2), event, [7; 32]);
+        let read = decode_audit(encode_audit(record.clone()).into()).unwrap();
+        assert_eq!(read, record);
     }
 }

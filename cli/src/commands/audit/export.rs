@@ -9,7 +9,7 @@ use super::each_page;
 
 pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     let client = connect(config).await?;
-    each_page(&client, |records| {
+    each_page(&client, |records, _| {
         let mut lines = Vec::new();
         for record in &records {
             serde_json::to_writer(&mut lines, &json::AuditInfo::from(record))?;

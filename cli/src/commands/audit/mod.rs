@@ -9,11 +9,11 @@ use tq_client::{AuditRecord, Client, ListAuditRecordsRequest};
 /// Records of one page of what is read whole.
 const PAGE: u32 = 1_000;
 
-/// Reads all records, the oldest first, a page at a time. Returns the newest one that the broker says there is.
+/// Reads all records, the oldest first, a page at a time, and with each page the newest one that there was before it was read.
 async fn each_page(
     client: &Client,
-    mut page: impl FnMut(Vec<AuditRecord>) -> anyhow::Result<()>,
-) -> anyhow::Result<Option<AuditRecord>> {
+    mut page: impl FnMut(Vec<AuditRecord>, Option<AuditRecord>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut request = ListAuditRecordsRequest {
         ascending: true,
         limit: PAGE,
@@ -21,9 +21,9 @@ async fn each_page(
     };
     loop {
         let answer = client.audit_records(request.clone()).await?;
-        page(answer.records)?;
+        page(answer.records, answer.head)?;
         if answer.next.is_empty() {
-            return Ok(answer.head);
+            return Ok(());
         }
         request.cursor = answer.next;
     }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use tq_broker::access::audit::Hash;
 use tq_client::{ApiKey, AuditRecord, Identity, Role};
 
 use super::{known, named};
@@ -106,11 +105,11 @@ impl<'a> KeyWithText<'a> {
     }
 }
 
-/// A record of the audit log, with everything that its hash is over.
+/// A record of the audit log, with everything that its hash is over, as far as the caller may know it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuditInfo<'a> {
-    seq: u64,
+    seq: Option<u64>,
     at_ms: u64,
     principal: Cow<'a, str>,
     peer: Cow<'a, str>,
@@ -118,8 +117,9 @@ pub(crate) struct AuditInfo<'a> {
     namespace: Cow<'a, str>,
     subject: Cow<'a, str>,
     outcome: Cow<'a, str>,
-    previous: String,
-    hash: String,
+    left_out: u64,
+    previous: Option<String>,
+    hash: Option<String>,
 }
 
 impl<'a> From<&'a AuditRecord> for AuditInfo<'a> {
@@ -135,9 +135,11 @@ impl<'a> From<&'a AuditRecord> for AuditInfo<'a> {
             outcome,
             previous,
             hash,
+            left_out,
         } = record;
+        let text = |hash: &[u8]| (!hash.is_empty()).then(|| hex::encode(hash));
         Self {
-            seq: *seq,
+            seq: known(*seq),
             at_ms: *at_ms,
             principal: principal.into(),
             peer: peer.into(),
@@ -145,8 +147,9 @@ impl<'a> From<&'a AuditRecord> for AuditInfo<'a> {
             namespace: namespace.into(),
             subject: subject.into(),
             outcome: outcome.into(),
-            previous: hex::encode(previous),
-            hash: hex::encode(hash),
+            left_out: *left_out,
+            previous: text(previous),
+            hash: text(hash),
         }
     }
 }
@@ -163,12 +166,16 @@ impl From<AuditInfo<'_>> for AuditRecord {
             namespace,
             subject,
             outcome,
+            left_out,
             previous,
             hash,
         } = info;
-        let bytes = |text: String| hex::decode(text).unwrap_or_default().into();
+        let bytes = |text: Option<String>| {
+            let text = text.unwrap_or_default();
+            hex::decode(text).unwrap_or_default().into()
+        };
         Self {
-            seq,
+            seq: seq.unwrap_or_default(),
             at_ms,
             principal: principal.into_owned(),
             peer: peer.into_owned(),
@@ -178,6 +185,7 @@ impl From<AuditInfo<'_>> for AuditRecord {
             outcome: outcome.into_owned(),
             previous: bytes(previous),
             hash: bytes(hash),
+            left_out,
         }
     }
 }
@@ -186,13 +194,15 @@ impl From<AuditInfo<'_>> for AuditRecord {
 #[derive(Debug, Serialize)]
 pub(crate) struct AuditList<'a> {
     records: Vec<AuditInfo<'a>>,
+    next: Option<&'a str>,
 }
 
 impl<'a> AuditList<'a> {
-    /// In the order given.
-    pub(crate) fn new(records: &'a [AuditRecord]) -> Self {
+    /// In the order given. `next` is empty if there are no more.
+    pub(crate) fn new(records: &'a [AuditRecord], next: &'a str) -> Self {
         Self {
             records: records.iter().map(AuditInfo::from).collect(),
+            next: named(next),
         }
     }
 }
@@ -200,21 +210,12 @@ impl<'a> AuditList<'a> {
 /// Whether the audit log is whole.
 #[derive(Debug, Serialize)]
 pub(crate) struct AuditVerified<'a> {
-    records: u64,
-    is_whole: bool,
-    broken: Option<&'a str>,
-    last_seq: Option<u64>,
-    last_hash: Option<String>,
-}
-
-impl<'a> AuditVerified<'a> {
-    pub(crate) fn new(records: u64, last: Option<(u64, Hash)>, broken: &'a Option<String>) -> Self {
-        Self {
-            records,
-            is_whole: broken.is_none(),
-            broken: broken.as_deref(),
-            last_seq: last.map(|(seq, _)| seq),
-            last_hash: last.map(|(_, hash)| hex::encode(hash)),
-        }
-    }
+    pub(crate) records: u64,
+    pub(crate) is_whole: bool,
+    pub(crate) broken: Option<&'a str>,
+    /// Whether it is known which record has to be there as the newest one, or as one of the newest.
+    pub(crate) is_end_known: bool,
+    pub(crate) first_seq: Option<u64>,
+    pub(crate) last_seq: Option<u64>,
+    pub(crate) last_hash: Option<String>,
 }

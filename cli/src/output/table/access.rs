@@ -70,17 +70,35 @@ pub(crate) fn print_audit(records: &[AuditRecord]) -> anyhow::Result<()> {
         ],
         records.iter().map(|record| {
             [
-                record.seq.to_string(),
+                number(record.seq),
                 time(record.at_ms),
                 escaped(&record.principal),
                 record.peer.clone(),
                 record.call.clone(),
                 record.namespace.clone(),
                 escaped(&record.subject),
-                record.outcome.clone(),
+                outcome(record),
             ]
         }),
     )
+}
+
+/// The number of a record; nothing for who may not know it.
+fn number(seq: u64) -> String {
+    match seq {
+        0 => String::new(),
+        seq => seq.to_string(),
+    }
+}
+
+fn outcome(record: &AuditRecord) -> String {
+    let AuditRecord {
+        outcome, left_out, ..
+    } = record;
+    match left_out {
+        0 => outcome.clone(),
+        left_out => format!("{outcome} (before it, {left_out} left out)"),
+    }
 }
 
 fn scope(namespaces: &[String]) -> String {

@@ -24,6 +24,7 @@ use tracing::Instrument;
 use self::logs::Place;
 use super::blocking::blocking;
 use super::reads::{Reads, Shows, no_task};
+use super::request::bounded;
 use super::{Context, convert};
 use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
@@ -108,15 +109,7 @@ impl TaskService for Tasks {
         } = request.into_inner();
         let namespace = caller.namespace(namespace)?;
         let state = convert::state_in(state)?;
-        let limit = match limit as usize {
-            0 => 100,
-            limit if limit <= LIST_PAGE_MAX => limit,
-            limit => {
-                return Err(invalid(format_args!(
-                    "limit is {limit}; it may be 1 to {LIST_PAGE_MAX}"
-                )));
-            }
-        };
+        let limit = bounded("limit", limit, 100, LIST_PAGE_MAX)?;
         let before = convert::cursor(&cursor)?;
         let reads = self.reads(&namespace);
         let (tasks, next) = blocking(move || reads.list(state, limit, before)).await?;

@@ -27,8 +27,8 @@ impl Ledger {
     /// Checks all of the store and of what is in memory, between steps.
     ///
     /// # Panics
-    /// If anything is not as it should be: there is a bug in the self.
-    pub fn audit(&self) {
+    /// If anything is not as it should be: there is a bug in the ledger.
+    pub fn recount(&self) {
         assert_eq!(
             self.shared.metrics.invariant_violations.get(),
             0,
