@@ -290,6 +290,12 @@ pub const SUBMIT_BATCH_MAX: usize = 1_000;
 pub const WATCH_IDS_MAX: usize = 10_000;
 /// One gRPC message: a payload and a result at their limits, and room for the rest.
 pub const MESSAGE_BYTES_MAX: usize = 20 * MIB as usize;
+/// How long the body of a request to `/v1` may take to arrive.
+pub const REST_BODY_TIME: Duration = Duration::from_secs(60);
+/// Bodies of JSON up to this size are read as they come.
+pub const REST_SMALL_BODY_BYTES: usize = 64 * KIB as usize;
+/// Larger ones that are read and held at once; a further one waits. As JSON in memory, one may take ten times its size.
+pub const REST_LARGE_BODIES_MAX: usize = 4;
 /// Rows that one listing looks at before it hands back a cursor, so that a rare state costs a bounded time.
 pub const LIST_SCAN_MAX: usize = 10_000;
 /// Tasks on one page of a listing.

@@ -2,6 +2,7 @@
 
 mod grpc;
 mod peer;
+mod rest;
 mod serve;
 mod status;
 

@@ -49,6 +49,7 @@ use tq_proto::v1::secret_service_server::SecretServiceServer;
 use tq_proto::v1::task_service_server::TaskServiceServer;
 
 use crate::access::{Guard, Tokens, guard};
+use crate::api::rest;
 use crate::api::status::ApiError;
 use crate::blobs::Blobs;
 use crate::dispatch::message::AttemptRef;
@@ -197,8 +198,10 @@ pub(crate) async fn routes(
         }
     };
     let gate = Guard::new(ledger, tokens, calls);
-    Router::new()
+    let services = Router::new()
         .route("/metrics", get(metrics))
         .merge(grpc)
-        .layer(from_fn_with_state(gate, guard))
+        .layer(from_fn_with_state(gate, guard));
+    // Beside the gate: what comes this way goes through it as the call that it is.
+    rest::routes(&services).merge(services)
 }

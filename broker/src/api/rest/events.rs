@@ -1,0 +1,121 @@
+//! Streams: events as a browser reads them (server-sent events), and the text of a log.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use http::{HeaderMap, HeaderValue, header};
+use prost::Message as _;
+use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage as _};
+use tonic::Streaming;
+use tq_proto::v1;
+
+use super::problem::Problem;
+use super::{decoded, json};
+
+/// How often something is said to one who waits, so that nothing on the way takes the connection for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How a client that lost its connection says where it goes on.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// Has a stream go on where the last event left off that its caller has seen, if the caller says so.
+pub(super) fn go_on(
+    message: &mut DynamicMessage,
+    cursor: &str,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    let Some(last) = headers.get(LAST_EVENT_ID) else {
+        return Ok(());
+    };
+    let last = last.to_str().unwrap_or_default();
+    let field = message.descriptor().get_field_by_name(cursor);
+    if let Some(field) = field.filter(|_| !last.is_empty()) {
+        // It is newer than what the address says, which is of the first request.
+        message.clear_field(&field);
+        json::set(message, cursor, last)?;
+    }
+    Ok(())
+}
+
+/// A stream of messages as events, each with where a next request goes on. Ends with an event `end`, or `problem`.
+pub(super) fn events(
+    messages: Streaming<Bytes>,
+    of: MessageDescriptor,
+    cursor: &'static str,
+) -> Response {
+    let ends = |event: &str, data: String| Event::default().event(event).data(data);
+    let events = stream::unfold(Some(messages), move |messages| {
+        let of = of.clone();
+        async move {
+            let mut messages = messages?;
+            let event = match messages.message().await {
+                Ok(Some(bytes)) => match decoded(of, &bytes) {
+                    Ok(message) => {
+                        let data = json::of_message(&message).to_string();
+                        let event = Event::default().data(data);
+                        let event = match id(&message, cursor) {
+                            Some(id) => event.id(id),
+                            None => event,
+                        };
+                        return Some((event, Some(messages)));
+                    }
+                    Err(problem) => ends("problem", problem.json().to_string()),
+                },
+                Ok(None) => ends("end", "{}".to_owned()),
+                Err(status) => ends("problem", Problem::from(status).json().to_string()),
+            };
+            Some((event, None))
+        }
+    });
+    let events = Sse::new(events.map(Ok::<_, Infallible>));
+    events
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response()
+}
+
+/// Where a request goes on behind this message.
+fn id(message: &DynamicMessage, cursor: &str) -> Option<String> {
+    let bytes = message.encode_to_vec();
+    match cursor {
+        "after_seq" => {
+            let seq = v1::WatchTasksResponse::decode(&*bytes).ok()?.seq;
+            Some(seq.to_string())
+        }
+        _ => {
+            let log = v1::FollowTaskResponse::decode(&*bytes).ok()?.log;
+            let cursor = log.into_iter().map(|chunk| chunk.cursor).next_back()?;
+            Some(STANDARD.encode(cursor)).filter(|cursor| !cursor.is_empty())
+        }
+    }
+}
+
+/// The log as it was written. What breaks off says why in its last line.
+pub(super) fn log(chunks: Streaming<Bytes>) -> Response {
+    let text = stream::unfold(Some(chunks), |chunks| async move {
+        let mut chunks = chunks?;
+        Some(match chunks.message().await {
+            Ok(Some(bytes)) => {
+                let chunk = v1::LogChunk::decode(bytes).unwrap_or_default();
+                (chunk.text, Some(chunks))
+            }
+            Ok(None) => return None,
+            Err(status) => (format!("[tq: {}]\n", status.message()).into(), None),
+        })
+    });
+    let mut response = Response::new(Body::from_stream(infallible(text)));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+fn infallible(bytes: impl Stream<Item = Bytes>) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    bytes.map(Ok)
+}
