@@ -294,8 +294,10 @@ pub const MESSAGE_BYTES_MAX: usize = 20 * MIB as usize;
 pub const REST_BODY_TIME: Duration = Duration::from_secs(60);
 /// Bodies of JSON up to this size are read as they come.
 pub const REST_SMALL_BODY_BYTES: usize = 64 * KIB as usize;
-/// Larger ones that are read and held at once; a further one waits. As JSON in memory, one may take ten times its size.
+/// Larger ones that are held at once; a further one waits.
 pub const REST_LARGE_BODIES_MAX: usize = 4;
+/// Values in a body of JSON. In memory each takes some hundred bytes, however short it is.
+pub const REST_VALUES_MAX: usize = 500_000;
 /// Rows that one listing looks at before it hands back a cursor, so that a rare state costs a bounded time.
 pub const LIST_SCAN_MAX: usize = 10_000;
 /// Tasks on one page of a listing.

@@ -174,7 +174,7 @@ impl Binding {
 mod tests {
     use std::collections::BTreeSet;
 
-    use prost_reflect::DescriptorPool;
+    use prost_reflect::{DescriptorPool, Kind};
 
     use super::*;
 
@@ -203,5 +203,9 @@ mod tests {
         let is_of_nodes = |call: &String| OF_NODES.iter().any(|node| call.starts_with(node));
         missing.retain(|call| !is_of_nodes(call));
         assert_eq!(missing, BTreeSet::new());
+        for message in pool.all_messages().filter(|message| message.is_map_entry()) {
+            let key = message.map_entry_key_field().kind();
+            assert_eq!(key, Kind::String, "{message:?}: `json` knows no other keys");
+        }
     }
 }

@@ -9,10 +9,11 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage as _};
+use tokio::time::timeout;
 use tonic::Streaming;
 use tq_proto::v1;
 
@@ -21,6 +22,8 @@ use super::{decoded, json};
 
 /// How often something is said to one who waits, so that nothing on the way takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a stream may take to say its first word, which is at once if it is a refusal.
+const FIRST: Duration = Duration::from_millis(250);
 /// How a client that lost its connection says where it goes on.
 const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -44,51 +47,61 @@ pub(super) fn go_on(
 }
 
 /// A stream of messages as events, each with where a next request goes on. Ends with an event `end`, or `problem`.
-pub(super) fn events(
-    messages: Streaming<Bytes>,
+///
+/// # Errors
+/// What the stream begins with, if that is a refusal.
+pub(super) async fn events(
+    mut messages: Streaming<Bytes>,
     of: MessageDescriptor,
     cursor: &'static str,
-) -> Response {
+) -> Result<Response, Problem> {
+    // What is refused is said at once, and what begins without a word goes on.
+    let first = match timeout(FIRST, messages.message()).await {
+        Ok(first) => Some(first?),
+        Err(_) => None,
+    };
     let ends = |event: &str, data: String| Event::default().event(event).data(data);
-    let events = stream::unfold(Some(messages), move |messages| {
+    let events = stream::unfold((first, Some(messages)), move |(first, messages)| {
         let of = of.clone();
         async move {
             let mut messages = messages?;
-            let event = match messages.message().await {
+            let next = match first {
+                Some(first) => Ok(first),
+                None => messages.message().await,
+            };
+            let event = match next {
                 Ok(Some(bytes)) => match decoded(of, &bytes) {
                     Ok(message) => {
                         let data = json::of_message(&message).to_string();
                         let event = Event::default().data(data);
-                        let event = match id(&message, cursor) {
+                        let event = match id(bytes, cursor) {
                             Some(id) => event.id(id),
                             None => event,
                         };
-                        return Some((event, Some(messages)));
+                        return Some((event, (None, Some(messages))));
                     }
                     Err(problem) => ends("problem", problem.json().to_string()),
                 },
                 Ok(None) => ends("end", "{}".to_owned()),
                 Err(status) => ends("problem", Problem::from(status).json().to_string()),
             };
-            Some((event, None))
+            Some((event, (None, None)))
         }
     });
     let events = Sse::new(events.map(Ok::<_, Infallible>));
-    events
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response()
+    let events = events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok(events.into_response())
 }
 
 /// Where a request goes on behind this message.
-fn id(message: &DynamicMessage, cursor: &str) -> Option<String> {
-    let bytes = message.encode_to_vec();
+fn id(message: Bytes, cursor: &str) -> Option<String> {
     match cursor {
         "after_seq" => {
-            let seq = v1::WatchTasksResponse::decode(&*bytes).ok()?.seq;
+            let seq = v1::WatchTasksResponse::decode(message).ok()?.seq;
             Some(seq.to_string())
         }
         _ => {
-            let log = v1::FollowTaskResponse::decode(&*bytes).ok()?.log;
+            let log = v1::FollowTaskResponse::decode(message).ok()?.log;
             let cursor = log.into_iter().map(|chunk| chunk.cursor).next_back()?;
             Some(STANDARD.encode(cursor)).filter(|cursor| !cursor.is_empty())
         }
@@ -108,14 +121,10 @@ pub(super) fn log(chunks: Streaming<Bytes>) -> Response {
             Err(status) => (format!("[tq: {}]\n", status.message()).into(), None),
         })
     });
-    let mut response = Response::new(Body::from_stream(infallible(text)));
+    let mut response = Response::new(Body::from_stream(text.map(Ok::<_, Infallible>)));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     response
-}
-
-fn infallible(bytes: impl Stream<Item = Bytes>) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    bytes.map(Ok)
 }

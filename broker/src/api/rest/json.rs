@@ -121,17 +121,23 @@ fn prefix(of: &EnumDescriptor) -> String {
 /// The texts that stand for the values of an enumeration, and their numbers.
 pub(super) fn names(of: &EnumDescriptor) -> Vec<(String, i32)> {
     let prefix = prefix(of);
-    let values = of.values().map(|value| {
-        let name = value.name();
-        let bare = name.strip_prefix(&prefix).unwrap_or(name);
-        (bare.to_ascii_lowercase(), value.number())
-    });
+    let values = of
+        .values()
+        .map(|value| (bare(value.name(), &prefix), value.number()));
     values.collect()
 }
 
 fn name_of(of: &EnumDescriptor, number: i32) -> String {
-    let known = names(of).into_iter().find(|(_, value)| *value == number);
-    known.map_or_else(|| number.to_string(), |(name, _)| name)
+    let Some(value) = of.get_value(number) else {
+        return number.to_string();
+    };
+    bare(value.name(), &prefix(of))
+}
+
+fn bare(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix)
+        .unwrap_or(name)
+        .to_ascii_lowercase()
 }
 
 /// Sets what an object says of a message. `at` is where the object is; empty is the whole.
@@ -217,7 +223,8 @@ fn to_one(kind: &Kind, value: &Value, at: &str) -> Result<Field, Invalid> {
             Field::String(text.to_owned())
         }
         Kind::Bytes => Field::Bytes(to_bytes(value, at)?.into()),
-        Kind::Double | Kind::Float => Field::F64(value.as_f64().ok_or_else(|| is_not("a number"))?),
+        Kind::Double => Field::F64(value.as_f64().ok_or_else(|| is_not("a number"))?),
+        Kind::Float => Field::F32(value.as_f64().ok_or_else(|| is_not("a number"))? as f32),
         Kind::Enum(of) => {
             let name = value.as_str().ok_or_else(|| is_not("a text"))?;
             enumerated(of, name, at)?
@@ -338,8 +345,10 @@ fn of_text(kind: &Kind, text: &str, at: &str) -> Result<Field, Invalid> {
         Kind::String => Field::String(text.to_owned()),
         Kind::Bytes => {
             let bytes = STANDARD.decode(text);
-            let bytes =
-                bytes.map_err(|error| Invalid::new(at, format!("is no base64: {error}")))?;
+            let bytes = bytes.map_err(|error| {
+                let wrong = format!("is no base64: {error}; a `+` of it is written `%2B` here");
+                Invalid::new(at, wrong)
+            })?;
             Field::Bytes(bytes.into())
         }
         Kind::Bool => match text {

@@ -5,6 +5,7 @@
 //! ([`problem`]).
 
 mod bindings;
+mod body;
 mod call;
 mod events;
 mod json;
@@ -21,20 +22,16 @@ use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
 use axum::http::request::Parts;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodFilter, MethodRouter, get};
+use axum::routing::{MethodFilter, MethodRouter, any, get};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http::{HeaderValue, Method, StatusCode, header};
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
-use serde_json::Value;
-use tokio::sync::Semaphore;
-use tq_core::limits::{
-    MESSAGE_BYTES_MAX, REST_BODY_TIME, REST_LARGE_BODIES_MAX, REST_SMALL_BODY_BYTES,
-};
 
 use self::bindings::{Binding, Shape};
+use self::body::{Bodies, content_length};
 use self::call::Calls;
 use self::json::Invalid;
 use self::problem::Problem;
@@ -54,7 +51,7 @@ struct Route {
     binding: Arc<Binding>,
     method: MethodDescriptor,
     services: Router,
-    large_bodies: Arc<Semaphore>,
+    bodies: Bodies,
 }
 
 /// The routes of `/v1`, which call `services`.
@@ -63,7 +60,7 @@ struct Route {
 /// If the generated descriptors are not what they were generated to be.
 pub(crate) fn routes(services: &Router) -> Router {
     let pool = DescriptorPool::decode(tq_proto::DESCRIPTORS).expect("generated descriptors decode");
-    let large_bodies = Arc::new(Semaphore::new(REST_LARGE_BODIES_MAX));
+    let bodies = Bodies::default();
     let mut paths: BTreeMap<&'static str, MethodRouter> = BTreeMap::new();
     for binding in bindings::all() {
         let filter = MethodFilter::try_from(binding.method.clone()).expect("it is a usual method");
@@ -71,7 +68,7 @@ pub(crate) fn routes(services: &Router) -> Router {
             method: method(&pool, binding.call).expect("the table has calls that there are"),
             binding: Arc::new(binding.clone()),
             services: services.clone(),
-            large_bodies: Arc::clone(&large_bodies),
+            bodies: bodies.clone(),
         };
         let of_path = paths.remove(binding.path).unwrap_or_default();
         let answer = move |fields, request| answer(route.clone(), fields, request);
@@ -84,10 +81,24 @@ pub(crate) fn routes(services: &Router) -> Router {
     router
         .route(
             "/v1/openapi.json",
-            get(|| document("application/json", OPENAPI)),
+            get(|| document("application/json", OPENAPI)).fallback(no_method),
         )
-        .route("/v1", get(|| document("text/html; charset=utf-8", PAGE)))
-        .route("/v1/{*rest}", axum::routing::any(no_route))
+        .route("/v1", get(page).fallback(no_method))
+        .route("/v1/", get(page).fallback(no_method))
+        .route("/v1/{*rest}", any(no_route))
+        .layer(map_response(guessed_by_nobody))
+}
+
+async fn page() -> Response {
+    document("text/html; charset=utf-8", PAGE).await
+}
+
+/// What guests have written is a text, whatever it looks like.
+async fn guessed_by_nobody(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 fn method(pool: &DescriptorPool, call: &str) -> Option<MethodDescriptor> {
@@ -103,7 +114,9 @@ async fn document(media_type: &'static str, text: &'static str) -> Response {
     // The page is whole in itself, and nothing else may be loaded into it.
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'self' 'unsafe-inline'; frame-ancestors 'none'"),
+        HeaderValue::from_static(
+            "default-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
     );
     response
 }
@@ -156,15 +169,24 @@ impl Route {
             Shape::Body => {
                 // Nobody's body is read whom nobody knows.
                 calls.unary(WHO_AM_I, Bytes::new()).await?;
-                let message = self.of_body(fields, &parts, body).await?;
-                let answer = calls.unary(call, encoded(&message)).await?;
+                let query = query(&parts)?;
+                // Held until it is answered: what was made of it is.
+                let held = self.bodies.read(&parts, body).await?;
+                let message = match held.is_large() {
+                    true => {
+                        let body = held.bytes.clone();
+                        self.of_large_body(fields, query, body).await?
+                    }
+                    false => encoded(&self.of_body(fields, &query, &held.bytes)?),
+                };
+                let answer = calls.unary(call, message).await?;
                 self.answered(&parts, &answer)
             }
             Shape::Events(cursor) => {
                 let mut message = self.of_query(fields, &parts)?;
                 events::go_on(&mut message, cursor, &parts.headers)?;
                 let stream = calls.server_streaming(call, encoded(&message)).await?;
-                Ok(events::events(stream, self.method.output(), cursor))
+                events::events(stream, self.method.output(), cursor).await
             }
             Shape::Log => {
                 let message = self.of_query(fields, &parts)?;
@@ -172,7 +194,7 @@ impl Route {
                 Ok(events::log(stream))
             }
             Shape::Upload => {
-                let answer = upload::upload(&mut calls, call, fields, &parts, body).await?;
+                let answer = upload::upload(&mut calls, &self.method, fields, &parts, body).await?;
                 self.answered(&parts, &answer)
             }
         }
@@ -184,7 +206,10 @@ impl Route {
         fields: &[(String, String)],
         parts: &Parts,
     ) -> Result<DynamicMessage, Problem> {
-        let mut message = self.of_path(fields)?;
+        let mut message = DynamicMessage::new(self.method.input());
+        for (name, text) in fields {
+            json::set(&mut message, name, text)?;
+        }
         for (name, text) in query(parts)? {
             json::set(&mut message, &name, &text)?;
         }
@@ -192,30 +217,18 @@ impl Route {
     }
 
     /// The message of which the address has the namespace alone, and the body the rest.
-    async fn of_body(
+    fn of_body(
         &self,
         fields: &[(String, String)],
-        parts: &Parts,
-        body: Body,
+        query: &[(String, String)],
+        body: &[u8],
     ) -> Result<DynamicMessage, Problem> {
-        let len = announced(parts)?;
-        let is_small = len.is_some_and(|len| len <= REST_SMALL_BODY_BYTES as u64);
-        let _held = match is_small {
-            true => None,
-            false => self.large_bodies.acquire().await.ok(),
-        };
-        let reading = tokio::time::timeout(REST_BODY_TIME, collect(body)).await;
-        let bytes = reading.map_err(|_| too_slow())??;
-        let value: Value = match bytes.is_empty() {
-            true => Value::Object(serde_json::Map::new()),
-            false => serde_json::from_slice(&bytes)
-                .map_err(|error| Problem::invalid(format!("the body is no JSON: {error}")))?,
-        };
+        let value = body::value(body)?;
         let mut message = DynamicMessage::new(self.method.input());
         let of_address = fields.iter().map(|(name, _)| name.as_str());
-        let of_address = of_address.chain([NAMESPACE]);
-        for name in of_address {
-            if value.get(name).is_some() && message.descriptor_has(name) {
+        for name in of_address.chain([NAMESPACE]) {
+            let is_field = self.method.input().get_field_by_name(name).is_some();
+            if value.get(name).is_some() && is_field {
                 let wrong = "belongs into the address of the request";
                 return Err(Invalid::new(name, wrong).into());
             }
@@ -224,22 +237,30 @@ impl Route {
         for (name, text) in fields {
             json::set(&mut message, name, text)?;
         }
-        for (name, text) in query(parts)? {
+        for (name, text) in query {
             if name != NAMESPACE {
                 let wrong = "belongs into the body of the request";
                 return Err(Invalid::new(name, wrong).into());
             }
-            json::set(&mut message, &name, &text)?;
+            json::set(&mut message, name, text)?;
         }
         Ok(message)
     }
 
-    fn of_path(&self, fields: &[(String, String)]) -> Result<DynamicMessage, Problem> {
-        let mut message = DynamicMessage::new(self.method.input());
-        for (name, text) in fields {
-            json::set(&mut message, name, text)?;
-        }
-        Ok(message)
+    /// The same, encoded. What is large is read where nobody waits for it.
+    async fn of_large_body(
+        &self,
+        fields: &[(String, String)],
+        query: Vec<(String, String)>,
+        body: Bytes,
+    ) -> Result<Bytes, Problem> {
+        let (route, fields) = (self.clone(), fields.to_vec());
+        let reading = tokio::task::spawn_blocking(move || {
+            let message = route.of_body(&fields, &query, &body)?;
+            Ok(encoded(&message))
+        });
+        let read = reading.await;
+        read.unwrap_or_else(|_| Err(Problem::bug("a body could not be read")))
     }
 
     fn answered(&self, parts: &Parts, answer: &[u8]) -> Result<Response, Problem> {
@@ -252,7 +273,7 @@ impl Route {
             HeaderValue::from_static("application/json"),
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if parts.method == http::Method::GET {
+        if matches!(parts.method, Method::GET | Method::HEAD) {
             // Of what is said, so that it is another one exactly if something else is.
             let tag = format!("\"{}\"", &blake3::hash(text.as_bytes()).to_hex()[..32]);
             let known = parts.headers.get_all(header::IF_NONE_MATCH);
@@ -284,28 +305,13 @@ fn has_tag(header: &HeaderValue, tag: &str) -> bool {
             .any(|known| known.trim().trim_start_matches("W/") == tag)
 }
 
-/// Descriptors say what they have.
-trait HasField {
-    fn descriptor_has(&self, name: &str) -> bool;
-}
-
-impl HasField for DynamicMessage {
-    fn descriptor_has(&self, name: &str) -> bool {
-        use prost_reflect::ReflectMessage as _;
-        self.descriptor().get_field_by_name(name).is_some()
-    }
-}
-
 fn encoded(message: &DynamicMessage) -> Bytes {
     message.encode_to_vec().into()
 }
 
 fn decoded(of: MessageDescriptor, bytes: &[u8]) -> Result<DynamicMessage, Problem> {
-    DynamicMessage::decode(of, bytes).map_err(|error| {
-        tracing::error!(%error, "an answer cannot be decoded, which is a bug in tq");
-        let detail = "the answer cannot be decoded, which is a bug in tq";
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
-    })
+    let decoded = DynamicMessage::decode(of, bytes);
+    decoded.map_err(|_| Problem::bug("the answer cannot be decoded"))
 }
 
 /// What stands behind the question mark, decoded.
@@ -325,45 +331,4 @@ fn unescaped(text: &str) -> Result<String, Problem> {
     let decoded = percent_encoding::percent_decode_str(&text).decode_utf8();
     let decoded = decoded.map_err(|_| Problem::invalid("the query is no UTF-8"))?;
     Ok(decoded.into_owned())
-}
-
-fn too_large() -> Problem {
-    let detail = format!("the body is over the limit of {MESSAGE_BYTES_MAX} bytes");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "out_of_range", detail)
-}
-
-fn too_slow() -> Problem {
-    let seconds = REST_BODY_TIME.as_secs();
-    let detail = format!("the body did not arrive within {seconds} s");
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "deadline_exceeded", detail)
-}
-
-/// How many bytes a body of JSON is said to have, if that is said; more than a message may have are refused.
-fn announced(parts: &Parts) -> Result<Option<u64>, Problem> {
-    let announced = parts.headers.get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|len| len > MESSAGE_BYTES_MAX as u64) {
-        return Err(too_large());
-    }
-    let media_type = parts.headers.get(header::CONTENT_TYPE);
-    let media_type = media_type.map_or("", |value| value.to_str().unwrap_or("?"));
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    if !essence.is_empty() && !essence.eq_ignore_ascii_case("application/json") {
-        let detail = "the body has to be of type application/json";
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "invalid_argument",
-            detail,
-        ));
-    }
-    Ok(announced)
-}
-
-/// A body, of which no more is read than a message may have.
-async fn collect(body: Body) -> Result<Bytes, Problem> {
-    match Limited::new(body, MESSAGE_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(Problem::invalid(format!("the body ended early: {error}"))),
-    }
 }

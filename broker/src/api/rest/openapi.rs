@@ -10,7 +10,7 @@ use prost_types::FileDescriptorSet;
 use serde_json::{Map, Value, json};
 
 use super::bindings::{self, Binding, Shape};
-use super::{NAMESPACE, json, method, problem};
+use super::{NAMESPACE, json, method, problem, upload};
 
 /// Comments by what they are about: `Message`, `Message.field`, `Service.Method`, `Enum`.
 type Comments = BTreeMap<String, String>;
@@ -57,6 +57,8 @@ fn comments(files: &FileDescriptorSet) -> Comments {
 struct Document {
     comments: Comments,
     schemas: Map<String, Value>,
+    /// What is described now is sent to the broker.
+    is_of_requests: bool,
 }
 
 impl Document {
@@ -96,13 +98,19 @@ impl Document {
                 json!({"$ref": format!("#/components/schemas/{}", of.name())})
             }
             Kind::Message(of) => self.message(of, &BTreeSet::new()),
-            number => {
-                let (least, most) = json::range(number);
+            number_kind => {
+                let (least, most) = json::range(number_kind);
                 let number = |value: i128| match u64::try_from(value) {
                     Ok(value) => Value::from(value),
                     Err(_) => Value::from(i64::try_from(value).unwrap()),
                 };
-                json!({"type": "integer", "minimum": number(least), "maximum": number(most)})
+                let format = match number_kind {
+                    Kind::Uint32 | Kind::Fixed32 => "uint32",
+                    Kind::Uint64 | Kind::Fixed64 => "uint64",
+                    Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => "int32",
+                    _ => "int64",
+                };
+                json!({"type": "integer", "format": format, "minimum": number(least), "maximum": number(most)})
             }
         }
     }
@@ -117,8 +125,15 @@ impl Document {
             let properties: Map<_, _> = fields
                 .map(|field| (field.name().to_owned(), self.field(&field)))
                 .collect();
-            let schema =
-                json!({"type": "object", "properties": properties, "additionalProperties": false});
+            let mut schema = json!({"type": "object", "properties": properties});
+            if self.is_of_requests {
+                schema["additionalProperties"] = false.into();
+            } else {
+                // There may be others some day: who reads them passes over what they do not know.
+                let always = of.fields().filter(|field| !field.supports_presence());
+                let always = always.map(|field| field.name().to_owned());
+                schema["required"] = always.collect::<Vec<_>>().into();
+            }
             let schema = self.described(&name, schema);
             self.schemas.insert(name.clone(), schema);
         }
@@ -159,6 +174,23 @@ impl Document {
         parameters
     }
 
+    /// What a request sends beside its address, if it sends anything.
+    fn request(&mut self, pool: &DescriptorPool, binding: &Binding) -> Option<Value> {
+        match binding.shape {
+            Shape::Body => {
+                let input = method(pool, binding.call).unwrap().input();
+                let of_address = binding.path_fields().chain([NAMESPACE]).collect();
+                Some(self.message(&input, &of_address))
+            }
+            Shape::Upload => {
+                let header = pool.get_message_by_name("tq.v1.UploadHeader").unwrap();
+                let of_request = upload::OF_REQUEST.into();
+                Some(self.message(&header, &of_request))
+            }
+            Shape::Query | Shape::Events(_) | Shape::Log => None,
+        }
+    }
+
     fn operation(&mut self, pool: &DescriptorPool, binding: &Binding) -> Value {
         let method = method(pool, binding.call).unwrap();
         let (service, name) = binding.call.split_once('/').unwrap();
@@ -168,6 +200,10 @@ impl Document {
             .next()
             .unwrap_or_default()
             .trim_end_matches('.');
+        let summary = match summary {
+            "" => spaced(name),
+            summary => summary.to_owned(),
+        };
         let mut parameters: Vec<Value> = binding
             .path_fields()
             .map(|field| json!({"name": field, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}))
@@ -182,8 +218,10 @@ impl Document {
             "operationId": name,
             "tags": [service.trim_end_matches("Service")],
             "summary": summary,
-            "description": comment,
         });
+        if !comment.is_empty() {
+            operation["description"] = comment.into();
+        }
         let mut success = json!({"description": "Done.", "content": {
             "application/json": {"schema": self.message(&method.output(), &BTreeSet::new())},
         }});
@@ -193,8 +231,7 @@ impl Document {
                 if input.get_field_by_name(NAMESPACE).is_some() {
                     parameters.push(namespace);
                 }
-                let of_address = of_path.iter().copied().chain([NAMESPACE]).collect();
-                let schema = self.message(&input, &of_address);
+                let schema = self.request(pool, binding);
                 operation["requestBody"] =
                     json!({"content": {"application/json": {"schema": schema}}});
             }
@@ -218,9 +255,7 @@ impl Document {
             }
             Shape::Upload => {
                 parameters.push(namespace);
-                let header = pool.get_message_by_name("tq.v1.UploadHeader").unwrap();
-                let of_request = ["namespace", "name", "size_bytes", "digest"].into();
-                let schema = self.message(&header, &of_request);
+                let schema = self.request(pool, binding);
                 parameters.push(json!({
                     "name": "settings", "in": "query", "content": {"application/json": {"schema": schema}},
                     "description": "What is said about the component.",
@@ -237,8 +272,26 @@ impl Document {
         operation["parameters"] = parameters.into();
         let problem = json!({"$ref": "#/components/responses/Problem"});
         operation["responses"] = json!({"200": success, "default": problem});
+        if (&binding.method, binding.shape) == (&http::Method::GET, Shape::Query) {
+            operation["responses"]["304"] =
+                json!({"description": "It is as the entity tag in `If-None-Match` says."});
+        }
         operation
     }
+}
+
+/// `GetTask` as `Get task`.
+fn spaced(name: &str) -> String {
+    let mut spaced = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !spaced.is_empty() {
+            spaced.push(' ');
+            spaced.push(letter.to_ascii_lowercase());
+        } else {
+            spaced.push(letter);
+        }
+    }
+    spaced
 }
 
 fn document() -> Value {
@@ -248,7 +301,13 @@ fn document() -> Value {
     let mut document = Document {
         comments,
         schemas: Map::new(),
+        is_of_requests: true,
     };
+    // First, since what is in both is to be as requests have it.
+    for binding in bindings::all() {
+        document.request(&pool, &binding);
+    }
+    document.is_of_requests = false;
     let mut paths = Map::new();
     for binding in bindings::all() {
         let operation = document.operation(&pool, &binding);

@@ -42,6 +42,13 @@ impl Problem {
         }
     }
 
+    /// What cannot be.
+    pub(super) fn bug(what: &str) -> Self {
+        tracing::error!(what, "a request of `/v1` failed, which is a bug in tq");
+        let detail = format!("{what}, which is a bug in tq");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
     pub(super) fn with_hint(self, hint: &str) -> Self {
         Self {
             hint: Some(hint.to_owned()),
@@ -124,6 +131,7 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
