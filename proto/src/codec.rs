@@ -2,9 +2,10 @@
 
 use std::marker::PhantomData;
 
+use bytes::{Buf as _, BufMut as _, Bytes};
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{EncodeBuf, Encoder};
+use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic_prost::ProstDecoder;
 
 /// tonic's codec for prost, but that room for a message is made before it is encoded. Messages carry hundreds of tasks,
@@ -51,5 +52,45 @@ impl<T: Message> Encoder for RoomFirst<T> {
         message
             .encode(buffer)
             .map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+/// Messages as their bytes, which somebody else encodes and decodes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Raw;
+
+impl tonic::codec::Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(message.len());
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let len = buffer.remaining();
+        Ok(Some(buffer.copy_to_bytes(len)))
     }
 }

@@ -59,6 +59,25 @@ fn trusting(broker: &Broker, ca: &Path) -> Tq {
     broker.tq().with_env("TQ_TLS_CA", ca)
 }
 
+/// Commands that show a certificate.
+fn showing(broker: &Broker, ca: &Path, own: &KeyPair) -> Tq {
+    let tq = trusting(broker, ca).with_env("TQ_TLS_CERT", &own.certificate);
+    tq.with_env("TQ_TLS_KEY", &own.key)
+}
+
+/// What a host is told that shows a certificate.
+fn flags<'a>(ca: &'a Path, own: &'a KeyPair) -> [&'a str; 6] {
+    let (certificate, key) = (text(&own.certificate), text(&own.key));
+    [
+        "--tls-ca",
+        text(ca),
+        "--tls-cert",
+        certificate,
+        "--tls-key",
+        key,
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_runs_over_tls_and_certificates_are_renewed_without_a_restart() {
     let place = Place::new();
@@ -171,10 +190,7 @@ async fn certificates_of_clients_are_of_the_authority_that_is_named() {
     let ca = clients.certificate();
     let broker = place.broker(&["--tls-client-ca", text(&ca)]).await;
     let tq = trusting(&broker, &place.authority.certificate());
-    let with = |pair: &KeyPair| {
-        tq.with_env("TQ_TLS_CERT", &pair.certificate)
-            .with_env("TQ_TLS_KEY", &pair.key)
-    };
+    let with = |pair: &KeyPair| showing(&broker, &place.authority.certificate(), pair);
     let uri = "tq://host/h1";
     let known = clients.for_client(place.folder.path(), "known", uri);
     with(&known).run(["module", "list"]).await.ok();
@@ -212,21 +228,8 @@ async fn certificate_lets_a_host_in_under_its_name_and_nobody_else() {
         .broker(&["--tls-client-ca", text(&clients.certificate())])
         .await;
     let ca = place.authority.certificate();
-    let shows = |pair: &KeyPair| {
-        let (certificate, key) = (text(&pair.certificate), text(&pair.key));
-        [
-            "--tls-ca",
-            text(&ca),
-            "--tls-cert",
-            certificate,
-            "--tls-key",
-            key,
-        ]
-        .map(str::to_owned)
-    };
     let of_host = clients.for_client(place.folder.path(), "h1", "tq://host/h1");
-    let flags = shows(&of_host);
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let flags = flags(&ca, &of_host);
     let host = Host::start_with(&broker, &place.path("h1-data"), "h1", 1, &flags).await;
     let tq = trusting(&broker, &ca).with_env("TQ_KEY", &admin);
     tq.deploy(&guest::example("faults"), "work", &[]).await;
@@ -239,18 +242,16 @@ async fn certificate_lets_a_host_in_under_its_name_and_nobody_else() {
     let log = other.process.log();
     assert!(log.contains("the certificate is of host `h1`"), "{log}");
     // A host does nothing but work, and who is no host is nobody.
-    let with = |pair: &KeyPair| {
-        let tq = trusting(&broker, &ca).with_env("TQ_TLS_CERT", &pair.certificate);
-        tq.with_env("TQ_TLS_KEY", &pair.key)
-    };
-    let refused = with(&of_host).run(["module", "list"]).await;
+    let refused = showing(&broker, &ca, &of_host)
+        .run(["module", "list"])
+        .await;
     assert!(
         refused.stderr.contains("role `host` may not"),
         "{}",
         refused.stderr
     );
     let person = clients.for_client(place.folder.path(), "alice", "https://id.example/alice");
-    let refused = with(&person).run(["module", "list"]).await;
+    let refused = showing(&broker, &ca, &person).run(["module", "list"]).await;
     assert_eq!(refused.code, Some(4), "{}", refused.stderr);
     host.process.stop().await;
     broker.process.stop().await;
@@ -267,24 +268,14 @@ async fn session_ends_with_the_certificate_of_its_host_and_goes_on_with_another(
     let ca = place.authority.certificate();
     let (folder, uri) = (place.folder.path(), "tq://host/h1");
     let short = clients.for_client_while(folder, "h1", uri, Duration::from_secs(8));
-    let flags = [
-        "--tls-ca",
-        text(&ca),
-        "--tls-cert",
-        text(&short.certificate),
-        "--tls-key",
-        text(&short.key),
-    ];
+    let flags = flags(&ca, &short);
     let mut host = Host::start_with(&broker, &place.path("h1-data"), "h1", 1, &flags).await;
     let tq = trusting(&broker, &ca).with_env("TQ_KEY", &admin);
     tq.deploy(&guest::example("faults"), "work", &[]).await;
     tq.run(["run", "work/echo", "before"]).await.ok();
     host.process.line("no session with the broker").await;
     // Nor does it get in anew.
-    let refused = trusting(&broker, &ca)
-        .with_env("TQ_TLS_CERT", &short.certificate)
-        .with_env("TQ_TLS_KEY", &short.key);
-    let refused = refused.run(["whoami"]).await;
+    let refused = showing(&broker, &ca, &short).run(["whoami"]).await;
     assert_eq!(refused.code, Some(5), "{}", refused.stderr);
     let renewed = clients.for_client(folder, "h1", uri);
     assert_eq!(renewed, short, "it is in its place");

@@ -64,9 +64,7 @@ impl Ledger {
         let Some(entry) = self.breakers.get(of) else {
             return;
         };
-        let names = read(&self.shared.namespaces);
-        let name = names.iter().find(|(_, number)| **number == of.namespace);
-        let namespace = name.map_or("", |(name, _)| name);
+        let namespace = self.name_of(of.namespace);
         let function = &entry.function;
         match change {
             Change::Opened { .. } | Change::Reopened { .. } => {

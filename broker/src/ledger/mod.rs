@@ -569,6 +569,13 @@ impl Ledger {
         read(&self.shared.namespaces).get(name).copied()
     }
 
+    /// The name of a namespace that is there, by a look at all of them.
+    fn name_of(&self, namespace: Namespace) -> String {
+        let names = read(&self.shared.namespaces);
+        let name = names.iter().find(|(_, number)| **number == namespace);
+        name.map_or_else(String::new, |(name, _)| name.clone())
+    }
+
     fn watch(&mut self, watch: Watch) {
         let Watch {
             id,

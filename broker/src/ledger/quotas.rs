@@ -11,13 +11,9 @@ use tq_core::{Day, Quotas};
 use super::{Error, Ledger, Open, Refused, Submission, read};
 use crate::dispatch::lanes::Place;
 use crate::dispatch::shares::{self, Closed, Share};
-use crate::store::{Direction, Space};
 use crate::tables::Namespace;
 use crate::tables::key;
-use crate::tables::row::{self, Beside};
-
-/// Tasks that are read at once to count what is kept of them.
-const PAGE: usize = 1_000;
+use crate::tables::row::Beside;
 
 /// What a namespace has of what its quotas count, as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -157,10 +153,8 @@ impl Ledger {
     }
 
     fn over_quota(&self, namespace: Namespace, exceeded: Exceeded) -> Refused {
-        let names = read(&self.shared.namespaces);
-        let name = names.iter().find(|(_, number)| **number == namespace);
         Refused::OverQuota {
-            namespace: name.map_or_else(String::new, |(name, _)| name.clone()),
+            namespace: self.name_of(namespace),
             exceeded,
             retry_after: exceeded.resets_at().map(|at| at.since(self.time)),
         }
@@ -213,25 +207,16 @@ impl Ledger {
     fn count_kept(&mut self) -> Result<(), Error> {
         let namespaces: Vec<_> = read(&self.shared.namespaces).values().copied().collect();
         for namespace in namespaces {
-            let mut from = Vec::new();
-            loop {
-                let pairs = self.store.scan(
-                    Space::Calls,
-                    &key::tasks(namespace),
-                    &from,
-                    Direction::Ascending,
-                    PAGE,
-                )?;
-                for record in row::with_states::<Error>(&*self.store, &pairs)? {
+            let mut from = Some(Vec::new());
+            while let Some(begin) = from {
+                let (records, next) = self.page_of_tasks(namespace, &begin)?;
+                for record in records {
                     let bytes = kept(&record.task, &record.beside);
                     let of = (namespace, self.queue_of(namespace, &record.task.spec));
                     self.counters.entry(of).or_default().keep(0, bytes);
                     self.total.keep(0, bytes);
                 }
-                match pairs.last() {
-                    Some(last) if pairs.len() == PAGE => from = [&last.key[..], &[0]].concat(),
-                    Some(_) | None => break,
-                }
+                from = next;
             }
         }
         self.step.recounted = self.counters.keys().copied().collect();

@@ -32,7 +32,7 @@ use crate::modules::Registry;
 use crate::observe::Metrics;
 use crate::store::{Bytes, Direction, Key, Space, Store, Syncer};
 use crate::tables::key::{self, Namespace};
-use crate::tables::row::{self, Counters, LedgerRow};
+use crate::tables::row::{self, Counters, LedgerRow, Record};
 
 /// Rows that are read at once.
 const PAGE: usize = 1_000;
@@ -283,6 +283,19 @@ impl Ledger {
         Ok(())
     }
 
+    /// Tasks of a namespace from a key on, in the order of their keys, and where the next ones begin, if there may be any.
+    pub(super) fn page_of_tasks(
+        &self,
+        namespace: Namespace,
+        from: &[u8],
+    ) -> Result<(Vec<Record>, Option<Vec<u8>>), Error> {
+        let (prefix, up) = (key::tasks(namespace), Direction::Ascending);
+        let pairs = self.store.scan(Space::Calls, &prefix, from, up, PAGE)?;
+        let last = pairs.last().filter(|_| pairs.len() == PAGE);
+        let next = last.map(|last| [&last.key[..], &[0]].concat());
+        Ok((row::with_states::<Error>(&*self.store, &pairs)?, next))
+    }
+
     /// Takes up ready tasks that no index leads to.
     fn recover_open(&mut self, open_from: TaskId) -> Result<(), Error> {
         for (at, _) in self.read_all(Space::Index, &key::opens())? {
@@ -298,16 +311,10 @@ impl Ledger {
             .collect();
         let mut recent = Vec::new();
         for namespace in namespaces {
-            let mut from = key::call(namespace, open_from).bytes;
-            loop {
-                let pairs = self.store.scan(
-                    Space::Calls,
-                    &key::tasks(namespace),
-                    &from,
-                    Direction::Ascending,
-                    PAGE,
-                )?;
-                for record in row::with_states::<Error>(&*self.store, &pairs)? {
+            let mut from = Some(key::call(namespace, open_from).bytes);
+            while let Some(begin) = from {
+                let (records, next) = self.page_of_tasks(namespace, &begin)?;
+                for record in records {
                     let id = record.task.id;
                     let open = self.open.get(&id);
                     let is_taken_up = open
@@ -316,10 +323,7 @@ impl Ledger {
                         recent.push((namespace, id));
                     }
                 }
-                match pairs.last() {
-                    Some(last) if pairs.len() == PAGE => from = [&last.key[..], &[0]].concat(),
-                    Some(_) | None => break,
-                }
+                from = next;
             }
         }
         // Over namespaces, ids rise together, and the front of `unindexed` has to be the lowest.

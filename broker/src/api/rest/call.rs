@@ -3,13 +3,13 @@
 use axum::Router;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header, uri::PathAndQuery};
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use futures_core::Stream;
 use http::HeaderValue;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Request, Status, Streaming};
 use tq_core::limits::MESSAGE_BYTES_MAX;
+use tq_proto::codec::Raw;
 
 use crate::api::Peer;
 
@@ -97,44 +97,4 @@ fn path(call: &str) -> PathAndQuery {
     let path = format!("/tq.v1.{call}");
     path.parse()
         .unwrap_or_else(|_| PathAndQuery::from_static("/"))
-}
-
-/// Messages that somebody else encodes and decodes.
-#[derive(Clone, Copy, Debug)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(message.len());
-        buffer.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        let len = buffer.remaining();
-        Ok(Some(buffer.copy_to_bytes(len)))
-    }
 }

@@ -45,9 +45,8 @@ pub(super) async fn upload(
     };
     // One that breaks off ends: it is shorter than was said then, and is kept to go on with. It may not be asked again, since it breaks
     // off again each time.
-    let whole = body.into_data_stream().map(Result::ok);
-    let whole = whole.take_while(|data| ready(data.is_some()));
-    let whole = whole.filter_map(ready);
+    let whole = body.into_data_stream();
+    let whole = whole.scan((), |(), data| ready(data.ok()));
     let chunks = whole.flat_map(|data: Bytes| {
         let at = (0..data.len()).step_by(CHUNK_BYTES);
         let chunks: Vec<_> = at
