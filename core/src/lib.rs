@@ -19,6 +19,7 @@ pub mod overload;
 pub mod placement;
 pub mod planted;
 pub mod priority;
+pub mod quantity;
 pub mod queue;
 pub mod quota;
 pub mod retention;
