@@ -140,6 +140,7 @@ fn spec() -> Spec {
         unique_key: String::new(),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         submitted_at: NOW,
+        labels: tq_core::label::Labels::new(),
         redriven_from: None,
     }
 }

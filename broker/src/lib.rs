@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod ledger;
 pub mod modules;
 pub mod observe;
+pub mod search;
 pub mod secrets;
 pub mod store;
 pub mod tables;

@@ -36,6 +36,7 @@ mod overload;
 mod patience;
 mod queues;
 mod retention;
+mod search;
 mod secrets;
 mod tasks;
 mod watch;
@@ -49,6 +50,7 @@ pub use follow::Following;
 pub use modules::{Component, Upload};
 pub use queues::QueueSettings;
 pub use retention::RetentionChange;
+pub use search::{Bulk, TaskSearch};
 pub use tasks::{TaskUpdate, Which, WhichLive};
 pub use watch::{Watch, Watching};
 
@@ -56,15 +58,16 @@ pub use tq_proto::{Bearer, InTheClear, is_loopback};
 pub use tq_tls::{ClientFiles, KeyPair};
 
 pub use tq_proto::v1::{
-    ApiKey, Attempt, AuditRecord, Breaker, BreakerChange, BreakerState, Bucket,
-    CancelTasksResponse, Concurrency, ConcurrencyRule, Cost, CrashCard, DeadLetter,
-    DeadLetterFilter, DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment, Failure,
-    FollowTaskResponse, Function, FunctionSettings, GetCostResponse, GetValueResponse, GrantList,
-    Grants, Host, HostChange, HostHealth, HostState, Identity, KeyInfo, LimitOverrides, Limits,
-    ListAuditRecordsRequest, ListAuditRecordsResponse, ListBucketsResponse,
-    ListDeadLettersResponse, ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk,
-    Module, NamespaceSettings, NewTask, Overload, OverloadChange, OverloadGauge, PlacementSettings,
-    Progress, Queue, QueueOrder, QuotaUse, Quotas, Rate, RedriveDeadLettersResponse, Retention,
-    RetryOverrides, RetryPolicy, RetypedFunction, Role, Secret, SignatureSummary, Submitted, Task,
-    TaskState, Tier, Tripped, TypedFunction, UncallableFunction, UploadModuleResponse, Usage,
+    ApiKey, ApplyToTasksResponse, Attempt, AuditRecord, Breaker, BreakerChange, BreakerState,
+    Bucket, CancelTasksResponse, Concurrency, ConcurrencyRule, Cost, CrashCard, DeadLetter,
+    DeadLetterFilter, DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment,
+    ExportFormat, Failure, FollowTaskResponse, Function, FunctionSettings, GetCostResponse,
+    GetValueResponse, GrantList, Grants, Host, HostChange, HostHealth, HostState, Identity,
+    KeyInfo, LimitOverrides, Limits, ListAuditRecordsRequest, ListAuditRecordsResponse,
+    ListBucketsResponse, ListDeadLettersResponse, ListKeysResponse, ListSignaturesResponse,
+    ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask, Overload, OverloadChange,
+    OverloadGauge, PlacementSettings, Progress, Queue, QueueOrder, QuotaUse, Quotas, Rate,
+    RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, RetypedFunction, Role,
+    Secret, SignatureSummary, Submitted, Task, TaskState, Tier, Tripped, TypedFunction,
+    UncallableFunction, UploadModuleResponse, Usage,
 };

@@ -7,12 +7,12 @@ use tq_core::limits::{MESSAGE_BYTES_MAX, SUBMIT_BATCH_MAX};
 use tq_proto::v1::{
     CancelTaskRequest, CancelTasksRequest, CancelTasksResponse, DeleteTaskRequest,
     DeleteTasksRequest, DeleteTasksResponse, GetTaskLogsRequest, GetTaskRequest, Labels,
-    ListTasksRequest, ListTasksResponse, LogChunk, NewTask, RedriveTaskRequest, SubmitRequest,
-    Submitted, Task, TaskState, UpdateTaskRequest,
+    ListTasksResponse, LogChunk, NewTask, RedriveTaskRequest, SubmitRequest, Submitted, Task,
+    TaskState, UpdateTaskRequest,
 };
 
 use crate::patience::Patience;
-use crate::{Client, Error};
+use crate::{Client, Error, TaskSearch};
 
 /// Payload bytes of one request, so that a message stays well under its limit whatever else the tasks carry.
 const BATCH_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
@@ -127,7 +127,7 @@ impl Client {
         Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
     }
 
-    /// One page of tasks, the newest first, without results. `limit` is at most 1,000; `cursor` is the `next` of the page
+    /// One page of tasks, or of those in `state`, the newest first, without results. `limit` is at most 1,000; `cursor` is the `next` of the page
     /// before, or empty. A page may have fewer tasks than asked for, or none, and yet a next one.
     ///
     /// # Errors
@@ -138,14 +138,11 @@ impl Client {
         limit: u32,
         cursor: &str,
     ) -> Result<ListTasksResponse, Error> {
-        let request = ListTasksRequest {
-            namespace: self.namespace.to_string(),
-            state: state.unwrap_or_default().into(),
-            limit,
-            cursor: cursor.to_owned(),
+        let search = TaskSearch {
+            state,
+            ..TaskSearch::default()
         };
-        let answer = self.tasks().list_tasks(request).await;
-        Ok(answer.map_err(|status| self.refusal(&status))?.into_inner())
+        self.search_page(&search, limit, cursor).await
     }
 
     /// All tasks, or those in `state`, the newest first, without results. Fetches a page when the one before was read.

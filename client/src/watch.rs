@@ -227,6 +227,7 @@ mod tests {
         type WatchTasksStream = Answers<WatchTasksResponse>;
         type GetTaskLogsStream = Answers<LogChunk>;
         type FollowTaskStream = Answers<FollowTaskResponse>;
+        type ExportTasksStream = Answers<tq_proto::v1::ExportTasksResponse>;
 
         async fn watch_tasks(
             &self,
@@ -309,6 +310,18 @@ mod tests {
             &self,
             _: Request<GetTaskLogsRequest>,
         ) -> Result<Response<Self::GetTaskLogsStream>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+        async fn apply_to_tasks(
+            &self,
+            _: Request<tq_proto::v1::ApplyToTasksRequest>,
+        ) -> Result<Response<tq_proto::v1::ApplyToTasksResponse>, Status> {
+            Err(Status::unimplemented("not scripted"))
+        }
+        async fn export_tasks(
+            &self,
+            _: Request<tq_proto::v1::ExportTasksRequest>,
+        ) -> Result<Response<Self::ExportTasksStream>, Status> {
             Err(Status::unimplemented("not scripted"))
         }
         async fn follow_task(

@@ -300,6 +300,18 @@ pub const REST_LARGE_BODIES_MAX: usize = 4;
 pub const REST_VALUES_MAX: usize = 500_000;
 /// Rows that one listing looks at before it hands back a cursor, so that a rare state costs a bounded time.
 pub const LIST_SCAN_MAX: usize = 10_000;
+/// Tasks of one message of an export.
+pub const EXPORT_PAGE_TASKS: usize = 500;
+/// Entries of the index of ended tasks that one page of a search looks at before it hands back a cursor.
+pub const SEARCH_ENTRIES_MAX: usize = 200_000;
+/// Ended tasks that a search may go over to sort them by something else than their times.
+pub const SORT_TASKS_MAX: usize = 2_000_000;
+/// A filter of a search, in bytes.
+pub const FILTER_BYTES_MAX: usize = 4 * KIB as usize;
+/// Tests in it.
+pub const FILTER_TESTS_MAX: usize = 64;
+/// Parentheses and negations in each other in it.
+pub const FILTER_DEPTH_MAX: usize = 16;
 /// Tasks on one page of a listing.
 pub const LIST_PAGE_MAX: usize = 1_000;
 /// Dead tasks that one request redrives: they are one commit.
@@ -312,10 +324,12 @@ pub const SIGNATURE_COUNT_MAX: usize = 1_000;
 pub const LOG_TAIL_LINES: usize = 20;
 /// Bytes of its log that are looked at for them.
 pub const LOG_TAIL_BYTES: usize = 16 * KIB as usize;
+/// Tasks that one request changes of those that a filter takes.
+pub const APPLY_BATCH_MAX: usize = 1_000;
 /// Tasks that one request cancels.
 pub const CANCEL_BATCH_MAX: usize = 1_000;
 /// Of those, how many the ledger is asked for at once: as many fit into one commit beside other work.
-pub const CANCELS_AT_ONCE: usize = 128;
+pub const CHANGES_AT_ONCE: usize = 128;
 /// Ended tasks that one request may remove: one such request is half of a commit.
 pub const DELETE_BATCH_MAX: usize = 1_000;
 /// Rows of logs that one step of the ledger removes: with the largest chunks, reading them takes a few milliseconds. What

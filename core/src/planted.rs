@@ -108,11 +108,13 @@ pub enum Bug {
     CostForgotten,
     /// The result of a task is not counted among what is stored.
     StoredDrifts,
+    /// A task that is redriven or removed stays in the index of those that have ended.
+    FinishedStays,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 53] = [
         Self::AttemptTooMany,
         Self::StaleReportWins,
         Self::StopForgotten,
@@ -165,6 +167,7 @@ impl Bug {
         Self::CostTwice,
         Self::CostForgotten,
         Self::StoredDrifts,
+        Self::FinishedStays,
     ];
 }
 

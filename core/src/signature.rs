@@ -409,6 +409,7 @@ mod tests {
             unique_key: String::new(),
             traceparent: String::new(),
             submitted_at: Timestamp(1),
+            labels: crate::label::Labels::new(),
             redriven_from: None,
         };
         let attempt = Attempt {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::label::Labels;
 use crate::outcome::{Outcome, Usage};
 use crate::{Digest, Epoch, Limits, Placement, Priority, RetryPolicy, TaskId, Timestamp};
 
@@ -69,6 +70,8 @@ pub struct Spec {
     pub deadline: Option<Timestamp>,
     /// Its result goes so long after its end, if that is before the task itself goes. None leaves it to the namespace.
     pub result_ttl: Option<Duration>,
+    /// What its submitter calls it by: tasks are found by it, and nothing else comes of it.
+    pub labels: Labels,
     /// Empty if none was given.
     pub idempotency_key: String,
     /// Of the tasks that have it, one at a time waits for its first start. Empty if none was given.

@@ -231,6 +231,7 @@ mod tests {
             unique_key: String::new(),
             traceparent: String::new(),
             submitted_at: Timestamp(1),
+            labels: crate::label::Labels::new(),
             redriven_from: None,
         };
         let submitted = submit(TaskId([1; 16]), Arc::new(spec), 0, NOW);

@@ -42,6 +42,7 @@ fn expected() -> BTreeMap<&'static str, (&'static str, About)> {
             &[
                 "TaskService/GetTask",
                 "TaskService/ListTasks",
+                "TaskService/ExportTasks",
                 "TaskService/WatchTasks",
                 "TaskService/GetTaskLogs",
                 "TaskService/FollowTask",
@@ -74,6 +75,7 @@ fn expected() -> BTreeMap<&'static str, (&'static str, About)> {
                 "TaskService/RedriveTask",
                 "TaskService/DeleteTask",
                 "TaskService/DeleteTasks",
+                "TaskService/ApplyToTasks",
                 "DeadLetterService/RedriveDeadLetters",
                 "DeadLetterService/DiscardDeadLetters",
                 "DeadLetterService/RedriveWithPayload",

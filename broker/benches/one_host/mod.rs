@@ -219,6 +219,7 @@ fn submission() -> Submission {
         unique_key: String::new(),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         submitted_at: Timestamp(1_700_000_000_000),
+        labels: Labels::new(),
         redriven_from: None,
     };
     Submission {

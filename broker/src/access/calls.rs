@@ -76,6 +76,8 @@ pub(crate) const CALLS: &[Call] = {
         audited("TaskService/RedriveTask", Submit),
         audited("TaskService/DeleteTask", Submit),
         audited("TaskService/DeleteTasks", Submit),
+        audited("TaskService/ApplyToTasks", Submit),
+        quiet("TaskService/ExportTasks", Read),
         quiet("TaskService/WatchTasks", Read),
         quiet("TaskService/GetTaskLogs", Read),
         quiet("TaskService/FollowTask", Read),

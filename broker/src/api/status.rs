@@ -13,7 +13,7 @@ use crate::ledger::{HelloRefused, Refused, Stopped};
 use crate::modules::inspect;
 use crate::modules::registry::Unknown;
 use crate::secrets::VaultError;
-use crate::{store, tables::row};
+use crate::{search, store, tables::row};
 
 /// The request has something that it may not have.
 pub(super) fn invalid(text: impl std::fmt::Display) -> Status {
@@ -60,6 +60,12 @@ pub(crate) struct ApiError(pub(crate) Status);
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         error.0
+    }
+}
+
+impl From<search::Error> for ApiError {
+    fn from(error: search::Error) -> Self {
+        Self(invalid(error))
     }
 }
 

@@ -25,6 +25,7 @@ mod command;
 mod costs;
 mod dispatch;
 mod ends;
+mod finished;
 mod following;
 mod hosts;
 mod ids;

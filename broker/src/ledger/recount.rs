@@ -9,7 +9,7 @@ use tq_core::quota::Used;
 use tq_core::task::{DataRef, Lease, State, Task};
 use tq_core::{Day, Signature, TaskId, Timestamp};
 
-use super::{Ledger, keyvalue, lock, quotas, read, removal};
+use super::{Ledger, finished, keyvalue, lock, quotas, read, removal};
 use crate::dispatch::breakers::{Entry, Function, FunctionId};
 use crate::dispatch::lanes::Place;
 use crate::dispatch::queues::KeyId;
@@ -40,6 +40,7 @@ impl Ledger {
         self.check_timers(&tasks);
         self.check_memory(&tasks);
         self.check_settled(&tasks);
+        self.check_finished(&tasks);
         self.check_dead(&tasks);
         self.check_data(&tasks);
         self.check_blobs(&tasks);
@@ -435,6 +436,23 @@ impl Ledger {
     }
 
     /// Each end of a round is told once, in the order of commits.
+    /// The index leads to each task that has ended, by what its rows say, and to nothing else.
+    fn check_finished(&self, tasks: &Tasks) {
+        let mut expected: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        for (namespace, task, beside) in tasks.values() {
+            if let Some((namespace, at, seq)) = finished::place(*namespace, task, beside) {
+                let entry = row::encode_finished(task).expect("it has ended");
+                let row = expected.entry(key::finished(namespace, at, seq).bytes);
+                row.or_default().extend(entry);
+            }
+        }
+        let found: BTreeMap<_, _> = self
+            .rows(Space::Index, &key::finished_all())
+            .into_iter()
+            .collect();
+        assert_eq!(found, expected, "what has ended is in its index");
+    }
+
     fn check_settled(&self, tasks: &Tasks) {
         let mut ends: BTreeMap<TaskId, u32> = BTreeMap::new();
         for (key, value) in self.rows(Space::Index, &key::settled_all()) {

@@ -120,6 +120,7 @@ impl Ledger {
         };
         ledger.recover_secret()?;
         ledger.recover_modules()?;
+        ledger.recover_finished()?;
         ledger.recover_queues()?;
         ledger.recover_breakers()?;
         ledger.recover_settings()?;

@@ -15,7 +15,7 @@ use tq_core::{Digest, Signature, TaskId, Timestamp, invariants};
 use super::answers::Ends;
 use super::quotas::kept_of;
 use super::ready::is_ready;
-use super::{Answers, Ended, Error, Ledger, Open, Permit, claims, keyvalue, lock, ready};
+use super::{Answers, Ended, Error, Ledger, Open, Permit, claims, finished, keyvalue, lock, ready};
 use crate::blobs::Hold;
 use crate::dispatch::needs::Needs;
 use crate::store::{Batch, Committed, Key, Level};
@@ -93,6 +93,7 @@ enum Stored {
         kept: u64,
         rows: Vec<Key>,
         position: Option<Position>,
+        finished: Option<finished::Place>,
     },
 }
 
@@ -165,6 +166,7 @@ impl Ledger {
                     kept: kept_of(open),
                     rows: rows(open),
                     position: ready_position(open),
+                    finished: finished::place(open.namespace, &open.task, &open.beside),
                 },
                 needs_state: false,
             });
@@ -200,27 +202,45 @@ impl Ledger {
         let mut touched: Vec<_> = step.touched.iter().collect();
         touched.sort_unstable_by_key(|(id, _)| u128::from_be_bytes(id.0));
         let mut claims = claims::Changes::default();
+        let mut finished = finished::Changes::default();
         // One task may leave a unique key and another take it: a batch may not change a key twice.
         let mut unique: BTreeMap<Key, Option<TaskId>> = BTreeMap::new();
         for (id, touched) in touched {
             let Some(open) = self.open.get(id) else {
                 continue;
             };
-            let (before, version_before, kept_before, rows_before, position_before) =
+            let (before, version_before, kept_before, rows_before, position_before, place_before) =
                 match &touched.before {
                     // What is kept of a new task was counted when it was taken in.
-                    Stored::Nothing(_) => (None, None, open.task.spec.payload.len(), &[][..], None),
+                    Stored::Nothing(_) => (
+                        None,
+                        None,
+                        open.task.spec.payload.len(),
+                        &[][..],
+                        None,
+                        None,
+                    ),
                     Stored::State {
                         state,
                         version,
                         kept,
                         rows,
                         position,
-                    } => (Some(state), Some(*version), *kept, &rows[..], *position),
+                        finished,
+                    } => (
+                        Some(state),
+                        Some(*version),
+                        *kept,
+                        &rows[..],
+                        *position,
+                        *finished,
+                    ),
                 };
             let is_removed = step.removed.contains(id);
             let kept = if is_removed { 0 } else { kept_of(open) };
             self.shares.keep(open.namespace, kept_before, kept);
+            let place = finished::place(open.namespace, &open.task, &open.beside);
+            finished.note(&open.task, place_before, place.filter(|_| !is_removed));
             let version = (!is_removed).then_some(open.task.spec.version);
             if version != version_before {
                 let name = &open.task.spec.module;
@@ -303,6 +323,7 @@ impl Ledger {
             }
         }
         self.write_claims(&mut claims, &mut batch);
+        self.write_finished(finished, &mut batch)?;
         self.write_ready_rows(step.ready, &mut batch);
         touched_queues.sort_unstable();
         touched_queues.dedup();
@@ -400,7 +421,7 @@ impl Ledger {
         self.write_whole(batch)
     }
 
-    fn write_whole(&mut self, batch: Batch) -> Result<(), Error> {
+    pub(super) fn write_whole(&mut self, batch: Batch) -> Result<(), Error> {
         match self.store.commit(batch, Level::Process)? {
             Committed::Yes(_) => Ok(()),
             Committed::No | Committed::Unknown(_) => Err(Error::Commit),

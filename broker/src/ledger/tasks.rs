@@ -122,6 +122,10 @@ impl Ledger {
         };
         open.beside.is_amended |= next.spec != open.task.spec;
         let before = std::mem::replace(&mut open.task, next);
+        open.beside.finished_in = match open.task.state.is_terminal() {
+            true => open.beside.finished_in.or(Some(self.store.seq() + 1)),
+            false => None,
+        };
         let (did_wait, does_wait) = (waits(&before.state), waits(&open.task.state));
         if did_wait != does_wait {
             let more = i64::from(does_wait) - i64::from(did_wait);

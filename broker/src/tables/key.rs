@@ -57,6 +57,7 @@ mod meta {
     pub(super) const ACCESS: u8 = 160;
     pub(super) const ACCESS_KEY: u8 = 161;
     pub(super) const AUDIT_HEAD: u8 = 162;
+    pub(super) const FINISHED_ARE_INDEXED: u8 = 180;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -77,6 +78,7 @@ mod index {
     pub(super) const COST: u8 = 140;
     pub(super) const AUDIT: u8 = 160;
     pub(super) const AUDIT_OF: u8 = 161;
+    pub(super) const FINISHED: u8 = 180;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -321,6 +323,45 @@ pub fn settings(namespace: Namespace) -> Key {
 /// Stands for that [`counters`] count what is kept of tasks, as they do not in a store of an older build.
 pub fn kept_is_counted() -> Key {
     Key::new(Space::Meta, [meta::KEPT_IS_COUNTED])
+}
+
+/// Stands for that [`finished`] leads to all tasks that have ended, as it does not in a store of an older build.
+pub fn finished_are_indexed() -> Key {
+    Key::new(Space::Meta, [meta::FINISHED_ARE_INDEXED])
+}
+
+/// The tasks of a namespace that ended at a time, in the commit `seq`; 0 for those of builds that did not note it.
+pub fn finished(namespace: Namespace, at: Timestamp, seq: u64) -> Key {
+    Key::new(
+        Space::Index,
+        [&finished_from(namespace, at)[..], &seq.to_be_bytes()].concat(),
+    )
+}
+
+/// Before all that ended at a time or later.
+pub fn finished_from(namespace: Namespace, at: Timestamp) -> Vec<u8> {
+    [&finished_in(namespace)[..], &at.0.to_be_bytes()].concat()
+}
+
+/// Before all tasks of a namespace that ended.
+pub fn finished_in(namespace: Namespace) -> Vec<u8> {
+    [&[index::FINISHED], &namespace.0.to_be_bytes()[..]].concat()
+}
+
+/// Before all tasks that ended.
+pub fn finished_all() -> Vec<u8> {
+    vec![index::FINISHED]
+}
+
+/// What a key of [`finished`] says.
+pub fn finished_of(key: &[u8]) -> Option<(Namespace, Timestamp, u64)> {
+    let (namespace, rest) = key.strip_prefix(&[index::FINISHED])?.split_first_chunk()?;
+    let (at, seq) = rest.split_first_chunk()?;
+    Some((
+        Namespace(u32::from_be_bytes(*namespace)),
+        Timestamp(u64::from_be_bytes(*at)),
+        u64::from_be_bytes(seq.try_into().ok()?),
+    ))
 }
 
 /// What a function of a namespace cost in a day.
@@ -906,6 +947,7 @@ mod tests {
             let dead = dead(namespace, signature, at, id).bytes;
             prop_assert_eq!((dead_signature_of(&dead), death_of(&dead)), (Some(signature), Some((at, id))));
             prop_assert_eq!(death_of(&dead_at(namespace, at, id).bytes), Some((at, id)));
+            prop_assert_eq!(finished_of(&finished(namespace, at, position.0).bytes), Some((namespace, at, position.0)));
             prop_assert_eq!(settled_of(&settled(position.0).bytes), Some(position.0));
             prop_assert_eq!(claims_of(&claims(position.0).bytes), Some(position.0));
             prop_assert_eq!(due_of(&due(at, position.0, 3).bytes), Some((at, position.0)));
@@ -931,7 +973,7 @@ mod tests {
             let _ = (ready_of(&bytes), task_of(&bytes), timer_of(&bytes), settled_of(&bytes), claims_of(&bytes), log_piece_of(&bytes));
             let _ = (namespace_of(&bytes), current_of(&bytes), counters_of(&bytes), queue_of(&bytes));
             let _ = (dead_signature_of(&bytes), death_of(&bytes), log_task_of(&bytes));
-            let _ = (due_of(&bytes), retention_of(&bytes), bucket_of(&bytes), entry_of(&bytes), breaker_of(&bytes));
+            let _ = (due_of(&bytes), retention_of(&bytes), bucket_of(&bytes), entry_of(&bytes), breaker_of(&bytes), finished_of(&bytes));
         }
     }
 

@@ -36,6 +36,9 @@ pub(crate) struct CallArgs {
     /// namespace says if it is not given
     #[arg(long, value_name = "DURATION")]
     pub(crate) result_ttl: Option<Span>,
+    /// Label that it is found by, such as `customer=acme`; may be given several times
+    #[arg(long, value_name = "LABEL=VALUE")]
+    pub(crate) label: Vec<Label>,
     /// Arguments of a plain program
     #[arg(last = true, value_name = "ARG")]
     pub(crate) arguments: Vec<String>,

@@ -20,6 +20,7 @@ mod new;
 mod queue;
 mod retention;
 mod run;
+mod search;
 mod secret;
 mod submit;
 mod task;
@@ -54,11 +55,14 @@ pub(crate) use new::NewArgs;
 pub(crate) use queue::{OrderArg, QueueCommand, QueueSetArgs};
 pub(crate) use retention::{RetentionArgs, RetentionCommand};
 pub(crate) use run::RunArgs;
+pub(crate) use search::{
+    BulkArg, ExportArg, FilterArgs, TaskBulkArgs, TaskExportArgs, TaskListArgs,
+};
 pub(crate) use secret::SecretCommand;
 pub(crate) use submit::SubmitArgs;
 pub(crate) use task::{
     EndArg, LOGS_HELP, LiveArg, LogsArgs, StateArg, TaskCancelArgs, TaskCommand, TaskDeleteArgs,
-    TaskListArgs, TaskUpdateArgs,
+    TaskUpdateArgs,
 };
 pub(crate) use test::TestArgs;
 

@@ -2,8 +2,22 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::search::{TaskBulkArgs, TaskExportArgs, TaskListArgs};
+
 use crate::labels::LabelList;
 use crate::units::{Deadline, Moment, OrNone, Past, Span};
+
+/// What a filter is, behind the help of commands that have one.
+macro_rules! filter_help {
+    () => {
+        "A filter is tests joined by AND, OR, NOT and parentheses: FIELD = != < <= > >= VALUE, FIELD : PART for texts that have a part in \
+them, FIELD IN (VALUE, VALUE).
+  texts    id function module queue outcome host error label.NAME idempotency_key unique_key concurrency_key
+  numbers  priority attempts round version fuel memory payload_bytes result_bytes
+  times    submitted started ended run_at (`-2h`, `today`, `2030-01-31`), duration (`1.5s`)
+  state    blocked scheduled ready running succeeded dead cancelled expired, or open, ended, failed"
+    };
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
@@ -16,12 +30,34 @@ pub(crate) enum TaskCommand {
         #[arg(long)]
         payload: bool,
     },
-    /// List tasks, the newest first
-    #[command(after_help = "Examples:
-  tq task list --state dead
-  tq task list --limit 1000 --output json
-  tq task list --cursor CURSOR      with the `next` of the list before")]
+    /// List tasks that a filter takes; all of them, the newest first, without one
+    #[command(after_help = concat!("Examples:
+  tq task list --preset failed_today
+  tq task list --filter 'module = mail AND duration > 5s' --sort -duration
+  tq task list --filter 'state = failed AND error : timeout' --output json
+  tq task list --cursor CURSOR      with the `next` of the list before
+
+", filter_help!()))]
     List(TaskListArgs),
+    /// Print tasks that a filter takes as CSV or as lines of JSON, however many they are
+    #[command(after_help = concat!("Examples:
+  tq task export > tasks.jsonl
+  tq task export --format csv --filter 'ended >= today' > today.csv
+
+", filter_help!()))]
+    Export(TaskExportArgs),
+    /// Do one thing to all tasks that a filter takes
+    #[command(after_help = concat!("Which tasks they are is settled first: what is submitted or ends afterwards is not among them. When the broker is away it waits for up to a \
+minute and goes on. Made again after it broke off, it does the rest.
+
+Examples:
+  tq task bulk redrive --preset failed_today --dry-run
+  tq task bulk redrive --filter 'module = mail AND error : timeout'
+  tq task bulk reprioritise --priority 250 --filter 'label.customer = acme'
+  tq task bulk cancel --filter 'queue = imports AND submitted < -1h'
+
+", filter_help!()))]
+    Bulk(TaskBulkArgs),
     /// Watch a task until it has ended: its attempts, its progress, its log; exit code 0 if it has succeeded
     #[command(
         after_help = "On a terminal there is a bar of the task's progress. If the connection is lost, it goes on where it was: no line comes \
@@ -99,22 +135,6 @@ pub(crate) struct LogsArgs {
     /// Go on until the task has ended
     #[arg(long, short)]
     pub(crate) follow: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TaskListArgs {
-    /// Only tasks in this state
-    #[arg(long)]
-    pub(crate) state: Option<StateArg>,
-    /// How many at most
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) limit: u32,
-    /// Every task there is
-    #[arg(long, conflicts_with_all = ["limit", "cursor"])]
-    pub(crate) all: bool,
-    /// Where to go on: the `next` of the list before
-    #[arg(long, value_name = "CURSOR")]
-    pub(crate) cursor: Option<String>,
 }
 
 /// A task's state.

@@ -27,6 +27,7 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
         limits: lowered,
         retry: policy,
         placement,
+        label,
         arguments,
     } = args;
     let PlacementArgs {
@@ -63,6 +64,7 @@ pub(crate) fn task(args: CallArgs) -> anyhow::Result<NewTask> {
             limit: concurrency.unwrap_or(1),
         }),
         result_ttl_ms: result_ttl.map(|span| span.0),
+        labels: labels(LabelList::gather(&label)?),
     })
 }
 

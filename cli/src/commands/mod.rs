@@ -75,6 +75,8 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
         Command::Task(task) => match task {
             TaskCommand::Show { id, payload } => task::show::run(config, &id, payload).await,
             TaskCommand::List(args) => task::list::run(config, args).await,
+            TaskCommand::Export(args) => task::export::run(config, args).await,
+            TaskCommand::Bulk(args) => task::bulk::run(config, args).await,
             TaskCommand::Watch { id, no_log } => task::watch::run(config, &id, !no_log).await,
             TaskCommand::Logs(args) => task::logs::run(config, &args).await,
             TaskCommand::Cancel(args) => task::cancel::run(config, args).await,

@@ -35,6 +35,7 @@ fn spec() -> Spec {
         unique_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp(1),
+        labels: crate::label::Labels::new(),
         redriven_from: None,
     }
 }

@@ -225,6 +225,11 @@ pub struct NewTask {
     pub concurrency: ::core::option::Option<Concurrency>,
     #[prost(uint64, optional, tag = "60")]
     pub result_ttl_ms: ::core::option::Option<u64>,
+    #[prost(btree_map = "string, string", tag = "61")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Concurrency {
@@ -292,6 +297,12 @@ pub struct ListTasksRequest {
     pub limit: u32,
     #[prost(string, tag = "4")]
     pub cursor: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub filter: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub preset: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub sort: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListTasksResponse {
@@ -370,6 +381,54 @@ pub struct DeleteTasksResponse {
     pub deleted: u32,
     #[prost(string, tag = "2")]
     pub next: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApplyToTasksRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub filter: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub preset: ::prost::alloc::string::String,
+    #[prost(enumeration = "TaskAction", tag = "4")]
+    pub action: i32,
+    #[prost(uint32, optional, tag = "5")]
+    pub priority: ::core::option::Option<u32>,
+    #[prost(bool, tag = "6")]
+    pub dry_run: bool,
+    #[prost(string, tag = "7")]
+    pub cursor: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "8")]
+    pub as_of_ms: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApplyToTasksResponse {
+    #[prost(uint32, tag = "1")]
+    pub applied: u32,
+    #[prost(uint32, tag = "2")]
+    pub skipped: u32,
+    #[prost(string, tag = "3")]
+    pub next: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub as_of_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportTasksRequest {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub filter: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub preset: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub sort: ::prost::alloc::string::String,
+    #[prost(enumeration = "ExportFormat", tag = "5")]
+    pub format: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportTasksResponse {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchTasksRequest {
@@ -535,6 +594,11 @@ pub struct Task {
     pub result_expired_ms: u64,
     #[prost(uint64, optional, tag = "61")]
     pub result_ttl_ms: ::core::option::Option<u64>,
+    #[prost(btree_map = "string, string", tag = "62")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -579,6 +643,73 @@ impl TaskState {
             "TASK_STATE_DEAD" => Some(Self::Dead),
             "TASK_STATE_CANCELLED" => Some(Self::Cancelled),
             "TASK_STATE_EXPIRED" => Some(Self::Expired),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TaskAction {
+    Unspecified = 0,
+    Cancel = 1,
+    Retry = 2,
+    Redrive = 3,
+    Reprioritise = 4,
+    Delete = 5,
+}
+impl TaskAction {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TASK_ACTION_UNSPECIFIED",
+            Self::Cancel => "TASK_ACTION_CANCEL",
+            Self::Retry => "TASK_ACTION_RETRY",
+            Self::Redrive => "TASK_ACTION_REDRIVE",
+            Self::Reprioritise => "TASK_ACTION_REPRIORITISE",
+            Self::Delete => "TASK_ACTION_DELETE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TASK_ACTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "TASK_ACTION_CANCEL" => Some(Self::Cancel),
+            "TASK_ACTION_RETRY" => Some(Self::Retry),
+            "TASK_ACTION_REDRIVE" => Some(Self::Redrive),
+            "TASK_ACTION_REPRIORITISE" => Some(Self::Reprioritise),
+            "TASK_ACTION_DELETE" => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ExportFormat {
+    Unspecified = 0,
+    JsonLines = 1,
+    Csv = 2,
+}
+impl ExportFormat {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "EXPORT_FORMAT_UNSPECIFIED",
+            Self::JsonLines => "EXPORT_FORMAT_JSON_LINES",
+            Self::Csv => "EXPORT_FORMAT_CSV",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EXPORT_FORMAT_UNSPECIFIED" => Some(Self::Unspecified),
+            "EXPORT_FORMAT_JSON_LINES" => Some(Self::JsonLines),
+            "EXPORT_FORMAT_CSV" => Some(Self::Csv),
             _ => None,
         }
     }
@@ -886,6 +1017,54 @@ pub mod task_service_client {
                 .insert(GrpcMethod::new("tq.v1.TaskService", "DeleteTasks"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn apply_to_tasks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApplyToTasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApplyToTasksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.TaskService/ApplyToTasks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.TaskService", "ApplyToTasks"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn export_tasks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExportTasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ExportTasksResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tq.v1.TaskService/ExportTasks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tq.v1.TaskService", "ExportTasks"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         pub async fn watch_tasks(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchTasksRequest>,
@@ -1019,6 +1198,26 @@ pub mod task_service_server {
             request: tonic::Request<super::DeleteTasksRequest>,
         ) -> std::result::Result<
             tonic::Response<super::DeleteTasksResponse>,
+            tonic::Status,
+        >;
+        async fn apply_to_tasks(
+            &self,
+            request: tonic::Request<super::ApplyToTasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApplyToTasksResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ExportTasks method.
+        type ExportTasksStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ExportTasksResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn export_tasks(
+            &self,
+            request: tonic::Request<super::ExportTasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ExportTasksStream>,
             tonic::Status,
         >;
         /// Server streaming response type for the WatchTasks method.
@@ -1532,6 +1731,97 @@ pub mod task_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.TaskService/ApplyToTasks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApplyToTasksSvc<T: TaskService>(pub Arc<T>);
+                    impl<
+                        T: TaskService,
+                    > tonic::server::UnaryService<super::ApplyToTasksRequest>
+                    for ApplyToTasksSvc<T> {
+                        type Response = super::ApplyToTasksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApplyToTasksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TaskService>::apply_to_tasks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApplyToTasksSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tq.v1.TaskService/ExportTasks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExportTasksSvc<T: TaskService>(pub Arc<T>);
+                    impl<
+                        T: TaskService,
+                    > tonic::server::ServerStreamingService<super::ExportTasksRequest>
+                    for ExportTasksSvc<T> {
+                        type Response = super::ExportTasksResponse;
+                        type ResponseStream = T::ExportTasksStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExportTasksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TaskService>::export_tasks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExportTasksSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -427,6 +427,7 @@ impl World {
             },
             traceparent: tag.clone(),
             submitted_at: wall,
+            labels: Labels::new(),
             redriven_from: None,
         };
         let payload = payload(&tag, len as usize);

@@ -464,6 +464,7 @@ pub(super) fn task_out(task: &Task) -> v1::Task {
         strikes: task.strikes,
         result_bytes: task.result.map_or(0, |data| data.len()),
         payload_bytes: spec.payload.len(),
+        labels: labels_out(&spec.labels),
         redriven_from: spec
             .redriven_from
             .map(|id| id.to_string())
@@ -951,6 +952,7 @@ mod tests {
             unique_key: String::new(),
             traceparent: format!("trace {number}"),
             submitted_at: Timestamp::EPOCH,
+            labels: Labels::new(),
             redriven_from: None,
         };
         Assignment {

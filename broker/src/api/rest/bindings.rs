@@ -24,6 +24,8 @@ pub(super) enum Shape {
     Events(&'static str),
     /// By the query, answered by the text of the log.
     Log,
+    /// By the query, answered by lines of tasks, as a file.
+    Lines,
     /// A component as the body, with its settings in the query.
     Upload,
 }
@@ -43,7 +45,7 @@ fn binding(method: Method, path: &'static str, call: &'static str, shape: Shape)
 
 /// All of them.
 pub(super) fn all() -> Vec<Binding> {
-    use Shape::{Body, Events, Log, Query, Upload};
+    use Shape::{Body, Events, Lines, Log, Query, Upload};
     let get = |path, call| binding(Method::GET, path, call, Query);
     let post = |path, call| binding(Method::POST, path, call, Body);
     let put = |path, call| binding(Method::PUT, path, call, Body);
@@ -60,6 +62,13 @@ pub(super) fn all() -> Vec<Binding> {
         ),
         post("/v1/tasks/cancel", "TaskService/CancelTasks"),
         post("/v1/tasks/delete", "TaskService/DeleteTasks"),
+        post("/v1/tasks/apply", "TaskService/ApplyToTasks"),
+        binding(
+            Method::GET,
+            "/v1/tasks/export",
+            "TaskService/ExportTasks",
+            Lines,
+        ),
         get("/v1/tasks/{id}", "TaskService/GetTask"),
         patch("/v1/tasks/{id}", "TaskService/UpdateTask"),
         delete("/v1/tasks/{id}", "TaskService/DeleteTask"),

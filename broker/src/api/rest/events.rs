@@ -108,6 +108,43 @@ fn id(message: Bytes, cursor: &str) -> Option<String> {
     }
 }
 
+/// Tasks as a file of lines. What breaks off breaks the connection off, so that nobody takes a part for the whole.
+///
+/// # Errors
+/// What the stream begins with, if that is a refusal.
+pub(super) async fn lines(
+    mut messages: Streaming<Bytes>,
+    request: Bytes,
+) -> Result<Response, Problem> {
+    let format = v1::ExportTasksRequest::decode(request).map(|request| request.format());
+    let (media_type, name) = match format {
+        Ok(v1::ExportFormat::Csv) => ("text/csv; charset=utf-8; header=present", "tasks.csv"),
+        _ => ("application/jsonl", "tasks.jsonl"),
+    };
+    let first = messages.message().await?;
+    let lines = stream::unfold((first, Some(messages)), |(first, messages)| async move {
+        let mut messages = messages?;
+        let next = match first {
+            Some(first) => Ok(Some(first)),
+            None => messages.message().await,
+        };
+        let lines = |bytes| v1::ExportTasksResponse::decode(bytes).unwrap_or_default();
+        match next {
+            Ok(Some(bytes)) => Some((Ok(lines(bytes).data), (None, Some(messages)))),
+            Ok(None) => None,
+            Err(status) => Some((Err(status), (None, None))),
+        }
+    });
+    let mut response = Response::new(Body::from_stream(lines));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
+    if let Ok(disposition) = disposition {
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    Ok(response)
+}
+
 /// The log as it was written. What breaks off says why in its last line.
 pub(super) fn log(chunks: Streaming<Bytes>) -> Response {
     let text = stream::unfold(Some(chunks), |chunks| async move {

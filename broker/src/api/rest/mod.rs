@@ -8,7 +8,7 @@ mod bindings;
 mod body;
 mod call;
 mod events;
-mod json;
+pub(super) mod json;
 #[cfg(test)]
 mod openapi;
 mod problem;
@@ -192,6 +192,12 @@ impl Route {
                 let message = self.of_query(fields, &parts)?;
                 let stream = calls.server_streaming(call, encoded(&message)).await?;
                 Ok(events::log(stream))
+            }
+            Shape::Lines => {
+                let message = self.of_query(fields, &parts)?;
+                let message = encoded(&message);
+                let stream = calls.server_streaming(call, message.clone()).await?;
+                events::lines(stream, message).await
             }
             Shape::Upload => {
                 let answer = upload::upload(&mut calls, &self.method, fields, &parts, body).await?;

@@ -187,7 +187,7 @@ impl Document {
                 let of_request = upload::OF_REQUEST.into();
                 Some(self.message(&header, &of_request))
             }
-            Shape::Query | Shape::Events(_) | Shape::Log => None,
+            Shape::Query | Shape::Events(_) | Shape::Log | Shape::Lines => None,
         }
     }
 
@@ -251,6 +251,13 @@ impl Document {
                 parameters.extend(self.query(&input, &of_path, ""));
                 success = json!({"description": "The log, as it was written.", "content": {
                     "text/plain": {"schema": {"type": "string"}},
+                }});
+            }
+            Shape::Lines => {
+                parameters.extend(self.query(&input, &of_path, ""));
+                success = json!({"description": "A file, a line for each task.", "content": {
+                    "application/jsonl": {"schema": {"type": "string"}},
+                    "text/csv": {"schema": {"type": "string"}},
                 }});
             }
             Shape::Upload => {

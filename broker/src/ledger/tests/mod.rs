@@ -15,6 +15,7 @@ macro_rules! on_every_store {
 mod breakers;
 mod dead_letters;
 mod faults;
+mod finished;
 mod hosts;
 mod keyvalue;
 mod modules;

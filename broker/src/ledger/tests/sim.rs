@@ -172,6 +172,7 @@ pub(super) fn spec() -> Spec {
         unique_key: String::new(),
         traceparent: String::new(),
         submitted_at: Timestamp::EPOCH,
+        labels: Labels::new(),
         redriven_from: None,
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod breaker;
 mod claims;
 mod cost;
+mod finished;
 mod host;
 mod keyvalue;
 mod module;
@@ -31,6 +32,7 @@ pub use access::{
 pub use breaker::{decode_breaker, encode_breaker};
 pub use claims::{Claim, decode_claims, encode_claims};
 pub use cost::{CostPage, decode_cost, encode_cost, list_costs};
+pub use finished::{End, Finished, Hash, decode_finished, encode_finished};
 pub use host::{decode_host, encode_host};
 pub use keyvalue::{Bucket, Entry, Page, find_value, list_buckets, list_entries};
 pub use module::{decode_current, decode_module, encode_current, encode_module};

@@ -81,6 +81,9 @@ struct SpecRow {
     unique_key: String,
     #[prost(uint64, optional, tag = "60")]
     result_ttl_ms: Option<u64>,
+    /// Names and values, in turn.
+    #[prost(string, repeated, tag = "61")]
+    labels: Vec<String>,
 }
 
 /// A part of [`SpecRow`]. Absent if it says nothing.
@@ -204,6 +207,9 @@ struct StateRow {
     /// When its result was removed; absent if it was not.
     #[prost(uint64, optional, tag = "60")]
     result_gone_ms: Option<u64>,
+    /// The commit in which it ended; absent if it has not, and in rows of builds that did not note it.
+    #[prost(uint64, optional, tag = "61")]
+    finished_in: Option<u64>,
 }
 
 /// What the ledger keeps beside the task itself.
@@ -217,6 +223,8 @@ pub struct Beside {
     pub is_amended: bool,
     /// When its result was removed, though it stays.
     pub result_gone: Option<Timestamp>,
+    /// The commit in which it ended, which is part of the key of its [`key::finished`].
+    pub finished_in: Option<u64>,
 }
 
 /// A task as it is in the store.
@@ -392,6 +400,7 @@ pub fn encode_state(task: &Task, beside: &Beside, result_bytes: &[u8]) -> Vec<u8
         (18, strikes.map(u64::from)),
         (15, beside.position.map(|position| position.0)),
         (60, beside.result_gone.map(|at| at.0)),
+        (61, beside.finished_in),
     ] {
         if let Some(value) = value {
             encoding::uint64::encode(tag, &value, &mut row);
@@ -507,6 +516,7 @@ fn decode_state(
         checkpoint: row.checkpoint.map(data).transpose()?,
         is_amended,
         result_gone: row.result_gone_ms.map(Timestamp),
+        finished_in: row.finished_in,
     };
     Ok((task, beside))
 }
@@ -533,6 +543,7 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
         unique_key,
         traceparent,
         submitted_at,
+        labels,
         redriven_from,
     } = spec;
     text(1, module, row);
@@ -564,6 +575,10 @@ fn encode_spec(spec: &Spec, row: &mut Vec<u8>) {
     text(41, unique_key, row);
     if let Some(ttl) = result_ttl {
         encoding::uint64::encode(60, &millis(*ttl), row);
+    }
+    for (label, value) in labels {
+        text(61, label, row);
+        text(61, value, row);
     }
 }
 
@@ -675,6 +690,7 @@ fn spec(row: SpecRow) -> Result<Spec, Error> {
         unique_key: row.unique_key,
         traceparent: row.traceparent,
         submitted_at: Timestamp(row.submitted_ms),
+        labels: labels(row.labels)?,
         redriven_from: match row.redriven_from.is_empty() {
             true => None,
             false => {
@@ -851,6 +867,7 @@ mod tests {
             unique_key: "u".to_owned(),
             traceparent: "00-4bf9-00f0-01".to_owned(),
             submitted_at: Timestamp(5),
+            labels: Labels::from([("customer".into(), "acme".into())]),
             redriven_from: Some(TaskId([6; 16])),
         };
         let attempt = Attempt {
@@ -898,6 +915,7 @@ mod tests {
             checkpoint: Some(DataRef::Row { len: 4 }),
             is_amended: true,
             result_gone: Some(Timestamp(8)),
+            finished_in: Some(9),
         };
         let lease = |stop| State::Running {
             lease: Lease {
@@ -965,6 +983,7 @@ mod tests {
             unique_key: String::new(),
             traceparent: String::new(),
             submitted_at: Timestamp::EPOCH,
+            labels: Labels::new(),
             redriven_from: None,
         };
         check(&Record {

@@ -1,9 +1,10 @@
 //! `tq task list`
 
-use tq_client::{ListTasksResponse, TaskState};
+use clap::ValueEnum as _;
+use tq_client::{ListTasksResponse, TaskSearch, TaskState};
 use tq_core::limits::LIST_PAGE_MAX;
 
-use crate::args::{StateArg, TaskListArgs};
+use crate::args::{FilterArgs, StateArg, TaskListArgs};
 use crate::commands::connect;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -11,20 +12,22 @@ use crate::output::{self, Format, json, table};
 
 pub(crate) async fn run(config: &Config, args: TaskListArgs) -> anyhow::Result<Exit> {
     let TaskListArgs {
+        which,
         state,
+        sort,
         limit,
         all,
         cursor,
     } = args;
     let client = connect(config).await?;
-    let state = state.map(wire);
+    let search = search(which, state, sort);
     let mut wanted = if all { u32::MAX } else { limit };
     let mut next = cursor.unwrap_or_default();
     let mut tasks = Vec::new();
     // Pages may be short or empty, and yet have a next one.
     loop {
         let page_limit = wanted.min(u32::try_from(LIST_PAGE_MAX).unwrap_or(u32::MAX));
-        let page = client.task_page(state, page_limit, &next).await?;
+        let page = client.search_page(&search, page_limit, &next).await?;
         let ListTasksResponse {
             tasks: found,
             next: further,
@@ -51,6 +54,23 @@ pub(crate) async fn run(config: &Config, args: TaskListArgs) -> anyhow::Result<E
         }
     }
     Ok(Exit::Succeeded)
+}
+
+/// A search as it was typed.
+pub(super) fn search(
+    which: FilterArgs,
+    state: Option<StateArg>,
+    sort: Option<String>,
+) -> TaskSearch {
+    let FilterArgs { filter, preset } = which;
+    // Its name here is the broker's.
+    let preset = preset.and_then(|preset| preset.to_possible_value());
+    TaskSearch {
+        state: state.map(wire),
+        filter: filter.unwrap_or_default(),
+        preset: preset.map_or(String::new(), |preset| preset.get_name().to_owned()),
+        sort: sort.unwrap_or_default(),
+    }
 }
 
 fn wire(state: StateArg) -> TaskState {

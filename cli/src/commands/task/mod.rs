@@ -1,7 +1,9 @@
 //! `tq task …`
 
+pub(crate) mod bulk;
 pub(crate) mod cancel;
 pub(crate) mod delete;
+pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod redrive;

@@ -22,6 +22,7 @@ pub(crate) struct Task<'a> {
     queue: &'a str,
     required_labels: BTreeMap<&'a str, &'a str>,
     preferred_labels: BTreeMap<&'a str, &'a str>,
+    labels: BTreeMap<&'a str, &'a str>,
     concurrency: Option<Concurrency<'a>>,
     round: u32,
     attempts: Vec<TaskAttempt<'a>>,
@@ -138,6 +139,7 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             queue,
             required_labels,
             preferred_labels,
+            labels: own_labels,
             concurrency,
             redriven_from,
             result_expired_ms,
@@ -155,6 +157,7 @@ impl<'a> From<&'a tq_client::Task> for Task<'a> {
             queue,
             required_labels: labels(required_labels),
             preferred_labels: labels(preferred_labels),
+            labels: labels(own_labels),
             concurrency: concurrency.as_ref().map(|it| Concurrency {
                 key: &it.key,
                 limit: it.limit,
@@ -292,6 +295,7 @@ mod tests {
             "queue": "default",
             "required_labels": {"gpu": "a100"},
             "preferred_labels": {},
+            "labels": {},
             "concurrency": {"key": "k", "limit": 2},
             "round": 1,
             "attempts": [{

@@ -78,6 +78,7 @@ pub(crate) fn print_task(task: &Task) -> anyhow::Result<()> {
         ("outcome", task.outcome.clone()),
         ("priority", task.priority.to_string()),
         ("queue", named_queue(&task.queue)),
+        ("labels", labels(&task.labels)),
         ("requires", labels(&task.required_labels)),
         ("prefers", labels(&task.preferred_labels)),
         (

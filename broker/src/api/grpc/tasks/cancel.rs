@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt as _;
 use tonic::{Response, Status};
-use tq_core::limits::{CANCEL_BATCH_MAX, CANCELS_AT_ONCE, NAME_BYTES_MAX};
+use tq_core::limits::{CANCEL_BATCH_MAX, CHANGES_AT_ONCE, NAME_BYTES_MAX};
 use tq_core::task::Task;
 use tq_core::{TaskId, Timestamp};
 use tq_proto::v1;
@@ -116,7 +116,7 @@ impl Tasks {
                 })
             })
         });
-        let mut cancelling = futures_util::stream::iter(cancels).buffer_unordered(CANCELS_AT_ONCE);
+        let mut cancelling = futures_util::stream::iter(cancels).buffer_unordered(CHANGES_AT_ONCE);
         let mut runs = Vec::new();
         while let Some(cancelled) = cancelling.next().await {
             match cancelled.map_err(ApiError::from)? {

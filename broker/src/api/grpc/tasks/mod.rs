@@ -1,8 +1,10 @@
 //! Tasks: submitting, reading and watching them, and what changes them. Here requests are decoded and answers encoded.
 
+mod apply;
 mod cancel;
 mod change;
 pub(super) mod delete;
+mod export;
 mod follow;
 mod list;
 mod logs;
@@ -29,6 +31,7 @@ use super::{Context, convert};
 use crate::access::Caller;
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::{Command, Doomed, Submit, wall};
+use crate::search::Asked;
 
 pub(super) struct Tasks(pub(super) Context);
 
@@ -106,16 +109,21 @@ impl TaskService for Tasks {
             state,
             limit,
             cursor,
+            filter,
+            preset,
+            sort,
         } = request.into_inner();
         let namespace = caller.namespace(namespace)?;
         let state = convert::state_in(state)?;
         let limit = bounded("limit", limit, 100, LIST_PAGE_MAX)?;
-        let before = convert::cursor(&cursor)?;
-        let reads = self.reads(&namespace);
-        let (tasks, next) = blocking(move || reads.list(state, limit, before)).await?;
-        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
-        let next = next.map(|id| id.to_string()).unwrap_or_default();
-        Ok(Response::new(v1::ListTasksResponse { tasks, next }))
+        let asked = Asked {
+            filter: &filter,
+            preset: &preset,
+            sort: &sort,
+            action: 0,
+        };
+        let page = self.list(&namespace, state, asked, &cursor, limit).await?;
+        Ok(Response::new(page))
     }
 
     async fn cancel_task(
@@ -173,6 +181,39 @@ impl TaskService for Tasks {
     ) -> Result<Response<v1::DeleteTasksResponse>, Status> {
         let caller = Caller::of(&request)?;
         self.delete_matching(&caller, request.into_inner()).await
+    }
+
+    async fn apply_to_tasks(
+        &self,
+        request: Request<v1::ApplyToTasksRequest>,
+    ) -> Result<Response<v1::ApplyToTasksResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let applied = self.apply(&caller, request.into_inner()).await?;
+        Ok(Response::new(applied))
+    }
+
+    type ExportTasksStream = Outgoing<v1::ExportTasksResponse>;
+
+    async fn export_tasks(
+        &self,
+        request: Request<v1::ExportTasksRequest>,
+    ) -> Result<Response<Self::ExportTasksStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let v1::ExportTasksRequest {
+            namespace,
+            filter,
+            preset,
+            sort,
+            format,
+        } = request.into_inner();
+        let namespace = caller.namespace(namespace)?;
+        let asked = Asked {
+            filter: &filter,
+            preset: &preset,
+            sort: &sort,
+            action: 0,
+        };
+        Ok(Response::new(self.export(namespace, &asked, format)?))
     }
 
     type WatchTasksStream = Outgoing<v1::WatchTasksResponse>;

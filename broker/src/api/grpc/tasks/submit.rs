@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tonic::Status;
+use tq_core::label::Labels;
 use tq_core::limits::{
     ARGUMENTS_BYTES_MAX, ARGUMENTS_MAX, CONTENT_TYPE_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX,
     IDEMPOTENCY_WINDOW, IDEMPOTENCY_WINDOW_MAX, IDEMPOTENCY_WINDOW_MIN, PAYLOAD_BYTES_MAX,
@@ -170,6 +171,7 @@ impl Tasks {
             unique_key: task.unique_key,
             traceparent: task.traceparent,
             submitted_at: now,
+            labels: convert::labels(&Labels::new(), &task.labels)?,
             redriven_from: None,
         };
         Ok(Submission {
@@ -314,6 +316,7 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
         preferred_labels,
         concurrency,
         result_ttl_ms,
+        labels,
     } = task;
     let mut hasher = blake3::Hasher::new();
     let mut field = |bytes: &[u8]| {
@@ -338,6 +341,9 @@ fn hash(task: &v1::NewTask) -> [u8; 32] {
     // Only if it is there, so that requests of earlier builds are still told to be the same.
     if let Some(ttl) = result_ttl_ms {
         hasher.update(&ttl.to_be_bytes());
+    }
+    if !labels.is_empty() {
+        hasher.update(format!("{labels:?}").as_bytes());
     }
     let other = convert::limit_overrides(limits.as_ref());
     if other.names().any(|name| !FIRST_LIMITS.contains(&name)) {

@@ -1,0 +1,235 @@
+//! Exporting tasks that a search finds, as lines.
+//!
+//! Pages are made as long as somebody reads them, one after the other, so that an export of any length needs the memory of
+//! one page.
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use tonic::Status;
+use tq_core::label::Labels;
+use tq_core::limits::EXPORT_PAGE_TASKS;
+use tq_core::task::Task;
+use tq_proto::v1;
+
+use super::list::{read, shown};
+use super::{Outgoing, Tasks};
+use crate::api::grpc::Context;
+use crate::api::grpc::blocking::blocking;
+use crate::api::grpc::reads::Reads;
+use crate::api::rest::json;
+use crate::api::status::{ApiError, invalid};
+use crate::ledger::wall;
+use crate::search::{Asked, By, Cursor, Filter, Found, Search, States};
+
+/// The first line of CSV.
+const COLUMNS: [&str; 20] = [
+    "id",
+    "function",
+    "version",
+    "state",
+    "outcome",
+    "queue",
+    "priority",
+    "labels",
+    "submitted_ms",
+    "started_ms",
+    "ended_ms",
+    "attempts",
+    "host",
+    "duration_ms",
+    "fuel",
+    "memory_bytes",
+    "payload_bytes",
+    "result_bytes",
+    "idempotency_key",
+    "error",
+];
+
+/// How tasks become lines.
+#[derive(Clone)]
+enum Format {
+    JsonLines(MessageDescriptor),
+    Csv,
+}
+
+impl Format {
+    fn of(format: i32) -> Result<Self, Status> {
+        match v1::ExportFormat::try_from(format) {
+            Ok(v1::ExportFormat::Unspecified | v1::ExportFormat::JsonLines) => {
+                let pool = DescriptorPool::decode(tq_proto::DESCRIPTORS);
+                let of_task = pool
+                    .ok()
+                    .and_then(|pool| pool.get_message_by_name("tq.v1.Task"));
+                of_task
+                    .map(Self::JsonLines)
+                    .ok_or_else(|| Status::internal("descriptors are not what they should be"))
+            }
+            Ok(v1::ExportFormat::Csv) => Ok(Self::Csv),
+            Err(_) => Err(invalid(format_args!("format {format} is not one"))),
+        }
+    }
+
+    fn lines(&self, found: &[Found], is_first: bool) -> Result<Bytes, Status> {
+        let mut lines = Vec::new();
+        let failed = |_| Status::internal("a task could not be written as a line");
+        match self {
+            Self::JsonLines(of_task) => {
+                for found in found {
+                    let bytes = shown(found).encode_to_vec();
+                    let task = DynamicMessage::decode(of_task.clone(), &bytes[..]);
+                    let task = json::of_message(&task.map_err(|_| failed(()))?);
+                    lines.extend_from_slice(task.to_string().as_bytes());
+                    lines.push(b'\n');
+                }
+            }
+            Self::Csv => {
+                let mut csv = csv::Writer::from_writer(&mut lines);
+                if is_first {
+                    csv.write_record(COLUMNS).map_err(|_| failed(()))?;
+                }
+                for found in found {
+                    csv.write_record(row(&found.task)).map_err(|_| failed(()))?;
+                }
+                csv.flush().map_err(|_| failed(()))?;
+            }
+        }
+        Ok(lines.into())
+    }
+}
+
+/// A task in the columns of CSV. What it has not is empty.
+fn row(task: &Task) -> [String; COLUMNS.len()] {
+    let spec = &task.spec;
+    let last = task.attempts.last();
+    let of_last = |number: fn(&tq_core::task::Attempt) -> u64| {
+        last.map(|last| number(last).to_string())
+            .unwrap_or_default()
+    };
+    let failure = last.and_then(|last| last.failure.as_ref());
+    [
+        task.id.to_string(),
+        format!("{}/{}", spec.module, spec.function),
+        spec.version.to_string(),
+        task.state.name().to_owned(),
+        task.outcome()
+            .map_or("", |outcome| outcome.name())
+            .to_owned(),
+        spec.placement.queue().to_owned(),
+        spec.priority.0.to_string(),
+        inert(listed(&spec.labels)),
+        spec.submitted_at.0.to_string(),
+        of_last(|last| last.started_at.0),
+        task.state
+            .ended_at()
+            .map_or(String::new(), |at| at.0.to_string()),
+        task.started.to_string(),
+        last.map_or("", |last| &last.host).to_owned(),
+        of_last(|last| last.usage.wall_ns / 1_000_000),
+        of_last(|last| last.usage.fuel),
+        of_last(|last| last.usage.memory_bytes_peak),
+        spec.payload.len().to_string(),
+        task.result
+            .map_or(String::new(), |data| data.len().to_string()),
+        inert(spec.idempotency_key.clone()),
+        inert(failure.map_or_else(String::new, |failure| failure.message.clone())),
+    ]
+}
+
+fn listed(labels: &Labels) -> String {
+    let labels = labels
+        .iter()
+        .map(|(label, value)| format!("{label}={value}"));
+    labels.collect::<Vec<_>>().join(",")
+}
+
+/// A text of somebody else's, so that no spreadsheet takes it for a formula (OWASP, "CSV Injection").
+fn inert(text: String) -> String {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => format!("'{text}"),
+        false => text,
+    }
+}
+
+/// What is left of an export.
+struct Export {
+    context: Context,
+    namespace: String,
+    search: Search,
+    format: Format,
+    cursor: Option<Cursor>,
+    is_first: bool,
+}
+
+impl Tasks {
+    pub(super) fn export(
+        &self,
+        namespace: String,
+        asked: &Asked<'_>,
+        format: i32,
+    ) -> Result<Outgoing<v1::ExportTasksResponse>, Status> {
+        let format = Format::of(format)?;
+        let narrow = |_| Filter::of_states(States::ALL);
+        let (search, cursor) = read(asked, narrow, "", wall())?;
+        let sort = search.sort();
+        let has_index = match sort.by {
+            By::Submitted => !search.has_ended(),
+            By::Ended => true,
+            By::Duration | By::Fuel | By::Memory | By::Priority | By::Attempts => false,
+        };
+        if !has_index {
+            return Err(invalid(format_args!(
+                "an export of these tasks cannot be sorted by `{sort}`; sort by `ended` if all of them have ended, and by `submitted` otherwise"
+            )));
+        }
+        let export = Export {
+            context: self.0.clone(),
+            namespace,
+            search,
+            format,
+            cursor,
+            is_first: true,
+        };
+        let pages = stream::unfold(Some(export), |export| async {
+            let mut export = export?;
+            match export.page().await {
+                Ok((lines, true)) => Some((Ok(lines), Some(export))),
+                Ok((lines, false)) => Some((Ok(lines), None)),
+                Err(status) => Some((Err(status), None)),
+            }
+        });
+        let pages = pages.filter(|page| {
+            let is_empty = page.as_ref().is_ok_and(Bytes::is_empty);
+            std::future::ready(!is_empty)
+        });
+        let pages = pages.map(|page| page.map(|data| v1::ExportTasksResponse { data }));
+        Ok(Box::pin(pages))
+    }
+}
+
+impl Export {
+    /// The next lines, and whether there may be more.
+    async fn page(&mut self) -> Result<(Bytes, bool), Status> {
+        let stop = self.context.stop.clone();
+        if stop.is_cancelled() {
+            return Err(Status::unavailable("the broker is stopping"));
+        }
+        let reads = Reads::new(&self.context, &self.namespace);
+        let (search, cursor) = (self.search.clone(), self.cursor);
+        let (format, is_first) = (self.format.clone(), self.is_first);
+        let page = blocking(move || {
+            let page = reads.search(&search, cursor.as_ref(), EXPORT_PAGE_TASKS)?;
+            Ok((format.lines(&page.found, is_first)?, page.next))
+        });
+        let (lines, next) = page.await?;
+        self.context
+            .ledger
+            .on_disk()
+            .await
+            .map_err(ApiError::from)?;
+        self.is_first = false;
+        self.cursor = next;
+        Ok((lines, self.cursor.is_some()))
+    }
+}
