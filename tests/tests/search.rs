@@ -51,7 +51,7 @@ async fn tasks_are_found_by_what_they_are_and_what_became_of_them() {
     let (dev, _folder) = dev().await;
     let (tq, client) = (dev.tq(), dev.client().await);
     let mut tasks: Vec<_> = (0..40).map(|_| call("faults/echo", "x", "acme")).collect();
-    tasks.extend((0..7).map(|_| call("faults/trap", "", "=1+1")));
+    tasks.extend((0..7).map(|_| call("faults/panic", "Boom", "=1+1")));
     tasks.push(NewTask {
         delay_ms: Some(3_600_000),
         priority: Some(200),
@@ -81,8 +81,8 @@ async fn tasks_are_found_by_what_they_are_and_what_became_of_them() {
         ("label.customer = acme", 41),
         ("label.customer = acme AND state = open", 1),
         ("priority > 127", 1),
-        ("error : unreachable", 7),
-        ("error : UNREACHABLE AND attempts = 1", 7),
+        ("error : boom", 7),
+        ("error : BOOM AND attempts = 1", 7),
         ("fuel > 0 AND state = ended", 47),
         ("submitted < -1h", 0),
         ("module = other", 0),

@@ -39,7 +39,7 @@ pub(crate) struct BenchArgs {
     /// Tasks that wait in `backlog` [default: 200k]
     #[arg(long, value_name = "N")]
     pub(crate) waiting: Option<Count>,
-    /// Tasks that pass in `aged` before it measures again [default: 1M]
+    /// Tasks that pass in `aged` before it measures again, and in `search` before it searches [default: 1M]
     #[arg(long, value_name = "N")]
     pub(crate) passed: Option<Count>,
     /// Slots of the host, except where a scenario says otherwise [default: as of `tq host`]
@@ -104,4 +104,6 @@ pub(crate) enum BenchScenario {
     Rest,
     /// Throughput after many tasks have passed; not standard
     Aged,
+    /// Searches and exports among many tasks that have ended; not standard
+    Search,
 }

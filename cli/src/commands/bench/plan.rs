@@ -207,6 +207,8 @@ impl Plan {
                     ("aged.passed", self.passed),
                 ]
             }
+            // Under the name of the one that its flag is of.
+            BenchScenario::Search => vec![("aged.passed", self.passed)],
             BenchScenario::Floors
             | BenchScenario::Latency
             | BenchScenario::HalfLoad
@@ -240,6 +242,7 @@ fn flags(scenario: BenchScenario) -> &'static [&'static str] {
         BenchScenario::Burst => &["--tasks"],
         BenchScenario::Backlog => &["--tasks", "--waiting"],
         BenchScenario::Aged => &["--tasks", "--passed"],
+        BenchScenario::Search => &["--passed"],
         BenchScenario::Floors
         | BenchScenario::Latency
         | BenchScenario::HalfLoad
@@ -258,7 +261,7 @@ fn flags(scenario: BenchScenario) -> &'static [&'static str] {
 /// Whether it is measured when nothing is named.
 fn is_standard(scenario: BenchScenario) -> bool {
     match scenario {
-        BenchScenario::Aged => false,
+        BenchScenario::Aged | BenchScenario::Search => false,
         BenchScenario::Floors
         | BenchScenario::Throughput
         | BenchScenario::Latency
@@ -295,7 +298,8 @@ fn needs_own(scenario: BenchScenario) -> bool {
         | BenchScenario::Payloads
         | BenchScenario::Tenants
         | BenchScenario::Connections
-        | BenchScenario::Aged => false,
+        | BenchScenario::Aged
+        | BenchScenario::Search => false,
     }
 }
 

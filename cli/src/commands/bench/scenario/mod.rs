@@ -12,6 +12,7 @@ mod latency;
 mod long;
 mod payloads;
 mod rest;
+mod search;
 mod tenants;
 mod throughput;
 mod waiting;
@@ -64,6 +65,7 @@ impl Stage<'_> {
             BenchScenario::Access => access::run(self).await,
             BenchScenario::Rest => rest::run(self).await,
             BenchScenario::Aged => aged::run(self).await,
+            BenchScenario::Search => search::run(self).await,
         }
     }
 
