@@ -14,6 +14,7 @@ pub mod invariants;
 pub mod label;
 pub mod limits;
 pub mod name;
+pub mod network;
 pub mod outcome;
 pub mod overload;
 pub mod placement;
