@@ -29,6 +29,7 @@ pub mod task;
 pub mod time;
 pub mod transition;
 pub mod tripped;
+pub mod webhook;
 
 pub use cost::Cost;
 pub use day::Day;
