@@ -10,9 +10,11 @@ pub mod dispatch;
 pub mod ledger;
 pub mod modules;
 pub mod observe;
+mod outbound;
 pub mod secrets;
 pub mod store;
 pub mod tables;
+mod webhooks;
 
 #[cfg(feature = "simulation")]
 pub use api::simulation;
