@@ -39,6 +39,7 @@ mod retention;
 mod secrets;
 mod tasks;
 mod watch;
+mod webhooks;
 
 pub use access::NewApiKey;
 pub use breakers::Forced;
@@ -51,6 +52,7 @@ pub use queues::QueueSettings;
 pub use retention::RetentionChange;
 pub use tasks::{TaskUpdate, Which, WhichLive};
 pub use watch::{Watch, Watching};
+pub use webhooks::NewWebhook;
 
 pub use tq_proto::{Bearer, InTheClear, is_loopback};
 pub use tq_tls::{ClientFiles, KeyPair};
@@ -58,13 +60,14 @@ pub use tq_tls::{ClientFiles, KeyPair};
 pub use tq_proto::v1::{
     ApiKey, Attempt, AuditRecord, Breaker, BreakerChange, BreakerState, Bucket,
     CancelTasksResponse, Concurrency, ConcurrencyRule, Cost, CrashCard, DeadLetter,
-    DeadLetterFilter, DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment, Failure,
-    FollowTaskResponse, Function, FunctionSettings, GetCostResponse, GetValueResponse, GrantList,
-    Grants, Host, HostChange, HostHealth, HostState, Identity, KeyInfo, LimitOverrides, Limits,
-    ListAuditRecordsRequest, ListAuditRecordsResponse, ListBucketsResponse,
-    ListDeadLettersResponse, ListKeysResponse, ListSignaturesResponse, ListTasksResponse, LogChunk,
-    Module, NamespaceSettings, NewTask, Overload, OverloadChange, OverloadGauge, PlacementSettings,
-    Progress, Queue, QueueOrder, QuotaUse, Quotas, Rate, RedriveDeadLettersResponse, Retention,
-    RetryOverrides, RetryPolicy, RetypedFunction, Role, Secret, SignatureSummary, Submitted, Task,
-    TaskState, Tier, Tripped, TypedFunction, UncallableFunction, UploadModuleResponse, Usage,
+    DeadLetterFilter, DeleteTasksResponse, Delivery, DiscardDeadLettersResponse, Entry,
+    Environment, Failure, FollowTaskResponse, Function, FunctionSettings, GetCostResponse,
+    GetValueResponse, GrantList, Grants, Host, HostChange, HostHealth, HostState, Identity,
+    KeyInfo, LimitOverrides, Limits, ListAuditRecordsRequest, ListAuditRecordsResponse,
+    ListBucketsResponse, ListDeadLettersResponse, ListKeysResponse, ListSignaturesResponse,
+    ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask, Overload, OverloadChange,
+    OverloadGauge, PlacementSettings, Progress, Queue, QueueOrder, QuotaUse, Quotas, Rate,
+    RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, RetypedFunction, Role,
+    Secret, SignatureSummary, Submitted, Task, TaskState, TestWebhookResponse, Tier, Tripped,
+    TypedFunction, UncallableFunction, UploadModuleResponse, Usage, Webhook,
 };
