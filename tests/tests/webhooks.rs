@@ -1,7 +1,7 @@
 //! Ends of tasks are told to endpoints: signed, again if that fails, and at least once whatever happens to the broker.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +11,21 @@ use tq_client::{Client, NewTask, NewWebhook};
 use tq_tests::{Broker, Dev, HttpServer, Tq, eventually, guest, metrics};
 
 const LOOPBACK: &[&str] = &["--webhook-allow-network", "127.0.0.1/32"];
+
+/// A program that ends well at once, or traps.
+fn program(folder: &Path, name: &str, body: &str) -> PathBuf {
+    let text = format!(
+        r#"
+(component
+  (core module $main (func (export "run") (result i32) {body}))
+  (core instance $main (instantiate $main))
+  (func $run (result (result)) (canon lift (core func $main "run")))
+  (instance $command (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.0" (instance $command)))
+"#
+    );
+    guest::written(folder, name, &text)
+}
 
 /// A request to a webhook, as its receiver reads it.
 #[derive(Clone, Debug)]
@@ -56,7 +71,7 @@ async fn create(client: &Client, server: &HttpServer, events: &[&str]) -> String
         name: "orders".to_owned(),
         url: format!("http://{}/hook", server.address),
         events: events.iter().map(|event| (*event).to_owned()).collect(),
-        functions: vec!["faults".to_owned()],
+        functions: vec!["well".to_owned()],
     };
     let (_, secret) = client.create_webhook(new).await.expect("it is made");
     secret
@@ -78,15 +93,15 @@ async fn delivered(tq: &Tq, count: u64) -> Value {
 /// A broker alone: what it has taken in waits, and ends when it is cancelled.
 async fn broker(folder: &Path) -> Broker {
     let broker = Broker::start_with(&folder.join("data"), LOOPBACK).await;
-    let faults = guest::example("faults");
-    broker.tq().deploy(&faults, "faults", &[]).await;
+    let program = program(folder, "well", "i32.const 0");
+    broker.tq().deploy(&program, "well", &[]).await;
     broker
 }
 
 /// Submits tasks and cancels them, and returns their ids.
 async fn cancelled(client: &Client, count: usize) -> BTreeSet<String> {
     let task = NewTask {
-        function: "faults/echo".to_owned(),
+        function: "well".to_owned(),
         ..NewTask::default()
     };
     let submitted = client
@@ -106,9 +121,11 @@ async fn ends_are_told_signed_and_only_those_that_were_asked_for() {
     let flags = ["--allow-network", "127.0.0.1/32"];
     let dev = Dev::start_with(&folder.path().join("data"), 2, &flags).await;
     let (tq, client, server) = (dev.tq(), dev.client().await, HttpServer::start().await);
-    let place = guest::placed(folder.path(), "faults", "");
-    tq.run(["deploy", &place]).await.ok();
-    tq.run(["run", "faults/echo", "before"]).await.ok();
+    for (name, body) in [("well", "i32.const 0"), ("traps", "unreachable")] {
+        let program = program(folder.path(), name, body);
+        tq.deploy(&program, name, &["--max-attempts", "1"]).await;
+    }
+    tq.run(["run", "traps"]).await;
     let url = format!("http://{}/hook?of=tq", server.address);
     let words = ["webhook", "create", "orders", "--url", &url];
     let created = tq
@@ -118,8 +135,8 @@ async fn ends_are_told_signed_and_only_those_that_were_asked_for() {
     let again = tq.run(words).await;
     assert_eq!(again.code, Some(4), "{}", again.stderr);
 
-    tq.run(["run", "faults/echo", "of no interest"]).await.ok();
-    let died = tq.run(["run", "faults/fail_fatal", "no stock"]).await;
+    tq.run(["run", "well"]).await.ok();
+    let died = tq.run(["run", "traps"]).await;
     assert_eq!(died.code, Some(1), "{}", died.stderr);
     delivered(&tq, 1).await;
     let heard = told(&server, &secret);
@@ -129,8 +146,8 @@ async fn ends_are_told_signed_and_only_those_that_were_asked_for() {
     assert_eq!(of_death.attempt, 1);
     assert_eq!(of_death.body["type"], "task.dead");
     let data = &of_death.body["data"];
-    assert_eq!(data["function"], "faults/fail_fatal");
-    assert_eq!(data["attempts"][0]["failure"]["message"], "no stock");
+    assert_eq!(data["outcome"], "trap");
+    assert_eq!(data["namespace"], "default");
     assert_eq!(data["payload"], Value::Null);
     let timestamp = of_death.body["timestamp"].as_str().unwrap();
     assert!(timestamp.ends_with('Z'), "{timestamp}");

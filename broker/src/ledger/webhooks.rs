@@ -144,10 +144,12 @@ pub struct Delivery {
     pub ended_at: Timestamp,
     /// What is sent.
     pub body: Bytes,
-    /// Attempts so far, as far as they are known.
+    /// Attempts that have begun.
     pub attempts: u32,
     /// When the next one is due.
     pub due: Timestamp,
+    /// Nobody has said yet what came of the last one.
+    pub is_under_way: bool,
 }
 
 /// An attempt to deliver, as the log has it.
@@ -163,7 +165,7 @@ pub struct Tried {
     pub ended_at: Timestamp,
     /// Which attempt it was, from 1.
     pub attempt: u32,
-    /// The broker began anew before it, and may have sent an attempt that it does not know of: the number counts it.
+    /// The broker ended while the one before it was under way, and nobody knows what came of that.
     pub is_after_restart: bool,
     /// When it began.
     pub at: Timestamp,
@@ -223,6 +225,15 @@ pub enum Delivering {
         /// It is written.
         reply: Reply<()>,
     },
+    /// An attempt is about to be made. It is counted first, so that none has the number of another one, whatever happens.
+    Begun {
+        /// Whose.
+        webhook: WebhookId,
+        /// Of what.
+        delivery: DeliveryId,
+        /// What is to be sent, as it was before; none if it is gone.
+        reply: Reply<Option<Delivery>>,
+    },
     /// An attempt was made. `next` of it is what the ledger says.
     Tried {
         /// Whose.
@@ -250,7 +261,7 @@ impl Delivering {
     pub(super) fn deliveries(&self) -> usize {
         match self {
             Self::Taken { deliveries, .. } => deliveries.len(),
-            Self::Tried { .. } | Self::Again { .. } => 1,
+            Self::Begun { .. } | Self::Tried { .. } | Self::Again { .. } => 1,
         }
     }
 }
@@ -432,6 +443,14 @@ impl Ledger {
                 self.take_ends_for(&webhook, cursor, deliveries, missed)?;
                 self.answer(reply, ());
             }
+            Delivering::Begun {
+                webhook,
+                delivery,
+                reply,
+            } => {
+                let before = self.begin_delivery(&webhook, delivery)?;
+                self.answer(reply, before);
+            }
             Delivering::Tried {
                 webhook,
                 tried,
@@ -479,6 +498,28 @@ impl Ledger {
         Ok(())
     }
 
+    fn begin_delivery(
+        &mut self,
+        id: &WebhookId,
+        of: DeliveryId,
+    ) -> Result<Option<Delivery>, Error> {
+        let at = key::delivery(id.number, of);
+        let before = match self.meant(id) {
+            Some(_) => self.delivery(&at)?,
+            None => None,
+        };
+        if let Some(before) = &before {
+            let begun = Delivery {
+                attempts: before.attempts + 1,
+                is_under_way: true,
+                ..before.clone()
+            };
+            let row = row::encode_delivery(&begun);
+            self.step.webhooks.0.insert(at, Some(row.into()));
+        }
+        Ok(before)
+    }
+
     fn note_tried(
         &mut self,
         id: &WebhookId,
@@ -503,6 +544,7 @@ impl Ledger {
             let row = tried.next.map(|next| {
                 delivery.attempts = tried.attempt;
                 delivery.due = next;
+                delivery.is_under_way = false;
                 Bytes::from(row::encode_delivery(&delivery))
             });
             if row.is_none() {

@@ -85,6 +85,7 @@ pub(super) fn pick(
                     body: writer.of_task(event, ended_at, &task),
                     attempts: 0,
                     due: now,
+                    is_under_way: false,
                 };
                 picked
                     .deliveries

@@ -17,7 +17,8 @@ use super::sender::{Answer, Request, Sender};
 use super::signing::Secret;
 use crate::api::ApiError;
 use crate::ledger::{
-    Command, Cursor, Delivering, DeliveryId, Handle, Stopped, Tried, Webhook, WebhookId, read, wall,
+    Command, Cursor, Delivering, Delivery, DeliveryId, Handle, Stopped, Tried, Webhook, WebhookId,
+    read, wall,
 };
 use crate::secrets::{Sealed, Vault, VaultError};
 use crate::store::{Direction, Space};
@@ -60,8 +61,6 @@ struct Queue {
     seen: Option<u64>,
     due: BTreeSet<(Timestamp, DeliveryId)>,
     under_way: HashSet<DeliveryId>,
-    /// Those that were due when the broker ended before: they may have been sent, and nobody knows.
-    unsure: HashSet<DeliveryId>,
     has_failed: bool,
 }
 
@@ -200,12 +199,6 @@ impl Worker {
         });
         let due = reading.await.map_err(|error| error.to_string())?;
         let due = due.map_err(|error| error.0.message().to_owned())?;
-        let now = wall();
-        // At its start, the broker knows of no attempt that was under way when it ended.
-        if queue.seen.is_none() {
-            let unsure = due.iter().take_while(|(at, _)| *at <= now);
-            queue.unsure = unsure.map(|(_, of)| *of).collect();
-        }
         queue.seen = Some(webhook.changes);
         queue.due = due;
         queue.due.retain(|(_, of)| !queue.under_way.contains(of));
@@ -326,7 +319,6 @@ impl Worker {
                     namespace: namespace.clone(),
                     settings: Arc::clone(webhook),
                     delivery: of,
-                    is_after_restart: queue.unsure.remove(&of),
                 };
                 self.attempts.spawn(attempt.make(self.means.clone()));
                 has_begun = true;
@@ -386,25 +378,33 @@ struct Attempt {
     namespace: String,
     settings: Arc<Webhook>,
     delivery: DeliveryId,
-    is_after_restart: bool,
 }
 
 impl Attempt {
     async fn make(self, means: Means) -> Ended {
-        let (webhook, delivery) = (self.webhook.clone(), self.delivery);
-        let at = wall();
-        let of_attempt = means.clone();
-        let sending = tokio::task::spawn_blocking(move || self.send(at, &of_attempt)).await;
+        let (webhook, of) = (self.webhook.clone(), self.delivery);
         let mut ended = Ended {
             webhook: webhook.clone(),
-            delivery,
+            delivery: of,
             is_delivered: true,
             next: None,
         };
-        let (tried, took) = match sending {
-            Ok(Some(sent)) => sent,
-            // It is gone: with its webhook, or because it was delivered.
-            Ok(None) => return ended,
+        let begun = means.ledger.ask(|reply| {
+            Command::Deliver(Box::new(Delivering::Begun {
+                webhook: webhook.clone(),
+                delivery: of,
+                reply,
+            }))
+        });
+        // One that is gone went with its webhook, or was delivered.
+        let Ok(Some(delivery)) = begun.await else {
+            return ended;
+        };
+        let at = wall();
+        let of_attempt = means.clone();
+        let sending = move || self.send(&delivery, at, &of_attempt);
+        let (tried, took) = match tokio::task::spawn_blocking(sending).await {
+            Ok(sent) => sent,
             Err(error) => {
                 tracing::error!(%error, "an attempt of a webhook panicked, which is a bug in tq");
                 return ended;
@@ -428,21 +428,15 @@ impl Attempt {
         ended
     }
 
-    /// Sends it, unless it is gone. Blocks.
-    fn send(self, at: Timestamp, means: &Means) -> Option<(Tried, Duration)> {
+    /// Sends it. Blocks.
+    fn send(self, delivery: &Delivery, at: Timestamp, means: &Means) -> (Tried, Duration) {
         let Self {
             webhook,
             namespace,
             settings,
             delivery: of,
-            is_after_restart,
         } = self;
-        let row = means
-            .ledger
-            .reader()
-            .get(&key::delivery(webhook.number, of));
-        let delivery = row::decode_delivery(row.ok()??).ok()?;
-        let attempt = delivery.attempts + 1 + u32::from(is_after_restart);
+        let attempt = delivery.attempts + 1;
         let answer = match open_secret(&means.vault, &namespace, &webhook.name, &settings.secret) {
             Ok(secret) => means.sender.send(&Request {
                 endpoint: &settings.endpoint,
@@ -467,13 +461,13 @@ impl Attempt {
             event: delivery.event,
             ended_at: delivery.ended_at,
             attempt,
-            is_after_restart,
+            is_after_restart: delivery.is_under_way,
             at,
             took_ms: u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
             status: answer.status,
             error: answer.error,
             next: None,
         };
-        Some((tried, answer.took))
+        (tried, answer.took)
     }
 }

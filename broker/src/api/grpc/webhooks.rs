@@ -282,12 +282,13 @@ impl Webhooks {
         let store = Arc::clone(self.0.ledger.reader());
         let (number, namespace) = (webhook.number, webhook.namespace);
         blocking(move || {
-            let (attempts, due) = (0, wall());
+            let (attempts, due, is_under_way) = (0, wall(), false);
             if let Some(pending) = store.get(&key::delivery(number, of))? {
                 let pending = row::decode_delivery(pending)?;
                 return Ok(Delivery {
                     attempts,
                     due,
+                    is_under_way,
                     ..pending
                 });
             }
@@ -309,6 +310,7 @@ impl Webhooks {
                 body: Writer::new().of_task(tried.event, tried.ended_at, &task),
                 attempts,
                 due,
+                is_under_way,
             })
         })
         .await

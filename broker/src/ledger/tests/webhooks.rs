@@ -23,6 +23,7 @@ use crate::tables::row;
 
 on_every_store![
     deliveries_and_cursor_outlive_a_crash_together,
+    no_two_attempts_have_one_number_although_the_broker_ends_between,
     delivery_is_tried_again_until_its_attempts_are_used_up,
     webhook_that_fails_for_long_or_is_not_wanted_is_paused,
     resumed_webhook_has_everything_due,
@@ -86,7 +87,20 @@ fn delivery(due: Timestamp) -> Delivery {
         body: Bytes::from_static(b"{}"),
         attempts: 0,
         due,
+        is_under_way: false,
     }
+}
+
+fn begun(sim: &mut Sim, id: &WebhookId, number: u8) -> Option<(u32, bool)> {
+    let (reply, mut answer) = oneshot::channel();
+    sim.inbox.push(Command::Deliver(Box::new(Delivering::Begun {
+        webhook: id.clone(),
+        delivery: of(number),
+        reply,
+    })));
+    sim.step();
+    let before = answer.try_recv().expect("it is answered");
+    before.map(|before| (before.attempts + 1, before.is_under_way))
 }
 
 fn send_taken(sim: &mut Sim, id: &WebhookId, seq: u64, numbers: &[u8]) {
@@ -171,6 +185,21 @@ fn deliveries_and_cursor_outlive_a_crash_together(store: NewStore) {
     );
     assert_eq!(after.last_error, "the endpoint answered 500");
     assert_eq!(log(&sim, &id).len(), 2);
+}
+
+fn no_two_attempts_have_one_number_although_the_broker_ends_between(store: NewStore) {
+    let mut sim = Sim::new(store);
+    let id = create(&mut sim, "a", Filter::default()).expect("it is made");
+    send_taken(&mut sim, &id, 1, &[1]);
+    assert_eq!(begun(&mut sim, &id, 1), Some((1, false)));
+    sim.crash(Crash::Process);
+    assert_eq!(begun(&mut sim, &id, 1), Some((2, true)));
+    sim.crash(Crash::Process);
+    assert_eq!(begun(&mut sim, &id, 1), Some((3, true)));
+    tried(&mut sim, &id, (1, 3), 503);
+    assert_eq!(begun(&mut sim, &id, 1), Some((4, false)));
+    tried(&mut sim, &id, (1, 4), 200);
+    assert_eq!(begun(&mut sim, &id, 1), None);
 }
 
 fn delivery_is_tried_again_until_its_attempts_are_used_up(store: NewStore) {

@@ -73,6 +73,8 @@ struct DeliveryRow {
     attempts: u32,
     #[prost(uint64, tag = "5")]
     due_ms: u64,
+    #[prost(bool, tag = "6")]
+    is_under_way: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -230,6 +232,7 @@ pub fn encode_delivery(delivery: &Delivery) -> Vec<u8> {
         body,
         attempts,
         due,
+        is_under_way,
     } = delivery;
     DeliveryRow {
         event: event.name().to_owned(),
@@ -237,6 +240,7 @@ pub fn encode_delivery(delivery: &Delivery) -> Vec<u8> {
         body: body.clone(),
         attempts: *attempts,
         due_ms: due.0,
+        is_under_way: *is_under_way,
     }
     .encode_to_vec()
 }
@@ -254,6 +258,7 @@ pub fn decode_delivery(bytes: Bytes) -> Result<Delivery, Error> {
         body,
         attempts,
         due_ms,
+        is_under_way,
     } = row;
     let field = "event";
     Ok(Delivery {
@@ -262,6 +267,7 @@ pub fn decode_delivery(bytes: Bytes) -> Result<Delivery, Error> {
         body,
         attempts,
         due: Timestamp(due_ms),
+        is_under_way,
     })
 }
 
@@ -391,6 +397,7 @@ mod tests {
             body: Bytes::from_static(b"{}"),
             attempts: 2,
             due: Timestamp(3),
+            is_under_way: true,
         };
         let encoded = encode_delivery(&delivery);
         assert_eq!(decode_delivery(encoded.into()).unwrap(), delivery);
