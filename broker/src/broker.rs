@@ -18,6 +18,7 @@ use crate::config::{Config, store_of};
 use crate::ledger::{self, Clock, Ledger, Running};
 use crate::observe::Metrics;
 use crate::secrets::Vault;
+use crate::webhooks::{Sender, Worker};
 use crate::{api, store};
 
 /// Why a broker does not start, or stops by itself.
@@ -130,7 +131,10 @@ impl Broker {
         let stop = CancellationToken::new();
         let mut background = JoinSet::new();
         background.spawn(Collector::new(blobs.clone(), handle.clone()).run(stop.clone()));
-        let vault = Vault::new(config.secrets_key.clone());
+        let vault = Arc::new(Vault::new(config.secrets_key.clone()));
+        let hooks = Arc::new(Sender::new(config.webhook_networks.clone()));
+        let worker = Worker::new(handle.clone(), Arc::clone(&vault), Arc::clone(&hooks));
+        background.spawn(worker.run(stop.clone(), config.drain_timeout));
         let tokens = config
             .tokens
             .clone()
@@ -142,7 +146,16 @@ impl Broker {
             });
         }
         let calls = TaskTracker::new();
-        let routes = api::routes(handle, blobs, vault, tokens, calls.clone(), stop.clone()).await;
+        let routes = api::routes(
+            handle,
+            blobs,
+            vault,
+            hooks,
+            tokens,
+            calls.clone(),
+            stop.clone(),
+        );
+        let routes = routes.await;
         let listening = api::Listening {
             tls,
             is_behind_proxy: config.plaintext,

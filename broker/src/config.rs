@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::access::jwt::Issuer;
 use tq_core::limits::{FREE_BYTES_FLOOR, WAITING_MAX};
+use tq_core::network::Network;
 use tq_tls::ServerFiles;
 
 /// What a broker is set up with.
@@ -29,6 +30,8 @@ pub struct Config {
     pub tokens: Option<Issuer>,
     /// The file with the key that secrets are sealed with, 64 hexadecimal digits. Made if it is not there when it is needed.
     pub secrets_key: PathBuf,
+    /// Networks that webhooks may reach although they are not the internet, by `http` too.
+    pub webhook_networks: Vec<Network>,
 }
 
 impl Config {
@@ -45,6 +48,7 @@ impl Config {
             waiting_max: WAITING_MAX,
             drain_timeout: Duration::from_secs(5),
             tokens: None,
+            webhook_networks: Vec::new(),
         }
     }
 }

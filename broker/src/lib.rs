@@ -10,10 +10,12 @@ pub mod dispatch;
 pub mod ledger;
 pub mod modules;
 pub mod observe;
+mod outbound;
 pub mod search;
 pub mod secrets;
 pub mod store;
 pub mod tables;
+mod webhooks;
 
 #[cfg(feature = "simulation")]
 pub use api::simulation;

@@ -107,6 +107,8 @@ pub(crate) struct Config {
     pub(crate) broker_plaintext: Setting<bool>,
     /// `tq broker`: the file with the key of secrets; `None` is in its folder.
     pub(crate) broker_secrets_key: Setting<Option<PathBuf>>,
+    /// `tq broker`: networks that webhooks may reach although they are not the internet.
+    pub(crate) broker_webhook_networks: Setting<NetworkList>,
     /// `tq broker`: tasks that may wait.
     pub(crate) broker_max_waiting: Setting<NonZeroU64>,
     /// `tq broker`: whose tokens are taken; `None` is nobody's.
@@ -180,6 +182,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "tls_client_ca",
             "plaintext",
             "secrets_key",
+            "webhook_allow_networks",
             "max_waiting",
             "jwt_issuer",
             "jwt_audience",
@@ -299,6 +302,7 @@ impl Config {
                 tls_client_ca: _,
                 plaintext: _,
                 secrets_key,
+                webhook_allow_networks: _,
                 max_waiting,
                 jwt_issuer: _,
                 jwt_audience: _,
@@ -306,6 +310,8 @@ impl Config {
             }) => (data_dir.clone(), *listen, secrets_key.clone(), *max_waiting),
             None => (init_dir, None, None, None),
         };
+        let hook_networks =
+            broker.and_then(|broker| NetworkList::gather(&broker.webhook_allow_networks));
         let broker_plaintext = broker.and_then(|broker| broker.plaintext.then_some(true));
         let host = match &cli.command {
             Command::Host(host) => Some(&host.args),
@@ -495,6 +501,13 @@ impl Config {
                     "broker",
                     "secrets_key",
                 )?,
+                broker_webhook_networks: layers.pick(
+                    hook_networks,
+                    &["TQ_BROKER_WEBHOOK_ALLOW_NETWORKS"],
+                    "broker",
+                    "webhook_allow_networks",
+                    NetworkList::default,
+                )?,
                 broker_max_waiting: layers.pick(
                     max_waiting,
                     &["TQ_BROKER_MAX_WAITING"],
@@ -608,6 +621,7 @@ impl Config {
             broker_tls_client_ca,
             broker_plaintext,
             broker_secrets_key,
+            broker_webhook_networks,
             broker_max_waiting,
             broker_jwt_issuer,
             broker_jwt_audience,
@@ -676,6 +690,7 @@ impl Config {
             file("broker.tls_client_ca", broker_tls_client_ca),
             show("broker.plaintext", broker_plaintext),
             file("broker.secrets_key", broker_secrets_key),
+            show("broker.webhook_allow_networks", broker_webhook_networks),
             show("broker.max_waiting", broker_max_waiting),
             optional("broker.jwt_issuer", broker_jwt_issuer),
             optional("broker.jwt_audience", broker_jwt_audience),

@@ -71,7 +71,10 @@ impl Pair {
         isolation: impl Into<tq_host::Isolation>,
         allowed_networks: Vec<Network>,
     ) -> anyhow::Result<Self> {
-        let broker = Broker::start(tq_broker::Config::new(data_dir, listen)).await?;
+        let mut of_broker = tq_broker::Config::new(data_dir, listen);
+        // Whoever may deploy what reaches a network may as well be told there.
+        of_broker.webhook_networks.clone_from(&allowed_networks);
+        let broker = Broker::start(of_broker).await?;
         if broker.has_access_control() {
             broker.shutdown().await?;
             let refused = format!(

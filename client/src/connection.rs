@@ -18,6 +18,7 @@ use tq_proto::v1::resilience_service_client::ResilienceServiceClient;
 use tq_proto::v1::retention_service_client::RetentionServiceClient;
 use tq_proto::v1::secret_service_client::SecretServiceClient;
 use tq_proto::v1::task_service_client::TaskServiceClient;
+use tq_proto::v1::webhook_service_client::WebhookServiceClient;
 use tq_tls::{CERTIFICATE_REFUSED, ClientFiles, Dialer};
 
 use crate::error::{Error, innermost};
@@ -167,6 +168,10 @@ impl Client {
 
     pub(crate) fn secret_service(&self) -> SecretServiceClient<Wire> {
         SecretServiceClient::new(self.wire())
+    }
+
+    pub(crate) fn webhook_service(&self) -> WebhookServiceClient<Wire> {
+        WebhookServiceClient::new(self.wire())
     }
 
     pub(crate) fn host_service(&self) -> HostServiceClient<Wire> {

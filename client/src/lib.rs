@@ -40,6 +40,7 @@ mod search;
 mod secrets;
 mod tasks;
 mod watch;
+mod webhooks;
 
 pub use access::NewApiKey;
 pub use breakers::Forced;
@@ -53,6 +54,7 @@ pub use retention::RetentionChange;
 pub use search::{Bulk, TaskSearch};
 pub use tasks::{TaskUpdate, Which, WhichLive};
 pub use watch::{Watch, Watching};
+pub use webhooks::NewWebhook;
 
 pub use tq_proto::{Bearer, InTheClear, is_loopback};
 pub use tq_tls::{ClientFiles, KeyPair};
@@ -60,14 +62,14 @@ pub use tq_tls::{ClientFiles, KeyPair};
 pub use tq_proto::v1::{
     ApiKey, ApplyToTasksResponse, Attempt, AuditRecord, Breaker, BreakerChange, BreakerState,
     Bucket, CancelTasksResponse, Concurrency, ConcurrencyRule, Cost, CrashCard, DeadLetter,
-    DeadLetterFilter, DeleteTasksResponse, DiscardDeadLettersResponse, Entry, Environment,
-    ExportFormat, Failure, FollowTaskResponse, Function, FunctionSettings, GetCostResponse,
-    GetValueResponse, GrantList, Grants, Host, HostChange, HostHealth, HostState, Identity,
-    KeyInfo, LimitOverrides, Limits, ListAuditRecordsRequest, ListAuditRecordsResponse,
+    DeadLetterFilter, DeleteTasksResponse, Delivery, DiscardDeadLettersResponse, Entry,
+    Environment, ExportFormat, Failure, FollowTaskResponse, Function, FunctionSettings,
+    GetCostResponse, GetValueResponse, GrantList, Grants, Host, HostChange, HostHealth, HostState,
+    Identity, KeyInfo, LimitOverrides, Limits, ListAuditRecordsRequest, ListAuditRecordsResponse,
     ListBucketsResponse, ListDeadLettersResponse, ListKeysResponse, ListSignaturesResponse,
     ListTasksResponse, LogChunk, Module, NamespaceSettings, NewTask, Overload, OverloadChange,
     OverloadGauge, PlacementSettings, Progress, Queue, QueueOrder, QuotaUse, Quotas, Rate,
     RedriveDeadLettersResponse, Retention, RetryOverrides, RetryPolicy, RetypedFunction, Role,
-    Secret, SignatureSummary, Submitted, Task, TaskState, Tier, Tripped, TypedFunction,
-    UncallableFunction, UploadModuleResponse, Usage,
+    Secret, SignatureSummary, Submitted, Task, TaskState, TestWebhookResponse, Tier, Tripped,
+    TypedFunction, UncallableFunction, UploadModuleResponse, Usage, Webhook,
 };

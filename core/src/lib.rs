@@ -14,6 +14,7 @@ pub mod invariants;
 pub mod label;
 pub mod limits;
 pub mod name;
+pub mod network;
 pub mod outcome;
 pub mod overload;
 pub mod placement;
@@ -29,6 +30,7 @@ pub mod task;
 pub mod time;
 pub mod transition;
 pub mod tripped;
+pub mod webhook;
 
 pub use cost::Cost;
 pub use day::Day;

@@ -423,6 +423,39 @@ pub const SCRATCH_PATH_BYTES_MAX: usize = 4 * KIB as usize;
 pub const SCRATCH_READ_BYTES_MAX: usize = 64 * KIB as usize;
 /// How deep in `/scratch` a directory may be moved to. The way up from there is looked at, so that none is moved into itself.
 pub const SCRATCH_RENAME_DEPTH_MAX: usize = 1_024;
+/// Webhooks of one namespace. The broker goes through all of them for every commit with ends.
+pub const WEBHOOKS_MAX: usize = 20;
+/// The URL of a webhook.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2 * KIB as usize;
+/// Functions that a webhook names.
+pub const WEBHOOK_FUNCTIONS_MAX: usize = 50;
+/// Deliveries of a webhook that are under way or to be tried again. While there are so many, it picks up no further events;
+/// those wait in the record of what has ended.
+pub const WEBHOOK_PENDING_MAX: u64 = 1_000;
+/// Events that one commit makes deliveries of.
+pub const WEBHOOK_TAKE_MAX: usize = 200;
+/// Attempts that the log of a webhook keeps, the newest.
+pub const WEBHOOK_LOG_MAX: u64 = 500;
+/// What is sent of one event. Of a task with more to it, attempts are left out.
+pub const WEBHOOK_BODY_BYTES_MAX: usize = 64 * KIB as usize;
+/// Of what an endpoint answers, so much is read and nothing is kept: it is for the connection to be used again.
+pub const WEBHOOK_ANSWER_BYTES_MAX: u64 = 16 * KIB;
+/// Requests of one webhook at once. One whose last attempt failed has one.
+pub const WEBHOOK_OPEN_MAX: usize = 8;
+/// Requests of all webhooks at once: each has a thread.
+pub const WEBHOOKS_OPEN_MAX: usize = 64;
+/// For an endpoint to be found, reached and to have answered.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Attempts of a delivery, over less than a day.
+pub const WEBHOOK_ATTEMPTS_MAX: u32 = 16;
+/// The longest pause before the second attempt of a delivery; each further one may be twice as long.
+pub const WEBHOOK_BACKOFF: Duration = Duration::from_secs(10);
+/// The longest pause between two attempts of a delivery.
+pub const WEBHOOK_BACKOFF_MAX: Duration = Duration::from_secs(4 * 3600);
+/// A webhook of which every attempt has failed for so long is paused.
+pub const WEBHOOK_FAILING_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Why an attempt of a delivery failed, as it is kept.
+pub const WEBHOOK_ERROR_BYTES_MAX: usize = 200;
 /// Secrets of one namespace. The broker holds them in memory, sealed.
 pub const SECRETS_MAX: usize = 100;
 /// A secret. Shorter ones would be found everywhere, and could not be kept out of logs.

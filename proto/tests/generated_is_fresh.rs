@@ -6,7 +6,7 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "common",
     "tasks",
     "queues",
@@ -14,6 +14,7 @@ const FILES: [&str; 13] = [
     "namespaces",
     "retention",
     "secrets",
+    "webhooks",
     "keyvalue",
     "resilience",
     "modules",

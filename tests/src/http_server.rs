@@ -1,5 +1,6 @@
-//! A server for guests that send requests.
+//! A server for guests and webhooks that send requests.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// A server that tells what it was sent.
@@ -19,7 +21,12 @@ pub struct HttpServer {
 
 #[derive(Default)]
 struct Seen {
-    heads: Mutex<Vec<String>>,
+    /// Head and body of each.
+    requests: Mutex<Vec<(String, Vec<u8>)>>,
+    /// What the next requests are answered, each one.
+    statuses: Mutex<VecDeque<u16>>,
+    /// Nothing is answered for now.
+    is_held: watch::Sender<bool>,
     open: AtomicUsize,
     open_at_most: AtomicUsize,
     /// Requests that are being answered; connections may be kept after that.
@@ -87,7 +94,31 @@ impl HttpServer {
     /// A test has panicked.
     #[must_use]
     pub fn heads(&self) -> Vec<String> {
-        self.seen.heads.lock().expect("no test panicked").clone()
+        let requests = self.requests().into_iter();
+        requests.map(|(head, _)| head).collect()
+    }
+
+    /// The heads and bodies of all requests, in order of arrival.
+    ///
+    /// # Panics
+    /// A test has panicked.
+    #[must_use]
+    pub fn requests(&self) -> Vec<(String, Vec<u8>)> {
+        self.seen.requests.lock().expect("no test panicked").clone()
+    }
+
+    /// Answers the next requests with these, each one; those after them with 200.
+    ///
+    /// # Panics
+    /// A test has panicked.
+    pub fn answer_with(&self, statuses: impl IntoIterator<Item = u16>) {
+        let mut next = self.seen.statuses.lock().expect("no test panicked");
+        next.extend(statuses);
+    }
+
+    /// Answers nothing that comes from now on, or everything again.
+    pub fn hold(&self, is_held: bool) {
+        self.seen.is_held.send_replace(is_held);
     }
 
     /// How many requests are being answered.
@@ -131,7 +162,21 @@ async fn answer(mut stream: TcpStream, seen: &Seen) -> io::Result<()> {
         let _busy = Busy::enter(&seen.busy);
         let request: Vec<u8> = read.drain(..end + len).collect();
         let path = path(&head);
-        seen.heads.lock().expect("no test panicked").push(head);
+        let body = request[end..].to_vec();
+        seen.requests
+            .lock()
+            .expect("no test panicked")
+            .push((head, body));
+        let mut is_held = seen.is_held.subscribe();
+        if is_held.wait_for(|is_held| !is_held).await.is_err() {
+            return Ok(());
+        }
+        let status = seen.statuses.lock().expect("no test panicked").pop_front();
+        if let Some(status) = status {
+            let head = format!("HTTP/1.1 {status} As Told\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(head.as_bytes()).await?;
+            continue;
+        }
         let begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n";
         match path.as_str() {
             "/redirect" => {

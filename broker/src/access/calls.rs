@@ -112,6 +112,15 @@ pub(crate) const CALLS: &[Call] = {
         audited("SecretService/SetSecret", Deploy),
         quiet("SecretService/ListSecrets", Read),
         audited("SecretService/DeleteSecret", Deploy),
+        audited("WebhookService/CreateWebhook", Deploy),
+        quiet("WebhookService/GetWebhook", Read),
+        quiet("WebhookService/ListWebhooks", Read),
+        audited("WebhookService/PauseWebhook", Deploy),
+        audited("WebhookService/ResumeWebhook", Deploy),
+        audited("WebhookService/DeleteWebhook", Deploy),
+        audited("WebhookService/TestWebhook", Deploy),
+        quiet("WebhookService/ListDeliveries", Read),
+        audited("WebhookService/Redeliver", Deploy),
         quiet("KeyValueService/ListBuckets", Read),
         quiet("KeyValueService/ListKeys", Read),
         quiet("KeyValueService/GetValue", Read),
@@ -152,7 +161,7 @@ const OTHERS: &[(&str, Call)] = &[
 /// The call at a path; none if there is no such call.
 pub(crate) fn at(path: &str) -> Option<Call> {
     if let Some(name) = path.strip_prefix(PACKAGE) {
-        // Some seventy comparisons of strings that mostly differ in length take less than a hash of one.
+        // Some eighty comparisons of strings that mostly differ in length take less than a hash of one.
         return CALLS.iter().find(|call| call.name == name).copied();
     }
     let others = OTHERS.iter().find(|(start, _)| path.starts_with(start));

@@ -25,12 +25,11 @@ use tq_core::limits::{
     ACCESS_KEY_NAMESPACES_MAX, JWKS_BYTES_MAX, JWKS_EVERY, JWKS_TIMEOUT, JWKS_UNKNOWN_EVERY,
     JWT_BYTES_MAX, JWT_LEEWAY, JWTS_VERIFIED_MAX,
 };
-
 use ureq::Proxy;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use self::provider::PROVIDER;
 use crate::ledger::{lock, read, write};
+use crate::outbound;
 
 /// Public keys only, and none that is weak: a token with any other, `none` among them, is refused before a key is looked for.
 pub const ALGORITHMS: [Algorithm; 5] = [
@@ -326,19 +325,6 @@ impl Tokens {
 /// Of a subject that is longer, the rest is left out of the log.
 const SUBJECT_CHARS_MAX: usize = 128;
 
-/// TLS to an issuer, whose certificate is of an authority that this machine trusts.
-fn trusting_the_system() -> TlsConfig {
-    let roots = rustls_native_certs::load_native_certs().certs;
-    let roots: Vec<_> = roots
-        .iter()
-        .map(|root| Certificate::from_der(root).to_owned())
-        .collect();
-    TlsConfig::builder()
-        .root_certs(RootCerts::new_with_certs(&roots))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build()
-}
-
 /// Reads a set of keys. Blocks.
 fn load(source: &KeySet) -> Result<JwkSet, String> {
     let bytes = match source {
@@ -356,12 +342,8 @@ fn load(source: &KeySet) -> Result<JwkSet, String> {
         KeySet::Url(url) => {
             // Loopback needs no proxy, and one would read what goes there in the clear.
             let proxy = url.starts_with("https:").then(Proxy::try_from_env);
-            let agent = ureq::Agent::config_builder()
-                .proxy(proxy.flatten())
-                .tls_config(trusting_the_system())
-                .timeout_global(Some(JWKS_TIMEOUT))
-                .max_redirects(0)
-                .build();
+            let config = outbound::config(JWKS_TIMEOUT);
+            let agent = config.proxy(proxy.flatten()).build();
             let answer = ureq::Agent::new_with_config(agent).get(url).call();
             let mut answer = answer.map_err(|error| error.to_string())?;
             let body = answer.body_mut().with_config().limit(JWKS_BYTES_MAX);

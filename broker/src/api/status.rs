@@ -172,6 +172,8 @@ impl From<Refused> for ApiError {
             Refused::TooManyQueues
             | Refused::TooManyBreakers
             | Refused::TooManySecrets
+            | Refused::TooManyWebhooks
+            | Refused::WebhookFull
             | Refused::TooManyKeys
             | Refused::TooManyKeysOfNamespace(_)
             | Refused::TooManyBuckets
@@ -192,6 +194,16 @@ impl From<Refused> for ApiError {
                 Code::NotFound,
                 text,
                 "`tq key list` shows those that there are",
+            ),
+            Refused::WebhookExists(_) => with_hint(
+                Code::AlreadyExists,
+                text,
+                "`tq webhook delete` removes it with its deliveries; its secret cannot be shown again",
+            ),
+            Refused::NoWebhook { .. } => with_hint(
+                Code::NotFound,
+                text,
+                "`tq webhook list` shows those that there are",
             ),
             Refused::NoSecret { .. } => with_hint(
                 Code::NotFound,

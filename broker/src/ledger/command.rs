@@ -10,7 +10,8 @@ use tq_core::grant::BucketName;
 use tq_core::label::Labels;
 use tq_core::limits::{
     ACCESS_KEYS_MAX, ACCESS_KEYS_PER_NAMESPACE_MAX, BREAKERS_MAX, KEYVALUE_BUCKETS_MAX,
-    KEYVALUE_NAMESPACE_BYTES_MAX, OutOfRange, QUEUES_MAX, SECRETS_MAX,
+    KEYVALUE_NAMESPACE_BYTES_MAX, OutOfRange, QUEUES_MAX, SECRETS_MAX, WEBHOOK_PENDING_MAX,
+    WEBHOOKS_MAX,
 };
 use tq_core::queue::{Order, Rate, Settings, SettingsError};
 use tq_core::quota::Exceeded;
@@ -19,8 +20,8 @@ use tq_core::transition::{Amendment, Rejected};
 use tq_core::{Digest, Epoch, Grants, TaskId, Timestamp};
 
 use super::{
-    BucketChange, Ended, Keep, KeyChange, Permit, QuotaView, RedriveDead, SecretChange,
-    SetNamespace,
+    BucketChange, Delivering, Ended, Keep, KeyChange, Permit, QuotaView, RedriveDead, SecretChange,
+    SetNamespace, WebhookChange,
 };
 use crate::access::KeyId;
 use crate::access::audit::Event as AuditEvent;
@@ -89,6 +90,10 @@ pub enum Command {
     SetNamespace(SetNamespace),
     /// Sets or removes a secret.
     Secret(SecretChange),
+    /// Makes, changes or removes a webhook.
+    Webhook(Box<WebhookChange>),
+    /// Whoever delivers for webhooks has something to say.
+    Deliver(Box<Delivering>),
     /// Makes, changes or ends a key that lets callers in.
     AccessKey(KeyChange),
     /// Adds a record to the audit log.
@@ -626,6 +631,25 @@ pub enum Refused {
         /// The secret's name.
         name: String,
     },
+    /// There is no such webhook.
+    #[error("namespace `{namespace}` has no webhook `{name}`")]
+    NoWebhook {
+        /// The namespace's name.
+        namespace: String,
+        /// The webhook's name.
+        name: String,
+    },
+    /// There is one of that name.
+    #[error("there is a webhook `{0}` already")]
+    WebhookExists(String),
+    /// There are too many webhooks.
+    #[error("the namespace has {WEBHOOKS_MAX} webhooks, which is the limit; delete one")]
+    TooManyWebhooks,
+    /// A webhook has so much to deliver that nothing can be added.
+    #[error(
+        "the webhook has {WEBHOOK_PENDING_MAX} deliveries to make, which is the limit; try again when some are done"
+    )]
+    WebhookFull,
     /// An attempt asks for a bucket that it may not use.
     #[error(
         "bucket `{0}` is not granted to the function; `[capabilities] keyvalue` in tq.toml grants it"

@@ -51,6 +51,7 @@ mod tests;
 mod thread;
 mod timers;
 mod token;
+mod webhooks;
 
 pub use access::KeyChange;
 pub use admission::{Admission, OverloadView, Permit, Weight};
@@ -71,6 +72,10 @@ pub use retention::{Keep, RetentionChange};
 pub use secrets::{SecretChange, Secrets, StoredSecret};
 pub(crate) use thread::wall;
 pub use thread::{Clock, Handle, Running, Stopped, Watching, start};
+pub use webhooks::{
+    Cursor, Delivering, Delivery, DeliveryId, Paused, Tried, Webhook, WebhookChange, WebhookId,
+    WebhookOrder, Webhooks,
+};
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -191,6 +196,10 @@ pub struct Shared {
     pub keys: Keys,
     /// Secrets, sealed.
     secrets: RwLock<HashMap<Namespace, Secrets>>,
+    /// Webhooks. What it says may not be on disk yet.
+    pub webhooks: RwLock<Webhooks>,
+    /// Tells that they have changed.
+    pub webhooks_changed: watch::Sender<()>,
     /// How far running attempts say they are: a fraction from 0 to 1, and a note.
     pub progress: Mutex<HashMap<TaskId, (f64, String)>>,
     /// Who is to be told of which tasks' changes.
@@ -349,6 +358,8 @@ pub struct Ledger {
     module_uses: modules::Uses,
     buckets: keyvalue::Buckets,
     audit_log: audit_log::AuditLog,
+    /// The number that a webhook was given last.
+    last_webhook: u64,
     /// Tasks as they were when they were removed, and when that was, for whoever checks that they had to go.
     #[cfg(any(test, feature = "simulation"))]
     removed: Vec<(Task, Timestamp)>,
@@ -452,6 +463,8 @@ impl Ledger {
                 self.change_secret(change);
                 Ok(())
             }
+            Command::Webhook(change) => self.change_webhook(*change),
+            Command::Deliver(said) => self.deliver(*said),
             Command::AccessKey(change) => {
                 self.change_key(change);
                 Ok(())

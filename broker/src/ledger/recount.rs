@@ -47,6 +47,7 @@ impl Ledger {
         self.check_modules(&tasks);
         self.check_retention(&tasks);
         self.check_buckets();
+        self.check_webhooks();
         self.check_breakers(&tasks);
         self.check_shares(&tasks);
     }
@@ -527,7 +528,7 @@ impl Ledger {
             "what removed tasks have left is known"
         );
         for (key, _) in self.rows(Space::Payloads, &[]) {
-            if key.starts_with(&key::values()) {
+            if key.starts_with(&key::values()) || key.starts_with(&key::deliveries()) {
                 continue;
             }
             let is_log = key.starts_with(&key::logs_all());
@@ -636,6 +637,37 @@ impl Ledger {
             apart,
             "values are those of entries"
         );
+    }
+
+    /// Every webhook is on disk as it is in memory and counts what it has to deliver, and nothing is there of one that is gone.
+    fn check_webhooks(&self) {
+        let mut pending: BTreeMap<u64, u64> = BTreeMap::new();
+        for (at, _) in self.rows(Space::Payloads, &key::deliveries()) {
+            let (number, _) = key::delivery_of(&at).expect("a key of a delivery");
+            *pending.entry(number).or_default() += 1;
+        }
+        let webhooks = read(&self.shared.webhooks);
+        let in_memory = webhooks.iter().flat_map(|(namespace, of_namespace)| {
+            of_namespace.iter().map(|(name, webhook)| {
+                let at = key::webhook(*namespace, name).bytes;
+                (at, row::encode_webhook(webhook))
+            })
+        });
+        let in_memory: BTreeMap<_, _> = in_memory.collect();
+        let on_disk = self.rows(Space::Meta, &key::webhooks()).into_iter();
+        assert_eq!(on_disk.collect::<BTreeMap<_, _>>(), in_memory);
+        let mut numbers = BTreeSet::new();
+        for webhook in webhooks.values().flat_map(BTreeMap::values) {
+            let counted = pending.remove(&webhook.number).unwrap_or(0);
+            assert_eq!(webhook.pending, counted, "{webhook:?}");
+            assert!(webhook.number <= self.last_webhook, "{webhook:?}");
+            assert!(numbers.insert(webhook.number), "{webhook:?}");
+        }
+        assert!(pending.is_empty(), "of no webhook: {pending:?}");
+        for (at, _) in self.rows(Space::Index, &key::tries()) {
+            let of = |number: &u64| at.starts_with(&key::tries_of(*number));
+            assert!(numbers.iter().any(of), "of no webhook: {at:?}");
+        }
     }
 
     /// Nothing of a function has started since its breaker opened, but for the probe; what waits for a breaker waits for

@@ -64,6 +64,8 @@ impl Ledger {
             settings: RwLock::default(),
             keys: Keys::default(),
             secrets: RwLock::default(),
+            webhooks: RwLock::default(),
+            webhooks_changed: watch::Sender::new(()),
             progress: Mutex::new(HashMap::new()),
             followed: Mutex::default(),
             settled: watch::Sender::new(settled),
@@ -112,6 +114,7 @@ impl Ledger {
             module_uses: Uses::default(),
             buckets: Buckets::default(),
             audit_log: AuditLog::default(),
+            last_webhook: 0,
             #[cfg(any(test, feature = "simulation"))]
             removed: Vec::new(),
             steps: 0,
@@ -126,6 +129,7 @@ impl Ledger {
         ledger.recover_settings()?;
         ledger.recover_access()?;
         ledger.recover_secrets()?;
+        ledger.recover_webhooks()?;
         ledger.recover_buckets()?;
         ledger.recover_costs()?;
         ledger.recover_shares()?;

@@ -279,6 +279,7 @@ impl Ledger {
                 self.collector.is_changed = true;
                 // Before the commit: whoever reads what it leaves has to find this.
                 self.shared.forgotten.store(seq, Ordering::Release);
+                self.miss_ends(seq, &pair.value)?;
             }
             let all = row::decode_settled(&pair.value);
             let tasks: Vec<_> = all.skip(self.collector.offset).collect();

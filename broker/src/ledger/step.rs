@@ -15,7 +15,9 @@ use tq_core::{Digest, Signature, TaskId, Timestamp, invariants};
 use super::answers::Ends;
 use super::quotas::kept_of;
 use super::ready::is_ready;
-use super::{Answers, Ended, Error, Ledger, Open, Permit, claims, finished, keyvalue, lock, ready};
+use super::{
+    Answers, Ended, Error, Ledger, Open, Permit, claims, finished, keyvalue, lock, ready, webhooks,
+};
 use crate::blobs::Hold;
 use crate::dispatch::needs::Needs;
 use crate::store::{Batch, Committed, Key, Level};
@@ -66,6 +68,8 @@ pub(super) struct Step {
     pub(super) permits: Vec<Permit>,
     /// What it has done to buckets.
     pub(super) buckets: keyvalue::Written,
+    /// Rows of webhooks that it writes.
+    pub(super) webhooks: webhooks::Written,
     /// Queues of which it counts anew what is kept of their tasks.
     pub(super) recounted: Vec<(Namespace, QueueId)>,
     /// Blobs that were those of versions of modules which it removes.
@@ -336,6 +340,7 @@ impl Ledger {
             );
         }
         self.module_uses.write(&mut batch);
+        step.webhooks.write(&mut batch);
         self.costs.write(&mut batch);
         self.next_timer = self.next_timer.into_iter().chain(first_timer).min();
         // A task that ended and was redriven in one step has not ended.

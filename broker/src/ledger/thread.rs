@@ -274,6 +274,7 @@ fn cost(command: &Command) -> usize {
         Command::Submit(submit) => submit.tasks.len().max(1),
         Command::RedriveDead(redrive) => redrive.ids.len().max(1),
         Command::Bucket(change) => change.what.keys().max(1),
+        Command::Deliver(said) => said.deliveries().max(1),
         Command::Delete(Delete {
             tasks: Doomed::As(tasks),
             ..
@@ -304,6 +305,8 @@ fn class(command: &Command) -> Class {
         | Command::RedriveDead(_)
         | Command::SetNamespace(_)
         | Command::Secret(_)
+        | Command::Webhook(_)
+        | Command::Deliver(_)
         | Command::AccessKey(_)
         | Command::Audit(..)
         | Command::Bucket(_)

@@ -77,6 +77,12 @@ pub struct Metrics {
     quota_refused: Family<ByQuota, Counter>,
     /// Requests with a credential that is none.
     pub credentials_refused: Counter,
+    /// Ends that were removed before a webhook could tell them.
+    pub webhook_events_missed: Counter,
+    /// Webhooks that the broker paused because their endpoint failed for long, or wants no more.
+    pub webhooks_paused: Counter,
+    webhook_attempts: Family<ByOutcome, Counter>,
+    webhook_seconds: Seconds,
     ledger_waits: Waits,
     ended: Family<ByState, Counter>,
     attempts: Family<ByOutcome, Counter>,
@@ -119,6 +125,18 @@ impl Metrics {
         self.attempt_seconds
             .0
             .observe(std::time::Duration::from_nanos(usage.wall_ns).as_secs_f64());
+    }
+
+    /// Counts an attempt to deliver something for a webhook.
+    pub fn webhook_attempt(&self, is_delivered: bool, took: std::time::Duration) {
+        let outcome = match is_delivered {
+            true => "delivered",
+            false => "failed",
+        };
+        self.webhook_attempts
+            .get_or_create(&ByOutcome { outcome })
+            .inc();
+        self.webhook_seconds.0.observe(took.as_secs_f64());
     }
 
     /// Counts tasks that were refused because there are too many.
@@ -209,6 +227,10 @@ impl Metrics {
             tasks_refused,
             quota_refused,
             credentials_refused,
+            webhook_events_missed,
+            webhooks_paused,
+            webhook_attempts,
+            webhook_seconds,
             ledger_waits,
             ended,
             attempts,
@@ -268,6 +290,26 @@ impl Metrics {
             "credentials_refused",
             "Requests refused because their credential is none, or holds no longer",
             credentials_refused,
+        );
+        registry.register(
+            "webhook_attempts",
+            "Attempts to deliver events to endpoints of webhooks, by outcome",
+            webhook_attempts,
+        );
+        registry.register(
+            "webhook_attempt_duration_seconds",
+            "How long endpoints of webhooks took to answer",
+            webhook_seconds.0,
+        );
+        registry.register(
+            "webhook_events_missed",
+            "Ends removed before a webhook could tell them",
+            webhook_events_missed,
+        );
+        registry.register(
+            "webhooks_paused",
+            "Webhooks paused because their endpoint failed for long, or wants no more",
+            webhooks_paused,
         );
         registry.register(
             "ledger_wait_seconds",

@@ -3,6 +3,7 @@
 use tq_core::{Day, Digest, Epoch, Priority, Signature, TaskId, Timestamp};
 
 use crate::access::KeyId;
+use crate::ledger::DeliveryId;
 use crate::store::{Key, Space};
 
 /// A namespace's number: what keys carry instead of its name. Given at first use, never reused.
@@ -57,7 +58,9 @@ mod meta {
     pub(super) const ACCESS: u8 = 160;
     pub(super) const ACCESS_KEY: u8 = 161;
     pub(super) const AUDIT_HEAD: u8 = 162;
-    pub(super) const FINISHED_ARE_INDEXED: u8 = 180;
+    pub(super) const WEBHOOK: u8 = 180;
+    pub(super) const LAST_WEBHOOK: u8 = 181;
+    pub(super) const FINISHED_ARE_INDEXED: u8 = 200;
 }
 
 /// Kinds of keys in [`Space::Index`].
@@ -78,7 +81,8 @@ mod index {
     pub(super) const COST: u8 = 140;
     pub(super) const AUDIT: u8 = 160;
     pub(super) const AUDIT_OF: u8 = 161;
-    pub(super) const FINISHED: u8 = 180;
+    pub(super) const TRIED: u8 = 180;
+    pub(super) const FINISHED: u8 = 200;
 }
 
 /// Kinds of keys in [`Space::Payloads`].
@@ -88,6 +92,7 @@ mod payloads {
     pub(super) const CHECKPOINT: u8 = 3;
     pub(super) const LOG: u8 = 4;
     pub(super) const VALUE: u8 = 100;
+    pub(super) const DELIVERY: u8 = 180;
 }
 
 /// What a timer is for. The number is part of its key.
@@ -418,6 +423,79 @@ pub fn secret_name_of(key: &[u8]) -> Option<(Namespace, &str)> {
         Namespace(u32::from_be_bytes(*namespace)),
         std::str::from_utf8(name).ok()?,
     ))
+}
+
+/// A webhook of a namespace.
+pub fn webhook(namespace: Namespace, name: &str) -> Key {
+    Key::new(
+        Space::Meta,
+        [&webhooks()[..], &namespace.0.to_be_bytes(), name.as_bytes()].concat(),
+    )
+}
+
+/// Before all webhooks.
+pub fn webhooks() -> Vec<u8> {
+    vec![meta::WEBHOOK]
+}
+
+/// What a key of [`webhook`] says.
+pub fn webhook_of(key: &[u8]) -> Option<(Namespace, &str)> {
+    let (namespace, name) = key.strip_prefix(&[meta::WEBHOOK])?.split_first_chunk()?;
+    Some((
+        Namespace(u32::from_be_bytes(*namespace)),
+        std::str::from_utf8(name).ok()?,
+    ))
+}
+
+/// The number that a webhook was given last.
+pub fn last_webhook() -> Key {
+    Key::new(Space::Meta, [meta::LAST_WEBHOOK])
+}
+
+/// What a webhook, by its number, has to deliver.
+pub fn delivery(webhook: u64, of: DeliveryId) -> Key {
+    let DeliveryId { seq, task } = of;
+    let at = [&deliveries_of(webhook)[..], &seq.to_be_bytes(), &task.0[..]];
+    Key::new(Space::Payloads, at.concat())
+}
+
+/// Before all that it has to deliver.
+pub fn deliveries_of(webhook: u64) -> Vec<u8> {
+    [&deliveries()[..], &webhook.to_be_bytes()].concat()
+}
+
+/// Before all that is to be delivered.
+pub fn deliveries() -> Vec<u8> {
+    vec![payloads::DELIVERY]
+}
+
+/// The webhook and the end that a key of [`delivery`] names.
+pub fn delivery_of(key: &[u8]) -> Option<(u64, DeliveryId)> {
+    let (webhook, rest) = key
+        .strip_prefix(&[payloads::DELIVERY])?
+        .split_first_chunk()?;
+    let (seq, task) = rest.split_first_chunk()?;
+    let of = DeliveryId {
+        seq: u64::from_be_bytes(*seq),
+        task: TaskId(task.try_into().ok()?),
+    };
+    Some((u64::from_be_bytes(*webhook), of))
+}
+
+/// An attempt of a webhook to deliver something, by the number of attempts before it.
+pub fn tried(webhook: u64, before: u64) -> Key {
+    let at = [&tries_of(webhook)[..], &before.to_be_bytes()].concat();
+    Key::new(Space::Index, at)
+}
+
+/// Before all attempts of a webhook.
+pub fn tries_of(webhook: u64) -> Vec<u8> {
+    [&tries()[..], &webhook.to_be_bytes()].concat()
+}
+
+/// Before all attempts of all webhooks.
+pub fn tries() -> Vec<u8> {
+    vec![index::TRIED]
 }
 
 /// What an operator wants of the breaker of a function.
@@ -964,6 +1042,10 @@ mod tests {
             let (entry, value) = (entry(namespace, "a-b", "c\0d").bytes, value(namespace, "a-b", "").bytes);
             prop_assert_eq!(entry_of(&entry), Some((namespace, "a-b", "c\0d")));
             prop_assert_eq!(entry_of(&value), Some((namespace, "a-b", "")));
+            let hook = webhook(namespace, "a-b").bytes;
+            prop_assert_eq!(webhook_of(&hook), Some((namespace, "a-b")));
+            let of = DeliveryId { seq: position.0, task: id };
+            prop_assert_eq!(delivery_of(&delivery(9, of).bytes), Some((9, of)));
             prop_assert_eq!(log_task_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some((namespace, id)));
             prop_assert_eq!(log_piece_of(&log(namespace, id, Epoch(position.0), 9).bytes), Some((Epoch(position.0), 9)));
         }
@@ -974,6 +1056,7 @@ mod tests {
             let _ = (namespace_of(&bytes), current_of(&bytes), counters_of(&bytes), queue_of(&bytes));
             let _ = (dead_signature_of(&bytes), death_of(&bytes), log_task_of(&bytes));
             let _ = (due_of(&bytes), retention_of(&bytes), bucket_of(&bytes), entry_of(&bytes), breaker_of(&bytes), finished_of(&bytes));
+            let _ = (webhook_of(&bytes), delivery_of(&bytes));
         }
     }
 

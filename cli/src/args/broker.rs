@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use tq_core::network::Network;
 
 use crate::credential::KeySetArg;
 
@@ -62,6 +63,9 @@ pub(crate) struct BrokerArgs {
     /// File with the key that secrets are sealed with, 64 hexadecimal digits; made when the first secret is set [env: TQ_BROKER_SECRETS_KEY] [default: `secrets.key` in the data directory]
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets_key: Option<PathBuf>,
+    /// Network that webhooks may reach although it is not the internet, by `http` too, such as `10.0.0.0/8`; may be given again [env: TQ_BROKER_WEBHOOK_ALLOW_NETWORKS, with commas between them]
+    #[arg(long = "webhook-allow-network", value_name = "CIDR")]
+    pub(crate) webhook_allow_networks: Vec<Network>,
     /// Take tokens (JWT) of this issuer, beside keys: what `iss` has to be [env: TQ_BROKER_JWT_ISSUER]
     #[arg(long, value_name = "ISSUER")]
     pub(crate) jwt_issuer: Option<String>,

@@ -32,7 +32,7 @@ pub(crate) struct DevArgs {
     /// Where guests run: in a process for each namespace, or in this one [env: TQ_DEV_ISOLATION] [default: none]
     #[arg(long, value_name = "WHERE")]
     pub(crate) isolation: Option<Isolation>,
-    /// Network that requests of tasks may reach although it is not the internet, such as `127.0.0.1/32`; may be given again [env: TQ_DEV_ALLOW_NETWORKS, with commas between them]
+    /// Network that requests of tasks, and webhooks, may reach although it is not the internet, such as `127.0.0.1/32`; may be given again [env: TQ_DEV_ALLOW_NETWORKS, with commas between them]
     #[arg(long = "allow-network", value_name = "CIDR")]
     pub(crate) allow_networks: Vec<Network>,
 }

@@ -25,6 +25,7 @@ mod secret;
 mod submit;
 mod task;
 mod test;
+mod webhook;
 
 use std::path::PathBuf;
 
@@ -65,6 +66,7 @@ pub(crate) use task::{
     TaskUpdateArgs,
 };
 pub(crate) use test::TestArgs;
+pub(crate) use webhook::{WebhookCommand, WebhookCreateArgs};
 
 /// Runs other people's code as background tasks, each call in its own WebAssembly sandbox.
 #[derive(Debug, Parser)]
@@ -202,6 +204,9 @@ An attempt counts in the day, of UTC, in which its end was settled. Costs are ke
     /// Set secrets for functions that are granted them, list and delete them
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Have ends of tasks told to an endpoint, look at what was told, and tell it again
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Look at buckets of keys and values, which functions share, and change them
     #[command(subcommand)]
     Kv(KvCommand),

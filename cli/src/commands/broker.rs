@@ -19,6 +19,9 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
     if let Some(key) = &config.broker_secrets_key.value {
         settings.secrets_key.clone_from(key);
     }
+    settings
+        .webhook_networks
+        .clone_from(&config.broker_webhook_networks.value.0);
     settings.waiting_max = config.broker_max_waiting.value.get();
     settings.tokens = issuer(config)?;
     let scheme = if tls.is_some() { "https" } else { "http" };

@@ -29,6 +29,7 @@ mod submit;
 mod task;
 mod test;
 mod waiting;
+mod webhook;
 mod whoami;
 
 use tq_client::Client;
@@ -36,7 +37,7 @@ use tq_client::Client;
 use crate::args::{
     AdminCommand, AuditCommand, BreakerCommand, BrokerVerb, Command, ConfigCommand, DeadCommand,
     HostVerb, KeyCommand, KvCommand, ModuleCommand, NamespaceCommand, QueueCommand,
-    RetentionCommand, SecretCommand, TaskCommand,
+    RetentionCommand, SecretCommand, TaskCommand, WebhookCommand,
 };
 use crate::config::Config;
 use crate::exit::Exit;
@@ -142,6 +143,23 @@ pub(crate) async fn run(command: Command, config: &Config) -> anyhow::Result<Exi
             }
             SecretCommand::List => secret::list::run(config).await,
             SecretCommand::Delete { name } => secret::delete::run(config, &name).await,
+        },
+        Command::Webhook(command) => match command {
+            WebhookCommand::Create(args) => webhook::create::run(config, args).await,
+            WebhookCommand::List => webhook::list::run(config).await,
+            WebhookCommand::Show { name } => webhook::show::run(config, &name).await,
+            WebhookCommand::Pause { name } => webhook::change::pause(config, &name).await,
+            WebhookCommand::Resume { name } => webhook::change::resume(config, &name).await,
+            WebhookCommand::Delete { name } => webhook::change::delete(config, &name).await,
+            WebhookCommand::Test { name } => webhook::test::run(config, &name).await,
+            WebhookCommand::Deliveries {
+                name,
+                failed,
+                limit,
+            } => webhook::deliveries::run(config, &name, failed, limit).await,
+            WebhookCommand::Redeliver { name, id } => {
+                webhook::change::redeliver(config, &name, &id).await
+            }
         },
         Command::Kv(command) => match command {
             KvCommand::List { bucket, after } => {

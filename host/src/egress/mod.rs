@@ -4,9 +4,9 @@
 //! this end of the seam stays in the one that has. So nothing that comes through it is trusted: every check is on this side,
 //! in [`Sender`], and the grants are those of the task's module, whatever a guest says.
 
-mod address;
 mod connect;
 mod failure;
+mod own;
 mod pool;
 mod recorded;
 mod request;
@@ -25,12 +25,12 @@ use tokio::sync::mpsc::Receiver;
 use tq_core::grant::{HttpGrant, Scheme};
 use tq_core::{Epoch, TaskId};
 
-pub use address::{Forbidden, Network, NetworkError};
 pub(crate) use failure::shown;
 pub use failure::{Failure, HeaderFault, Kind, Wait};
 pub use recorded::{Answer, AnswerError, Asking, Recorded};
 pub use resolve::{Resolve, System};
 pub use sender::{Config, Sender, Traffic};
+pub use tq_core::network::{Forbidden, Network, NetworkError};
 
 /// Sends requests of guests, and makes their connections.
 pub trait Egress: Send + Sync {

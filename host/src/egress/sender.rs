@@ -17,9 +17,10 @@ use tokio_util::task::TaskTracker;
 use tq_core::Limits;
 use tq_core::grant::{Destination, Host};
 use tq_core::limits::{HTTP_CONNECT_TIME, HTTP_LOOKUP_TIME, HTTP_OPEN_HOST_MAX, TCP_OPEN_HOST_MAX};
+use tq_core::network::judge;
 
-use super::address::judge;
 use super::connect::{Connection, Connector, Unsent, protocol};
+use super::own::is_own;
 use super::pool::{Key, Pool};
 use super::request::{Checked, check};
 use super::{
@@ -284,12 +285,12 @@ impl Shared {
             return Err(Failure::Unresolved("it has no address".to_owned()));
         }
         let checked =
-            found
-                .into_iter()
-                .map(|address| match judge(address, &self.allowed_networks) {
+            found.into_iter().map(
+                |address| match judge(address, &self.allowed_networks, is_own) {
                     Ok(address) => Ok(SocketAddr::new(address, destination.port)),
                     Err(why) => Err(Failure::AddressForbidden { address, why }),
-                });
+                },
+            );
         checked.collect()
     }
 

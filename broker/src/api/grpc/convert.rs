@@ -396,7 +396,7 @@ pub(super) fn state_out(state: &State) -> v1::TaskState {
 }
 
 /// A task as it is shown, without payload, result and progress.
-pub(super) fn task_out(task: &Task) -> v1::Task {
+pub(in crate::api) fn task_out(task: &Task) -> v1::Task {
     let spec = &task.spec;
     let mut attempts: Vec<v1::Attempt> = task.attempts.iter().map(attempt_out).collect();
     let (mut stop, mut run_at) = ("", 0);

@@ -23,6 +23,7 @@ mod secrets;
 pub mod simulation;
 mod tasks;
 mod typed;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -47,6 +48,7 @@ use tq_proto::v1::resilience_service_server::ResilienceServiceServer;
 use tq_proto::v1::retention_service_server::RetentionServiceServer;
 use tq_proto::v1::secret_service_server::SecretServiceServer;
 use tq_proto::v1::task_service_server::TaskServiceServer;
+use tq_proto::v1::webhook_service_server::WebhookServiceServer;
 
 use crate::access::{Guard, Tokens, guard};
 use crate::api::rest;
@@ -55,6 +57,9 @@ use crate::blobs::Blobs;
 use crate::dispatch::message::AttemptRef;
 use crate::ledger::{Command, Handle, lock, wall};
 use crate::secrets::Vault;
+use crate::webhooks::Sender;
+
+pub(super) use convert::task_out;
 
 /// What every service works with.
 #[derive(Clone)]
@@ -62,6 +67,8 @@ struct Context {
     ledger: Handle,
     blobs: Blobs,
     vault: Arc<Vault>,
+    /// Sends what webhooks tell.
+    hooks: Arc<Sender>,
     /// Long streams end when the broker stops.
     stop: CancellationToken,
 }
@@ -83,7 +90,8 @@ impl Context {
 pub(crate) async fn routes(
     ledger: Handle,
     blobs: Blobs,
-    vault: Vault,
+    vault: Arc<Vault>,
+    hooks: Arc<Sender>,
     tokens: Option<Arc<Tokens>>,
     calls: TaskTracker,
     stop: CancellationToken,
@@ -91,7 +99,8 @@ pub(crate) async fn routes(
     let context = Context {
         ledger: ledger.clone(),
         blobs,
-        vault: Arc::new(vault),
+        vault,
+        hooks,
         stop,
     };
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -125,6 +134,9 @@ pub(crate) async fn routes(
         .await;
     health
         .set_serving::<AccessServiceServer<access::Access>>()
+        .await;
+    health
+        .set_serving::<WebhookServiceServer<webhooks::Webhooks>>()
         .await;
     health
         .set_serving::<KeyValueServiceServer<keyvalue::KeyValues>>()
@@ -165,6 +177,9 @@ pub(crate) async fn routes(
         )))
         .add_service(AccessServiceServer::new(access::Access(context.clone())))
         .add_service(SecretServiceServer::new(secrets::Secrets(context.clone())))
+        .add_service(WebhookServiceServer::new(webhooks::Webhooks(
+            context.clone(),
+        )))
         .add_service(
             HostLinkServer::new(link::Link(context)).max_decoding_message_size(MESSAGE_BYTES_MAX),
         )

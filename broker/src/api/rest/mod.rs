@@ -12,6 +12,7 @@ pub(super) mod json;
 #[cfg(test)]
 mod openapi;
 mod problem;
+mod task;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use self::body::{Bodies, content_length};
 use self::call::Calls;
 use self::json::Invalid;
 use self::problem::Problem;
+pub(crate) use self::task::TaskJson;
 
 /// The field that says which namespace a call is about. It stands in the query, whatever the rest does.
 const NAMESPACE: &str = "namespace";

@@ -28,6 +28,7 @@ mod retention;
 mod sim;
 mod stores;
 mod tasks;
+mod webhooks;
 mod window;
 
 /// A task of a function.

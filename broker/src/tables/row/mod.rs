@@ -14,6 +14,7 @@ mod secret;
 mod settings;
 mod task;
 mod typed;
+mod webhook;
 mod write;
 
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub use settings::{decode_settings, encode_settings};
 pub use task::{
     Beside, Record, decode_task, encode_call, encode_state, find_task, find_tasks, in_row,
     with_states,
+};
+pub use webhook::{
+    decode_delivery, decode_tried, decode_webhook, encode_delivery, encode_tried, encode_webhook,
+    list_tries,
 };
 
 /// A row that does not mean what its key says.

@@ -14,6 +14,7 @@ mod queue;
 mod secret;
 mod task;
 mod test;
+mod webhook;
 
 use std::collections::BTreeMap;
 
@@ -38,6 +39,7 @@ pub(crate) use queue::{QueueInfo, QueueList, order};
 pub(crate) use secret::SecretList;
 pub(crate) use task::{LogChunk, Submitted, Task, TaskChange, TaskList, state};
 pub(crate) use test::{TestReport, TestedCase};
+pub(crate) use webhook::{DeliveryList, Ping, WebhookInfo, WebhookList, WebhookWithSecret};
 
 /// Prints a value, indented, with a line feed behind it.
 ///

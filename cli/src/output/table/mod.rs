@@ -14,6 +14,7 @@ mod overload;
 mod queue;
 mod secret;
 mod task;
+mod webhook;
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,7 @@ pub(crate) use overload::print_overload;
 pub(crate) use queue::{print_queue, print_queues};
 pub(crate) use secret::print_secrets;
 pub(crate) use task::{print_task, print_tasks};
+pub(crate) use webhook::{print_deliveries, print_ping, print_webhook, print_webhooks};
 
 /// Prints rows under a header.
 ///

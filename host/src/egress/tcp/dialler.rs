@@ -18,10 +18,11 @@ use tq_core::limits::{
     HTTP_LOOKUP_TIME, TCP_ADDRESSES_KEPT_MAX, TCP_ADDRESSES_MAX, TCP_CONNECT_TIME, TCP_LINGER_TIME,
     TCP_LOOKUPS_MAX, TCP_OPEN_MAX, TCP_PART_BYTES,
 };
+use tq_core::network::judge;
 
 use super::{Connection, Dial, Failure, Outgoing, Part, Scope, Window};
 use crate::egress::Flow;
-use crate::egress::address::judge;
+use crate::egress::own::is_own;
 use crate::egress::sender::{Shared, Traffic};
 
 /// Parts that wait between a socket and whoever reads or writes.
@@ -211,7 +212,7 @@ impl Attempt {
     }
 
     fn judge(&self, address: IpAddr) -> Result<IpAddr, Failure> {
-        judge(address, &self.shared.allowed_networks)
+        judge(address, &self.shared.allowed_networks, is_own)
             .map_err(|why| Failure::AddressForbidden { address, why })
     }
 

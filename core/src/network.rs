@@ -1,7 +1,7 @@
-//! Which addresses may be reached.
+//! Which addresses may be reached: one judgement for whoever sends something to where a tenant says.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A network: an address and how many of its first bits all addresses in it have.
@@ -74,7 +74,9 @@ impl fmt::Display for Network {
 }
 
 impl Network {
-    fn contains(&self, address: IpAddr) -> bool {
+    /// Whether the address is in it.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.address.is_ipv4() == address.is_ipv4() && masked(address, self.prefix) == self.address
     }
 
@@ -214,17 +216,16 @@ fn is_in_v6(address: Ipv6Addr, [first, second]: [u16; 2], prefix: u8) -> bool {
     masked(address.into(), prefix) == IpAddr::V6(of)
 }
 
-/// Whether this machine has the address. Asked of the kernel each time, since interfaces come and go: only an own address
-/// can be bound to. With `ip_nonlocal_bind` every address can, and then nothing is reached.
-fn is_own(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
-}
-
-/// The address as it is to be dialled, if it may be reached. `allowed` are networks that an operator opened.
+/// The address as it is to be dialled, if it may be reached. `allowed` are networks that an operator opened,
+/// `is_own` says whether this machine has an address.
 ///
 /// # Errors
 /// [`Forbidden`] says what it is.
-pub(super) fn judge(address: IpAddr, allowed: &[Network]) -> Result<IpAddr, Forbidden> {
+pub fn judge(
+    address: IpAddr,
+    allowed: &[Network],
+    is_own: impl FnOnce(IpAddr) -> bool,
+) -> Result<IpAddr, Forbidden> {
     // An address of version 4 in the form of one of version 6 is dialled as what it is.
     let address = address.to_canonical();
     if METADATA.contains(&address) {
@@ -250,10 +251,13 @@ pub(super) fn judge(address: IpAddr, allowed: &[Network]) -> Result<IpAddr, Forb
 mod tests {
     use super::*;
 
+    const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 17, 0, 1));
+
     #[track_caller]
     fn check(address: &str, allowed: &[&str], expected: Result<&str, Forbidden>) {
         let allowed: Vec<Network> = allowed.iter().map(|text| text.parse().unwrap()).collect();
-        let got = judge(address.parse().unwrap(), &allowed).map(|address| address.to_string());
+        let got = judge(address.parse().unwrap(), &allowed, |address| address == OWN);
+        let got = got.map(|address| address.to_string());
         assert_eq!(got, expected.map(str::to_owned), "{address}");
     }
 
@@ -355,9 +359,9 @@ mod tests {
     }
 
     #[test]
-    fn own_addresses_are_known() {
-        assert!(is_own(Ipv4Addr::LOCALHOST.into()));
-        assert!(!is_own(Ipv4Addr::new(192, 0, 2, 1).into()));
+    fn own_addresses_are_not_reached() {
+        check("198.17.0.1", &[], Err(Forbidden::Own));
+        check("198.17.0.1", &["198.17.0.0/16"], Ok("198.17.0.1"));
     }
 
     #[track_caller]
