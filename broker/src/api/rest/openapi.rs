@@ -271,7 +271,8 @@ impl Document {
         }
         operation["parameters"] = parameters.into();
         let problem = json!({"$ref": "#/components/responses/Problem"});
-        operation["responses"] = json!({"200": success, "default": problem});
+        let too_long = json!({"$ref": "#/components/responses/TooLong"});
+        operation["responses"] = json!({"200": success, "431": too_long, "default": problem});
         if (&binding.method, binding.shape) == (&http::Method::GET, Shape::Query) {
             operation["responses"]["304"] =
                 json!({"description": "It is as the entity tag in `If-None-Match` says."});
@@ -354,7 +355,8 @@ fn document() -> Value {
         "paths": paths,
         "components": {
             "schemas": document.schemas,
-            "responses": {"Problem": {"description": "It was not done.", "content": {
+            // Said by what reads HTTP, before anybody knows what is asked for.
+            "responses": {"TooLong": {"description": "The address and the headers have more than 16 KiB."}, "Problem": {"description": "It was not done.", "content": {
                 problem::MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}},
             }}},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "A key, or a token."}},
