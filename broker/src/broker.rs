@@ -142,7 +142,16 @@ impl Broker {
             });
         }
         let calls = TaskTracker::new();
-        let routes = api::routes(handle, blobs, vault, tokens, calls.clone(), stop.clone()).await;
+        let routes = api::routes(
+            handle,
+            blobs,
+            vault,
+            tokens,
+            &config.cors_origins,
+            calls.clone(),
+            stop.clone(),
+        )
+        .await;
         let listening = api::Listening {
             tls,
             is_behind_proxy: config.plaintext,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::access::jwt::Issuer;
+use crate::api::CorsOrigin;
 use tq_core::limits::{FREE_BYTES_FLOOR, WAITING_MAX};
 use tq_tls::ServerFiles;
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Whose tokens are taken beside keys, if anyone's.
     pub tokens: Option<Issuer>,
+    /// Web pages that may use `/v1` from a browser.
+    pub cors_origins: Vec<CorsOrigin>,
     /// The file with the key that secrets are sealed with, 64 hexadecimal digits. Made if it is not there when it is needed.
     pub secrets_key: PathBuf,
 }
@@ -45,6 +48,7 @@ impl Config {
             waiting_max: WAITING_MAX,
             drain_timeout: Duration::from_secs(5),
             tokens: None,
+            cors_origins: Vec::new(),
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod tables;
 #[cfg(feature = "simulation")]
 pub use api::simulation;
 
+pub use api::{CorsOrigin, NoOrigin};
 pub use broker::{Broker, Error};
 pub use config::Config;
 pub use tq_tls::{KeyPair, ServerFiles};

@@ -10,5 +10,6 @@ pub(crate) use grpc::routes;
 #[cfg(feature = "simulation")]
 pub use grpc::simulation;
 pub(crate) use peer::Peer;
+pub use rest::{CorsOrigin, NoOrigin};
 pub(crate) use serve::{Listening, Server, serve};
 pub(crate) use status::ApiError;
