@@ -14,6 +14,8 @@ mod json;
 #[cfg(test)]
 mod openapi;
 mod problem;
+#[cfg(test)]
+mod reference;
 mod request_id;
 mod upload;
 

@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 use super::bindings::{self, Binding, Shape};
 use super::{NAMESPACE, json, method, problem, upload};
 
-/// Comments by what they are about: `Message`, `Message.field`, `Service.Method`, `Enum`.
-type Comments = BTreeMap<String, String>;
+/// Comments by what they are about: `Message`, `Message.field`, `Service`, `Service/Method`, `Enum`, `Enum.VALUE`.
+pub(super) type Comments = BTreeMap<String, String>;
 
-fn compiled() -> FileDescriptorSet {
+pub(super) fn compiled() -> FileDescriptorSet {
     let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
     let files = std::fs::read_dir(proto.join("tq/v1")).unwrap();
     let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
@@ -24,7 +24,7 @@ fn compiled() -> FileDescriptorSet {
 }
 
 /// Source locations are paths of numbers: see `descriptor.proto`.
-fn comments(files: &FileDescriptorSet) -> Comments {
+pub(super) fn comments(files: &FileDescriptorSet) -> Comments {
     let mut comments = Comments::new();
     for file in &files.file {
         let info = file.source_code_info.as_ref().unwrap();
@@ -38,6 +38,11 @@ fn comments(files: &FileDescriptorSet) -> Comments {
                     format!("{}.{}", message.name(), message.field[at(field)].name())
                 }
                 [5, of] => file.enum_type[at(of)].name().to_owned(),
+                [5, of, 2, value] => {
+                    let of = &file.enum_type[at(of)];
+                    format!("{}.{}", of.name(), of.value[at(value)].name())
+                }
+                [6, service] => file.service[at(service)].name().to_owned(),
                 [6, service, 2, method] => {
                     let service = &file.service[at(service)];
                     format!("{}/{}", service.name(), service.method[at(method)].name())
