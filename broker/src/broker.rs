@@ -152,10 +152,11 @@ impl Broker {
             vault,
             hooks,
             tokens,
+            &config.cors_origins,
             calls.clone(),
             stop.clone(),
-        );
-        let routes = routes.await;
+        )
+        .await;
         let listening = api::Listening {
             tls,
             is_behind_proxy: config.plaintext,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::access::jwt::Issuer;
+use crate::api::CorsOrigin;
 use tq_core::limits::{FREE_BYTES_FLOOR, WAITING_MAX};
 use tq_core::network::Network;
 use tq_tls::ServerFiles;
@@ -28,6 +29,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Whose tokens are taken beside keys, if anyone's.
     pub tokens: Option<Issuer>,
+    /// Web pages that may use `/v1` from a browser.
+    pub cors_origins: Vec<CorsOrigin>,
     /// The file with the key that secrets are sealed with, 64 hexadecimal digits. Made if it is not there when it is needed.
     pub secrets_key: PathBuf,
     /// Networks that webhooks may reach although they are not the internet, by `http` too.
@@ -49,6 +52,7 @@ impl Config {
             drain_timeout: Duration::from_secs(5),
             tokens: None,
             webhook_networks: Vec::new(),
+            cors_origins: Vec::new(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod webhooks;
 #[cfg(feature = "simulation")]
 pub use api::simulation;
 
+pub use api::{CorsOrigin, NoOrigin};
 pub use broker::{Broker, Error};
 pub use config::Config;
 pub use tq_tls::{KeyPair, ServerFiles};

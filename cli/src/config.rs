@@ -11,6 +11,7 @@ use std::{env, fs, io};
 use tq_client::Bearer;
 
 use crate::args::{BrokerArgs, BrokerCommand, BrokerVerb, Cli, Command, DevArgs, HostArgs};
+use crate::cors::OriginList;
 use crate::credential::{KeySetArg, KeySource};
 use crate::document::{self, Table};
 use crate::exit::Failure;
@@ -79,7 +80,7 @@ pub(crate) struct Config {
     pub(crate) output: Setting<Format>,
     /// How the log is written.
     pub(crate) log_format: Setting<LogFormat>,
-    /// What the log has; `None` is the command's default.
+    /// What the log has, such as `info,tq_broker=debug`; by itself as much as the command needs.
     pub(crate) log_filter: Setting<Option<String>>,
     /// Where nodes send traces; `None` sends none.
     pub(crate) otlp_endpoint: Setting<Option<String>>,
@@ -117,6 +118,8 @@ pub(crate) struct Config {
     pub(crate) broker_jwt_audience: Setting<Option<String>>,
     /// `tq broker`: where the issuer's keys are.
     pub(crate) broker_jwt_keys: Setting<Option<KeySetArg>>,
+    /// `tq broker`: web pages that may use `/v1`.
+    pub(crate) broker_cors_origins: Setting<OriginList>,
     /// `tq host`: its name.
     pub(crate) host_name: Setting<String>,
     /// `tq host`: tasks at once.
@@ -187,6 +190,7 @@ const KEYS: &[(&str, &[&str])] = &[
             "jwt_issuer",
             "jwt_audience",
             "jwt_keys",
+            "cors_origins",
         ],
     ),
     (
@@ -307,11 +311,13 @@ impl Config {
                 jwt_issuer: _,
                 jwt_audience: _,
                 jwt_keys: _,
+                cors_origins: _,
             }) => (data_dir.clone(), *listen, secrets_key.clone(), *max_waiting),
             None => (init_dir, None, None, None),
         };
         let hook_networks =
             broker.and_then(|broker| NetworkList::gather(&broker.webhook_allow_networks));
+        let cors_origins = broker.and_then(|broker| OriginList::gather(&broker.cors_origins));
         let broker_plaintext = broker.and_then(|broker| broker.plaintext.then_some(true));
         let host = match &cli.command {
             Command::Host(host) => Some(&host.args),
@@ -367,7 +373,6 @@ impl Config {
                 layers.pick(host_name, &["TQ_HOST_NAME"], "host", "name", machine_name)?;
             let host_folder = state.join("hosts").join(&host_name.value);
             let filter = layers.pick_optional(None, &["TQ_LOG"], "log", "filter")?;
-            let otlp = ["TQ_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
             let file = |flag: Option<&Option<PathBuf>>, variable: &'static str, table, key| {
                 layers.pick_optional(flag.cloned().flatten(), &[variable], table, key)
             };
@@ -423,7 +428,7 @@ impl Config {
                 log_filter: filter,
                 otlp_endpoint: layers.pick_optional(
                     global.otlp_endpoint.clone(),
-                    &otlp,
+                    &["TQ_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
                     "log",
                     "otlp_endpoint",
                 )?,
@@ -533,6 +538,13 @@ impl Config {
                     "broker",
                     "jwt_keys",
                 )?,
+                broker_cors_origins: layers.pick(
+                    cors_origins,
+                    &["TQ_BROKER_CORS_ORIGINS"],
+                    "broker",
+                    "cors_origins",
+                    OriginList::default,
+                )?,
                 host_slots: layers.pick(
                     host_slots,
                     &["TQ_HOST_SLOTS"],
@@ -626,6 +638,7 @@ impl Config {
             broker_jwt_issuer,
             broker_jwt_audience,
             broker_jwt_keys,
+            broker_cors_origins,
             host_name,
             host_slots,
             host_labels,
@@ -695,6 +708,7 @@ impl Config {
             optional("broker.jwt_issuer", broker_jwt_issuer),
             optional("broker.jwt_audience", broker_jwt_audience),
             optional("broker.jwt_keys", broker_jwt_keys),
+            show("broker.cors_origins", broker_cors_origins),
             show("host.name", host_name),
             show("host.slots", host_slots),
             show("host.labels", host_labels),

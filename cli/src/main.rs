@@ -5,6 +5,7 @@ mod cases;
 mod commands;
 mod commas;
 mod config;
+mod cors;
 mod credential;
 mod document;
 mod exit;

@@ -290,6 +290,8 @@ pub const SUBMIT_BATCH_MAX: usize = 1_000;
 pub const WATCH_IDS_MAX: usize = 10_000;
 /// One gRPC message: a payload and a result at their limits, and room for the rest.
 pub const MESSAGE_BYTES_MAX: usize = 20 * MIB as usize;
+/// The id that a caller may give a request to `/v1`: it stands in the log.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
 /// How long the body of a request to `/v1` may take to arrive.
 pub const REST_BODY_TIME: Duration = Duration::from_secs(60);
 /// Bodies of JSON up to this size are read as they come.

@@ -1,14 +1,21 @@
-//! Examples in other languages than Rust, and what `cargo xtask toolchains` has installed to build them.
+//! Examples in other languages than Rust, and what `cargo xtask toolchains` has installed to build them, and to speak to the broker.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use crate::command::Tq;
+use crate::command::{Ran, Tq};
 use crate::guest;
+use crate::process::command;
 use crate::requirement::has_program;
+use crate::wait::within_times;
 
 /// How to get what is missing.
 pub const FIX: &str = "run `cargo xtask toolchains`";
+
+/// How many times longer than a command of `tq` a program of the outside may take: some send thousands of requests.
+const CLIENT_SLOWNESS: u32 = 5;
 
 /// A language that has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +107,32 @@ pub fn go() -> Option<PathBuf> {
     let installed = folder().map(|folder| folder.join(GO).join("go"));
     let installed = installed.filter(|go| go.is_file());
     installed.or_else(|| has_program("go").then(|| "go".into()))
+}
+
+/// Runs a program that speaks to the broker from the outside, out of the virtual environment that was made for them, in `folder`. `None`
+/// if that is not there.
+///
+/// # Panics
+/// It does not end in time.
+pub async fn run_client<S: AsRef<OsStr>>(
+    program: &str,
+    words: impl IntoIterator<Item = S>,
+    folder: &Path,
+) -> Option<Ran> {
+    let place = self::folder()?.join("clients");
+    if !place.join("installed").is_file() {
+        return None;
+    }
+    let mut command = command(place.join(".venv/bin").join(program));
+    command.args(words).current_dir(folder).stdin(Stdio::null());
+    let output = within_times(program, CLIENT_SLOWNESS, command.output()).await;
+    let output = output.unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+    Some(Ran {
+        line: program.to_owned(),
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
 }
 
 /// Where the program `go` is, below [`folder`].

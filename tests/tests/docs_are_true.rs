@@ -1,6 +1,6 @@
 //! What the documents say of the code, compared with the code.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -290,7 +290,7 @@ const VALUES: &[(&str, &dyn Shown)] = values![
     ENV_MAX ENV_BYTES_MAX CLOCK_RESOLUTION HOSTCALL_BYTES_MAX RANDOM_BYTES_MAX HTTP_FIELDS_BYTES_MAX
     SCRATCH_NODE_BYTES SCRATCH_BLOCK_BYTES SCRATCH_BLOCK_COST_BYTES SCRATCH_NAME_BYTES_MAX SCRATCH_PATH_BYTES_MAX SCRATCH_READ_BYTES_MAX SCRATCH_RENAME_DEPTH_MAX
     WEBHOOKS_MAX WEBHOOK_URL_BYTES_MAX WEBHOOK_FUNCTIONS_MAX WEBHOOK_PENDING_MAX WEBHOOK_TAKE_MAX WEBHOOK_LOG_MAX WEBHOOK_BODY_BYTES_MAX WEBHOOK_ANSWER_BYTES_MAX WEBHOOK_OPEN_MAX WEBHOOKS_OPEN_MAX WEBHOOK_TIMEOUT WEBHOOK_ATTEMPTS_MAX WEBHOOK_BACKOFF WEBHOOK_BACKOFF_MAX WEBHOOK_FAILING_MAX WEBHOOK_ERROR_BYTES_MAX
-    SECRETS_MAX SECRET_BYTES_MIN SECRET_BYTES_MAX SERVICE_TIMEOUT GRANTS_MAX REST_BODY_TIME REST_SMALL_BODY_BYTES REST_LARGE_BODIES_MAX REST_VALUES_MAX
+    SECRETS_MAX SECRET_BYTES_MIN SECRET_BYTES_MAX SERVICE_TIMEOUT GRANTS_MAX REQUEST_ID_BYTES_MAX REST_BODY_TIME REST_SMALL_BODY_BYTES REST_LARGE_BODIES_MAX REST_VALUES_MAX
     ACCESS_KEYS_MAX ACCESS_KEYS_PER_NAMESPACE_MAX ACCESS_KEY_NAMESPACES_MAX ACCESS_KEY_EXPIRY_MAX ACCESS_KEY_GRACE_MAX ACCESS_RECHECK ACCESS_FAILURES_MAX ACCESS_FAILURE_EVERY ACCESS_ADDRESSES_MAX JWT_BYTES_MAX JWT_LEEWAY JWTS_VERIFIED_MAX JWKS_BYTES_MAX JWKS_EVERY JWKS_UNKNOWN_EVERY JWKS_TIMEOUT AUDIT_RECORDS_MAX AUDITED_CALLS_MAX AUDIT_RECORDS_AT_ONCE AUDIT_RECORD_EVERY AUDIT_BUDGETS_MAX
     KEYVALUE_KEY_BYTES_MAX KEYVALUE_VALUE_BYTES_MAX KEYVALUE_ENTRY_BYTES KEYVALUE_NAMESPACE_BYTES_MAX KEYVALUE_BUCKETS_MAX KEYVALUE_KEYS_MAX KEYVALUE_CALL_BYTES_MAX
     HTTP_HEADERS_MAX HTTP_HEAD_BYTES_MAX HTTP_PATH_BYTES_MAX HTTP_BODY_BYTES_MAX HTTP_OPEN_MAX HTTP_OPEN_HOST_MAX HTTP_LOOKUPS_MAX
@@ -533,4 +533,154 @@ async fn commands_are_what_the_binary_has() -> anyhow::Result<()> {
     let codes = exit_codes(&read("cli/src/exit.rs")?)?;
     let page = commands_page(&help::every_command().await, &codes)?;
     check_fresh("docs/reference/cli.md", page)
+}
+
+/// A setting of the configuration file, with the variables that set it too.
+struct Key {
+    table: String,
+    name: String,
+    variables: Vec<String>,
+}
+
+/// The settings, in the order of the source that merges them: each is looked up there by `variables, table, name`.
+fn keys(source: &str) -> anyhow::Result<Vec<Key>> {
+    let listed = source
+        .split_once("const KEYS")
+        .and_then(|(_, rest)| rest.split_once("];\n\n"))
+        .context("there is a list of keys")?
+        .0;
+    let merged = source
+        .split_once("let layers = Layers")
+        .and_then(|(_, rest)| rest.split_once("/// Every setting"))
+        .context("there is a part that merges")?
+        .0;
+    let mut variables = BTreeMap::new();
+    let mut gathered: Vec<String> = Vec::new();
+    let texts: Vec<&str> = merged.split('"').skip(1).step_by(2).collect();
+    for pair in texts.windows(2) {
+        let of_variable = ["TQ_", "OTEL_"]
+            .iter()
+            .any(|start| pair[0].starts_with(start));
+        if of_variable {
+            if !gathered.iter().any(|known| known == pair[0]) {
+                gathered.push(pair[0].to_owned());
+            }
+        } else if !gathered.is_empty() {
+            let key = (pair[0].to_owned(), pair[1].to_owned());
+            variables.insert(key, std::mem::take(&mut gathered));
+        }
+    }
+    let mut keys = Vec::new();
+    let mut table = String::new();
+    for part in listed.split('(').skip(1) {
+        let mut names = part.split('"').skip(1).step_by(2);
+        names.next().unwrap_or_default().clone_into(&mut table);
+        for name in names {
+            let variables = variables.remove(&(table.clone(), name.to_owned()));
+            keys.push(Key {
+                table: table.clone(),
+                name: name.to_owned(),
+                variables: variables.with_context(|| format!("{table}.{name} is not looked up"))?,
+            });
+        }
+    }
+    ensure!(variables.is_empty(), "no keys of the file: {variables:?}");
+    Ok(keys)
+}
+
+/// The comment of a field of the merged settings.
+fn doc_of_setting(source: &str, key: &Key) -> Option<String> {
+    let field = format!("pub(crate) {}_{}:", key.table, key.name);
+    let lines: Vec<&str> = source.lines().map(str::trim_start).collect();
+    let at = lines.iter().position(|line| line.starts_with(&field))?;
+    let comment = lines[at.checked_sub(1)?].strip_prefix("/// ")?;
+    Some(comment.trim_end_matches('.').to_owned())
+}
+
+/// Takes `[NAME: …]` out of what a help says of an option.
+fn bracket(text: &str, name: &str) -> (String, Option<String>) {
+    let found = text.split_once(&format!(" [{name}: "));
+    let found = found.and_then(|(before, rest)| {
+        let (value, after) = rest.split_once(']')?;
+        Some((format!("{before}{after}"), value.to_owned()))
+    });
+    match found {
+        Some((text, value)) => (text, Some(value)),
+        None => (text.to_owned(), None),
+    }
+}
+
+/// The page, made of what is looked up and of what each command says of its options.
+fn config_page(source: &str, commands: &[Help]) -> anyhow::Result<String> {
+    let mut page = String::from(
+        "# Configuration\n\nGenerated from `cli/src/config.rs` and `tq COMMAND --help` by `cargo xtask generate`; do not edit.\n\n\
+         The file is `tq/config.toml` in the user's configuration folder (`~/.config`, or `XDG_CONFIG_HOME`), or what `--config` or `TQ_CONFIG` names. \
+         A flag wins over a variable, that over the file, and that over the default; `tq config show` says what holds, and where it comes from. \
+         A key that is not listed here is an error. Values are texts, as they would stand behind the flag, or numbers; what is either so or not is `true` or `false`; \
+         several of a kind have commas between them.\n\n\
+         ```toml\n[broker]\ndata_dir = \"/var/lib/tq\"\nmax_waiting = 100000\n```\n",
+    );
+    let mut table = "";
+    let keys = keys(source)?;
+    for key in &keys {
+        if key.table != table {
+            table = &key.table;
+            let of = match table {
+                "client" => "What clients and hosts connect by",
+                "log" => "What every node writes",
+                "dev" => "`tq dev`",
+                "broker" => "`tq broker`",
+                "host" => "`tq host`",
+                other => anyhow::bail!("a table `{other}`"),
+            };
+            write!(
+                page,
+                "\n## `[{table}]`\n\n{of}.\n\n| key | flag | variable | default | |\n|---|---|---|---|---|\n"
+            )?;
+        }
+        let arguments = commands.iter().flat_map(|help| &help.sections);
+        let arguments = arguments.flat_map(|(_, arguments)| arguments);
+        let option = arguments.into_iter().find(|argument| {
+            let (_, variables) = bracket(&argument.text, "env");
+            let variables = variables.unwrap_or_default();
+            let mut variables = variables.split(", ");
+            variables.any(|variable| key.variables.iter().any(|known| known == variable))
+        });
+        let (flag, default, what) = match option {
+            Some(Argument { name, text, values }) => {
+                let (text, _) = bracket(text, "env");
+                let (mut text, default) = bracket(&text, "default");
+                for (at, (value, meaning)) in values.iter().enumerate() {
+                    let mut meaning = meaning.clone();
+                    meaning[..1].make_ascii_lowercase();
+                    let between = if at == 0 { "." } else { ";" };
+                    write!(text, "{between} `{value}`: {meaning}")?;
+                }
+                let flag = name.rsplit(", ").next().unwrap_or(name);
+                (format!("`{flag}`"), default.unwrap_or_default(), text)
+            }
+            None => {
+                let what = doc_of_setting(source, key);
+                let what = what.with_context(|| format!("nothing is said of {}", key.name))?;
+                (String::new(), String::new(), what)
+            }
+        };
+        let variables = key.variables.iter();
+        let variables: Vec<_> = variables.map(|name| format!("`{name}`")).collect();
+        let (name, variables) = (&key.name, variables.join(", "));
+        let flag = flag.replace('|', "\\|");
+        writeln!(
+            page,
+            "| `{name}` | {flag} | {variables} | {default} | {what} |"
+        )?;
+    }
+    ensure!(keys.len() > 20, "the search found only {} keys", keys.len());
+    Ok(page)
+}
+
+#[tokio::test]
+async fn settings_are_what_the_binary_has() -> anyhow::Result<()> {
+    let source = read("cli/src/config.rs")?;
+    let page = config_page(&source, &help::every_command().await)?;
+    check_fresh("docs/reference/config.md", page)
 }

@@ -1,4 +1,5 @@
-//! What the examples in other languages than Rust are built with: installed into the cache folder, and by apt.
+//! What the examples in other languages than Rust are built with, and programs of others that the broker is tested with: installed into the
+//! cache folder, and by apt.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub(crate) fn run() -> Result<(), Failed> {
         javascript(&folder.join("javascript")),
         python(&folder.join("python")),
         go(&folder.join("go"), &folder.join("python")),
+        clients(&folder.join("clients")),
         clang(),
     ]
     .into_iter()
@@ -84,8 +86,21 @@ fn javascript(folder: &Path) -> Result<(), Failed> {
 
 /// The virtual environment of the example in Python.
 fn python(folder: &Path) -> Result<(), Failed> {
-    let requirements = tools::root().join("guest-examples/csv-statistics/requirements.txt");
-    let wanted = read(&requirements)?;
+    let requirements = "guest-examples/csv-statistics/requirements.txt";
+    environment(folder, &tools::root().join(requirements))
+}
+
+/// The virtual environment of what speaks to the broker from the outside.
+fn clients(folder: &Path) -> Result<(), Failed> {
+    environment(
+        folder,
+        &tools::root().join("tests/clients/requirements.txt"),
+    )
+}
+
+/// A virtual environment with what is required.
+fn environment(folder: &Path, requirements: &Path) -> Result<(), Failed> {
+    let wanted = read(requirements)?;
     fresh(folder, &wanted, || {
         has(
             "python3",
@@ -99,7 +114,7 @@ fn python(folder: &Path) -> Result<(), Failed> {
             apt(&["python3-venv"])?;
             make()?;
         }
-        pip(&venv, |install| install.arg("-r").arg(&requirements))
+        pip(&venv, |install| install.arg("-r").arg(requirements))
     })
 }
 

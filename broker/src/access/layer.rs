@@ -17,6 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status};
 use tq_core::limits::{ACCESS_RECHECK, AUDITED_CALLS_MAX};
+use tracing::Instrument as _;
 
 use super::Caller;
 use super::audit::Auditor;
@@ -100,7 +101,7 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
         drop(room);
         response
     };
-    match calls.spawn(carried_out).await {
+    match calls.spawn(carried_out.in_current_span()).await {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(call = call.name, %error, "a call ended without an answer, which is a bug in tq");

@@ -17,6 +17,8 @@ mod origin;
 mod throttle;
 
 pub(crate) use caller::Caller;
+#[cfg(test)]
+pub(crate) use calls::CALLS;
 pub(crate) use jwt::Tokens;
 pub use key::{KeyId, KeyText, NoRandom, TextHash};
 pub use keys::{KeyOrder, Keys, Previous, StoredKey};

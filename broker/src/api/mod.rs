@@ -11,5 +11,6 @@ pub(crate) use grpc::routes;
 pub use grpc::simulation;
 pub(crate) use peer::Peer;
 pub(crate) use rest::TaskJson;
+pub use rest::{CorsOrigin, NoOrigin};
 pub(crate) use serve::{Listening, Server, serve};
 pub(crate) use status::ApiError;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use tq_core::network::Network;
 
+use tq_broker::CorsOrigin;
+
 use crate::credential::KeySetArg;
 
 #[derive(Debug, Args)]
@@ -75,6 +77,9 @@ pub(crate) struct BrokerArgs {
     /// The issuer's keys (JWKS): a file, or an address with `https` [env: TQ_BROKER_JWT_KEYS]
     #[arg(long, value_name = "FILE|URL")]
     pub(crate) jwt_keys: Option<KeySetArg>,
+    /// Let web pages of this origin use `/v1` from a browser, such as `https://app.example`; may be given several times; `*` is all pages, for a broker with access control [env: TQ_BROKER_CORS_ORIGINS, with commas between them]
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    pub(crate) cors_origins: Vec<CorsOrigin>,
     /// Tasks that may wait, in all namespaces, before submits are refused: those of a low priority at 80 % of it, of a normal one at 90 % [env: TQ_BROKER_MAX_WAITING] [default: 20000000]
     #[arg(long, value_name = "TASKS")]
     pub(crate) max_waiting: Option<NonZeroU64>,

@@ -24,6 +24,9 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<Exit> {
         .clone_from(&config.broker_webhook_networks.value.0);
     settings.waiting_max = config.broker_max_waiting.value.get();
     settings.tokens = issuer(config)?;
+    settings
+        .cors_origins
+        .clone_from(&config.broker_cors_origins.value.0);
     let scheme = if tls.is_some() { "https" } else { "http" };
     settings.tls = tls;
     settings.plaintext = config.broker_plaintext.value;

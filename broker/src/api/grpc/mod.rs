@@ -51,7 +51,7 @@ use tq_proto::v1::task_service_server::TaskServiceServer;
 use tq_proto::v1::webhook_service_server::WebhookServiceServer;
 
 use crate::access::{Guard, Tokens, guard};
-use crate::api::rest;
+use crate::api::rest::{self, CorsOrigin};
 use crate::api::status::ApiError;
 use crate::blobs::Blobs;
 use crate::dispatch::message::AttemptRef;
@@ -82,7 +82,7 @@ impl Context {
     }
 }
 
-/// Every route of the broker: `tq.v1` with reflection and health, and `/metrics`. Among `calls` are those that go on even if their caller
+/// Every route of the broker: `tq.v1` with reflection and health, `/v1` for pages of `origins` too, and `/metrics`. Among `calls` are those that go on even if their caller
 /// goes away.
 ///
 /// # Panics
@@ -93,6 +93,7 @@ pub(crate) async fn routes(
     vault: Arc<Vault>,
     hooks: Arc<Sender>,
     tokens: Option<Arc<Tokens>>,
+    origins: &[CorsOrigin],
     calls: TaskTracker,
     stop: CancellationToken,
 ) -> Router {
@@ -218,5 +219,5 @@ pub(crate) async fn routes(
         .merge(grpc)
         .layer(from_fn_with_state(gate, guard));
     // Beside the gate: what comes this way goes through it as the call that it is.
-    rest::routes(&services).merge(services)
+    rest::routes(&services, origins).merge(services)
 }

@@ -15,6 +15,7 @@ use tq_core::limits::{
     REST_VALUES_MAX,
 };
 
+use super::coding::{self, Coding};
 use super::problem::Problem;
 
 /// Counts the large ones.
@@ -48,7 +49,10 @@ impl Bodies {
             return Err(too_large());
         }
         check_type(parts)?;
-        let is_small = len.is_some_and(|len| len <= REST_SMALL_BODY_BYTES as u64);
+        let coding = Coding::of(&parts.headers)?;
+        // What is small may become large.
+        let is_as_said = coding == Coding::Identity;
+        let is_small = is_as_said && len.is_some_and(|len| len <= REST_SMALL_BODY_BYTES as u64);
         let share = match is_small || body.is_end_stream() {
             true => None,
             false => {
@@ -58,6 +62,14 @@ impl Bodies {
         };
         let reading = timeout(REST_BODY_TIME, collect(body)).await;
         let bytes = reading.map_err(|_| too_slow())??;
+        let bytes = match coding {
+            Coding::Gzip if !bytes.is_empty() => {
+                let expand = move || coding::expand(&bytes, MESSAGE_BYTES_MAX);
+                let expanded = tokio::task::spawn_blocking(expand).await;
+                expanded.map_err(|_| Problem::bug("a body could not be expanded"))??
+            }
+            Coding::Gzip | Coding::Identity => bytes,
+        };
         Ok(Held { bytes, share })
     }
 }

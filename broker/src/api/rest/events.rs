@@ -18,6 +18,7 @@ use tonic::Streaming;
 use tq_proto::v1;
 
 use super::problem::Problem;
+use super::request_id::RequestId;
 use super::{decoded, json};
 
 /// How often something is said to one who waits, so that nothing on the way takes the connection for dead.
@@ -25,7 +26,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a stream may take to say its first word, which is at once if it is a refusal.
 const FIRST: Duration = Duration::from_millis(250);
 /// How a client that lost its connection says where it goes on.
-const LAST_EVENT_ID: &str = "last-event-id";
+pub(super) const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Has a stream go on where the last event left off that its caller has seen, if the caller says so.
 pub(super) fn go_on(
@@ -54,6 +55,7 @@ pub(super) async fn events(
     mut messages: Streaming<Bytes>,
     of: MessageDescriptor,
     cursor: &'static str,
+    request: RequestId,
 ) -> Result<Response, Problem> {
     // What is refused is said at once, and what begins without a word goes on.
     let first = match timeout(FIRST, messages.message()).await {
@@ -62,7 +64,7 @@ pub(super) async fn events(
     };
     let ends = |event: &str, data: String| Event::default().event(event).data(data);
     let events = stream::unfold((first, Some(messages)), move |(first, messages)| {
-        let of = of.clone();
+        let (of, request) = (of.clone(), request.clone());
         async move {
             let mut messages = messages?;
             let next = match first {
@@ -80,10 +82,10 @@ pub(super) async fn events(
                         };
                         return Some((event, (None, Some(messages))));
                     }
-                    Err(problem) => ends("problem", problem.json().to_string()),
+                    Err(problem) => ends("problem", problem.json(&request).to_string()),
                 },
                 Ok(None) => ends("end", "{}".to_owned()),
-                Err(status) => ends("problem", Problem::from(status).json().to_string()),
+                Err(status) => ends("problem", Problem::from(status).json(&request).to_string()),
             };
             Some((event, (None, None)))
         }

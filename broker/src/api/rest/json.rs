@@ -150,9 +150,6 @@ pub(super) fn fill(message: &mut DynamicMessage, value: &Value, at: &str) -> Res
         let at = below(at, name);
         let field = descriptor.get_field_by_name(name);
         let field = field.ok_or_else(|| unknown(&descriptor, &at))?;
-        if value.is_null() {
-            continue;
-        }
         let value = to_field(&field, value, &at)?;
         message.set_field(&field, value);
     }
@@ -419,6 +416,10 @@ mod tests {
             (
                 json!({"tasks": {}}),
                 "`tasks` is an object, and has to be a list",
+            ),
+            (
+                json!({"tasks": [{"function": null}]}),
+                "`tasks[0].function` is null, and has to be a text",
             ),
             (
                 json!({"tasks": [{"functoin": "x"}]}),

@@ -7,11 +7,16 @@
 mod bindings;
 mod body;
 mod call;
+mod coding;
+mod cors;
 mod events;
 pub(super) mod json;
 #[cfg(test)]
 mod openapi;
 mod problem;
+#[cfg(test)]
+mod reference;
+mod request_id;
 mod task;
 mod upload;
 
@@ -21,10 +26,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{RawPathParams, Request};
+use axum::extract::{Extension, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::middleware::map_response;
-use axum::response::{IntoResponse as _, Response};
+use axum::middleware::{from_fn, map_response};
+use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, any, get};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -36,7 +41,10 @@ use self::body::{Bodies, content_length};
 use self::call::Calls;
 use self::json::Invalid;
 use self::problem::Problem;
+use self::request_id::RequestId;
 pub(crate) use self::task::TaskJson;
+
+pub use self::cors::{CorsOrigin, NoOrigin};
 
 /// The field that says which namespace a call is about. It stands in the query, whatever the rest does.
 const NAMESPACE: &str = "namespace";
@@ -56,11 +64,11 @@ struct Route {
     bodies: Bodies,
 }
 
-/// The routes of `/v1`, which call `services`.
+/// The routes of `/v1`, which call `services`, and may be called by pages of `origins`.
 ///
 /// # Panics
 /// If the generated descriptors are not what they were generated to be.
-pub(crate) fn routes(services: &Router) -> Router {
+pub(crate) fn routes(services: &Router, origins: &[CorsOrigin]) -> Router {
     let pool = DescriptorPool::decode(tq_proto::DESCRIPTORS).expect("generated descriptors decode");
     let bodies = Bodies::default();
     let mut paths: BTreeMap<&'static str, MethodRouter> = BTreeMap::new();
@@ -73,14 +81,14 @@ pub(crate) fn routes(services: &Router) -> Router {
             bodies: bodies.clone(),
         };
         let of_path = paths.remove(binding.path).unwrap_or_default();
-        let answer = move |fields, request| answer(route.clone(), fields, request);
+        let answer = move |fields, id, request| answer(route.clone(), fields, id, request);
         paths.insert(binding.path, of_path.on(filter, answer));
     }
     let mut router = Router::new();
     for (path, methods) in paths {
         router = router.route(path, methods.fallback(no_method));
     }
-    router
+    let router = router
         .route(
             "/v1/openapi.json",
             get(|| document("application/json", OPENAPI)).fallback(no_method),
@@ -88,7 +96,8 @@ pub(crate) fn routes(services: &Router) -> Router {
         .route("/v1", get(page).fallback(no_method))
         .route("/v1/", get(page).fallback(no_method))
         .route("/v1/{*rest}", any(no_route))
-        .layer(map_response(guessed_by_nobody))
+        .layer(map_response(guessed_by_nobody));
+    cors::let_in(router, origins).layer(from_fn(request_id::identified))
 }
 
 async fn page() -> Response {
@@ -123,40 +132,44 @@ async fn document(media_type: &'static str, text: &'static str) -> Response {
     response
 }
 
-async fn no_route() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such path")
-        .with_hint("/v1/openapi.json lists those that there are")
+async fn no_route(Extension(id): Extension<RequestId>) -> Response {
+    let problem = Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such path")
+        .with_hint("/v1/openapi.json lists those that there are");
+    problem.response(&id)
 }
 
-async fn no_method() -> Problem {
-    Problem::new(
+async fn no_method(Extension(id): Extension<RequestId>) -> Response {
+    let problem = Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "unimplemented",
         "the path has no such method",
     )
-    .with_hint("/v1/openapi.json lists those that there are")
+    .with_hint("/v1/openapi.json lists those that there are");
+    problem.response(&id)
 }
 
 async fn answer(
     route: Route,
     fields: Result<RawPathParams, RawPathParamsRejection>,
+    Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Response {
     let Ok(fields) = fields else {
-        return Problem::invalid("the path is no UTF-8").into_response();
+        return Problem::invalid("the path is no UTF-8").response(&id);
     };
     let fields: Vec<(String, String)> = fields
         .iter()
         .map(|(name, text)| (name.to_owned(), text.to_owned()))
         .collect();
-    let answered = route.answer(&fields, request).await;
-    answered.unwrap_or_else(Problem::into_response)
+    let answered = route.answer(&fields, &id, request).await;
+    answered.unwrap_or_else(|problem| problem.response(&id))
 }
 
 impl Route {
     async fn answer(
         &self,
         fields: &[(String, String)],
+        id: &RequestId,
         request: Request,
     ) -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
@@ -188,7 +201,7 @@ impl Route {
                 let mut message = self.of_query(fields, &parts)?;
                 events::go_on(&mut message, cursor, &parts.headers)?;
                 let stream = calls.server_streaming(call, encoded(&message)).await?;
-                events::events(stream, self.method.output(), cursor).await
+                events::events(stream, self.method.output(), cursor, id.clone()).await
             }
             Shape::Log => {
                 let message = self.of_query(fields, &parts)?;

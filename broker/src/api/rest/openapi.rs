@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 use super::bindings::{self, Binding, Shape};
 use super::{NAMESPACE, json, method, problem, upload};
 
-/// Comments by what they are about: `Message`, `Message.field`, `Service.Method`, `Enum`.
-type Comments = BTreeMap<String, String>;
+/// Comments by what they are about: `Message`, `Message.field`, `Service`, `Service/Method`, `Enum`, `Enum.VALUE`.
+pub(super) type Comments = BTreeMap<String, String>;
 
-fn compiled() -> FileDescriptorSet {
+pub(super) fn compiled() -> FileDescriptorSet {
     let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
     let files = std::fs::read_dir(proto.join("tq/v1")).unwrap();
     let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
@@ -24,7 +24,7 @@ fn compiled() -> FileDescriptorSet {
 }
 
 /// Source locations are paths of numbers: see `descriptor.proto`.
-fn comments(files: &FileDescriptorSet) -> Comments {
+pub(super) fn comments(files: &FileDescriptorSet) -> Comments {
     let mut comments = Comments::new();
     for file in &files.file {
         let info = file.source_code_info.as_ref().unwrap();
@@ -38,6 +38,11 @@ fn comments(files: &FileDescriptorSet) -> Comments {
                     format!("{}.{}", message.name(), message.field[at(field)].name())
                 }
                 [5, of] => file.enum_type[at(of)].name().to_owned(),
+                [5, of, 2, value] => {
+                    let of = &file.enum_type[at(of)];
+                    format!("{}.{}", of.name(), of.value[at(value)].name())
+                }
+                [6, service] => file.service[at(service)].name().to_owned(),
                 [6, service, 2, method] => {
                     let service = &file.service[at(service)];
                     format!("{}/{}", service.name(), service.method[at(method)].name())
@@ -184,7 +189,7 @@ impl Document {
             }
             Shape::Upload => {
                 let header = pool.get_message_by_name("tq.v1.UploadHeader").unwrap();
-                let of_request = upload::OF_REQUEST.into();
+                let of_request = upload::OF_ADDRESS.into();
                 Some(self.message(&header, &of_request))
             }
             Shape::Query | Shape::Events(_) | Shape::Log | Shape::Lines => None,
@@ -265,11 +270,11 @@ impl Document {
                 let schema = self.request(pool, binding);
                 parameters.push(json!({
                     "name": "settings", "in": "query", "content": {"application/json": {"schema": schema}},
-                    "description": "What is said about the component.",
+                    "description": "What is said about the component. `size_bytes` and `digest` are of a compressed body alone, which has to have them.",
                 }));
                 parameters.push(json!({
                     "name": "Content-Digest", "in": "header", "required": true, "schema": {"type": "string"},
-                    "description": "SHA-256 of the component (RFC 9530): `sha-256=:…:` with base64 in between.",
+                    "description": "SHA-256 of the component, unless it comes compressed (RFC 9530): `sha-256=:…:` with base64 in between.",
                 }));
                 operation["requestBody"] = json!({"required": true, "content": {
                     "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -278,10 +283,15 @@ impl Document {
         }
         operation["parameters"] = parameters.into();
         let problem = json!({"$ref": "#/components/responses/Problem"});
-        operation["responses"] = json!({"200": success, "default": problem});
+        let too_long = json!({"$ref": "#/components/responses/TooLong"});
+        operation["responses"] = json!({"200": success, "431": too_long, "default": problem});
+        let request_id = json!({"X-Request-Id": {"$ref": "#/components/headers/RequestId"}});
+        operation["responses"]["200"]["headers"] = request_id.clone();
         if (&binding.method, binding.shape) == (&http::Method::GET, Shape::Query) {
-            operation["responses"]["304"] =
-                json!({"description": "It is as the entity tag in `If-None-Match` says."});
+            operation["responses"]["304"] = json!({
+                "description": "It is as the entity tag in `If-None-Match` says.",
+                "headers": request_id,
+            });
         }
         operation
     }
@@ -342,8 +352,9 @@ fn document() -> Value {
                 "detail": {"type": "string"}, "code": {"type": "string"},
                 "hint": {"type": "string", "description": "What to do about it."},
                 "retry_after_ms": {"type": "integer", "description": "After how long the same may be asked for again."},
+                "request_id": {"type": "string", "description": "That of `X-Request-Id`."},
             },
-            "required": ["type", "title", "status", "detail", "code"],
+            "required": ["type", "title", "status", "detail", "code", "request_id"],
             "additionalProperties": false,
         }),
     );
@@ -352,7 +363,7 @@ fn document() -> Value {
         "info": {
             "title": "tq",
             "version": "1",
-            "description": "What gRPC's `tq.v1` has, over HTTP with JSON. Times are in milliseconds since the Unix epoch.",
+            "description": "What gRPC's `tq.v1` has, over HTTP with JSON. Times are in milliseconds since the Unix epoch. A body may come with `Content-Encoding: gzip`.",
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -361,9 +372,16 @@ fn document() -> Value {
         "paths": paths,
         "components": {
             "schemas": document.schemas,
-            "responses": {"Problem": {"description": "It was not done.", "content": {
+            // Said by what reads HTTP, before anybody knows what is asked for.
+            "responses": {"TooLong": {"description": "The address and the headers have more than 16 KiB."}, "Problem": {"description": "It was not done.", "headers": {
+                "X-Request-Id": {"$ref": "#/components/headers/RequestId"},
+            }, "content": {
                 problem::MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}},
             }}},
+            "headers": {"RequestId": {
+                "description": "By which the broker's log names the request: what `X-Request-Id` of the request says, if that has at most 128 letters, digits and signs of `-_.:/+=@`, or a new one.",
+                "required": true, "schema": {"type": "string"},
+            }},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "A key, or a token."}},
         },
     })

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use tonic::{Code, Status};
 
 use super::json::Invalid;
+use super::request_id::RequestId;
 
 /// Media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -56,8 +57,8 @@ impl Problem {
         }
     }
 
-    /// As it is sent.
-    pub(super) fn json(&self) -> Value {
+    /// As it is sent to who made a request.
+    pub(super) fn json(&self, request: &RequestId) -> Value {
         let mut object = Map::new();
         let title = self.status.canonical_reason().unwrap_or("Error");
         object.insert(
@@ -68,6 +69,7 @@ impl Problem {
         object.insert("status".to_owned(), self.status.as_u16().into());
         object.insert("detail".to_owned(), self.detail.clone().into());
         object.insert("code".to_owned(), self.code.into());
+        object.insert("request_id".to_owned(), request.as_str().into());
         if let Some(hint) = &self.hint {
             object.insert("hint".to_owned(), hint.clone().into());
         }
@@ -76,6 +78,35 @@ impl Problem {
             object.insert("retry_after_ms".to_owned(), ms.into());
         }
         Value::Object(object)
+    }
+
+    /// The answer to a request.
+    pub(super) fn response(&self, request: &RequestId) -> Response {
+        let mut response = Response::new(Body::from(self.json(request).to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            // How the same could be sent (RFC 9110, 15.5.16).
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        if let Some(wait) = self.retry_after {
+            // In whole seconds, and not before there may be room.
+            headers.insert(
+                header::RETRY_AFTER,
+                wait.as_millis()
+                    .div_ceil(1_000)
+                    .try_into()
+                    .map_or(HeaderValue::from_static("60"), |seconds: u64| {
+                        HeaderValue::from(seconds)
+                    }),
+            );
+        }
+        response
     }
 }
 
@@ -125,32 +156,6 @@ pub(super) fn meaning(code: Code) -> (StatusCode, &'static str) {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.json().to_string()));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if let Some(wait) = self.retry_after {
-            // In whole seconds, and not before there may be room.
-            headers.insert(
-                header::RETRY_AFTER,
-                wait.as_millis()
-                    .div_ceil(1_000)
-                    .try_into()
-                    .map_or(HeaderValue::from_static("60"), |seconds: u64| {
-                        HeaderValue::from(seconds)
-                    }),
-            );
-        }
-        response
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -164,14 +169,16 @@ mod tests {
             .metadata_mut()
             .insert(tq_proto::RETRY_PUSHBACK_MS, 1_200.into());
         let problem = Problem::from(status);
+        let request = RequestId::new("r-1");
         assert_eq!(
-            problem.json(),
+            problem.json(&request),
             json!({
                 "type": "urn:tq:problem:resource_exhausted", "title": "Too Many Requests", "status": 429,
                 "detail": "too much", "code": "resource_exhausted", "hint": "ask for less", "retry_after_ms": 1_200,
+                "request_id": "r-1",
             })
         );
-        let response = problem.into_response();
+        let response = problem.response(&request);
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
         assert_eq!(response.headers()[header::CONTENT_TYPE], MEDIA_TYPE);
     }

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::future::Either;
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
 use prost::Message as _;
@@ -16,6 +17,7 @@ use tq_proto::v1;
 use tq_proto::v1::upload_module_request::Part;
 
 use super::call::Calls;
+use super::coding::{self, Coding, Failure};
 use super::json::{self, Invalid};
 use super::problem::Problem;
 use super::{WHO_AM_I, content_length, query};
@@ -23,11 +25,13 @@ use super::{WHO_AM_I, content_length, query};
 /// The call that it is.
 const UPLOAD: &str = "ModuleService/UploadModule";
 /// Says what the body is (RFC 9530), so that it is checked, and that an upload which was cut can go on.
-const CONTENT_DIGEST: &str = "content-digest";
+pub(super) const CONTENT_DIGEST: &str = "content-digest";
 /// The name of SHA-256 in it.
 const SHA_256: &str = "sha-256=:";
 /// What of the header is said by the request itself.
-pub(super) const OF_REQUEST: [&str; 4] = ["namespace", "name", "size_bytes", "digest"];
+const OF_REQUEST: [&str; 4] = ["namespace", "name", "size_bytes", "digest"];
+/// What is, if the body comes compressed: its length and its digest are then of other bytes than the component's.
+pub(super) const OF_ADDRESS: [&str; 2] = ["namespace", "name"];
 
 /// Uploads the body. Returns the answer, encoded.
 pub(super) async fn upload(
@@ -39,14 +43,22 @@ pub(super) async fn upload(
 ) -> Result<Bytes, Problem> {
     // Before anything is read that takes a while to understand.
     calls.unary(WHO_AM_I, Bytes::new()).await?;
-    let header = header(method.parent_pool(), fields, parts)?;
+    let coding = Coding::of(&parts.headers)?;
+    let header = header(method.parent_pool(), fields, parts, coding)?;
+    let rest = header.size_bytes.saturating_sub(header.offset_bytes);
     let first = v1::UploadModuleRequest {
         part: Some(Part::Header(header)),
     };
     // One that breaks off ends: it is shorter than was said then, and is kept to go on with. It may not be asked again, since it breaks
     // off again each time.
-    let whole = body.into_data_stream();
-    let whole = whole.scan((), |(), data| ready(data.ok()));
+    let failure = Failure::default();
+    let whole = match coding {
+        Coding::Identity => {
+            let whole = body.into_data_stream();
+            Either::Left(whole.scan((), |(), data| ready(data.ok())))
+        }
+        Coding::Gzip => Either::Right(coding::expanded(body, rest, failure.clone())),
+    };
     let chunks = whole.flat_map(|data: Bytes| {
         let at = (0..data.len()).step_by(CHUNK_BYTES);
         let chunks: Vec<_> = at
@@ -59,20 +71,22 @@ pub(super) async fn upload(
     });
     let messages = stream::iter([first]).chain(chunks);
     let messages = messages.map(|message| Bytes::from(message.encode_to_vec()));
-    Ok(calls.client_streaming(UPLOAD, messages).await?)
+    let answer = calls.client_streaming(UPLOAD, messages).await;
+    // What ended the stream early says more than what was made of that.
+    match failure.take() {
+        Some(problem) => Err(problem),
+        None => Ok(answer?),
+    }
 }
 
 fn header(
     pool: &DescriptorPool,
     fields: &[(String, String)],
     parts: &Parts,
+    coding: Coding,
 ) -> Result<v1::UploadHeader, Problem> {
     let name = fields.iter().find(|(name, _)| name == "name");
     let name = name.map(|(_, name)| name.clone()).unwrap_or_default();
-    let len = content_length(parts).ok_or_else(|| {
-        let detail = "the request has no content-length, which has to be the component's size";
-        Problem::new(StatusCode::LENGTH_REQUIRED, "invalid_argument", detail)
-    })?;
     let (mut header, mut namespace) = (None, None);
     for (name, text) in query(parts)? {
         let is_first = match &*name {
@@ -89,8 +103,30 @@ fn header(
     }
     let header = header.map_or_else(
         || Ok(v1::UploadHeader::default()),
-        |text| settings(pool, &text),
+        |text| settings(pool, &text, coding),
     )?;
+    let header = v1::UploadHeader {
+        namespace: namespace.unwrap_or_default(),
+        name,
+        ..header
+    };
+    match coding {
+        Coding::Identity => whole(header, parts),
+        Coding::Gzip if header.size_bytes == 0 || header.digest.len() != 32 => {
+            let wrong = "has no size_bytes and digest of the component, which a compressed body does not say";
+            Err(Problem::from(Invalid::new("settings", wrong))
+                .with_hint("`settings={\"size_bytes\": …, \"digest\": {\"base64\": …}}` has its size and SHA-256 before it was compressed"))
+        }
+        Coding::Gzip => Ok(header),
+    }
+}
+
+/// A header with what the request says of a component that comes as it is.
+fn whole(header: v1::UploadHeader, parts: &Parts) -> Result<v1::UploadHeader, Problem> {
+    let len = content_length(parts).ok_or_else(|| {
+        let detail = "the request has no content-length, which has to be the component's size";
+        Problem::new(StatusCode::LENGTH_REQUIRED, "invalid_argument", detail)
+    })?;
     // A dictionary: there may be others beside it.
     let digest = parts.headers.get(CONTENT_DIGEST);
     let mut members = digest
@@ -104,8 +140,6 @@ fn header(
             .with_hint("`openssl dgst -sha256 -binary FILE | base64` prints what goes in between")
     })?;
     Ok(v1::UploadHeader {
-        namespace: namespace.unwrap_or_default(),
-        name,
         // With what there is of an upload that goes on.
         size_bytes: len.saturating_add(header.offset_bytes),
         digest: digest.into(),
@@ -114,11 +148,19 @@ fn header(
 }
 
 /// What a header says beside the component.
-fn settings(pool: &DescriptorPool, text: &str) -> Result<v1::UploadHeader, Problem> {
+fn settings(
+    pool: &DescriptorPool,
+    text: &str,
+    coding: Coding,
+) -> Result<v1::UploadHeader, Problem> {
     let value: serde_json::Value = serde_json::from_str(text)
         .map_err(|error| Invalid::new("settings", format!("is no JSON: {error}")))?;
-    for name in OF_REQUEST {
-        if value.get(name).is_some() {
+    let of_request = match coding {
+        Coding::Identity => &OF_REQUEST[..],
+        Coding::Gzip => &OF_ADDRESS,
+    };
+    for name in of_request {
+        if value.get(*name).is_some() {
             let wrong = "is said by the request itself";
             return Err(Invalid::new(format!("settings.{name}"), wrong).into());
         }
