@@ -54,7 +54,7 @@ class AsyncClient:
     ) -> str:
         """Submits a call of `MODULE/FUNCTION` and returns the task's id. The task is on disk by then.
 
-        The payload is any value, which goes as JSON, or `bytes`, which go as they are. Options are the fields of `tq.types.NewTask`, such
+        The payload is any value, which goes as JSON, or `bytes`, which go as they are; None is no payload. Options are the fields of `tq.types.NewTask`, such
         as `queue`, `delay_ms` and `idempotency_key`. After `Unreachable`, only a task with such a key can be submitted again without
         the danger that it comes twice.
         """
