@@ -146,17 +146,15 @@ impl Broker {
             });
         }
         let calls = TaskTracker::new();
-        let routes = api::routes(
-            handle,
+        let context = api::Context {
+            ledger: handle,
             blobs,
             vault,
             hooks,
-            tokens,
-            &config.cors_origins,
-            calls.clone(),
-            stop.clone(),
-        )
-        .await;
+            stop: stop.clone(),
+        };
+        let routes = api::routes(context, tokens, &config.cors_origins, calls.clone());
+        let routes = routes.await;
         let listening = api::Listening {
             tls,
             is_behind_proxy: config.plaintext,

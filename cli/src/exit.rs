@@ -103,7 +103,7 @@ pub(crate) fn code(error: &anyhow::Error) -> Exit {
                     io::ErrorKind::NotFound => Exit::NotFound,
                     _ => Exit::Ended,
                 },
-                tq_client::Error::Protocol { .. } => Exit::Ended,
+                tq_client::Error::Protocol { .. } | tq_client::Error::Thread { .. } => Exit::Ended,
             };
         }
         if let Some(tq_host::Error::InTheClear(_)) = cause.downcast_ref() {

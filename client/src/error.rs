@@ -89,6 +89,12 @@ pub enum Error {
         /// The missing part.
         lacking: &'static str,
     },
+    /// The thread of a [blocking client](crate::blocking) cannot be started.
+    #[error("failed to start the client's thread")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 impl Error {
@@ -104,7 +110,8 @@ impl Error {
             | Self::NotFound { .. }
             | Self::File { .. }
             | Self::ComponentTooLarge { .. }
-            | Self::Protocol { .. } => false,
+            | Self::Protocol { .. }
+            | Self::Thread { .. } => false,
         }
     }
 
@@ -121,7 +128,8 @@ impl Error {
             | Self::InTheClear(_)
             | Self::File { .. }
             | Self::ComponentTooLarge { .. }
-            | Self::Protocol { .. } => None,
+            | Self::Protocol { .. }
+            | Self::Thread { .. } => None,
         }
     }
 

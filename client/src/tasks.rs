@@ -12,7 +12,7 @@ use tq_proto::v1::{
 };
 
 use crate::patience::Patience;
-use crate::{Client, Error, TaskSearch};
+use crate::{Client, Error, TaskSearch, Watch};
 
 /// Payload bytes of one request, so that a message stays well under its limit whatever else the tasks carry.
 const BATCH_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
@@ -107,6 +107,31 @@ impl Client {
         Ok(())
     }
 
+    /// Submits one task and waits until it has ended, however it did: [`Client::submit`] and [`Client::wait`].
+    ///
+    /// # Errors
+    /// Theirs.
+    pub async fn run(&self, task: NewTask) -> Result<Task, Error> {
+        let submitted = self.submit(vec![task]).await?;
+        let submitted = submitted.first().ok_or_else(|| self.lacking("id"))?;
+        self.wait(&submitted.id).await
+    }
+
+    /// Waits until a task has ended, however it did, and returns it with its result. Goes on when the connection is lost or the
+    /// broker restarts, as [`Client::watch`] does.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unreachable`] if the broker was away for a minute.
+    pub async fn wait(&self, id: &str) -> Result<Task, Error> {
+        let mut watch = self.watch(Watch::Ids(vec![id.to_owned()]), true);
+        let mut found = None;
+        // To its end, which is when the stream is closed on both sides.
+        while let Some(ended) = watch.next().await? {
+            found = ended.into_iter().next().or(found);
+        }
+        found.ok_or_else(|| self.lacking("end of the task"))
+    }
+
     /// One task; its result and payload only when asked for.
     ///
     /// # Errors
@@ -146,7 +171,10 @@ impl Client {
     }
 
     /// All tasks, or those in `state`, the newest first, without results. Fetches a page when the one before was read.
-    pub fn list_tasks(&self, state: Option<TaskState>) -> impl Stream<Item = Result<Task, Error>> {
+    pub fn list_tasks(
+        &self,
+        state: Option<TaskState>,
+    ) -> impl Stream<Item = Result<Task, Error>> + use<> {
         struct Position {
             client: Client,
             page: VecDeque<Task>,

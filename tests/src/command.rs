@@ -13,6 +13,8 @@ use crate::wait::within_times;
 /// `tq`, as it is called for one broker.
 #[derive(Clone, Debug, Default)]
 pub struct Tq {
+    /// What is run instead of the binary.
+    program: Option<PathBuf>,
     broker: Option<String>,
     folder: Option<PathBuf>,
     variables: Vec<(OsString, OsString)>,
@@ -47,6 +49,15 @@ impl Tq {
         Self {
             broker: Some(url.to_owned()),
             ..Self::default()
+        }
+    }
+
+    /// Another program that is called for the same broker.
+    #[must_use]
+    pub fn other(&self, program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: Some(program.into()),
+            ..self.clone()
         }
     }
 
@@ -98,8 +109,10 @@ impl Tq {
             .iter()
             .map(|word| word.as_ref().to_string_lossy())
             .collect();
-        let line = format!("tq {}", spoken.join(" "));
-        let mut command = command(binary());
+        let program = self.program.clone().unwrap_or_else(binary);
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let line = format!("{name} {}", spoken.join(" "));
+        let mut command = command(&program);
         command
             .args(words)
             .stdin(Stdio::piped())

@@ -8,6 +8,7 @@
 //! wrote to standard error is printed then.
 
 mod authority;
+pub mod clients;
 mod command;
 mod disk;
 mod everywhere;

@@ -1,4 +1,5 @@
-//! Examples in other languages than Rust, and what `cargo xtask toolchains` has installed to build them, and to speak to the broker.
+//! Examples and clients in other languages than Rust, and what `cargo xtask toolchains` has installed to build them, and to speak to
+//! the broker.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -156,6 +157,11 @@ fn packages(language: Language) -> Option<PathBuf> {
         Language::Python => ("python", ".venv"),
         Language::C | Language::Go => return None,
     };
+    installed(place, packages)
+}
+
+/// What was installed in a folder, if all of it is there.
+pub(crate) fn installed(place: &str, packages: &str) -> Option<PathBuf> {
     let place = folder()?.join(place);
     place
         .join("installed")
@@ -164,7 +170,7 @@ fn packages(language: Language) -> Option<PathBuf> {
 }
 
 /// Copies a folder of the source tree, without what building it leaves there.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("the folder can be made");
     for entry in fs::read_dir(from).expect("the example is in the tree") {
         let entry = entry.expect("the folder can be read");
@@ -172,7 +178,7 @@ fn copy(from: &Path, to: &Path) {
         let to = to.join(&name);
         if matches!(
             name.to_str(),
-            Some("build" | "node_modules" | ".venv" | "__pycache__")
+            Some("build" | "dist" | "node_modules" | ".venv" | "__pycache__" | ".mypy_cache")
         ) {
             continue;
         }

@@ -26,6 +26,8 @@ fn documents() -> anyhow::Result<Vec<PathBuf>> {
         root().join("CONTRIBUTING.md"),
         root().join("CHANGELOG.md"),
         root().join("SECURITY.md"),
+        root().join("clients/python/README.md"),
+        root().join("clients/typescript/README.md"),
     ];
     let mut folders = vec![root().join("docs")];
     while let Some(folder) = folders.pop() {

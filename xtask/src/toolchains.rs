@@ -1,5 +1,5 @@
-//! What the examples in other languages than Rust are built with, and programs of others that the broker is tested with: installed into the
-//! cache folder, and by apt.
+//! What the examples and the clients in other languages than Rust are built with, and programs of others that the broker is tested with:
+//! installed into the cache folder, and by apt.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,20 +18,28 @@ const CLANG: [&str; 4] = [
     "wasi-libc",
 ];
 
+/// Where the packages are that the clients are built with. The tests look for them there too (tests/src/clients.rs).
+pub(crate) const CLIENT_PYTHON: &str = "clients-python";
+pub(crate) const CLIENT_TYPESCRIPT: &str = "clients-typescript";
+
 /// What is written into a folder when all is installed in it.
 const INSTALLED: &str = "installed";
 
-/// Installs what is missing. What npm and PyPI have has its versions in the examples themselves.
+/// Installs what is missing. What npm and PyPI have has its versions in the examples and the clients themselves.
 ///
 /// # Errors
 /// Something could not be installed; everything else was.
 pub(crate) fn run() -> Result<(), Failed> {
     let folder = folder()?;
     let failed: Vec<_> = [
-        javascript(&folder.join("javascript")),
-        python(&folder.join("python")),
+        npm(&folder.join("javascript"), "guest-examples/markdown"),
+        python(
+            &folder.join("python"),
+            "guest-examples/csv-statistics/requirements.txt",
+        ),
+        clients(),
         go(&folder.join("go"), &folder.join("python")),
-        clients(&folder.join("clients")),
+        python(&folder.join("clients"), "tests/clients/requirements.txt"),
         clang(),
     ]
     .into_iter()
@@ -44,8 +52,19 @@ pub(crate) fn run() -> Result<(), Failed> {
     Err(Failed(failed.join("\n")))
 }
 
+/// Installs what the clients are built with.
+///
+/// # Errors
+/// It cannot be installed.
+pub(crate) fn clients() -> Result<(), Failed> {
+    let folder = folder()?;
+    npm(&folder.join(CLIENT_TYPESCRIPT), "clients/typescript")?;
+    let requirements = "clients/python/requirements.txt";
+    python(&folder.join(CLIENT_PYTHON), requirements)
+}
+
 /// Where it is kept. The tests look for it there too (tests/src/toolchains.rs).
-fn folder() -> Result<PathBuf, Failed> {
+pub(crate) fn folder() -> Result<PathBuf, Failed> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let cache = variable("TQ_CACHE").map(PathBuf::from).or_else(|| {
         let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
@@ -63,11 +82,11 @@ fn folder() -> Result<PathBuf, Failed> {
         .map_err(|error| Failed(format!("cache folder cannot be named: {error}")))
 }
 
-/// The packages of the example in TypeScript.
-fn javascript(folder: &Path) -> Result<(), Failed> {
-    let example = tools::root().join("guest-examples/markdown");
+/// The packages of what is written in TypeScript.
+fn npm(folder: &Path, of: &str) -> Result<(), Failed> {
+    let of = tools::root().join(of);
     let files = ["package.json", "package-lock.json"];
-    let texts = files.map(|file| read(&example.join(file)));
+    let texts = files.map(|file| read(&of.join(file)));
     let [package, lock] = texts;
     let (package, lock) = (package?, lock?);
     fresh(folder, &format!("{package}{lock}"), || {
@@ -79,28 +98,19 @@ fn javascript(folder: &Path) -> Result<(), Failed> {
         write(&folder.join("package.json"), &package)?;
         write(&folder.join("package-lock.json"), &lock)?;
         let mut install = Command::new("npm");
+        // Only the client has a script of its own, which builds it, and its source is not here.
         install.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+        if of.ends_with("clients/typescript") {
+            install.arg("--ignore-scripts");
+        }
         tools::run(install.current_dir(folder))
     })
 }
 
-/// The virtual environment of the example in Python.
-fn python(folder: &Path) -> Result<(), Failed> {
-    let requirements = "guest-examples/csv-statistics/requirements.txt";
-    environment(folder, &tools::root().join(requirements))
-}
-
-/// The virtual environment of what speaks to the broker from the outside.
-fn clients(folder: &Path) -> Result<(), Failed> {
-    environment(
-        folder,
-        &tools::root().join("tests/clients/requirements.txt"),
-    )
-}
-
-/// A virtual environment with what is required.
-fn environment(folder: &Path, requirements: &Path) -> Result<(), Failed> {
-    let wanted = read(requirements)?;
+/// The virtual environment of what is written in Python.
+fn python(folder: &Path, requirements: &str) -> Result<(), Failed> {
+    let requirements = tools::root().join(requirements);
+    let wanted = read(&requirements)?;
     fresh(folder, &wanted, || {
         has(
             "python3",

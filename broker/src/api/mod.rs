@@ -6,9 +6,9 @@ mod rest;
 mod serve;
 mod status;
 
-pub(crate) use grpc::routes;
 #[cfg(feature = "simulation")]
 pub use grpc::simulation;
+pub(crate) use grpc::{Context, routes};
 pub(crate) use peer::Peer;
 pub(crate) use rest::TaskJson;
 pub use rest::{CorsOrigin, NoOrigin};

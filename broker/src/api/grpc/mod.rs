@@ -63,14 +63,14 @@ pub(super) use convert::task_out;
 
 /// What every service works with.
 #[derive(Clone)]
-struct Context {
-    ledger: Handle,
-    blobs: Blobs,
-    vault: Arc<Vault>,
+pub(crate) struct Context {
+    pub(crate) ledger: Handle,
+    pub(crate) blobs: Blobs,
+    pub(crate) vault: Arc<Vault>,
     /// Sends what webhooks tell.
-    hooks: Arc<Sender>,
+    pub(crate) hooks: Arc<Sender>,
     /// Long streams end when the broker stops.
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Context {
@@ -88,22 +88,12 @@ impl Context {
 /// # Panics
 /// If the generated descriptors are not what they were generated to be.
 pub(crate) async fn routes(
-    ledger: Handle,
-    blobs: Blobs,
-    vault: Arc<Vault>,
-    hooks: Arc<Sender>,
+    context: Context,
     tokens: Option<Arc<Tokens>>,
     origins: &[CorsOrigin],
     calls: TaskTracker,
-    stop: CancellationToken,
 ) -> Router {
-    let context = Context {
-        ledger: ledger.clone(),
-        blobs,
-        vault,
-        hooks,
-        stop,
-    };
+    let ledger = context.ledger.clone();
     let (health, health_service) = tonic_health::server::health_reporter();
     // For good: a broker that answers at all serves, and one that cannot serve stops.
     health

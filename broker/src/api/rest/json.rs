@@ -30,7 +30,7 @@ impl Invalid {
 }
 
 /// A message as JSON.
-pub(in crate::api) fn of_message(message: &DynamicMessage) -> Value {
+pub(super) fn of_message(message: &DynamicMessage) -> Value {
     let descriptor = message.descriptor();
     let fields = descriptor.fields().filter_map(|field| {
         let is_absent = field.supports_presence() && !message.has_field(&field);

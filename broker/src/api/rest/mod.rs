@@ -10,7 +10,7 @@ mod call;
 mod coding;
 mod cors;
 mod events;
-pub(super) mod json;
+mod json;
 #[cfg(test)]
 mod openapi;
 mod problem;

@@ -1,9 +1,10 @@
-//! A task as JSON, for those who tell of it without being asked.
+//! A task as JSON, where it is no answer of `/v1`.
 
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use serde_json::Value;
 use tq_core::Task;
+use tq_proto::v1;
 
 use super::json;
 use crate::api::grpc::task_out;
@@ -22,8 +23,14 @@ impl TaskJson {
         Self(task.expect("the protocol has tasks"))
     }
 
+    /// A task as it is kept.
     pub(crate) fn of(&self, task: &Task) -> Value {
-        let message = task_out(task).encode_to_vec();
+        self.shown(&task_out(task))
+    }
+
+    /// A task as it is shown.
+    pub(crate) fn shown(&self, task: &v1::Task) -> Value {
+        let message = task.encode_to_vec();
         let decoded = DynamicMessage::decode(self.0.clone(), &message[..]);
         decoded.map_or(Value::Null, |message| json::of_message(&message))
     }

@@ -5,8 +5,6 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use tonic::Status;
 use tq_core::label::Labels;
 use tq_core::limits::EXPORT_PAGE_TASKS;
@@ -15,10 +13,11 @@ use tq_proto::v1;
 
 use super::list::{read, shown};
 use super::{Outgoing, Tasks};
+use crate::api::TaskJson;
 use crate::api::grpc::Context;
 use crate::api::grpc::blocking::blocking;
 use crate::api::grpc::reads::Reads;
-use crate::api::rest::json;
+
 use crate::api::status::{ApiError, invalid};
 use crate::ledger::wall;
 use crate::search::{Asked, By, Cursor, Filter, Found, Search, States};
@@ -50,7 +49,7 @@ const COLUMNS: [&str; 20] = [
 /// How tasks become lines.
 #[derive(Clone)]
 enum Format {
-    JsonLines(MessageDescriptor),
+    JsonLines(TaskJson),
     Csv,
 }
 
@@ -58,13 +57,7 @@ impl Format {
     fn of(format: i32) -> Result<Self, Status> {
         match v1::ExportFormat::try_from(format) {
             Ok(v1::ExportFormat::Unspecified | v1::ExportFormat::JsonLines) => {
-                let pool = DescriptorPool::decode(tq_proto::DESCRIPTORS);
-                let of_task = pool
-                    .ok()
-                    .and_then(|pool| pool.get_message_by_name("tq.v1.Task"));
-                of_task
-                    .map(Self::JsonLines)
-                    .ok_or_else(|| Status::internal("descriptors are not what they should be"))
+                Ok(Self::JsonLines(TaskJson::new()))
             }
             Ok(v1::ExportFormat::Csv) => Ok(Self::Csv),
             Err(_) => Err(invalid(format_args!("format {format} is not one"))),
@@ -73,13 +66,11 @@ impl Format {
 
     fn lines(&self, found: &[Found], is_first: bool) -> Result<Bytes, Status> {
         let mut lines = Vec::new();
-        let failed = |_| Status::internal("a task could not be written as a line");
+        let failed = || Status::internal("a task could not be written as a line");
         match self {
-            Self::JsonLines(of_task) => {
+            Self::JsonLines(json) => {
                 for found in found {
-                    let bytes = shown(found).encode_to_vec();
-                    let task = DynamicMessage::decode(of_task.clone(), &bytes[..]);
-                    let task = json::of_message(&task.map_err(|_| failed(()))?);
+                    let task = json.shown(&shown(found));
                     lines.extend_from_slice(task.to_string().as_bytes());
                     lines.push(b'\n');
                 }
@@ -87,12 +78,12 @@ impl Format {
             Self::Csv => {
                 let mut csv = csv::Writer::from_writer(&mut lines);
                 if is_first {
-                    csv.write_record(COLUMNS).map_err(|_| failed(()))?;
+                    csv.write_record(COLUMNS).map_err(|_| failed())?;
                 }
                 for found in found {
-                    csv.write_record(row(&found.task)).map_err(|_| failed(()))?;
+                    csv.write_record(row(&found.task)).map_err(|_| failed())?;
                 }
-                csv.flush().map_err(|_| failed(()))?;
+                csv.flush().map_err(|_| failed())?;
             }
         }
         Ok(lines.into())

@@ -1,0 +1,1 @@
+"""The client for asyncio, of which the blocking one is made."""
