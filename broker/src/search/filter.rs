@@ -223,7 +223,7 @@ impl Node {
             Self::Not(node) => node.verdict(finished, ended_at).map(|verdict| !verdict),
             Self::State(states) => Some(States::of_end(finished.end).is_within(*states)),
             Self::Is(field, value, hash) => field.differs(finished, value, *hash).then_some(false),
-            Self::Has(Text::Error, _) if !finished.has_failure => Some(false),
+            Self::Has(Text::Error, part) if !finished.has_failure => Some(part.is_empty()),
             Self::Has(..) => None,
             Self::Number(field, compare, value) => {
                 let found = field.of_finished(finished, ended_at)?;

@@ -155,6 +155,7 @@ fn filters_take_what_they_say() {
         "submitted >= yesterday",
         "id = 09090909-0909-0909-0909-090909090909",
         "module != x OR module = x AND module = y",
+        "error : \"\" AND host : \"\"",
     ] {
         assert!(takes(text), "`{text}`");
     }
