@@ -15,6 +15,9 @@ use crate::tables::Namespace;
 use crate::tables::key;
 use crate::tables::row::{self, Beside};
 
+/// What most rows of a commit take under load.
+const ROW_BYTES: usize = 4 * 1024;
+
 /// Tasks that are indexed at once in a store of an older build.
 const CHUNK: usize = 50_000;
 
@@ -26,12 +29,14 @@ type Entries = BTreeMap<TaskId, Vec<u8>>;
 /// What a step changes of the index.
 #[derive(Default)]
 pub(super) struct Changes {
-    entered: BTreeMap<Place, Entries>,
+    /// Rows that it writes: few, since what ends in a step ends at one time.
+    entered: Vec<(Place, Vec<u8>)>,
     left: BTreeMap<Place, Vec<TaskId>>,
 }
 
 impl Changes {
-    /// Takes note of a task that was at one place before the step and is at another now, if it was or is at any.
+    /// Takes note of a task that was at one place before the step and is at another now, if it was or is at any. Tasks come in the
+    /// order of their ids.
     pub(super) fn note(&mut self, task: &Task, before: Option<Place>, after: Option<Place>) {
         if before == after {
             return;
@@ -41,13 +46,15 @@ impl Changes {
         {
             self.left.entry(place).or_default().push(task.id);
         }
-        if let Some(place) = after
-            && let Some(entry) = row::encode_finished(task)
-        {
-            self.entered
-                .entry(place)
-                .or_default()
-                .insert(task.id, entry);
+        if let Some(place) = after {
+            let at = self.entered.iter().rposition(|(of, _)| *of == place);
+            let at = at.unwrap_or_else(|| {
+                self.entered.push((place, Vec::with_capacity(ROW_BYTES)));
+                self.entered.len() - 1
+            });
+            if let Some((_, row)) = self.entered.get_mut(at) {
+                row::encode_finished(task, row);
+            }
         }
     }
 }
@@ -62,9 +69,9 @@ impl Ledger {
     /// Writes what a step changes.
     pub(super) fn write_finished(&self, changes: Changes, batch: &mut Batch) -> Result<(), Error> {
         let Changes { entered, left } = changes;
-        for (place, entries) in entered {
-            // The row is new: nothing else has ended in this commit.
-            put(place, &entries, batch);
+        for ((namespace, at, seq), row) in entered {
+            // It is new: nothing else has ended in this commit.
+            batch.put(key::finished(namespace, at, seq), row);
         }
         for (place, ids) in left {
             let mut entries = self.finished_at(place)?;
@@ -99,11 +106,11 @@ impl Ledger {
                 let (records, next) = self.page_of_tasks(namespace, &begin)?;
                 for record in records {
                     let place = place(namespace, &record.task, &record.beside);
-                    if let Some((place, entry)) = place.zip(row::encode_finished(&record.task)) {
-                        chunk
-                            .entry(place)
-                            .or_default()
-                            .insert(record.task.id, entry);
+                    let mut entry = Vec::new();
+                    row::encode_finished(&record.task, &mut entry);
+                    if let Some(place) = place {
+                        let entries = chunk.entry(place).or_default();
+                        entries.insert(record.task.id, entry);
                         tasks += 1;
                     }
                 }

@@ -174,6 +174,11 @@ impl Text {
     pub(super) fn hash(&self, value: &str) -> Hash {
         match self {
             Self::Label(name) => Hash::of_label(name, value),
+            Self::Function => match value.split_once('/') {
+                Some((module, function)) => Hash::of_function(module, function),
+                // No function is called so.
+                None => Hash::of(value),
+            },
             _ => Hash::of(value),
         }
     }

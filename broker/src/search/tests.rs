@@ -108,7 +108,8 @@ fn filters_take_what_they_say() {
     let task = task();
     let takes = |text: &str| {
         let filter = parsed(text);
-        let entry = encode_finished(&task).expect("it has ended");
+        let mut entry = Vec::new();
+        encode_finished(&task, &mut entry);
         let (finished, _) = decode_finished(&entry).next().expect("an entry");
         let ended_at = task.state.ended_at().expect("it has ended");
         let taken = filter.takes(&task);
@@ -385,7 +386,8 @@ proptest! {
             let submitted = task.spec.submitted_at.0;
             prop_assert!((bounds.submitted.from..=bounds.submitted.to).contains(&submitted));
         }
-        if let (Some(entry), Some(at)) = (encode_finished(&task), task.state.ended_at()) {
+        let mut entry = Vec::new();
+        if encode_finished(&task, &mut entry) && let Some(at) = task.state.ended_at() {
             let (finished, bytes) = decode_finished(&entry).next().expect("an entry");
             prop_assert_eq!(bytes, &entry[..]);
             let verdict = filter.verdict(&finished, at);
@@ -397,7 +399,7 @@ proptest! {
     #[test]
     fn no_text_and_no_bytes_panic(text: String, bytes: Vec<u8>) {
         let _ = (Filter::parse(&text, NOW).is_ok(), Cursor::decode(&text).is_ok());
-        let _ = text.parse::<Sort>().is_ok();
+        drop(text.parse::<Sort>());
         decode_finished(&bytes).for_each(drop);
     }
 }

@@ -20,10 +20,12 @@ on_every_store![
     store_of_an_older_build_is_indexed_once,
 ];
 
-/// What a search finds, page by page.
-#[derive(Debug)]
+/// Why a search found nothing.
+#[derive(Debug, thiserror::Error)]
 enum Failed {
+    #[error(transparent)]
     Ledger(Error),
+    #[error(transparent)]
     Search(crate::search::Error),
 }
 
@@ -45,6 +47,7 @@ impl From<crate::tables::row::Error> for Failed {
     }
 }
 
+/// What a search finds, page by page.
 fn found(sim: &Sim, asked: &Asked<'_>, max: usize, budget: Budget) -> Result<Vec<TaskId>, Failed> {
     let ledger = sim.ledger();
     let shared = ledger.shared();
@@ -192,7 +195,7 @@ fn searches_find_what_is_there_whatever_the_pages(store: NewStore) {
                 let ids = match found(&sim, &asked, max, budget) {
                     Ok(ids) => ids,
                     Err(Failed::Search(crate::search::Error::Open(_))) => continue,
-                    Err(failed) => panic!("{what}: {failed:?}"),
+                    Err(failed) => panic!("{what}: {failed}"),
                 };
                 let distinct: BTreeSet<_> = ids.iter().copied().collect();
                 assert_eq!(distinct, expected, "{what}");

@@ -9,7 +9,7 @@
 use tq_core::outcome::Outcome;
 use tq_core::task::{State, Task};
 use tq_core::{Priority, TaskId, Timestamp};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// An entry without labels.
 const ENTRY_BYTES: usize = 76;
@@ -36,17 +36,19 @@ pub struct Hash(u32);
 impl Hash {
     /// That of a text.
     pub fn of(text: &str) -> Self {
-        Self::of_bytes(text.as_bytes())
+        // The lower half is as good as any.
+        Self(xxh3_64(text.as_bytes()) as u32)
+    }
+
+    /// That of a module's function.
+    pub fn of_function(module: &str, function: &str) -> Self {
+        let seed = xxh3_64(module.as_bytes());
+        Self(xxh3_64_with_seed(function.as_bytes(), seed) as u32)
     }
 
     /// That of a label.
     pub fn of_label(label: &str, value: &str) -> Self {
-        Self::of_bytes(&[label.as_bytes(), b"=", value.as_bytes()].concat())
-    }
-
-    fn of_bytes(bytes: &[u8]) -> Self {
-        // The lower half is as good as any.
-        Self(xxh3_64(bytes) as u32)
+        Self::of_function(label, value)
     }
 }
 
@@ -91,8 +93,8 @@ impl Finished<'_> {
     }
 }
 
-/// Encodes the entry of a task. None if it has not ended.
-pub fn encode_finished(task: &Task) -> Option<Vec<u8>> {
+/// Adds the entry of a task to a row, if it has ended. Returns whether it has.
+pub fn encode_finished(task: &Task, row: &mut Vec<u8>) -> bool {
     let end = match task.state {
         State::Succeeded { .. } => End::Succeeded,
         State::Dead { .. } => End::Dead,
@@ -101,44 +103,53 @@ pub fn encode_finished(task: &Task) -> Option<Vec<u8>> {
         State::Blocked { .. }
         | State::Scheduled { .. }
         | State::Ready { .. }
-        | State::Running { .. } => return None,
+        | State::Running { .. } => return false,
     };
     let spec = &task.spec;
     let last = task.attempts.last();
     let usage = last.map(|last| last.usage).unwrap_or_default();
     let has_failure = last.is_some_and(|last| last.failure.is_some());
     let labels = u8::try_from(spec.labels.len()).unwrap_or(u8::MAX);
-    let mut entry = Vec::with_capacity(ENTRY_BYTES + 4 * usize::from(labels));
-    entry.extend_from_slice(&[
+    // Written as a whole: every end has one.
+    let mut entry = [0; ENTRY_BYTES];
+    let mut rest = &mut entry[..];
+    let mut put = |bytes: &[u8]| {
+        if let Some((to, behind)) = std::mem::take(&mut rest).split_at_mut_checked(bytes.len()) {
+            to.copy_from_slice(bytes);
+            rest = behind;
+        }
+    };
+    put(&[
         end as u8,
         if has_failure { HAS_FAILURE } else { 0 },
         spec.priority.0,
         labels,
     ]);
-    entry.extend_from_slice(&task.id.0);
-    entry.extend_from_slice(&task.started.to_be_bytes());
+    put(&task.id.0);
+    put(&task.started.to_be_bytes());
     for number in [
         spec.submitted_at.0,
         usage.wall_ns,
         usage.fuel,
         usage.memory_bytes_peak,
     ] {
-        entry.extend_from_slice(&number.to_be_bytes());
+        put(&number.to_be_bytes());
     }
-    let function = [spec.module.as_bytes(), b"/", spec.function.as_bytes()].concat();
-    let hashes = [
-        Hash::of_bytes(&function),
+    for Hash(hash) in [
+        Hash::of_function(&spec.module, &spec.function),
         Hash::of(&spec.module),
         Hash::of(spec.placement.queue()),
         Hash::of(task.outcome().map_or("", Outcome::name)),
         Hash::of(last.map_or("", |last| &last.host)),
-    ];
-    let of_labels = spec.labels.iter().take(labels.into());
-    let of_labels = of_labels.map(|(label, value)| Hash::of_label(label, value));
-    for Hash(hash) in hashes.into_iter().chain(of_labels) {
-        entry.extend_from_slice(&hash.to_be_bytes());
+    ] {
+        put(&hash.to_be_bytes());
     }
-    Some(entry)
+    row.extend_from_slice(&entry);
+    for (label, value) in spec.labels.iter().take(labels.into()) {
+        let Hash(hash) = Hash::of_label(label, value);
+        row.extend_from_slice(&hash.to_be_bytes());
+    }
+    true
 }
 
 /// The entries of a row, and the bytes of each. It ends at the first that is none.

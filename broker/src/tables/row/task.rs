@@ -634,6 +634,10 @@ fn labels_row(labels: &Labels) -> Vec<String> {
 
 /// What [`labels_row`] made.
 pub(super) fn labels(row: Vec<String>) -> Result<Labels, Error> {
+    // As most tasks have them.
+    if row.is_empty() {
+        return Ok(Labels::new());
+    }
     let (pairs, _) = row.as_chunks();
     let pairs = pairs.iter().cloned().map(|[label, value]| (label, value));
     label::gather(pairs).map_err(|_| Error::Field {
