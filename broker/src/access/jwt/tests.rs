@@ -329,7 +329,8 @@ async fn keys_that_were_asked_for_come_though_the_call_goes_away() {
     let tokens = tokens(path);
     let (token, now) = (signer.good("EdDSA"), crate::ledger::wall());
     let mut check = Box::pin(tokens.check(&token, now));
-    assert!(futures_util::poll!(&mut check).is_pending());
+    // It has asked. Whether the answer is there already depends on how busy the machine is.
+    let _asked = futures_util::poll!(&mut check);
     drop(check);
     while !read(&tokens.keys).is_current {
         tokio::task::yield_now().await;
