@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tq_core::limits::SEARCHES_MAX;
 use tq_tls::{Acceptor, Protocols};
 
 use crate::access::Tokens;
@@ -151,6 +152,7 @@ impl Broker {
             blobs,
             vault,
             hooks,
+            searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
             stop: stop.clone(),
         };
         let routes = api::routes(context, tokens, &config.cors_origins, calls.clone());

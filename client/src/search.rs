@@ -37,6 +37,21 @@ pub enum Bulk {
     Delete,
 }
 
+impl TaskSearch {
+    /// The filter, with the state in it.
+    fn whole_filter(&self) -> String {
+        let Some(state) = self.state else {
+            return self.filter.clone();
+        };
+        let name = state.as_str_name().trim_start_matches("TASK_STATE_");
+        let state = format!("state = {}", name.to_lowercase());
+        match self.filter.trim().is_empty() {
+            true => state,
+            false => format!("{state} AND ({})", self.filter),
+        }
+    }
+}
+
 impl Client {
     /// One page of tasks that a search finds, without results. `limit` is at most 1,000; `cursor` is the `next` of the page
     /// before, or empty. A page may have fewer tasks than asked for, or none, and yet a next one.
@@ -69,7 +84,7 @@ impl Client {
     }
 
     /// All tasks that a filter, a preset or both take, as lines of CSV or JSON: whole lines at a time. Sorted by `submitted` or
-    /// `ended`; a state of the search is not looked at.
+    /// `ended`.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a search that cannot be read or a sort that an export has not, [`Error::Unreachable`]; later ones come
@@ -79,17 +94,11 @@ impl Client {
         search: &TaskSearch,
         format: ExportFormat,
     ) -> Result<impl Stream<Item = Result<bytes::Bytes, Error>> + use<>, Error> {
-        let TaskSearch {
-            state: _,
-            filter,
-            preset,
-            sort,
-        } = search.clone();
         let request = ExportTasksRequest {
             namespace: self.namespace.to_string(),
-            filter,
-            preset,
-            sort,
+            filter: search.whole_filter(),
+            preset: search.preset.clone(),
+            sort: search.sort.clone(),
             format: format.into(),
         };
         let answer = self.tasks().export_tasks(request).await;
@@ -101,7 +110,7 @@ impl Client {
         }))
     }
 
-    /// Does one thing to tasks that a filter, a preset or both take, as many as one request may; or, in a dry run, counts them. An
+    /// Does one thing to tasks that a search takes, in whatever order, as many as one request may; or, in a dry run, counts them. An
     /// answer with a `next` is to be followed by another call, with that as its cursor; the first has an empty one. `as_of_ms` is
     /// what the answer to a dry run says, or none for now.
     ///
@@ -126,7 +135,7 @@ impl Client {
         };
         let request = ApplyToTasksRequest {
             namespace: self.namespace.to_string(),
-            filter: search.filter.clone(),
+            filter: search.whole_filter(),
             preset: search.preset.clone(),
             action: action.into(),
             priority: priority.map(u32::from),

@@ -302,12 +302,18 @@ pub const REST_LARGE_BODIES_MAX: usize = 4;
 pub const REST_VALUES_MAX: usize = 500_000;
 /// Rows that one listing looks at before it hands back a cursor, so that a rare state costs a bounded time.
 pub const LIST_SCAN_MAX: usize = 10_000;
-/// Tasks of one message of an export.
+/// Tasks of an export that are read at once.
 pub const EXPORT_PAGE_TASKS: usize = 500;
+/// Bytes of one message of an export, before its last task: a task may have a hundred kilobytes of attempts and arguments.
+pub const EXPORT_PART_BYTES: usize = 256 * KIB as usize;
 /// Entries of the index of ended tasks that one page of a search looks at before it hands back a cursor.
 pub const SEARCH_ENTRIES_MAX: usize = 200_000;
 /// Ended tasks that a search may go over to sort them by something else than their times.
 pub const SORT_TASKS_MAX: usize = 2_000_000;
+/// Searches at once: each keeps a processor busy, for up to some hundred milliseconds.
+pub const SEARCHES_MAX: usize = 4;
+/// How far an id may be ahead of when its task was submitted: an id is given when the ledger takes the task in.
+pub const ID_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// A filter of a search, in bytes.
 pub const FILTER_BYTES_MAX: usize = 4 * KIB as usize;
 /// Tests in it.
@@ -444,6 +450,10 @@ pub const WEBHOOK_BODY_BYTES_MAX: usize = 64 * KIB as usize;
 pub const WEBHOOK_ANSWER_BYTES_MAX: u64 = 16 * KIB;
 /// Requests of one webhook at once. One whose last attempt failed has one.
 pub const WEBHOOK_OPEN_MAX: usize = 8;
+/// Requests of all webhooks of one namespace at once.
+pub const WEBHOOKS_OPEN_NAMESPACE_MAX: usize = 16;
+/// Tests of webhooks at once: whoever asks waits for the endpoint, on a thread.
+pub const WEBHOOK_TESTS_MAX: usize = 8;
 /// Requests of all webhooks at once: each has a thread.
 pub const WEBHOOKS_OPEN_MAX: usize = 64;
 /// For an endpoint to be found, reached and to have answered.

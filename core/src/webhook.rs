@@ -177,7 +177,7 @@ impl FromStr for Functions {
         name::check("module name", module)?;
         if let Some(function) = function {
             // Those of typed functions have more characters than names do.
-            if function.is_empty() {
+            if !name::is_function(function) {
                 name::check("function name", function)?;
             }
         }

@@ -206,8 +206,29 @@ pub struct Target {
     pub namespace: String,
     /// The task.
     pub id: TaskId,
+    /// How far it had come when it was read; if it has come further, it stays as it is. None does not matter.
+    pub seen: Option<Seen>,
     /// The task as it is from now on.
     pub reply: Reply<Result<Task, Refused>>,
+}
+
+/// How far a task has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its round.
+    pub round: u32,
+    /// Attempts ever started.
+    pub started: u32,
+}
+
+impl Seen {
+    /// How far a task has come now.
+    pub fn of(task: &Task) -> Self {
+        Self {
+            round: task.round,
+            started: task.started,
+        }
+    }
 }
 
 /// What is to become of a queue.

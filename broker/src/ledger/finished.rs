@@ -97,6 +97,7 @@ impl Ledger {
         if self.store.get(&key::finished_are_indexed())?.is_some() {
             return Ok(());
         }
+        tracing::info!("indexing what has ended, once; a million tasks take some ten seconds");
         let namespaces: Vec<_> = read(&self.shared.namespaces).values().copied().collect();
         let mut chunk: BTreeMap<Place, Entries> = BTreeMap::new();
         let mut tasks = 0;

@@ -60,7 +60,7 @@ pub(crate) use audit_log::AuditLog;
 pub use command::{
     BreakerOrder, BreakerView, Command, Delete, Deploy, Deployed, Doomed, HelloRefused, HostOrder,
     HostState, HostView, LogChunk, QueueChange, QueuePatch, QueueView, Readiness, Refused, Reply,
-    Submission, Submit, Submitted, Target, Watch, WatchId,
+    Seen, Submission, Submit, Submitted, Target, Watch, WatchId,
 };
 pub use ends::{Ended, Recent};
 pub use following::Following;
@@ -196,6 +196,8 @@ pub struct Shared {
     pub keys: Keys,
     /// Secrets, sealed.
     secrets: RwLock<HashMap<Namespace, Secrets>>,
+    /// The ledger's time at the last commit, in milliseconds since the Unix epoch.
+    time: AtomicU64,
     /// Webhooks. What it says may not be on disk yet.
     pub webhooks: RwLock<Webhooks>,
     /// Tells that they have changed.
@@ -227,6 +229,13 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The time, seen as the ledger sees it: it does not go back when the machine's clock does.
+    pub fn now(&self) -> Timestamp {
+        wall().max(Timestamp(
+            self.time.load(std::sync::atomic::Ordering::Relaxed),
+        ))
+    }
+
     /// The claim by which a task runs, if it does. Who reads the task's rows asks for it *before*, so that what comes of
     /// the claim is in what is read, if it is over.
     pub fn claim(&self, id: TaskId) -> Option<Lease> {

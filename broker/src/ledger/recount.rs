@@ -436,7 +436,6 @@ impl Ledger {
         }
     }
 
-    /// Each end of a round is told once, in the order of commits.
     /// The index leads to each task that has ended, by what its rows say, and to nothing else.
     fn check_finished(&self, tasks: &Tasks) {
         let mut expected: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
@@ -454,6 +453,7 @@ impl Ledger {
         assert_eq!(found, expected, "what has ended is in its index");
     }
 
+    /// Each end of a round is told once, in the order of commits.
     fn check_settled(&self, tasks: &Tasks) {
         let mut ends: BTreeMap<TaskId, u32> = BTreeMap::new();
         for (key, value) in self.rows(Space::Index, &key::settled_all()) {

@@ -64,6 +64,7 @@ impl Ledger {
             settings: RwLock::default(),
             keys: Keys::default(),
             secrets: RwLock::default(),
+            time: AtomicU64::new(ledger_row.time_ms),
             webhooks: RwLock::default(),
             webhooks_changed: watch::Sender::new(()),
             progress: Mutex::new(HashMap::new()),

@@ -359,6 +359,7 @@ impl Ledger {
         // What a blob's last row is gone with has to be on disk before the blob goes.
         step.durable |= !unnamed.is_empty();
         self.steps += 1;
+        self.shared.time.store(self.time.0, Ordering::Relaxed);
         if step.durable {
             // Before the commit, since whoever reads what is in it has to find this.
             self.shared.owed.store(self.steps, Ordering::Release);

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use tq_core::TaskId;
+use tq_core::limits::ID_AHEAD_MAX;
 use tq_core::planted::{Bug, is_planted};
 use tq_core::transition::{self, Effect};
+use tq_core::{TaskId, Timestamp};
 
 use super::step::Call;
 use super::{Error, Ledger, Open, Refused, Submission, Submit, Submitted, Weight};
@@ -149,12 +150,15 @@ impl Ledger {
 
     fn submit_one(&mut self, namespace: Namespace, submission: Submission) -> TaskId {
         let Submission {
-            spec,
+            mut spec,
             payload,
             request,
             key_window,
         } = submission;
         let id = self.ids.next(self.time);
+        // The machine's clock may have gone back, or the submit have waited for long: whoever looks for it by its id has to find it.
+        let earliest = Timestamp(self.time.0.saturating_sub(ID_AHEAD_MAX.as_secs() * 1_000));
+        spec.submitted_at = spec.submitted_at.max(earliest);
         self.last_id = id;
         self.submitted += 1;
         self.step.taken_in += 1;

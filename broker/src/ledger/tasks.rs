@@ -6,7 +6,7 @@ use tq_core::{Epoch, TaskId, Timestamp};
 
 use super::quotas::waits;
 use super::ready::is_ready;
-use super::{Error, Ledger, LogChunk, Open, Refused, Target};
+use super::{Error, Ledger, LogChunk, Open, Refused, Seen, Target};
 use crate::dispatch::lanes::Spot;
 use crate::store::{Direction, Space};
 use crate::tables::key::{self, Namespace};
@@ -156,7 +156,7 @@ impl Ledger {
     }
 
     pub(super) fn cancel(&mut self, target: Target) -> Result<(), Error> {
-        let result = match self.find(&target.namespace, target.id)? {
+        let result = match self.as_seen(&target)? {
             Err(refused) => Err(refused),
             Ok(()) => self
                 .apply(target.id, transition::cancel)
@@ -167,7 +167,7 @@ impl Ledger {
     }
 
     pub(super) fn amend(&mut self, amendment: Amendment, target: Target) -> Result<(), Error> {
-        let result = match self.find(&target.namespace, target.id)? {
+        let result = match self.as_seen(&target)? {
             Err(refused) => Err(refused),
             Ok(()) => self
                 .apply(target.id, |task, now| {
@@ -180,7 +180,7 @@ impl Ledger {
     }
 
     pub(super) fn redrive(&mut self, target: Target) -> Result<(), Error> {
-        let result = match self.find(&target.namespace, target.id)? {
+        let result = match self.as_seen(&target)? {
             Err(refused) => Err(refused),
             Ok(()) => {
                 let spec = self
@@ -200,6 +200,23 @@ impl Ledger {
         };
         self.answer_task(target, result);
         Ok(())
+    }
+
+    /// Whether the task of a command is there, and as its sender has seen it.
+    fn as_seen(&mut self, target: &Target) -> Result<Result<(), Refused>, Error> {
+        if let Err(refused) = self.find(&target.namespace, target.id)? {
+            return Ok(Err(refused));
+        }
+        let task = self.open.get(&target.id).map(|open| &open.task);
+        Ok(match (task, target.seen) {
+            (Some(task), Some(seen)) if Seen::of(task) != seen => {
+                Err(Refused::from(Rejected::WrongState {
+                    state: task.state.name(),
+                    expected: "as it was found",
+                }))
+            }
+            _ => Ok(()),
+        })
     }
 
     pub(super) fn find(

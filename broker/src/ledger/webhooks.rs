@@ -245,6 +245,11 @@ pub enum Delivering {
         /// When the next one is due; none if there is none.
         reply: Reply<Option<Timestamp>>,
     },
+    /// Whether all that was said before is written.
+    Written {
+        /// It is.
+        reply: Reply<()>,
+    },
     /// Someone wants it to be delivered again.
     Again {
         /// Whose.
@@ -261,7 +266,9 @@ impl Delivering {
     pub(super) fn deliveries(&self) -> usize {
         match self {
             Self::Taken { deliveries, .. } => deliveries.len(),
-            Self::Begun { .. } | Self::Tried { .. } | Self::Again { .. } => 1,
+            Self::Begun { .. } | Self::Tried { .. } | Self::Written { .. } | Self::Again { .. } => {
+                1
+            }
         }
     }
 }
@@ -378,7 +385,8 @@ impl Ledger {
                 changed.failing_since = None;
                 changed.changes += 1;
                 for (at, mut delivery) in self.deliveries_of(webhook.number)? {
-                    delivery.due = self.time;
+                    // Whatever clock it is compared with.
+                    delivery.due = Timestamp::EPOCH;
                     let row = row::encode_delivery(&delivery);
                     self.step.webhooks.0.insert(at, Some(row.into()));
                 }
@@ -460,6 +468,8 @@ impl Ledger {
                 let next = self.note_tried(&webhook, tried, is_gone)?;
                 self.answer(reply, next);
             }
+            // Answered when the commit is done, which is behind those of all commands before it.
+            Delivering::Written { reply } => self.answer(reply, ()),
             Delivering::Again {
                 webhook,
                 delivery,
@@ -538,6 +548,11 @@ impl Ledger {
         let is_delivered = tried.error.is_empty();
         tried.next = match is_delivered {
             true => None,
+            // While nothing goes through at all, nothing is given up: the webhook is paused when that lasts.
+            false if webhook.failing_since.is_some() => {
+                let next = RETRY.retry_at(tried.task, tried.attempt, None, self.time);
+                next.or(Some(self.time.after(RETRY.cap)))
+            }
             false => RETRY.retry_at(tried.task, tried.attempt, None, self.time),
         };
         if let Some(mut delivery) = self.delivery(&at)? {

@@ -74,6 +74,10 @@ impl States {
         }
     }
 
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     pub(super) fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }

@@ -185,6 +185,11 @@ impl Filter {
     pub(super) fn bounds(&self) -> Bounds {
         self.0.bounds()
     }
+
+    /// Whether it takes nothing but tasks that have ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.bounds().states.is_within(States::ENDED)
+    }
 }
 
 impl Node {

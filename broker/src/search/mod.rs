@@ -179,7 +179,8 @@ impl Search {
             sort,
             action,
         } = *asked;
-        let now = cursor.map_or(now, |cursor| cursor.now);
+        // A cursor comes from outside.
+        let now = cursor.map_or(now, |cursor| cursor.now.min(now));
         if filter.len() > FILTER_BYTES_MAX {
             return Err(Error::TooLong(filter.len()));
         }
@@ -190,7 +191,7 @@ impl Search {
         let filter_of_preset = preset_of.map_or("", |preset| preset.filter);
         let both = Filter::parse(filter_of_preset, now)?.and(Filter::parse(filter, now)?);
         let narrowed = both.and(narrow(now));
-        let has_ended = narrowed.bounds().states.is_within(States::ENDED);
+        let has_ended = narrowed.has_ended();
         let sort_of = match (sort, preset_of) {
             ("", Some(preset)) if !preset.sort.is_empty() => preset.sort.parse()?,
             ("", _) => Sort {
@@ -232,6 +233,6 @@ impl Search {
 
     /// Whether it takes nothing but tasks that have ended.
     pub fn has_ended(&self) -> bool {
-        self.filter.bounds().states.is_within(States::ENDED)
+        self.filter.has_ended()
     }
 }

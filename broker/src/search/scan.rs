@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use tq_core::limits::{LIST_SCAN_MAX, SEARCH_ENTRIES_MAX, SORT_TASKS_MAX};
+use tq_core::limits::{ID_AHEAD_MAX, LIST_SCAN_MAX, SEARCH_ENTRIES_MAX, SORT_TASKS_MAX};
 use tq_core::task::Lease;
 use tq_core::{TaskId, Timestamp};
 
@@ -18,9 +18,9 @@ use crate::tables::{Namespace, key};
 const PAGE: usize = 64;
 /// Tasks that are read at once.
 const CHUNK: usize = 500;
-/// An id begins with the time at which the ledger took its task in, which is later than its submit by as long as that
-/// waited. None waits longer.
-const ID_IS_LATER_MS: u64 = 60_000;
+/// An id begins with the time at which the ledger took its task in, which is that much later than its submit, or earlier,
+/// at most.
+const ID_AHEAD_MS: u64 = ID_AHEAD_MAX.as_secs() * 1_000;
 
 /// A page of what was found.
 #[derive(Debug)]
@@ -88,7 +88,10 @@ pub fn scan<E: From<store::Error> + From<row::Error> + From<Error>>(
         budget,
         found: Vec::new(),
     };
+    let is_empty = search.filter.bounds().states.is_empty();
     let next = match (search.has_ended(), search.sort.by) {
+        // It contradicts itself.
+        _ if is_empty => None,
         (false, _) => page.submitted::<E>(place)?,
         (true, By::Ended) => page.ended::<E>(place)?,
         (true, _) => page.ranked::<E>(place)?,
@@ -122,8 +125,8 @@ impl Walk<'_> {
     ) -> Result<Option<Place>, E> {
         let Range { from, to } = self.search.filter.bounds().submitted;
         let (lowest, highest) = (
-            id_at(from.saturating_sub(ID_IS_LATER_MS), u8::MIN),
-            id_at(to.saturating_add(ID_IS_LATER_MS), u8::MAX),
+            id_at(from.saturating_sub(ID_AHEAD_MS), u8::MIN),
+            id_at(to.saturating_add(ID_AHEAD_MS), u8::MAX),
         );
         let last = match after {
             Some(Place::Submitted(id)) => Some(number(id)),

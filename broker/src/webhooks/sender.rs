@@ -1,12 +1,16 @@
 //! Sending requests to where a tenant says: to the internet by `https`, and to nothing else that nobody opened.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Uri;
+use tokio::sync::Semaphore;
 use tq_core::Timestamp;
 use tq_core::grant::{Host, Scheme};
-use tq_core::limits::{WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_ERROR_BYTES_MAX, WEBHOOK_TIMEOUT};
+use tq_core::limits::{
+    WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_ERROR_BYTES_MAX, WEBHOOK_TESTS_MAX, WEBHOOK_TIMEOUT,
+};
 use tq_core::network::{Forbidden, Network, judge};
 use tq_core::webhook::Endpoint;
 use ureq::config::Config;
@@ -23,6 +27,8 @@ use crate::outbound;
 pub(crate) struct Sender {
     agent: Agent,
     allowed: Vec<Network>,
+    /// Lets in so many tests at once.
+    pub(crate) tests: Arc<Semaphore>,
 }
 
 /// What came of a request.
@@ -74,6 +80,7 @@ impl Sender {
         Self {
             agent: Agent::with_parts(config, DefaultConnector::default(), resolver),
             allowed,
+            tests: Arc::new(Semaphore::new(WEBHOOK_TESTS_MAX)),
         }
     }
 

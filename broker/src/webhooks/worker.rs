@@ -9,7 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tq_core::Timestamp;
-use tq_core::limits::{WEBHOOK_OPEN_MAX, WEBHOOK_PENDING_MAX, WEBHOOKS_OPEN_MAX};
+use tq_core::limits::{
+    WEBHOOK_OPEN_MAX, WEBHOOK_PENDING_MAX, WEBHOOKS_OPEN_MAX, WEBHOOKS_OPEN_NAMESPACE_MAX,
+};
 
 use super::event::{Writer, id};
 use super::pick::{Picked, pick};
@@ -22,7 +24,7 @@ use crate::ledger::{
 };
 use crate::secrets::{Sealed, Vault, VaultError};
 use crate::store::{Direction, Space};
-use crate::tables::{key, row};
+use crate::tables::{Namespace, key, row};
 
 /// Commits that a webhook may be ahead of its row, so that one which has nothing to tell seldom writes that.
 const UNWRITTEN_MAX: u64 = 1_024;
@@ -62,6 +64,8 @@ struct Queue {
     due: BTreeSet<(Timestamp, DeliveryId)>,
     under_way: HashSet<DeliveryId>,
     has_failed: bool,
+    /// What was under way was left out when it was looked at: it may have become due anew.
+    is_partial: bool,
 }
 
 /// An attempt that has ended.
@@ -87,6 +91,8 @@ pub(crate) struct Worker {
     writer: Writer,
     queues: HashMap<WebhookId, Queue>,
     attempts: JoinSet<Ended>,
+    /// Which webhook comes first next time, by its place.
+    next: usize,
 }
 
 impl Worker {
@@ -100,6 +106,7 @@ impl Worker {
             writer: Writer::new(),
             queues: HashMap::new(),
             attempts: JoinSet::new(),
+            next: 0,
         }
     }
 
@@ -167,12 +174,19 @@ impl Worker {
         self.queues.retain(|id, queue| {
             !queue.under_way.is_empty() || webhooks.iter().any(|(of, ..)| of == id)
         });
+        // What one of them cannot do is no reason for the others to wait.
+        let mut failed = None;
         for (id, _, webhook) in webhooks {
-            self.look(id, webhook).await?;
+            if let Err(error) = self.look(id, webhook).await {
+                failed = Some(error);
+            }
         }
-        let is_more = self.pick_up(webhooks).await?;
+        let picked = self.pick_up(webhooks).await;
         self.start(webhooks);
-        Ok(is_more)
+        match failed {
+            Some(error) => Err(error),
+            None => picked,
+        }
     }
 
     /// Looks at what a webhook has to deliver, if something became due there.
@@ -181,6 +195,12 @@ impl Worker {
         if queue.seen == Some(webhook.changes) {
             return Ok(());
         }
+        // What has changed is known before it is in the store.
+        let written = self
+            .means
+            .ledger
+            .ask(|reply| Command::Deliver(Box::new(Delivering::Written { reply })));
+        written.await.map_err(|error| error.to_string())?;
         let (store, number) = (Arc::clone(self.means.ledger.reader()), id.number);
         let reading = tokio::task::spawn_blocking(move || {
             let of_it = key::deliveries_of(number);
@@ -201,7 +221,9 @@ impl Worker {
         let due = due.map_err(|error| error.0.message().to_owned())?;
         queue.seen = Some(webhook.changes);
         queue.due = due;
+        let found = queue.due.len();
         queue.due.retain(|(_, of)| !queue.under_way.contains(of));
+        queue.is_partial = queue.due.len() < found;
         Ok(())
     }
 
@@ -223,24 +245,31 @@ impl Worker {
             return Ok(false);
         }
         let (store, writer) = (Arc::clone(self.means.ledger.reader()), self.writer.clone());
-        let now = wall();
+        let now = shared.now();
         let picking = tokio::task::spawn_blocking(move || {
             let picked = behind.into_iter().map(|(id, webhook)| {
-                let picked = pick(&store, on_disk, (id.namespace, &webhook), &writer, now)?;
-                Ok::<_, ApiError>((id, webhook, picked))
+                let picked = pick(&store, on_disk, (id.namespace, &webhook), &writer, now);
+                (id, webhook, picked)
             });
-            picked.collect::<Result<Vec<_>, _>>()
+            picked.collect::<Vec<_>>()
         });
         let all = picking.await.map_err(|error| error.to_string())?;
-        let all = all.map_err(|error| error.0.message().to_owned())?;
-        let mut is_more = false;
+        let (mut is_more, mut failed) = (false, None);
         for (id, webhook, picked) in all {
+            let picked = match picked {
+                Ok(picked) => picked,
+                Err(error) => {
+                    let error: ApiError = error;
+                    failed = Some(format!("{}: {}", id.name, error.0.message()));
+                    continue;
+                }
+            };
             is_more |= picked.is_cut;
             self.take(id, &webhook, picked)
                 .await
                 .map_err(|error| error.to_string())?;
         }
-        Ok(is_more)
+        failed.map_or(Ok(is_more), Err)
     }
 
     /// Has the ledger write what was picked up.
@@ -288,14 +317,26 @@ impl Worker {
         Ok(())
     }
 
-    /// Sends what is due, as much as may be under way; of each webhook in turn, so that none holds up another.
+    /// Sends what is due, as much as may be under way: of each webhook in turn, beginning where the last time ended, and no more
+    /// of a namespace than its part, so that none holds up another.
     fn start(&mut self, webhooks: &[(WebhookId, String, Arc<Webhook>)]) {
-        let now = wall();
+        let now = self.means.ledger.shared().now();
+        let mut of_namespace: HashMap<Namespace, usize> = HashMap::new();
+        for (id, queue) in &self.queues {
+            *of_namespace.entry(id.namespace).or_default() += queue.under_way.len();
+        }
         loop {
             let mut has_begun = false;
-            for (id, namespace, webhook) in webhooks {
+            let begin = self.next % webhooks.len().max(1);
+            let (before, behind) = webhooks.split_at_checked(begin).unwrap_or_default();
+            for (id, namespace, webhook) in behind.iter().chain(before) {
                 if self.attempts.len() >= WEBHOOKS_OPEN_MAX {
                     return;
+                }
+                self.next = self.next.wrapping_add(1);
+                let of_namespace = of_namespace.entry(id.namespace).or_default();
+                if *of_namespace >= WEBHOOKS_OPEN_NAMESPACE_MAX {
+                    continue;
                 }
                 let Some(queue) = self.queues.get_mut(id) else {
                     continue;
@@ -314,6 +355,7 @@ impl Worker {
                 };
                 queue.due.remove(&(at, of));
                 queue.under_way.insert(of);
+                *of_namespace += 1;
                 let attempt = Attempt {
                     webhook: id.clone(),
                     namespace: namespace.clone(),
@@ -345,13 +387,15 @@ impl Worker {
             queue.has_failed = !is_delivered;
             if let Some(next) = next {
                 queue.due.insert((next, delivery));
+            } else if queue.is_partial {
+                queue.seen = None;
             }
         }
     }
 
     /// When something is due that can be sent then.
     fn next_due(&self, webhooks: &[(WebhookId, String, Arc<Webhook>)]) -> Option<Duration> {
-        let now = wall();
+        let now = self.means.ledger.shared().now();
         let due = webhooks.iter().filter_map(|(id, ..)| {
             let queue = self.queues.get(id)?;
             let (at, _) = queue.due.first()?;

@@ -539,6 +539,7 @@ impl World {
         self.command(command(Target {
             namespace,
             id,
+            seen: None,
             reply,
         }));
         self.clients.changes.push((id, answer));

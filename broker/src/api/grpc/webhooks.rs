@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use tq_core::limits::WEBHOOK_LOG_MAX;
+use tq_core::limits::{WEBHOOK_LOG_MAX, WEBHOOK_TESTS_MAX};
 use tq_core::name;
 use tq_core::webhook::{Endpoint, Event, Filter};
 use tq_proto::v1;
@@ -143,7 +143,14 @@ impl WebhookService for Webhooks {
         caller.is_about("webhook", &name);
         let (_, webhook) = self.find(&namespace, &name).await?;
         let (sender, vault) = (Arc::clone(&self.0.hooks), Arc::clone(&self.0.vault));
+        let permit = Arc::clone(&sender.tests).try_acquire_owned();
+        let permit = permit.map_err(|_| {
+            Status::resource_exhausted(format!(
+                "{WEBHOOK_TESTS_MAX} webhooks are being tested already; try again in some seconds"
+            ))
+        })?;
         let sending = blocking(move || {
+            let _permit = permit;
             let secret = open_secret(&vault, &namespace, &name, &webhook.secret)?;
             Ok(sender.ping(&webhook.endpoint, &secret, (&namespace, &name), wall()))
         });

@@ -73,6 +73,7 @@ impl Sim {
         let target = Target {
             namespace: TENANT.to_owned(),
             id,
+            seen: None,
             reply,
         };
         self.inbox.push(Command::Amend(Box::new(amendment), target));

@@ -626,6 +626,7 @@ impl Sim {
         self.inbox.push(Command::Cancel(Target {
             namespace: TENANT.to_owned(),
             id,
+            seen: None,
             reply,
         }));
         answer
@@ -643,6 +644,7 @@ impl Sim {
         self.inbox.push(Command::Redrive(Target {
             namespace: TENANT.to_owned(),
             id,
+            seen: None,
             reply,
         }));
         answer

@@ -24,7 +24,7 @@ pub(crate) async fn run(config: &Config, args: TaskExportArgs) -> anyhow::Result
     let client = connect(config).await?;
     let mut lines = client.export_tasks(&search, format).await?;
     while let Some(lines) = lines.next().await {
-        output::data(&lines?)?;
+        output::guest_text(&lines?)?;
     }
     Ok(Exit::Succeeded)
 }

@@ -8,7 +8,7 @@ use tonic::Status;
 use tq_core::limits::{APPLY_BATCH_MAX, CHANGES_AT_ONCE};
 use tq_core::task::Task;
 use tq_core::transition::Amendment;
-use tq_core::{Priority, TaskId, Timestamp};
+use tq_core::{Priority, Timestamp};
 use tq_proto::v1;
 
 use super::Tasks;
@@ -17,7 +17,7 @@ use crate::access::Caller;
 use crate::api::grpc::blocking::blocking;
 use crate::api::grpc::convert;
 use crate::api::status::{ApiError, invalid};
-use crate::ledger::{Command, Doomed, Refused, Target, wall};
+use crate::ledger::{Command, Doomed, Refused, Seen, Target};
 use crate::search::{Asked, Filter, States};
 
 /// What is done to tasks.
@@ -92,6 +92,15 @@ impl Action {
 }
 
 impl Change {
+    /// Whether a task that it was done to may soon be in such a state again, where the same call, made again meanwhile, would find
+    /// it. A task that only began to run is still to be cancelled.
+    fn is_once(self) -> bool {
+        match self {
+            Self::Retry | Self::Redrive => true,
+            Self::Cancel | Self::Reprioritise(_) => false,
+        }
+    }
+
     fn command(self, begun: Timestamp, target: Target) -> Command {
         let amendment = match self {
             Self::Cancel => return Command::Cancel(target),
@@ -149,13 +158,15 @@ impl Tasks {
             };
             Filter::of_states(action.states()).and(bound)
         };
-        let now = wall();
+        let now = self.now();
         let as_of = as_of_ms.map_or(now, |ms| now.min(Timestamp(ms)));
         let (search, cursor) = read(&asked, narrow, &cursor, as_of)?;
         let begun = search.now();
         let reads = self.reads(&namespace);
         let find = move || reads.search(&search, cursor.as_ref(), APPLY_BATCH_MAX);
+        let permit = self.0.search_permit().await?;
         let page = blocking(find).await?;
+        drop(permit);
         self.0.ledger.on_disk().await.map_err(ApiError::from)?;
         let tasks = page.found.into_iter().map(|found| found.task);
         let due: Vec<_> = tasks.filter(|task| action.is_due(task, begun)).collect();
@@ -171,9 +182,7 @@ impl Tasks {
                 }
             }
             (false, Action::Each(change)) => {
-                let ids = due.into_iter().map(|task| task.id);
-                self.change_each(&namespace, change, begun, ids.collect())
-                    .await?
+                self.change_each(&namespace, change, begun, due).await?
             }
         };
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -191,13 +200,15 @@ impl Tasks {
         namespace: &str,
         change: Change,
         begun: Timestamp,
-        ids: Vec<TaskId>,
+        tasks: Vec<Task>,
     ) -> Result<usize, Status> {
-        let changes = ids.into_iter().map(|id| {
+        let changes = tasks.into_iter().map(|task| {
+            let (id, seen) = (task.id, change.is_once().then(|| Seen::of(&task)));
             self.0.ledger.ask(move |reply| {
                 let target = Target {
                     namespace: namespace.to_owned(),
                     id,
+                    seen,
                     reply,
                 };
                 change.command(begun, target)

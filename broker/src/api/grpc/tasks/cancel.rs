@@ -112,6 +112,7 @@ impl Tasks {
                 Command::Cancel(Target {
                     namespace: namespace.to_owned(),
                     id,
+                    seen: None,
                     reply,
                 })
             })

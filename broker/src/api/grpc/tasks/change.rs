@@ -71,6 +71,7 @@ impl Tasks {
                 command(Target {
                     namespace,
                     id,
+                    seen: None,
                     reply,
                 })
             })

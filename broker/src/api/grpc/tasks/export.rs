@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tonic::Status;
 use tq_core::label::Labels;
-use tq_core::limits::EXPORT_PAGE_TASKS;
+use tq_core::limits::{EXPORT_PAGE_TASKS, EXPORT_PART_BYTES};
 use tq_core::task::Task;
 use tq_proto::v1;
 
@@ -19,8 +19,7 @@ use crate::api::grpc::blocking::blocking;
 use crate::api::grpc::reads::Reads;
 
 use crate::api::status::{ApiError, invalid};
-use crate::ledger::wall;
-use crate::search::{Asked, By, Cursor, Filter, Found, Search, States};
+use crate::search::{Asked, By, Cursor, Filter, Found, Search};
 
 /// The first line of CSV.
 const COLUMNS: [&str; 20] = [
@@ -64,30 +63,41 @@ impl Format {
         }
     }
 
-    fn lines(&self, found: &[Found], is_first: bool) -> Result<Bytes, Status> {
-        let mut lines = Vec::new();
-        let failed = || Status::internal("a task could not be written as a line");
-        match self {
-            Self::JsonLines(json) => {
-                for found in found {
-                    let task = json.shown(&shown(found));
-                    lines.extend_from_slice(task.to_string().as_bytes());
+    /// The lines of tasks, in parts of [`EXPORT_PART_BYTES`] and one task more.
+    fn lines(&self, found: &[Found], is_first: bool) -> Result<Vec<Bytes>, Status> {
+        let mut parts = Vec::new();
+        let mut lines = match self {
+            Self::Csv if is_first => record(COLUMNS)?,
+            Self::Csv | Self::JsonLines(_) => Vec::new(),
+        };
+        for found in found {
+            match self {
+                Self::JsonLines(json) => {
+                    lines.extend_from_slice(json.shown(&shown(found)).to_string().as_bytes());
                     lines.push(b'\n');
                 }
+                Self::Csv => lines.extend(record(row(&found.task))?),
             }
-            Self::Csv => {
-                let mut csv = csv::Writer::from_writer(&mut lines);
-                if is_first {
-                    csv.write_record(COLUMNS).map_err(|_| failed())?;
-                }
-                for found in found {
-                    csv.write_record(row(&found.task)).map_err(|_| failed())?;
-                }
-                csv.flush().map_err(|_| failed())?;
+            if lines.len() >= EXPORT_PART_BYTES {
+                parts.push(std::mem::take(&mut lines).into());
             }
         }
-        Ok(lines.into())
+        if !lines.is_empty() {
+            parts.push(lines.into());
+        }
+        Ok(parts)
     }
+}
+
+/// A line of CSV (RFC 4180).
+fn record<T: AsRef<[u8]>>(cells: [T; COLUMNS.len()]) -> Result<Vec<u8>, Status> {
+    let failed = || Status::internal("a task could not be written as a line");
+    let mut builder = csv::WriterBuilder::new();
+    let mut csv = builder
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(Vec::new());
+    csv.write_record(cells).map_err(|_| failed())?;
+    csv.into_inner().map_err(|_| failed())
 }
 
 /// A task in the columns of CSV. What it has not is empty.
@@ -137,7 +147,7 @@ fn listed(labels: &Labels) -> String {
 
 /// A text of somebody else's, so that no spreadsheet takes it for a formula (OWASP, "CSV Injection").
 fn inert(text: String) -> String {
-    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
         true => format!("'{text}"),
         false => text,
     }
@@ -161,8 +171,14 @@ impl Tasks {
         format: i32,
     ) -> Result<Outgoing<v1::ExportTasksResponse>, Status> {
         let format = Format::of(format)?;
-        let narrow = |_| Filter::of_states(States::ALL);
-        let (search, cursor) = read(asked, narrow, "", wall())?;
+        // An end to get to, however much ends meanwhile.
+        let narrow = Filter::submitted_before;
+        let sorted = |sort| read(&Asked { sort, ..*asked }, narrow, "", self.now());
+        let (search, cursor) = match asked.sort {
+            // Not the preset's, which an export may not have.
+            "" => sorted("-ended").or_else(|_| sorted("-submitted"))?,
+            sort => sorted(sort)?,
+        };
         let sort = search.sort();
         let has_index = match sort.by {
             By::Submitted => !search.has_ended(),
@@ -185,23 +201,26 @@ impl Tasks {
         let pages = stream::unfold(Some(export), |export| async {
             let mut export = export?;
             match export.page().await {
-                Ok((lines, true)) => Some((Ok(lines), Some(export))),
-                Ok((lines, false)) => Some((Ok(lines), None)),
+                Ok((parts, true)) => Some((Ok(parts), Some(export))),
+                Ok((parts, false)) => Some((Ok(parts), None)),
                 Err(status) => Some((Err(status), None)),
             }
         });
-        let pages = pages.filter(|page| {
-            let is_empty = page.as_ref().is_ok_and(Bytes::is_empty);
-            std::future::ready(!is_empty)
+        let parts = pages.flat_map(|page| {
+            let parts = match page {
+                Ok(parts) => parts.into_iter().map(Ok).collect(),
+                Err(status) => vec![Err(status)],
+            };
+            stream::iter(parts)
         });
-        let pages = pages.map(|page| page.map(|data| v1::ExportTasksResponse { data }));
-        Ok(Box::pin(pages))
+        let parts = parts.map(|part| part.map(|data| v1::ExportTasksResponse { data }));
+        Ok(Box::pin(parts))
     }
 }
 
 impl Export {
     /// The next lines, and whether there may be more.
-    async fn page(&mut self) -> Result<(Bytes, bool), Status> {
+    async fn page(&mut self) -> Result<(Vec<Bytes>, bool), Status> {
         let stop = self.context.stop.clone();
         if stop.is_cancelled() {
             return Err(Status::unavailable("the broker is stopping"));
@@ -213,7 +232,9 @@ impl Export {
             let page = reads.search(&search, cursor.as_ref(), EXPORT_PAGE_TASKS)?;
             Ok((format.lines(&page.found, is_first)?, page.next))
         });
+        let permit = self.context.search_permit().await?;
         let (lines, next) = page.await?;
+        drop(permit);
         self.context
             .ledger
             .on_disk()

@@ -9,7 +9,6 @@ use crate::api::grpc::blocking::blocking;
 use crate::api::grpc::convert;
 use crate::api::grpc::reads::Reads;
 use crate::api::status::{ApiError, invalid};
-use crate::ledger::wall;
 use crate::search::{self, Asked, Budget, Cursor, Filter, Found, Page, Search, States};
 
 /// Reads a search, and where it goes on.
@@ -61,15 +60,19 @@ impl Tasks {
         limit: usize,
     ) -> Result<v1::ListTasksResponse, Status> {
         let narrow = |_| Filter::of_states(states(state));
-        let (search, cursor) = read(&asked, narrow, cursor, wall())?;
+        let (search, cursor) = read(&asked, narrow, cursor, self.now())?;
         let reads = self.reads(namespace);
-        let find = move || reads.search(&search, cursor.as_ref(), limit);
+        let _permit = self.0.search_permit().await?;
+        let find = move || {
+            let page = reads.search(&search, cursor.as_ref(), limit)?;
+            Ok(v1::ListTasksResponse {
+                tasks: page.found.iter().map(shown).collect(),
+                next: page.next.map(|next| next.encode()).unwrap_or_default(),
+            })
+        };
         let page = blocking(find).await?;
         self.0.ledger.on_disk().await.map_err(ApiError::from)?;
-        Ok(v1::ListTasksResponse {
-            tasks: page.found.iter().map(shown).collect(),
-            next: page.next.map(|next| next.encode()).unwrap_or_default(),
-        })
+        Ok(page)
     }
 }
 

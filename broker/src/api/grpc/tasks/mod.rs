@@ -17,8 +17,8 @@ use std::pin::Pin;
 
 use futures_core::Stream;
 use tonic::{Request, Response, Status};
-use tq_core::TaskId;
 use tq_core::limits::{LIST_PAGE_MAX, WATCH_IDS_MAX};
+use tq_core::{TaskId, Timestamp};
 use tq_proto::v1;
 use tq_proto::v1::task_service_server::TaskService;
 use tracing::Instrument;
@@ -284,6 +284,11 @@ impl TaskService for Tasks {
 }
 
 impl Tasks {
+    /// The time that searches are about.
+    fn now(&self) -> Timestamp {
+        self.0.ledger.shared().now()
+    }
+
     fn reads(&self, namespace: &str) -> Reads {
         Reads::new(&self.0, namespace)
     }
