@@ -155,3 +155,30 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_of_a_search_is_in_its_filter() {
+        let whole = |state, filter: &str| {
+            let search = TaskSearch {
+                state,
+                filter: filter.to_owned(),
+                ..TaskSearch::default()
+            };
+            search.whole_filter()
+        };
+        let dead = Some(TaskState::Dead);
+        assert_eq!(
+            whole(None, "module = a OR module = b"),
+            "module = a OR module = b"
+        );
+        assert_eq!(whole(dead, " "), "state = dead");
+        assert_eq!(
+            whole(dead, "module = a OR module = b"),
+            "state = dead AND (module = a OR module = b)"
+        );
+    }
+}

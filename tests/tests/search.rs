@@ -154,6 +154,11 @@ async fn tasks_are_found_by_what_they_are_and_what_became_of_them() {
         assert_eq!(&row[column("outcome")], "trap");
         assert_eq!(&row[column("labels")], "customer==1+1");
     }
+    // The preset's own order is one that an export has not.
+    let slow = tq.run(["task", "export", "--preset", "slow"]).await;
+    assert_eq!(slow.text().lines().count(), 47);
+    let none = tq.run(["task", "bulk", "cancel", "-f", "state = ended"]);
+    assert_eq!(none.await.text(), "0 tasks cancelled\n");
     for (words, code, message) in [
         (
             &["list", "-f", "modul = x"][..],
@@ -169,6 +174,11 @@ async fn tasks_are_found_by_what_they_are_and_what_became_of_them() {
             &["export", "--sort", "fuel", "-f", "state = dead"],
             4,
             "cannot be sorted",
+        ),
+        (
+            &["bulk", "cancel", "-f", "module ="],
+            4,
+            "a value was expected",
         ),
         (&["bulk", "redrive"], 4, "filter and preset are both empty"),
         (

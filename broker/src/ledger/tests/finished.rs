@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tq_core::label::Labels;
 use tq_core::outcome::{Outcome, Usage};
 use tq_core::{Priority, TaskId, Timestamp};
 
-use super::sim::{Sim, spec};
+use super::sim::{Sim, TENANT, spec};
 use super::stores::NewStore;
-use crate::ledger::{Doomed, Error};
+use crate::ledger::{Command, Doomed, Error, Refused, Seen, Target};
 use crate::search::{Asked, Budget, Cursor, Filter, Search, States, scan};
 use crate::store::{Batch, Committed, Level, Space};
 use crate::tables::key;
@@ -18,6 +19,8 @@ use crate::tables::key;
 on_every_store![
     searches_find_what_is_there_whatever_the_pages,
     store_of_an_older_build_is_indexed_once,
+    what_came_further_since_it_was_found_stays_as_it_is,
+    submits_are_found_whatever_the_clock_did,
 ];
 
 /// Why a search found nothing.
@@ -258,4 +261,54 @@ fn store_of_an_older_build_is_indexed_once(store: NewStore) {
     assert_eq!(sim.ledger().tasks(), before);
     sim.restart();
     assert_eq!(rows(&sim), written, "nothing is indexed twice");
+}
+
+/// The same call, made again beside the first one, has found the same tasks.
+fn what_came_further_since_it_was_found_stays_as_it_is(store: NewStore) {
+    let mut sim = Sim::new(store);
+    let mut once = spec();
+    once.retry.max_attempts = 1;
+    let id = sim.submit(once);
+    sim.connect("a", 1);
+    let die = |sim: &mut Sim| {
+        let epoch = sim.hosts["a"].only();
+        sim.finish("a", epoch, Outcome::Trap);
+        sim.settle();
+        assert_eq!(sim.state(id), "dead");
+    };
+    die(&mut sim);
+    let seen = Seen::of(&sim.task(id));
+    let redrive = |sim: &mut Sim| {
+        let (reply, mut answer) = oneshot::channel();
+        sim.inbox.push(Command::Redrive(Target {
+            namespace: TENANT.to_owned(),
+            id,
+            seen: Some(seen),
+            reply,
+        }));
+        sim.settle();
+        answer.try_recv().expect("it is answered")
+    };
+    redrive(&mut sim).expect("it is as it was found");
+    die(&mut sim);
+    let refused = redrive(&mut sim).expect_err("it has died once more");
+    assert!(matches!(refused, Refused::Rejected(_)), "{refused}");
+    assert_eq!(sim.task(id).round, 2);
+}
+
+fn submits_are_found_whatever_the_clock_did(store: NewStore) {
+    let mut sim = Sim::new(store);
+    sim.advance(Duration::from_secs(3_600));
+    let time = sim.ledger().time;
+    // The machine's clock has gone back since, and says so in what is submitted.
+    let mut task = spec();
+    task.submitted_at = Timestamp(time.0 - 1_800_000);
+    let id = sim.submit(task);
+    let filter = format!("submitted < {}", time.0);
+    let asked = Asked {
+        filter: &filter,
+        ..Asked::default()
+    };
+    let ids = found(&sim, &asked, 10, Budget::REQUEST).expect("a search");
+    assert_eq!(ids, [id]);
 }
