@@ -76,5 +76,6 @@ export async function refusal(response: Response): Promise<Refused> {
   const status = response.status;
   const code = [502, 503, 504].includes(status) ? "unavailable" : "unknown";
   const detail = `answered with status ${status}, and not by a broker`;
-  return refused({ type: "about:blank", title: "", status, code, detail });
+  const request_id = response.headers.get("x-request-id") ?? "";
+  return refused({ type: "about:blank", title: "", status, code, detail, request_id });
 }

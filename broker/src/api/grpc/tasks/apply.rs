@@ -126,9 +126,10 @@ impl Tasks {
         caller: &Caller,
         request: v1::ApplyToTasksRequest,
     ) -> Result<v1::ApplyToTasksResponse, Status> {
+        let namespace = caller.namespace(request.namespace.clone())?;
         let action = Action::of(&request)?;
         let v1::ApplyToTasksRequest {
-            namespace,
+            namespace: _,
             filter,
             preset,
             action: named,
@@ -137,7 +138,6 @@ impl Tasks {
             cursor,
             as_of_ms,
         } = request;
-        let namespace = caller.namespace(namespace)?;
         if filter.trim().is_empty() && preset.is_empty() {
             return Err(invalid(
                 "filter and preset are both empty; name the tasks, such as `module = mail`, or all of them by `state IN (open, ended)`",
