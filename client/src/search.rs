@@ -57,7 +57,7 @@ impl Client {
     /// before, or empty. A page may have fewer tasks than asked for, or none, and yet a next one.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a search that cannot be read and a cursor that is none of it, [`Error::Unreachable`].
+    /// [`Error::Refused`] for a search that cannot be read and a cursor that is none of it, [`Error::Unreachable`].
     pub async fn search_page(
         &self,
         search: &TaskSearch,
@@ -87,7 +87,7 @@ impl Client {
     /// `ended`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a search that cannot be read or a sort that an export has not, [`Error::Unreachable`]; later ones come
+    /// [`Error::Refused`] for a search that cannot be read or a sort that an export has not, [`Error::Unreachable`]; later ones come
     /// in the stream.
     pub async fn export_tasks(
         &self,
@@ -117,7 +117,7 @@ impl Client {
     /// With a cursor or `as_of_ms` the call is made again for up to a minute when the broker is away: nothing is done twice.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a search that cannot be read, [`Error::Unreachable`].
+    /// [`Error::Refused`] for a search that cannot be read, [`Error::Unreachable`].
     pub async fn apply_to_tasks(
         &self,
         search: &TaskSearch,

@@ -303,7 +303,7 @@ impl Client {
     /// `next` is to be followed by another call, with that as its cursor.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a state that is an end, [`Error::Unreachable`].
+    /// [`Error::Refused`] for a state that is an end, [`Error::Unreachable`].
     pub async fn cancel_tasks(
         &self,
         which: &WhichLive,
