@@ -9,7 +9,7 @@ use tq_core::planted::{Bug, is_planted};
 use tq_core::task::Task;
 use tq_core::{TaskId, Timestamp};
 
-use super::{Error, Ledger, read};
+use super::{Error, Ledger};
 use crate::store::Batch;
 use crate::tables::Namespace;
 use crate::tables::key;
@@ -98,30 +98,25 @@ impl Ledger {
             return Ok(());
         }
         tracing::info!("indexing what has ended, once; a million tasks take some ten seconds");
-        let namespaces: Vec<_> = read(&self.shared.namespaces).values().copied().collect();
         let mut chunk: BTreeMap<Place, Entries> = BTreeMap::new();
         let mut tasks = 0;
-        for namespace in namespaces {
-            let mut from = Some(Vec::new());
-            while let Some(begin) = from {
-                let (records, next) = self.page_of_tasks(namespace, &begin)?;
-                for record in records {
-                    let place = place(namespace, &record.task, &record.beside);
-                    let mut entry = Vec::new();
-                    row::encode_finished(&record.task, &mut entry);
-                    if let Some(place) = place {
-                        let entries = chunk.entry(place).or_default();
-                        entries.insert(record.task.id, entry);
-                        tasks += 1;
-                    }
-                }
-                from = next;
-                if tasks >= CHUNK {
-                    tasks = 0;
-                    self.index_finished(std::mem::take(&mut chunk))?;
-                }
+        self.each_task(TaskId([0; 16]), |ledger, namespace, record| {
+            let Some(place) = place(namespace, &record.task, &record.beside) else {
+                return Ok(());
+            };
+            let mut entry = Vec::new();
+            row::encode_finished(&record.task, &mut entry);
+            chunk
+                .entry(place)
+                .or_default()
+                .insert(record.task.id, entry);
+            tasks += 1;
+            if tasks < CHUNK {
+                return Ok(());
             }
-        }
+            tasks = 0;
+            ledger.index_finished(std::mem::take(&mut chunk))
+        })?;
         self.index_finished(chunk)?;
         let nothing: &[u8] = &[];
         self.step

@@ -6,7 +6,7 @@
 use tq_core::planted::{Bug, is_planted};
 use tq_core::quota::{Asked, Exceeded, Fuel, Used};
 use tq_core::task::{DataRef, State};
-use tq_core::{Day, Quotas};
+use tq_core::{Day, Quotas, TaskId};
 
 use super::{Error, Ledger, Open, Refused, Submission, read};
 use crate::dispatch::lanes::Place;
@@ -205,20 +205,13 @@ impl Ledger {
 
     /// Counts what is kept of all tasks.
     fn count_kept(&mut self) -> Result<(), Error> {
-        let namespaces: Vec<_> = read(&self.shared.namespaces).values().copied().collect();
-        for namespace in namespaces {
-            let mut from = Some(Vec::new());
-            while let Some(begin) = from {
-                let (records, next) = self.page_of_tasks(namespace, &begin)?;
-                for record in records {
-                    let bytes = kept(&record.task, &record.beside);
-                    let of = (namespace, self.queue_of(namespace, &record.task.spec));
-                    self.counters.entry(of).or_default().keep(0, bytes);
-                    self.total.keep(0, bytes);
-                }
-                from = next;
-            }
-        }
+        self.each_task(TaskId([0; 16]), |ledger, namespace, record| {
+            let bytes = kept(&record.task, &record.beside);
+            let of = (namespace, ledger.queue_of(namespace, &record.task.spec));
+            ledger.counters.entry(of).or_default().keep(0, bytes);
+            ledger.total.keep(0, bytes);
+            Ok(())
+        })?;
         self.step.recounted = self.counters.keys().copied().collect();
         Ok(())
     }

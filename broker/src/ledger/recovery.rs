@@ -289,17 +289,29 @@ impl Ledger {
         Ok(())
     }
 
-    /// Tasks of a namespace from a key on, in the order of their keys, and where the next ones begin, if there may be any.
-    pub(super) fn page_of_tasks(
-        &self,
-        namespace: Namespace,
-        from: &[u8],
-    ) -> Result<(Vec<Record>, Option<Vec<u8>>), Error> {
-        let (prefix, up) = (key::tasks(namespace), Direction::Ascending);
-        let pairs = self.store.scan(Space::Calls, &prefix, from, up, PAGE)?;
-        let last = pairs.last().filter(|_| pairs.len() == PAGE);
-        let next = last.map(|last| [&last.key[..], &[0]].concat());
-        Ok((row::with_states::<Error>(&*self.store, &pairs)?, next))
+    /// Shows all tasks with ids from `first` on, namespace by namespace, in the order of their ids in each.
+    pub(super) fn each_task(
+        &mut self,
+        first: TaskId,
+        mut show: impl FnMut(&mut Self, Namespace, Record) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let namespaces: Vec<_> = super::read(&self.shared.namespaces)
+            .values()
+            .copied()
+            .collect();
+        for namespace in namespaces {
+            let mut from = Some(key::call(namespace, first).bytes);
+            while let Some(begin) = from {
+                let (prefix, up) = (key::tasks(namespace), Direction::Ascending);
+                let pairs = self.store.scan(Space::Calls, &prefix, &begin, up, PAGE)?;
+                for record in row::with_states::<Error>(&*self.store, &pairs)? {
+                    show(self, namespace, record)?;
+                }
+                let last = pairs.last().filter(|_| pairs.len() == PAGE);
+                from = last.map(|last| [&last.key[..], &[0]].concat());
+            }
+        }
+        Ok(())
     }
 
     /// Takes up ready tasks that no index leads to.
@@ -311,27 +323,17 @@ impl Ledger {
                 self.recover_task(id, false);
             }
         }
-        let namespaces: Vec<Namespace> = super::read(&self.shared.namespaces)
-            .values()
-            .copied()
-            .collect();
         let mut recent = Vec::new();
-        for namespace in namespaces {
-            let mut from = Some(key::call(namespace, open_from).bytes);
-            while let Some(begin) = from {
-                let (records, next) = self.page_of_tasks(namespace, &begin)?;
-                for record in records {
-                    let id = record.task.id;
-                    let open = self.open.get(&id);
-                    let is_taken_up = open
-                        .is_some_and(|open| open.claimed_in.is_some() || open.in_window.is_some());
-                    if needs_open_row(&record.task, &record.beside) && !is_taken_up {
-                        recent.push((namespace, id));
-                    }
-                }
-                from = next;
+        self.each_task(open_from, |ledger, namespace, record| {
+            let id = record.task.id;
+            let open = ledger.open.get(&id);
+            let is_taken_up =
+                open.is_some_and(|open| open.claimed_in.is_some() || open.in_window.is_some());
+            if needs_open_row(&record.task, &record.beside) && !is_taken_up {
+                recent.push((namespace, id));
             }
-        }
+            Ok(())
+        })?;
         // Over namespaces, ids rise together, and the front of `unindexed` has to be the lowest.
         recent.sort_unstable_by_key(|(_, id)| *id);
         for (namespace, id) in recent {

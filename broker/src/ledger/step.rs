@@ -101,6 +101,16 @@ enum Stored {
     },
 }
 
+impl Stored {
+    /// Where it is in the index of tasks that have ended.
+    fn finished(&self) -> Option<finished::Place> {
+        match self {
+            Self::Nothing(_) => None,
+            Self::State { finished, .. } => *finished,
+        }
+    }
+}
+
 /// What the call row of a new task says, whatever the step makes of the task after its submit.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -213,37 +223,24 @@ impl Ledger {
             let Some(open) = self.open.get(id) else {
                 continue;
             };
-            let (before, version_before, kept_before, rows_before, position_before, place_before) =
+            let (before, version_before, kept_before, rows_before, position_before) =
                 match &touched.before {
                     // What is kept of a new task was counted when it was taken in.
-                    Stored::Nothing(_) => (
-                        None,
-                        None,
-                        open.task.spec.payload.len(),
-                        &[][..],
-                        None,
-                        None,
-                    ),
+                    Stored::Nothing(_) => (None, None, open.task.spec.payload.len(), &[][..], None),
                     Stored::State {
                         state,
                         version,
                         kept,
                         rows,
                         position,
-                        finished,
-                    } => (
-                        Some(state),
-                        Some(*version),
-                        *kept,
-                        &rows[..],
-                        *position,
-                        *finished,
-                    ),
+                        finished: _,
+                    } => (Some(state), Some(*version), *kept, &rows[..], *position),
                 };
             let is_removed = step.removed.contains(id);
             let kept = if is_removed { 0 } else { kept_of(open) };
             self.shares.keep(open.namespace, kept_before, kept);
             let place = finished::place(open.namespace, &open.task, &open.beside);
+            let place_before = touched.before.finished();
             finished.note(&open.task, place_before, place.filter(|_| !is_removed));
             let version = (!is_removed).then_some(open.task.spec.version);
             if version != version_before {

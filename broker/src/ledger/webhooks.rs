@@ -88,20 +88,21 @@ impl Webhook {
         self.cursor.max(Cursor { seq, offset: 0 })
     }
 
-    #[cfg(test)]
-    pub(crate) fn for_tests(number: u64) -> Self {
+    /// One that has told nothing yet, and begins behind the commit `seq`.
+    fn new(
+        number: u64,
+        (endpoint, filter, secret): (Endpoint, Filter, Sealed),
+        created_at: Timestamp,
+        seq: u64,
+    ) -> Self {
         Self {
             number,
-            endpoint: "https://a.example".parse().expect("it is one"),
-            filter: Filter::default(),
-            secret: Sealed {
-                key_id: [1; 8],
-                nonce: [2; 12],
-                bytes: Bytes::from_static(b"sealed"),
-            },
-            created_at: Timestamp(1),
+            endpoint,
+            filter,
+            secret,
+            created_at,
             paused: None,
-            cursor: Cursor::default(),
+            cursor: Cursor { seq, offset: 0 },
             passed: Arc::default(),
             changes: 0,
             pending: 0,
@@ -112,6 +113,18 @@ impl Webhook {
             last_error: String::new(),
             tried: 0,
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(number: u64) -> Self {
+        let endpoint = "https://a.example".parse().expect("it is one");
+        let secret = Sealed {
+            key_id: [1; 8],
+            nonce: [2; 12],
+            bytes: Bytes::from_static(b"sealed"),
+        };
+        let settings = (endpoint, Filter::default(), secret);
+        Self::new(number, settings, Timestamp(1), 0)
     }
 }
 
@@ -177,6 +190,16 @@ pub struct Tried {
     pub error: String,
     /// When the next one is due; none if it succeeded, or was the last one.
     pub next: Option<Timestamp>,
+}
+
+impl Tried {
+    /// What was to be delivered.
+    pub fn delivery(&self) -> DeliveryId {
+        DeliveryId {
+            seq: self.seq,
+            task: self.task,
+        }
+    }
 }
 
 /// What is wanted of a webhook.
@@ -339,27 +362,8 @@ impl Ledger {
         let number = self.last_webhook;
         let row = Bytes::copy_from_slice(&number.to_be_bytes());
         self.step.webhooks.0.insert(key::last_webhook(), Some(row));
-        let webhook = Webhook {
-            number,
-            endpoint,
-            filter,
-            secret,
-            created_at: self.time,
-            paused: None,
-            cursor: Cursor {
-                seq: self.store.seq(),
-                offset: 0,
-            },
-            passed: Arc::default(),
-            changes: 0,
-            pending: 0,
-            delivered: 0,
-            given_up: 0,
-            missed: 0,
-            failing_since: None,
-            last_error: String::new(),
-            tried: 0,
-        };
+        let settings = (endpoint, filter, secret);
+        let webhook = Webhook::new(number, settings, self.time, self.store.seq());
         self.step.durable = true;
         Ok(self.put_webhook(of, &name, webhook))
     }
@@ -540,11 +544,7 @@ impl Ledger {
             return Ok(None);
         };
         let mut changed = Webhook::clone(&webhook);
-        let of = DeliveryId {
-            seq: tried.seq,
-            task: tried.task,
-        };
-        let at = key::delivery(id.number, of);
+        let at = key::delivery(id.number, tried.delivery());
         let is_delivered = tried.error.is_empty();
         tried.next = match is_delivered {
             true => None,

@@ -193,7 +193,7 @@ impl Walk<'_> {
         let mut rows = Rows::new(&self.tasks, self.search, after);
         let (mut entries, mut read) = (0, 0);
         // What the rows read so far may have for the page, and not yet looked up.
-        let mut wanted: Vec<(Timestamp, u64, TaskId)> = Vec::new();
+        let mut wanted = Vec::new();
         let mut last = after;
         loop {
             let pairs = rows.next(&self.tasks)?;
@@ -212,13 +212,16 @@ impl Walk<'_> {
                 let may_fit = of_row
                     .iter()
                     .filter(|(finished, _)| self.may_take(finished, at));
-                wanted.extend(may_fit.map(|(finished, _)| (at, seq, finished.id)));
+                wanted
+                    .extend(may_fit.map(|(finished, _)| {
+                        (finished.id, at, Place::Ended(at, seq, finished.id))
+                    }));
                 let end = of_row.last().map(|(finished, _)| (at, seq, finished.id));
                 let is_full = entries >= self.budget.entries;
                 let enough = CHUNK.min((self.max - self.found.len()).max(16));
                 if wanted.len() >= enough || is_full {
                     read += wanted.len();
-                    if let Some(full) = self.look_up::<E>(std::mem::take(&mut wanted))? {
+                    if let Some(full) = self.look_up::<E>(&std::mem::take(&mut wanted))? {
                         return Ok(Some(full));
                     }
                     last = end.map_or(last, |(at, seq, id)| Some(Place::Ended(at, seq, id)));
@@ -228,24 +231,25 @@ impl Walk<'_> {
                 }
             }
             if is_last {
-                return self.look_up::<E>(wanted);
+                return self.look_up::<E>(&wanted);
             }
         }
     }
 
-    /// Adds those of some tasks to the page that are to be found. Returns where the page is full.
+    /// Adds those of some tasks to the page that are to be found: each by its id, with when it ended and where it is in the order.
+    /// Returns where the page is full.
     fn look_up<E: From<store::Error> + From<row::Error>>(
         &mut self,
-        places: Vec<(Timestamp, u64, TaskId)>,
+        tasks: &[(TaskId, Timestamp, Place)],
     ) -> Result<Option<Place>, E> {
-        for places in places.chunks(CHUNK) {
-            let ids: Vec<_> = places.iter().map(|(_, _, id)| *id).collect();
+        for tasks in tasks.chunks(CHUNK) {
+            let ids: Vec<_> = tasks.iter().map(|(id, ..)| *id).collect();
             let records = row::find_tasks::<E>(self.tasks.store, self.tasks.namespace, &ids)?;
-            for ((at, seq, id), record) in places.iter().zip(records) {
+            for ((_, at, place), record) in tasks.iter().zip(records) {
                 if record.is_some_and(|record| self.take(record, *at))
                     && self.found.len() == self.max
                 {
-                    return Ok(Some(Place::Ended(*at, *seq, *id)));
+                    return Ok(Some(*place));
                 }
             }
         }
@@ -314,7 +318,8 @@ impl Walk<'_> {
                     let is_first =
                         !is_full || first.last_key_value().is_some_and(|(last, _)| rank < *last);
                     if is_behind && is_first && self.may_take(&finished, at) {
-                        first.insert(rank, (number, at, finished.id));
+                        let place = Place::Ranked(number, finished.id);
+                        first.insert(rank, (finished.id, at, place));
                         if is_full {
                             first.pop_last();
                             is_cut = true;
@@ -329,19 +334,11 @@ impl Walk<'_> {
             }
         }
         let first: Vec<_> = first.into_values().collect();
-        for chunk in first.chunks(CHUNK) {
-            let ids: Vec<_> = chunk.iter().map(|(_, _, id)| *id).collect();
-            let records = row::find_tasks::<E>(self.tasks.store, self.tasks.namespace, &ids)?;
-            for ((number, at, id), record) in chunk.iter().zip(records) {
-                if record.is_some_and(|record| self.take(record, *at))
-                    && self.found.len() == self.max
-                {
-                    return Ok(Some(Place::Ranked(*number, *id)));
-                }
-            }
+        if let Some(full) = self.look_up::<E>(&first)? {
+            return Ok(Some(full));
         }
         let last = first.last().filter(|_| is_cut);
-        Ok(last.map(|(number, _, id)| Place::Ranked(*number, *id)))
+        Ok(last.map(|(_, _, place)| *place))
     }
 }
 

@@ -1,12 +1,10 @@
 //! Values of a filter.
 
 use jiff::Timestamp as Moment;
-use tq_core::Timestamp;
 use tq_core::quantity::{COUNTS, SIZES, SPANS, quantity};
+use tq_core::{Day, Timestamp};
 
 use super::field::Unit;
-
-const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// Reads a value of a unit; times may be relative to `now`.
 ///
@@ -30,11 +28,11 @@ pub(super) fn parse(unit: Unit, text: &str, now: Timestamp) -> Result<u64, &'sta
 
 /// In UTC, in milliseconds since 1970.
 fn time(text: &str, now: Timestamp) -> Option<u64> {
-    let today = now.0 - now.0 % DAY_MS;
+    let today = Day::of(now);
     match text {
         "now" => return Some(now.0),
-        "today" => return Some(today),
-        "yesterday" => return Some(today.saturating_sub(DAY_MS)),
+        "today" => return Some(today.begins_at().0),
+        "yesterday" => return Some(today.before(1).begins_at().0),
         _ => {}
     }
     if let Some(ago) = text.strip_prefix('-') {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tq_core::limits::WEBHOOK_BODY_BYTES_MAX;
 use tq_core::webhook::Event;
-use tq_core::{Day, Task, Timestamp};
+use tq_core::{Task, Timestamp};
 
 use crate::api::TaskJson;
 use crate::ledger::DeliveryId;
@@ -48,13 +48,11 @@ fn body(kind: &str, at: Timestamp, data: &Value) -> Bytes {
     body.to_string().into()
 }
 
-/// A time after RFC 3339, in UTC.
+/// A time after RFC 3339, in UTC; none of those that a calendar does not reach.
 fn utc(at: Timestamp) -> String {
-    let day = Day::of(at);
-    let ms = at.0.saturating_sub(day.begins_at().0);
-    let (hours, minutes) = (ms / 3_600_000, ms / 60_000 % 60);
-    let (seconds, ms) = (ms / 1_000 % 60, ms % 1_000);
-    format!("{day}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z")
+    let at = i64::try_from(at.0).ok();
+    let at = at.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    format!("{:.3}", at.unwrap_or(jiff::Timestamp::MAX))
 }
 
 #[cfg(test)]

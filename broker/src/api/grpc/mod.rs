@@ -31,7 +31,7 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -77,12 +77,6 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Waits until one more search may be made: each keeps a processor busy for a while.
-    async fn search_permit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let permit = Arc::clone(&self.searches).acquire_owned().await;
-        permit.map_err(|_| Status::unavailable("the broker is stopping"))
-    }
-
     /// What an attempt was granted that asks for something while it runs.
     async fn granted(&self, attempt: AttemptRef) -> Result<Arc<Grants>, Status> {
         let granted = self.ledger.ask(|reply| Command::Granted(attempt, reply));

@@ -198,7 +198,7 @@ impl WebhookService for Webhooks {
         caller.is_about("webhook", &name);
         let (webhook, _) = self.find(&namespace, &name).await?;
         let tries = self.tries(webhook.number).await?.into_iter();
-        let mut tries = tries.map(|tried| (named(&tried), tried));
+        let mut tries = tries.map(|tried| (tried.delivery(), tried));
         let found = tries.find(|(of, _)| id(webhook.number, *of) == wanted);
         let (of, tried) = found.ok_or_else(|| {
             Status::not_found(format!(
@@ -329,13 +329,6 @@ fn all<T: FromStr<Err: std::fmt::Display> + Ord>(texts: &[String]) -> Result<BTr
     all.collect()
 }
 
-fn named(tried: &Tried) -> DeliveryId {
-    DeliveryId {
-        seq: tried.seq,
-        task: tried.task,
-    }
-}
-
 fn shown(name: &str, webhook: &Webhook) -> v1::Webhook {
     let Filter { events, functions } = &webhook.filter;
     let paused = webhook.paused.as_ref();
@@ -357,7 +350,7 @@ fn shown(name: &str, webhook: &Webhook) -> v1::Webhook {
 }
 
 fn attempt(number: u64, tried: Tried) -> v1::Delivery {
-    let id = id(number, named(&tried));
+    let id = id(number, tried.delivery());
     v1::Delivery {
         id,
         event: tried.event.name().to_owned(),

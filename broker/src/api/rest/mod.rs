@@ -21,7 +21,7 @@ mod task;
 mod upload;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -69,13 +69,13 @@ struct Route {
 /// # Panics
 /// If the generated descriptors are not what they were generated to be.
 pub(crate) fn routes(services: &Router, origins: &[CorsOrigin]) -> Router {
-    let pool = DescriptorPool::decode(tq_proto::DESCRIPTORS).expect("generated descriptors decode");
+    let pool = pool();
     let bodies = Bodies::default();
     let mut paths: BTreeMap<&'static str, MethodRouter> = BTreeMap::new();
     for binding in bindings::all() {
         let filter = MethodFilter::try_from(binding.method.clone()).expect("it is a usual method");
         let route = Route {
-            method: method(&pool, binding.call).expect("the table has calls that there are"),
+            method: method(pool, binding.call).expect("the table has calls that there are"),
             binding: Arc::new(binding.clone()),
             services: services.clone(),
             bodies: bodies.clone(),
@@ -98,6 +98,17 @@ pub(crate) fn routes(services: &Router, origins: &[CorsOrigin]) -> Router {
         .route("/v1/{*rest}", any(no_route))
         .layer(map_response(guessed_by_nobody));
     cors::let_in(router, origins).layer(from_fn(request_id::identified))
+}
+
+/// What the protocol's messages and calls are, read once.
+///
+/// # Panics
+/// If the generated descriptors are not what they were generated to be.
+fn pool() -> &'static DescriptorPool {
+    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+        DescriptorPool::decode(tq_proto::DESCRIPTORS).expect("generated descriptors decode")
+    });
+    &POOL
 }
 
 async fn page() -> Response {

@@ -1,7 +1,7 @@
 //! A task as JSON, where it is no answer of `/v1`.
 
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DynamicMessage, MessageDescriptor};
 use serde_json::Value;
 use tq_core::Task;
 use tq_proto::v1;
@@ -17,9 +17,7 @@ impl TaskJson {
     /// # Panics
     /// If the generated descriptors are not what they were generated to be.
     pub(crate) fn new() -> Self {
-        let pool = DescriptorPool::decode(tq_proto::DESCRIPTORS);
-        let pool = pool.expect("generated descriptors decode");
-        let task = pool.get_message_by_name("tq.v1.Task");
+        let task = super::pool().get_message_by_name("tq.v1.Task");
         Self(task.expect("the protocol has tasks"))
     }
 

@@ -3,9 +3,8 @@
 //! Which they are is settled when it begins: what is submitted or ends afterwards is not among them. So whoever lost an
 //! answer makes the same call again, and nothing is done twice: what was done to a task took it out of the filter.
 
-use futures_util::StreamExt as _;
 use tonic::Status;
-use tq_core::limits::{APPLY_BATCH_MAX, CHANGES_AT_ONCE};
+use tq_core::limits::APPLY_BATCH_MAX;
 use tq_core::task::Task;
 use tq_core::transition::Amendment;
 use tq_core::{Priority, Timestamp};
@@ -14,10 +13,9 @@ use tq_proto::v1;
 use super::Tasks;
 use super::list::read;
 use crate::access::Caller;
-use crate::api::grpc::blocking::blocking;
 use crate::api::grpc::convert;
-use crate::api::status::{ApiError, invalid};
-use crate::ledger::{Command, Doomed, Refused, Seen, Target};
+use crate::api::status::invalid;
+use crate::ledger::{Command, Doomed, Seen, Target};
 use crate::search::{Asked, Filter, States};
 
 /// What is done to tasks.
@@ -162,12 +160,10 @@ impl Tasks {
         let as_of = as_of_ms.map_or(now, |ms| now.min(Timestamp(ms)));
         let (search, cursor) = read(&asked, narrow, &cursor, as_of)?;
         let begun = search.now();
-        let reads = self.reads(&namespace);
-        let find = move || reads.search(&search, cursor.as_ref(), APPLY_BATCH_MAX);
-        let permit = self.0.search_permit().await?;
-        let page = blocking(find).await?;
-        drop(permit);
-        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
+        let page = self
+            .0
+            .search(&namespace, search, cursor, APPLY_BATCH_MAX, |page| page);
+        let page = page.await?;
         let tasks = page.found.into_iter().map(|found| found.task);
         let due: Vec<_> = tasks.filter(|task| action.is_due(task, begun)).collect();
         let found = due.len();
@@ -182,7 +178,12 @@ impl Tasks {
                 }
             }
             (false, Action::Each(change)) => {
-                self.change_each(&namespace, change, begun, due).await?
+                let due = due.into_iter().map(|task| {
+                    let seen = change.is_once().then(|| Seen::of(&task));
+                    (task.id, seen)
+                });
+                let command = |target| change.command(begun, target);
+                self.change_each(&namespace, due, command).await?.len()
             }
         };
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -193,50 +194,4 @@ impl Tasks {
             as_of_ms: begun.0,
         })
     }
-
-    /// Returns how many tasks still were such that it could be done.
-    async fn change_each(
-        &self,
-        namespace: &str,
-        change: Change,
-        begun: Timestamp,
-        tasks: Vec<Task>,
-    ) -> Result<usize, Status> {
-        let changes = tasks.into_iter().map(|task| {
-            let (id, seen) = (task.id, change.is_once().then(|| Seen::of(&task)));
-            self.0.ledger.ask(move |reply| {
-                let target = Target {
-                    namespace: namespace.to_owned(),
-                    id,
-                    seen,
-                    reply,
-                };
-                change.command(begun, target)
-            })
-        });
-        let mut changing = futures_util::stream::iter(changes).buffer_unordered(CHANGES_AT_ONCE);
-        let mut changed = 0;
-        while let Some(task) = changing.next().await {
-            match task.map_err(ApiError::from)? {
-                Ok(_) => changed += 1,
-                Err(refused) if is_of_task(&refused) => {
-                    tracing::debug!(%refused, "a task stays as it is");
-                }
-                Err(refused) => return Err(ApiError::from(refused).into()),
-            }
-        }
-        Ok(changed)
-    }
-}
-
-/// Whether it concerns one task, and says nothing of the others.
-fn is_of_task(refused: &Refused) -> bool {
-    matches!(
-        refused,
-        Refused::Rejected(_)
-            | Refused::NoTask { .. }
-            | Refused::Unknown(_)
-            | Refused::NotEnded { .. }
-            | Refused::NoQueue { .. }
-    )
 }

@@ -1,8 +1,7 @@
 //! Cancelling tasks that match a filter.
 
-use futures_util::StreamExt as _;
 use tonic::{Response, Status};
-use tq_core::limits::{CANCEL_BATCH_MAX, CHANGES_AT_ONCE, NAME_BYTES_MAX};
+use tq_core::limits::{CANCEL_BATCH_MAX, NAME_BYTES_MAX};
 use tq_core::task::Task;
 use tq_core::{TaskId, Timestamp};
 use tq_proto::v1;
@@ -15,7 +14,7 @@ use crate::api::grpc::convert;
 use crate::api::grpc::function_filter::FunctionFilter;
 use crate::api::grpc::request::over;
 use crate::api::status::{ApiError, invalid};
-use crate::ledger::{Command, Refused, Target};
+use crate::ledger::Command;
 
 /// Which tasks are to be cancelled.
 struct Filter {
@@ -107,26 +106,11 @@ impl Tasks {
         namespace: &str,
         tasks: Vec<(TaskId, bool)>,
     ) -> Result<Vec<bool>, Status> {
-        let cancels = tasks.into_iter().map(|(id, _)| {
-            self.0.ledger.ask(move |reply| {
-                Command::Cancel(Target {
-                    namespace: namespace.to_owned(),
-                    id,
-                    seen: None,
-                    reply,
-                })
-            })
-        });
-        let mut cancelling = futures_util::stream::iter(cancels).buffer_unordered(CHANGES_AT_ONCE);
-        let mut runs = Vec::new();
-        while let Some(cancelled) = cancelling.next().await {
-            match cancelled.map_err(ApiError::from)? {
-                Ok(task) => runs.push(task.lease().is_some()),
-                // It ended since it was found, or was deleted even.
-                Err(Refused::Rejected(_) | Refused::NoTask { .. }) => {}
-                Err(refused) => return Err(ApiError::from(refused).into()),
-            }
-        }
-        Ok(runs)
+        let ids = tasks.into_iter().map(|(id, _)| (id, None));
+        let cancelled = self.change_each(namespace, ids, Command::Cancel).await?;
+        Ok(cancelled
+            .iter()
+            .map(|task| task.lease().is_some())
+            .collect())
     }
 }

@@ -1,9 +1,12 @@
 //! What changes a task that is there, or gives it another round.
 
+use futures_util::StreamExt as _;
 use tonic::{Response, Status};
-use tq_core::Timestamp;
 use tq_core::label::Labels;
+use tq_core::limits::CHANGES_AT_ONCE;
+use tq_core::task::Task;
 use tq_core::transition::Amendment;
+use tq_core::{TaskId, Timestamp};
 use tq_proto::v1;
 
 use super::Tasks;
@@ -11,7 +14,7 @@ use super::times::{not_too_far, run_at};
 use crate::access::Caller;
 use crate::api::grpc::convert;
 use crate::api::status::{ApiError, invalid};
-use crate::ledger::{Command, Target, wall};
+use crate::ledger::{Command, Refused, Seen, Target, wall};
 
 impl Tasks {
     /// Changes what a request names: a priority, a time, a deadline or labels.
@@ -54,6 +57,39 @@ impl Tasks {
         self.change(caller, namespace, &id, command).await
     }
 
+    /// Gives the ledger a command for each of some tasks, and returns what became of those for which it could be done. Others, which
+    /// changed since they were found, stay as they are.
+    pub(super) async fn change_each(
+        &self,
+        namespace: &str,
+        tasks: impl IntoIterator<Item = (TaskId, Option<Seen>)>,
+        command: impl Fn(Target) -> Command,
+    ) -> Result<Vec<Task>, Status> {
+        let command = &command;
+        let changes = tasks.into_iter().map(|(id, seen)| {
+            self.0.ledger.ask(move |reply| {
+                command(Target {
+                    namespace: namespace.to_owned(),
+                    id,
+                    seen,
+                    reply,
+                })
+            })
+        });
+        let mut changing = futures_util::stream::iter(changes).buffer_unordered(CHANGES_AT_ONCE);
+        let mut changed = Vec::new();
+        while let Some(task) = changing.next().await {
+            match task.map_err(ApiError::from)? {
+                Ok(task) => changed.push(task),
+                Err(refused) if is_of_task(&refused) => {
+                    tracing::debug!(%refused, "a task stays as it is");
+                }
+                Err(refused) => return Err(ApiError::from(refused).into()),
+            }
+        }
+        Ok(changed)
+    }
+
     /// Gives the ledger a command for one task, and returns what became of the task.
     pub(super) async fn change(
         &self,
@@ -81,4 +117,16 @@ impl Tasks {
             &task.map_err(ApiError::from)?,
         )))
     }
+}
+
+/// Whether it concerns one task, and says nothing of the others.
+fn is_of_task(refused: &Refused) -> bool {
+    matches!(
+        refused,
+        Refused::Rejected(_)
+            | Refused::NoTask { .. }
+            | Refused::Unknown(_)
+            | Refused::NotEnded { .. }
+            | Refused::NoQueue { .. }
+    )
 }

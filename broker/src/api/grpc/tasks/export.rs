@@ -15,11 +15,8 @@ use super::list::{read, shown};
 use super::{Outgoing, Tasks};
 use crate::api::TaskJson;
 use crate::api::grpc::Context;
-use crate::api::grpc::blocking::blocking;
-use crate::api::grpc::reads::Reads;
-
-use crate::api::status::{ApiError, invalid};
-use crate::search::{Asked, By, Cursor, Filter, Found, Search};
+use crate::api::status::invalid;
+use crate::search::{Asked, By, Cursor, Filter, Found, Page, Search};
 
 /// The first line of CSV.
 const COLUMNS: [&str; 20] = [
@@ -221,25 +218,16 @@ impl Tasks {
 impl Export {
     /// The next lines, and whether there may be more.
     async fn page(&mut self) -> Result<(Vec<Bytes>, bool), Status> {
-        let stop = self.context.stop.clone();
-        if stop.is_cancelled() {
+        if self.context.stop.is_cancelled() {
             return Err(Status::unavailable("the broker is stopping"));
         }
-        let reads = Reads::new(&self.context, &self.namespace);
         let (search, cursor) = (self.search.clone(), self.cursor);
         let (format, is_first) = (self.format.clone(), self.is_first);
-        let page = blocking(move || {
-            let page = reads.search(&search, cursor.as_ref(), EXPORT_PAGE_TASKS)?;
-            Ok((format.lines(&page.found, is_first)?, page.next))
-        });
-        let permit = self.context.search_permit().await?;
-        let (lines, next) = page.await?;
-        drop(permit);
-        self.context
-            .ledger
-            .on_disk()
-            .await
-            .map_err(ApiError::from)?;
+        let write = move |page: Page| (format.lines(&page.found, is_first), page.next);
+        let (context, max) = (&self.context, EXPORT_PAGE_TASKS);
+        let written = context.search(&self.namespace, search, cursor, max, write);
+        let (lines, next) = written.await?;
+        let lines = lines?;
         self.is_first = false;
         self.cursor = next;
         Ok((lines, self.cursor.is_some()))

@@ -5,6 +5,7 @@ use tq_core::Timestamp;
 use tq_proto::v1;
 
 use super::Tasks;
+use crate::api::grpc::Context;
 use crate::api::grpc::blocking::blocking;
 use crate::api::grpc::convert;
 use crate::api::grpc::reads::Reads;
@@ -61,24 +62,38 @@ impl Tasks {
     ) -> Result<v1::ListTasksResponse, Status> {
         let narrow = |_| Filter::of_states(states(state));
         let (search, cursor) = read(&asked, narrow, cursor, self.now())?;
-        let reads = self.reads(namespace);
-        let _permit = self.0.search_permit().await?;
-        let find = move || {
-            let page = reads.search(&search, cursor.as_ref(), limit)?;
-            Ok(v1::ListTasksResponse {
-                tasks: page.found.iter().map(shown).collect(),
-                next: page.next.map(|next| next.encode()).unwrap_or_default(),
-            })
+        let make = |page: Page| v1::ListTasksResponse {
+            tasks: page.found.iter().map(shown).collect(),
+            next: page.next.map(|next| next.encode()).unwrap_or_default(),
         };
-        let page = blocking(find).await?;
-        self.0.ledger.on_disk().await.map_err(ApiError::from)?;
-        Ok(page)
+        self.0.search(namespace, search, cursor, limit, make).await
+    }
+}
+
+impl Context {
+    /// What is made of a page of what a search finds, after a bounded number of looks. All of it is on disk then.
+    pub(super) async fn search<T: Send + 'static>(
+        &self,
+        namespace: &str,
+        search: Search,
+        cursor: Option<Cursor>,
+        max: usize,
+        make: impl FnOnce(Page) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        // Each keeps a processor busy for a while.
+        let permit = self.searches.acquire().await;
+        let permit = permit.map_err(|_| Status::unavailable("the broker is stopping"))?;
+        let reads = Reads::new(self, namespace);
+        let made = blocking(move || Ok(make(reads.search(&search, cursor.as_ref(), max)?))).await?;
+        drop(permit);
+        self.ledger.on_disk().await.map_err(ApiError::from)?;
+        Ok(made)
     }
 }
 
 impl Reads {
-    /// A page of what a search finds, after a bounded number of looks.
-    pub(super) fn search(
+    /// A page of what a search finds.
+    fn search(
         &self,
         search: &Search,
         cursor: Option<&Cursor>,
