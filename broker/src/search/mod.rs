@@ -24,7 +24,7 @@ pub use self::cursor::Cursor;
 pub use self::field::States;
 pub use self::filter::Filter;
 pub use self::presets::{PRESETS, Preset};
-pub use self::scan::{Budget, Found, Page, scan};
+pub use self::scan::{Budget, Found, Page, newest_id, scan};
 
 /// Why there is nothing to search by.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -126,7 +126,7 @@ impl Walk<'_> {
         let Range { from, to } = self.search.filter.bounds().submitted;
         let (lowest, highest) = (
             id_at(from.saturating_sub(ID_AHEAD_MS), u8::MIN),
-            id_at(to.saturating_add(ID_AHEAD_MS), u8::MAX),
+            number(newest_id(Timestamp(to))),
         );
         let last = match after {
             Some(Place::Submitted(id)) => Some(number(id)),
@@ -432,6 +432,11 @@ fn number(id: TaskId) -> u128 {
 
 fn id_of(number: u128) -> TaskId {
     TaskId(number.to_be_bytes())
+}
+
+/// The highest id that a task may have which was submitted at a time.
+pub fn newest_id(at: Timestamp) -> TaskId {
+    id_of(id_at(at.0.saturating_add(ID_AHEAD_MS), u8::MAX))
 }
 
 /// The lowest or the highest id of a time, which an id begins with.

@@ -5,6 +5,7 @@ use tq_core::{TaskId, Timestamp};
 
 use crate::api::grpc::reads::Reads;
 use crate::api::status::ApiError;
+use crate::search::newest_id;
 use crate::store::{Direction, Space};
 use crate::tables::row::Record;
 use crate::tables::{key, row};
@@ -63,11 +64,23 @@ impl Reads {
 
 /// A cursor that leaves out what was submitted after a time, if one is given.
 pub(super) fn until(at: Option<Timestamp>, cursor: Option<TaskId>) -> Option<TaskId> {
-    let latest = at.map(|at| {
-        // An id begins with the time of its submit.
-        let mut latest = [u8::MAX; 16];
-        latest[..6].copy_from_slice(&at.0.saturating_add(1).to_be_bytes()[2..]);
-        TaskId(latest)
-    });
-    cursor.into_iter().chain(latest).min()
+    cursor.into_iter().chain(at.map(newest_id)).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An id is given when the ledger takes a task in, which may be a while after it was received.
+    #[test]
+    fn what_was_submitted_before_a_time_is_behind_its_cursor() {
+        let at = Timestamp(1_900_000_000_000);
+        let taken_in = Timestamp(at.0 + 59_000);
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&taken_in.0.to_be_bytes()[2..]);
+        let cursor = until(Some(at), None).expect("there is one");
+        assert!(TaskId(id) < cursor);
+        assert_eq!(until(Some(at), Some(TaskId(id))), Some(TaskId(id)));
+        assert_eq!(until(None, None), None);
+    }
 }
